@@ -1,0 +1,189 @@
+//! From the model to tokens; no decisions. What is generated:
+//!
+//! ```text
+//! async fn pay(db: &SqlitePool, command: Pay) -> Result<Receipt, PayError> {
+//!     let call = ::transactional_message::__private::call(::core::module_path!(), "pay")
+//!         .fence()
+//!         .send("payments", "payment.completed", &PaymentCompleted { order_id: &command.order_id });
+//!     ::transactional_message::__private::run(call, async move { <return edge> <the body> }).await
+//! }
+//! ```
+//!
+//! The message is evaluated before the body takes the arguments over. The body appears once, so the compiler
+//! checks it once and an editor finds one place for it. All that happens at run time is in `run`.
+
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::ext::IdentExt;
+use syn::spanned::Spanned;
+use syn::visit_mut::{VisitMut, visit_type_mut};
+use syn::{Expr, ExprLit, ExprReference, Lit, Path, Token, Type, parse_quote};
+
+use crate::args::{Argument, Fence};
+use crate::function::{Function, Shape};
+use crate::model::{Answer, Call, Message, Producer};
+
+pub(crate) fn function(function: &Function, shape: &Shape<'_>, call: &Call) -> TokenStream {
+    let Function { attributes, visibility, signature, braces, inner_attributes, .. } = function;
+    // The user's code and ours can't see each other's variables, so a user's own `call` is safe.
+    let local = Ident::new("call", Span::mixed_site());
+    let description = describe(call, &signature.ident);
+    let run = run(&call.crate_path, &local, function, shape);
+    let mut tokens = quote!(#(#attributes)* #visibility #signature);
+    braces.surround(&mut tokens, |body| {
+        body.extend(quote!(#(#inner_attributes)* let #local = #description; #run));
+    });
+    tokens
+}
+
+/// The call with its messages, as one expression. Each method stands at the key of the argument that it is
+/// for: what the compiler and an editor have to say about the one is shown at the other.
+fn describe(call: &Call, function: &Ident) -> TokenStream {
+    let name = function.unraw().to_string();
+    let private = private(&call.crate_path, function.span());
+    let messenger =
+        call.messenger.as_ref().map(|messenger| method("messenger", messenger, &borrowed(&messenger.value)));
+    let answer = answer(&call.answer);
+    let sends = call.messages.iter().map(|message| send(&call.crate_path, message));
+    quote!(#private::call(::core::module_path!(), #name) #messenger #answer #(#sends)*)
+}
+
+fn answer(answer: &Answer) -> TokenStream {
+    match answer {
+        Answer::Fence(fence) => match &fence.value {
+            Fence::Only => method("fence", fence, &TokenStream::new()),
+            Fence::Named(name) => method("fence_named", fence, name),
+        },
+        Answer::CheckBack { on_err, check_after } => {
+            let ask_on_err = on_err.as_ref().map(|ask| method("ask_on_err", ask, &TokenStream::new()));
+            let check_after = check_after.as_ref().map(|after| method("check_after", after, &after.value));
+            quote!(#ask_on_err #check_after)
+        }
+    }
+}
+
+fn send(crate_path: &Path, message: &Message) -> TokenStream {
+    let (exchange, routing_key) = (borrowed(&message.exchange), borrowed(&message.routing_key.value));
+    let payload = payload(crate_path, message);
+    let send = method("send", &message.payload, &quote!(#exchange, #routing_key, #payload));
+    let key = message.key.as_ref().map(|key| method("key", key, &borrowed(&key.value)));
+    let headers = message.headers.as_ref().map(|headers| method("headers", headers, &headers.value));
+    let type_name =
+        message.type_name.as_ref().map(|name| method("message_type", name, &borrowed(&name.value)));
+    let check_back = message.producer.as_ref().map(|producer| check_back(crate_path, producer));
+    quote!(#send #key #headers #type_name #check_back)
+}
+
+/// The payload, checked against the one that the handler takes, where there is a handler.
+fn payload(crate_path: &Path, message: &Message) -> TokenStream {
+    let payload = &message.payload.value;
+    let Some(Producer { handler, .. }) = &message.producer else {
+        return borrowed_at(payload.span(), payload).to_token_stream();
+    };
+    let payload = borrowed(payload);
+    let handler = &handler.value;
+    let private = private(crate_path, handler.span());
+    quote_spanned!(handler.span()=> #private::handled_by(#handler, #payload))
+}
+
+/// Registers the handler, also if the function is never called. The constant stands in a block of its own:
+/// items are visible in all of their block, and would hide a constant of that name from the user's code.
+fn check_back(crate_path: &Path, Producer { name, handler: argument }: &Producer) -> TokenStream {
+    let handler = &argument.value;
+    let private = private(crate_path, handler.span());
+    let registered = quote_spanned! {handler.span()=> {
+        const PRODUCER: #private::Producer = #private::Producer::new(#name, || #private::handler(#handler));
+        #private::inventory::submit! { PRODUCER }
+        &PRODUCER
+    }};
+    method("check_back", argument, &registered)
+}
+
+fn method<T>(name: &str, argument: &Argument<T>, value: &impl ToTokens) -> TokenStream {
+    let place = argument.key.span();
+    let name = Ident::new(name, place);
+    quote_spanned!(place=> .#name(#value))
+}
+
+/// The last expression of the function. It stands, for the compiler, at the return type: an error type that
+/// can't carry ours is an error there.
+fn run(crate_path: &Path, local: &Ident, function: &Function, shape: &Shape<'_>) -> TokenStream {
+    let Function { braces, body, .. } = function;
+    let mut block = TokenStream::new();
+    match shape {
+        Shape::Async(returned) => {
+            let place = returned.span();
+            let edge = return_edge(returned);
+            let private = private(crate_path, place);
+            braces.surround(&mut block, |block| block.extend(quote!(#edge #body)));
+            quote_spanned!(place=> #private::run(#local, async move #block).await)
+        }
+        Shape::Boxed(returned) => {
+            let place = returned.span();
+            let private = private(crate_path, place);
+            braces.surround(&mut block, |block| block.extend(body.clone()));
+            // A closure, so that what the body does before it returns its future waits for the half, too.
+            let future = quote_spanned!(generated(place)=> (move || -> #returned #block)());
+            quote_spanned!(place=> #private::run(#local, async move { #future.await }))
+        }
+    }
+}
+
+/// A `return` that is never reached. It tells the compiler what the `async` block returns before it looks at
+/// the body, so that a wrong value is an error on the user's line, and coercions work. It is a statement of
+/// the body's own block: one more block around that would make the user's braces look superfluous.
+fn return_edge(returned: &Type) -> TokenStream {
+    let mut returned = returned.clone();
+    InferImplTrait.visit_type_mut(&mut returned);
+    quote_spanned! {returned.span()=>
+        if let ::core::option::Option::Some(ret) = ::core::option::Option::None::<#returned> {
+            return ret;
+        }
+    }
+}
+
+/// `impl Trait` can't be named in a body, but it can be left to the compiler: `_`.
+struct InferImplTrait;
+
+impl VisitMut for InferImplTrait {
+    fn visit_type_mut(&mut self, node: &mut Type) {
+        if matches!(node, Type::ImplTrait(_)) {
+            *node = parse_quote!(_);
+        } else {
+            visit_type_mut(self, node);
+        }
+    }
+}
+
+/// `&expression`, so that nothing is moved out of the arguments before the body runs. What is a reference as
+/// it is written stays as it is.
+fn borrowed(expression: &Expr) -> Expr {
+    borrowed_at(generated(expression.span()), expression)
+}
+
+fn borrowed_at(place: Span, expression: &Expr) -> Expr {
+    match expression {
+        Expr::Lit(ExprLit { lit: Lit::Str(_), .. }) | Expr::Reference(_) => expression.clone(),
+        _ => Expr::Reference(ExprReference {
+            attrs: Vec::new(),
+            and_token: Token![&](place),
+            mutability: None,
+            expr: Box::new(expression.clone()),
+        }),
+    }
+}
+
+/// The path of the runtime's part for generated code, placed where an error about it belongs.
+fn private(crate_path: &Path, place: Span) -> TokenStream {
+    let located = |mut token: TokenTree| {
+        token.set_span(token.span().located_at(place));
+        token
+    };
+    let crate_path: TokenStream = crate_path.to_token_stream().into_iter().map(located).collect();
+    quote_spanned!(place=> #crate_path::__private)
+}
+
+/// At the user's place, but known to be generated, so that lints about the user's style don't look at it.
+fn generated(place: Span) -> Span {
+    Span::mixed_site().located_at(place)
+}

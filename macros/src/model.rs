@@ -1,0 +1,39 @@
+//! What the attributes of a function say, once they are known to make sense.
+
+use syn::{Expr, ExprPath, LitStr, Path};
+
+use crate::args::{Argument, Ask, Fence};
+
+/// One call of the annotated function: its messages are stored, decided and sent together.
+pub(crate) struct Call {
+    /// Where generated code finds the runtime.
+    pub(crate) crate_path: Path,
+    pub(crate) messenger: Option<Argument<Expr>>,
+    pub(crate) answer: Answer,
+    /// In the order of the attributes; at least one.
+    pub(crate) messages: Vec<Message>,
+}
+
+/// Who is asked whether an unreported call took effect.
+pub(crate) enum Answer {
+    Fence(Argument<Fence>),
+    CheckBack { on_err: Option<Argument<Ask>>, check_after: Option<Argument<Expr>> },
+}
+
+/// One message: what one attribute stands for.
+pub(crate) struct Message {
+    pub(crate) exchange: Expr,
+    pub(crate) routing_key: Argument<Expr>,
+    pub(crate) payload: Argument<Expr>,
+    pub(crate) key: Option<Argument<Expr>>,
+    pub(crate) headers: Option<Argument<Expr>>,
+    pub(crate) type_name: Option<Argument<Expr>>,
+    /// There if, and only if, a handler is asked.
+    pub(crate) producer: Option<Producer>,
+}
+
+/// The handler of a message, and the name by which it is found again after a restart.
+pub(crate) struct Producer {
+    pub(crate) name: LitStr,
+    pub(crate) handler: Argument<ExprPath>,
+}

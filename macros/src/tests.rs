@@ -1,0 +1,267 @@
+//! Snapshots of what the attribute expands to, in `tests/expand/`. They are there to be read, in a review
+//! above all; after an intended change, `UPDATE_EXPECT=1 cargo test -p transactional-message-macros` writes
+//! them anew.
+
+use expect_test::expect_file;
+use proc_macro2::TokenStream;
+use quote::{ToTokens, quote};
+use syn::parse::{Parse, ParseStream, Parser};
+use syn::{Attribute, File, ImplItem, Item, Meta};
+
+use crate::expansion;
+use crate::function::is_ours;
+
+/// Expands the annotated functions of some source text, as the compiler would, and compares the result.
+#[track_caller]
+fn check(name: &str, source: TokenStream) {
+    let mut file: File = syn::parse2(source).unwrap();
+    file.items = file.items.into_iter().flat_map(expand_item).collect();
+    expect_file![format!("../tests/expand/{name}.rs")].assert_eq(&prettyplease::unparse(&file));
+}
+
+fn expand_item(item: Item) -> Vec<Item> {
+    match item {
+        Item::Fn(mut function) => expand_function(function.attrs.remove(0), &function),
+        Item::Impl(mut block) => {
+            block.items = block.items.into_iter().flat_map(expand_impl_item).collect();
+            vec![Item::Impl(block)]
+        }
+        other => vec![other],
+    }
+}
+
+fn expand_impl_item(item: ImplItem) -> Vec<ImplItem> {
+    match item {
+        ImplItem::Fn(mut function) => expand_function(function.attrs.remove(0), &function),
+        other => vec![other],
+    }
+}
+
+fn expand_function<T: Parse>(attribute: Attribute, function: &impl ToTokens) -> Vec<T> {
+    assert!(is_ours(&attribute));
+    let args = match attribute.meta {
+        Meta::List(list) => list.tokens,
+        _ => TokenStream::new(),
+    };
+    let parser = |input: ParseStream<'_>| {
+        let mut items = Vec::new();
+        while !input.is_empty() {
+            items.push(input.parse()?);
+        }
+        Ok(items)
+    };
+    parser.parse2(expansion(args, function.to_token_stream())).unwrap()
+}
+
+#[test]
+fn free_fn() {
+    check(
+        "free_fn",
+        quote! {
+            #[transactional_message(exchange = "payments", routing_key = "payment.completed", fence,
+                message = PaymentCompleted { order_id: &command.order_id, cents: command.cents })]
+            /// Pays an order.
+            #[must_use]
+            pub async fn pay(db: &SqlitePool, command: Pay) -> Result<Receipt, PayError> {
+                #![allow(clippy::shadow_reuse)]
+                let mut tx = begin(db).await?;
+                let receipt = book(&mut tx, command).await?;
+                tx.commit().await?;
+                Ok(receipt)
+            }
+        },
+    );
+}
+
+#[test]
+fn method() {
+    check(
+        "method",
+        quote! {
+            impl Shipping {
+                #[transactional_message(name = "ship", exchange = "shipping", routing_key = "parcel.sent",
+                    check_back = ship_outcome, message = ParcelSent::from(&parcel))]
+                async fn ship(&self, parcel: Parcel) -> Result<Label, ShipError> {
+                    self.carrier.order(&parcel, message_id()).await
+                }
+            }
+        },
+    );
+}
+
+#[test]
+fn generic_impl() {
+    check(
+        "generic_impl",
+        quote! {
+            impl<S: Store + Send + Sync> Payments<S> {
+                #[transactional_message(routing_key = &self.queue, fence, message = Paid { id: command.id })]
+                pub(crate) async fn pay<'a, T>(&'a mut self, command: Pay<T>) -> Result<&'a str, PayError>
+                where
+                    T: Send,
+                {
+                    self.store.pay(command).await
+                }
+            }
+        },
+    );
+}
+
+#[test]
+fn trait_impl() {
+    check(
+        "trait_impl",
+        quote! {
+            impl Payments for Service {
+                type Receipt = Receipt;
+
+                #[transactional_message(routing_key = "paid", fence, message = Paid { id: command.id })]
+                async fn pay(&self, command: Pay) -> Result<Self::Receipt, PayError> {
+                    self.store.pay(command).await
+                }
+            }
+        },
+    );
+}
+
+/// What `#[async_trait]` makes of a method.
+#[test]
+fn boxed_future() {
+    check(
+        "boxed_future",
+        quote! {
+            impl Payments for Service {
+                #[transactional_message(routing_key = "paid", fence, message = Paid { id: command.id })]
+                fn pay<'life0, 'async_trait>(
+                    &'life0 self,
+                    command: Pay,
+                ) -> ::core::pin::Pin<
+                    Box<dyn ::core::future::Future<Output = Result<Receipt, PayError>> + Send + 'async_trait>,
+                >
+                where
+                    'life0: 'async_trait,
+                    Self: 'async_trait,
+                {
+                    Box::pin(async move {
+                        let __self = self;
+                        __self.store.pay(command).await
+                    })
+                }
+            }
+        },
+    );
+}
+
+#[test]
+fn impl_arg() {
+    check(
+        "impl_arg",
+        quote! {
+            #[transactional_message(routing_key = "paid", fence, message = Paid { id: command.id() })]
+            async fn pay(command: impl Command + Send) -> Result<impl Display + Send, PayError> {
+                Ok(command.id())
+            }
+        },
+    );
+}
+
+#[test]
+fn alias_return() {
+    check(
+        "alias_return",
+        quote! {
+            #[transactional_message(routing_key = "paid", fence, message = Paid { id })]
+            async fn pay(id: u64) -> anyhow::Result<()> {
+                Ok(())
+            }
+        },
+    );
+}
+
+#[test]
+fn pattern_args() {
+    check(
+        "pattern_args",
+        quote! {
+            #[transactional_message(routing_key = prefix + "paid", fence, message = Paid { id })]
+            async fn pay(Pay { id, .. }: Pay, mut call: u32, (prefix, _): (String, u8)) -> Result<u32, PayError> {
+                call += 1;
+                Ok(call)
+            }
+        },
+    );
+}
+
+#[test]
+fn stacked() {
+    check(
+        "stacked",
+        quote! {
+            #[transactional_message(name = "ship.parcel", routing_key = "parcel.sent", check_back = parcel_outcome,
+                message = ParcelSent::from(&parcel))]
+            #[tracing::instrument]
+            #[transactional_message::transactional_message(name = "ship.invoice", routing_key = "invoice.due",
+                check_back = invoice_outcome, message = InvoiceDue::from(&parcel), on_err = ask)]
+            async fn ship(carrier: &Carrier, parcel: Parcel) -> Result<Label, ShipError> {
+                carrier.order(&parcel, message_id()).await
+            }
+        },
+    );
+}
+
+#[test]
+fn all_arguments() {
+    check(
+        "all_arguments",
+        quote! {
+            #[transactional_message(
+                exchange = self.exchange,
+                routing_key = format!("parcel.{}", parcel.kind),
+                message = ParcelSent::from(&parcel),
+                check_back = <Shipping as Answers>::ship_outcome::<Dhl>,
+                name = "ship",
+                key = parcel.id,
+                headers = [("tenant", &self.tenant)],
+                type = "parcel.sent.v1",
+                on_err = ask,
+                check_after = Duration::from_secs(30),
+                messenger = self.messenger,
+            )]
+            async fn r#move(&self, parcel: Parcel) -> Result<Label, ShipError> {
+                self.carrier.order(&parcel, message_id()).await
+            }
+        },
+    );
+}
+
+#[test]
+fn crate_path() {
+    check(
+        "crate_path",
+        quote! {
+            #[transactional_message(crate = ::framework::messages, routing_key = "parcel.sent", name = "ship",
+                check_back = ship_outcome, message = ParcelSent::from(&parcel))]
+            async fn ship(parcel: Parcel) -> Result<Label, ShipError> {
+                carrier().order(&parcel).await
+            }
+        },
+    );
+}
+
+/// Every mistake at once, and the function without the attributes.
+#[test]
+fn bad_args() {
+    check(
+        "bad_args",
+        quote! {
+            impl Shipping {
+                #[transactional_message(exchange = , rooting_key = "parcel.sent", name = 5, check_back = Self::asked)]
+                #[inline]
+                #[transactional_message(routing_key = "invoice.due" fence)]
+                pub(crate) async fn ship(&self, parcel: Parcel) -> Result<Label, ShipError> {
+                    self.carrier.order(&parcel).await
+                }
+            }
+        },
+    );
+}

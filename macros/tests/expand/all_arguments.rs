@@ -1,0 +1,41 @@
+async fn r#move(&self, parcel: Parcel) -> Result<Label, ShipError> {
+    let call = ::transactional_message::__private::call(::core::module_path!(), "move")
+        .messenger(&self.messenger)
+        .ask_on_err()
+        .check_after(Duration::from_secs(30))
+        .send(
+            &self.exchange,
+            &format!("parcel.{}", parcel.kind),
+            ::transactional_message::__private::handled_by(
+                <Shipping as Answers>::ship_outcome::<Dhl>,
+                &ParcelSent::from(&parcel),
+            ),
+        )
+        .key(&parcel.id)
+        .headers([("tenant", &self.tenant)])
+        .message_type("parcel.sent.v1")
+        .check_back({
+            const PRODUCER: ::transactional_message::__private::Producer = ::transactional_message::__private::Producer::new(
+                "ship",
+                || ::transactional_message::__private::handler(
+                    <Shipping as Answers>::ship_outcome::<Dhl>,
+                ),
+            );
+            ::transactional_message::__private::inventory::submit! {
+                PRODUCER
+            }
+            &PRODUCER
+        });
+    ::transactional_message::__private::run(
+            call,
+            async move {
+                if let ::core::option::Option::Some(ret) = ::core::option::Option::None::<
+                    Result<Label, ShipError>,
+                > {
+                    return ret;
+                }
+                self.carrier.order(&parcel, message_id()).await
+            },
+        )
+        .await
+}

@@ -1,0 +1,33 @@
+async fn ship(parcel: Parcel) -> Result<Label, ShipError> {
+    let call = ::framework::messages::__private::call(::core::module_path!(), "ship")
+        .send(
+            "",
+            "parcel.sent",
+            ::framework::messages::__private::handled_by(
+                ship_outcome,
+                &ParcelSent::from(&parcel),
+            ),
+        )
+        .check_back({
+            const PRODUCER: ::framework::messages::__private::Producer = ::framework::messages::__private::Producer::new(
+                "ship",
+                || ::framework::messages::__private::handler(ship_outcome),
+            );
+            ::framework::messages::__private::inventory::submit! {
+                PRODUCER
+            }
+            &PRODUCER
+        });
+    ::framework::messages::__private::run(
+            call,
+            async move {
+                if let ::core::option::Option::Some(ret) = ::core::option::Option::None::<
+                    Result<Label, ShipError>,
+                > {
+                    return ret;
+                }
+                carrier().order(&parcel).await
+            },
+        )
+        .await
+}

@@ -1,0 +1,38 @@
+impl Shipping {
+    async fn ship(&self, parcel: Parcel) -> Result<Label, ShipError> {
+        let call = ::transactional_message::__private::call(
+                ::core::module_path!(),
+                "ship",
+            )
+            .send(
+                "shipping",
+                "parcel.sent",
+                ::transactional_message::__private::handled_by(
+                    ship_outcome,
+                    &ParcelSent::from(&parcel),
+                ),
+            )
+            .check_back({
+                const PRODUCER: ::transactional_message::__private::Producer = ::transactional_message::__private::Producer::new(
+                    "ship",
+                    || ::transactional_message::__private::handler(ship_outcome),
+                );
+                ::transactional_message::__private::inventory::submit! {
+                    PRODUCER
+                }
+                &PRODUCER
+            });
+        ::transactional_message::__private::run(
+                call,
+                async move {
+                    if let ::core::option::Option::Some(ret) = ::core::option::Option::None::<
+                        Result<Label, ShipError>,
+                    > {
+                        return ret;
+                    }
+                    self.carrier.order(&parcel, message_id()).await
+                },
+            )
+            .await
+    }
+}

@@ -1,0 +1,53 @@
+#[tracing::instrument]
+async fn ship(carrier: &Carrier, parcel: Parcel) -> Result<Label, ShipError> {
+    let call = ::transactional_message::__private::call(::core::module_path!(), "ship")
+        .ask_on_err()
+        .send(
+            "",
+            "parcel.sent",
+            ::transactional_message::__private::handled_by(
+                parcel_outcome,
+                &ParcelSent::from(&parcel),
+            ),
+        )
+        .check_back({
+            const PRODUCER: ::transactional_message::__private::Producer = ::transactional_message::__private::Producer::new(
+                "ship.parcel",
+                || ::transactional_message::__private::handler(parcel_outcome),
+            );
+            ::transactional_message::__private::inventory::submit! {
+                PRODUCER
+            }
+            &PRODUCER
+        })
+        .send(
+            "",
+            "invoice.due",
+            ::transactional_message::__private::handled_by(
+                invoice_outcome,
+                &InvoiceDue::from(&parcel),
+            ),
+        )
+        .check_back({
+            const PRODUCER: ::transactional_message::__private::Producer = ::transactional_message::__private::Producer::new(
+                "ship.invoice",
+                || ::transactional_message::__private::handler(invoice_outcome),
+            );
+            ::transactional_message::__private::inventory::submit! {
+                PRODUCER
+            }
+            &PRODUCER
+        });
+    ::transactional_message::__private::run(
+            call,
+            async move {
+                if let ::core::option::Option::Some(ret) = ::core::option::Option::None::<
+                    Result<Label, ShipError>,
+                > {
+                    return ret;
+                }
+                carrier.order(&parcel, message_id()).await
+            },
+        )
+        .await
+}

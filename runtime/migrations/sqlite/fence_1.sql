@@ -1,0 +1,13 @@
+-- In the business database: one row a call, and the identity of the database.
+CREATE TABLE tm_fence (
+    call_id    BLOB    NOT NULL PRIMARY KEY,
+    outcome    INTEGER NOT NULL,               -- 1 committed, 2 tombstone, 3 withheld
+    amended    BLOB,                           -- the payload, when the transaction replaced it
+    created_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX tm_fence_age ON tm_fence (created_at);
+
+CREATE TABLE tm_fence_database (
+    singleton INTEGER NOT NULL PRIMARY KEY CHECK (singleton = 1),
+    identity  BLOB    NOT NULL
+) STRICT;

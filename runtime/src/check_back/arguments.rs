@@ -1,0 +1,110 @@
+//! What a check-back handler is given: the half message, and the application's data.
+
+use std::any::{Any, TypeId, type_name};
+use std::collections::HashMap;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+
+use super::handler::Asked;
+use crate::message::MessageId;
+
+/// The body of a half message as it was stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Raw(pub Vec<u8>);
+
+/// A half message whose outcome is asked for. `T` is the type of its payload; without it, the
+/// payload is [`Raw`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct HalfMessage<T = Raw> {
+    /// The message's id: what [`message_id`](crate::message_id) was in the body, unless the call
+    /// has several messages.
+    pub id: MessageId,
+    /// The call's id: what [`message_id`](crate::message_id) was in the body.
+    pub call_id: MessageId,
+    /// The business key.
+    pub key: Option<String>,
+    /// How long ago the half message was stored, by the store's clock.
+    pub age: Duration,
+    /// How many times it has been asked about, this time included.
+    pub attempt: u32,
+    /// The decoded payload.
+    pub payload: T,
+}
+
+/// A payload that a check-back handler can be given.
+pub trait Decode: Sized {
+    #[doc(hidden)]
+    fn decode(body: &[u8]) -> Result<Self, String>;
+}
+
+impl Decode for Raw {
+    fn decode(body: &[u8]) -> Result<Self, String> {
+        Ok(Self(body.to_vec()))
+    }
+}
+
+impl<T: DeserializeOwned> Decode for T {
+    fn decode(body: &[u8]) -> Result<Self, String> {
+        serde_json::from_slice(body).map_err(|error| error.to_string())
+    }
+}
+
+/// The application's own data, given to the messenger's builder by
+/// [`data`](crate::Builder::data): a connection pool, a client.
+#[derive(Clone, Copy, Debug)]
+pub struct Data<T>(pub T);
+
+impl<T> Deref for Data<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// What a handler can take after the half message: [`Data`].
+#[diagnostic::on_unimplemented(
+    message = "a check-back handler cannot take `{Self}`",
+    label = "not `Data<T>`",
+    note = "after `HalfMessage<T>`, a check-back handler takes `transactional_message::Data<T>` arguments, with `T: Clone`"
+)]
+pub trait FromAsked: Sized + Send {
+    #[doc(hidden)]
+    fn need() -> (TypeId, &'static str);
+    #[doc(hidden)]
+    fn from_asked(asked: &Asked) -> Result<Self, String>;
+}
+
+impl<T: Clone + Send + Sync + 'static> FromAsked for Data<T> {
+    fn need() -> (TypeId, &'static str) {
+        (TypeId::of::<T>(), type_name::<T>())
+    }
+
+    fn from_asked(asked: &Asked) -> Result<Self, String> {
+        asked.data.get::<T>().cloned().map(Self).ok_or_else(|| {
+            format!("the messenger has no `{}`: add `.data(..)` to its builder", type_name::<T>())
+        })
+    }
+}
+
+/// The application's data by type.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct DataMap(Arc<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>);
+
+impl DataMap {
+    pub(crate) fn insert<T: Send + Sync + 'static>(&mut self, value: T) {
+        Arc::make_mut(&mut self.0).insert(TypeId::of::<T>(), Arc::new(value));
+    }
+
+    pub(crate) fn has(&self, id: TypeId) -> bool {
+        self.0.contains_key(&id)
+    }
+
+    fn get<T: 'static>(&self) -> Option<&T> {
+        self.0.get(&TypeId::of::<T>())?.downcast_ref()
+    }
+}

@@ -1,0 +1,121 @@
+//! The check-back handlers of this process, by name.
+
+use std::collections::HashMap;
+
+use super::CheckBack;
+use super::arguments::DataMap;
+use crate::error::{Error, ErrorKind};
+use crate::message::AnsweredBy;
+
+/// A handler that an attribute registered at link time, under a name that is stored with messages.
+///
+/// A crate that the binary never names is not linked, and registers nothing: hence
+/// [`Builder::expect`](crate::Builder::expect).
+#[derive(Clone, Copy, Debug)]
+pub struct Producer {
+    name: &'static str,
+    handler: fn() -> CheckBack,
+}
+
+impl Producer {
+    /// A handler and its name.
+    pub const fn new(name: &'static str, handler: fn() -> CheckBack) -> Self {
+        Self { name, handler }
+    }
+
+    pub(crate) const fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+inventory::collect!(Producer);
+
+/// The handlers that this process can ask, and the data that they take.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    handlers: HashMap<String, CheckBack>,
+    pub(crate) data: DataMap,
+}
+
+impl Registry {
+    /// The handlers that were registered at link time.
+    pub(crate) fn linked(data: DataMap) -> Result<Self, Error> {
+        let mut registry = Self { handlers: HashMap::new(), data };
+        for producer in inventory::iter::<Producer> {
+            registry.add(producer.name, (producer.handler)())?;
+        }
+        Ok(registry)
+    }
+
+    pub(crate) fn add(&mut self, name: &str, handler: CheckBack) -> Result<(), Error> {
+        if name.is_empty() {
+            return Err(configuration("a check-back handler has an empty name: the name is stored with its messages"));
+        }
+        for (need, type_name) in (handler.needs)() {
+            if !self.data.has(need) {
+                return Err(configuration(format!(
+                    "the check-back handler `{name}` takes `Data<{type_name}>`, which the messenger does not have: \
+                     add `.data(..)` with a `{type_name}` to its builder"
+                )));
+            }
+        }
+        if self.handlers.insert(name.to_owned(), handler).is_some() {
+            return Err(configuration(format!(
+                "there are two check-back handlers named `{name}`: the name is stored with messages and must be \
+                 unique; give one of them another `name = \"..\"`"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Lets the handler `new` answer for messages that were stored under `old`.
+    pub(crate) fn alias(&mut self, old: &str, new: &str) -> Result<(), Error> {
+        let handler = self.handlers.get(new).cloned().ok_or_else(|| {
+            configuration(format!("the alias `{old}` leads to the check-back handler `{new}`, {}", self.unknown()))
+        })?;
+        self.add(old, handler)
+    }
+
+    /// Refuses names without a handler.
+    pub(crate) fn expect(&self, names: &[String]) -> Result<(), Error> {
+        match names.iter().find(|name| !self.handlers.contains_key(*name)) {
+            None => Ok(()),
+            Some(name) => Err(configuration(format!(
+                "the check-back handler `{name}` is expected, {}; a crate that the binary never names registers \
+                 nothing: write `use the_crate as _;`, or add `.check_back(\"{name}\", handler)` to the builder",
+                self.unknown()
+            ))),
+        }
+    }
+
+    /// The name, if a handler has it.
+    pub(crate) fn require(&self, name: String) -> Result<String, Error> {
+        if self.handlers.contains_key(&name) {
+            return Ok(name);
+        }
+        Err(configuration(format!("a call names the check-back handler `{name}`, {}", self.unknown())))
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&CheckBack> {
+        self.handlers.get(name)
+    }
+
+    pub(crate) fn answerers(&self) -> Vec<AnsweredBy> {
+        let mut names: Vec<_> = self.handlers.keys().cloned().collect();
+        names.sort_unstable();
+        names.into_iter().map(AnsweredBy::Handler).collect()
+    }
+
+    fn unknown(&self) -> String {
+        let mut names: Vec<_> = self.handlers.keys().map(|name| format!("`{name}`")).collect();
+        names.sort_unstable();
+        match names.as_slice() {
+            [] => "and no handler is registered".into(),
+            names => format!("and the registered ones are {}", names.join(", ")),
+        }
+    }
+}
+
+fn configuration(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Configuration, message)
+}

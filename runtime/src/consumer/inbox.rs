@@ -1,0 +1,146 @@
+//! The inbox: record and effect in one transaction, so that the effect happens once per message.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use sqlx::Pool;
+
+use super::{Consume, Received};
+use crate::check_back::Decode;
+use crate::fault;
+use crate::fence::BusinessDatabase;
+use crate::message::{Half, MessageId};
+use crate::store::StoreError;
+use crate::transport::Handled;
+use crate::worker::janitor::Prune;
+
+const RETENTION: Duration = Duration::from_hours(7 * 24);
+
+/// A handler with its database, without their types.
+#[async_trait]
+pub(crate) trait Inbox: Prune {
+    async fn migrate(&self) -> Result<(), StoreError>;
+    async fn check_schema(&self) -> Result<(), StoreError>;
+    /// Handles one delivery, up to and including the commit.
+    async fn process(&self, half: &Half, attempt: u32) -> Handled;
+    fn with_retention(&self, retention: Duration) -> Arc<dyn Inbox>;
+}
+
+pub(super) struct SqlInbox<DB: BusinessDatabase, M, H> {
+    queue: String,
+    pool: Pool<DB>,
+    handler: Arc<H>,
+    retention: Duration,
+    message: PhantomData<fn() -> M>,
+}
+
+impl<DB: BusinessDatabase, M, H> std::fmt::Debug for SqlInbox<DB, M, H> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqlInbox").field("queue", &self.queue).finish_non_exhaustive()
+    }
+}
+
+impl<DB, M, H> SqlInbox<DB, M, H>
+where
+    DB: BusinessDatabase,
+    M: Decode + Send + 'static,
+    H: for<'c> Consume<'c, DB::Connection, M> + 'static,
+{
+    pub(super) fn new(queue: String, pool: Pool<DB>, handler: H) -> Self {
+        Self { queue, pool, handler: Arc::new(handler), retention: RETENTION, message: PhantomData }
+    }
+
+    /// The whole transaction. An error means that it was rolled back, or that nobody knows; the
+    /// message comes again in both cases, and the record tells.
+    async fn once(&self, id: MessageId, message: Received<M>) -> Result<(), String> {
+        let mut tx = self.pool.begin_with(DB::BEGIN).await.map_err(|error| error.to_string())?;
+        match DB::enter_inbox(&mut tx, &self.queue, id).await {
+            Ok(true) => {}
+            Ok(false) => {
+                tracing::debug!(%id, queue = self.queue, "a message whose effect has happened came again");
+                let _ = tx.rollback().await;
+                return Ok(());
+            }
+            Err(error) => {
+                let _ = tx.rollback().await;
+                return Err(error.to_string());
+            }
+        }
+        let worked = self.handler.consume(&mut tx, message).await.map_err(|error| error.to_string());
+        fault::point("effect-done");
+        let proven = match worked {
+            // A failed statement whose error was swallowed must not be acknowledged.
+            Ok(()) => DB::prove_inbox(&mut tx, &self.queue, id).await.map_err(|error| error.to_string()),
+            Err(why) => Err(why),
+        };
+        if let Err(why) = proven {
+            let _ = tx.rollback().await;
+            return Err(why);
+        }
+        tx.commit().await.map_err(|error| error.to_string())?;
+        fault::point("inbox-committed");
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl<DB, M, H> Prune for SqlInbox<DB, M, H>
+where
+    DB: BusinessDatabase,
+    M: Decode + Send + 'static,
+    H: for<'c> Consume<'c, DB::Connection, M> + 'static,
+{
+    async fn prune(&self, limit: u32) -> Result<u64, StoreError> {
+        DB::prune_inbox(&self.pool, &self.queue, self.retention, limit).await
+    }
+}
+
+#[async_trait]
+impl<DB, M, H> Inbox for SqlInbox<DB, M, H>
+where
+    DB: BusinessDatabase,
+    M: Decode + Send + 'static,
+    H: for<'c> Consume<'c, DB::Connection, M> + 'static,
+{
+    async fn migrate(&self) -> Result<(), StoreError> {
+        DB::migrate_inbox(&self.pool).await
+    }
+
+    async fn check_schema(&self) -> Result<(), StoreError> {
+        DB::check_inbox(&self.pool).await
+    }
+
+    async fn process(&self, half: &Half, attempt: u32) -> Handled {
+        if age(half.id) > self.retention {
+            return Handled::Rejected(format!(
+                "older than the {:?} for which this consumer remembers messages: it could not be recognised as a duplicate",
+                self.retention
+            ));
+        }
+        match Received::decode(half, attempt) {
+            Err(why) => Handled::Rejected(format!("the body can't be decoded: {why}")),
+            Ok(message) => self.once(half.id, message).await.map_or_else(Handled::Failed, |()| Handled::Done),
+        }
+    }
+
+    fn with_retention(&self, retention: Duration) -> Arc<dyn Inbox> {
+        Arc::new(Self {
+            queue: self.queue.clone(),
+            pool: self.pool.clone(),
+            handler: Arc::clone(&self.handler),
+            retention,
+            message: PhantomData,
+        })
+    }
+}
+
+/// How old a message is, by the time in its id.
+fn age(id: MessageId) -> Duration {
+    let made = id.get_timestamp().map_or(Duration::ZERO, |timestamp| {
+        let (seconds, nanos) = timestamp.to_unix();
+        Duration::new(seconds, nanos)
+    });
+    SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().saturating_sub(made)
+}

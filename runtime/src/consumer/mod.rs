@@ -1,0 +1,191 @@
+//! The consumer: a queue, its bindings, and a handler whose effect happens once per message.
+
+mod handler;
+mod inbox;
+
+use std::fmt::{self, Display};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::Pool;
+use tokio::sync::mpsc::Receiver;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use handler::{Consume, Received};
+use inbox::{Inbox, SqlInbox};
+
+use crate::check_back::Decode;
+use crate::error::{Error, ErrorKind};
+use crate::fault;
+use crate::fence::BusinessDatabase;
+use crate::message::limits::SHORT_STRING_BYTES;
+use crate::transport::{Delivery, Handled};
+use crate::worker::{Worker, panic_text};
+
+/// A queue and the handler of its messages.
+///
+/// The handler runs in a transaction whose first statement records the message in the *inbox*, so
+/// that its effect happens once per message, however often the message is delivered. A handler
+/// that fails is asked again with growing pauses, up to [`attempts`](Self::attempts); the message
+/// waits in the message store meanwhile. After that, and at once when the body can't be decoded,
+/// the message is dead, with the reason, and waits for a person.
+///
+/// ```no_run
+/// # use serde::Deserialize;
+/// use sqlx::{SqliteConnection, SqlitePool};
+/// use transactional_message::{Consumer, Received};
+///
+/// #[derive(Deserialize)]
+/// struct PaymentCompleted { order_id: String }
+///
+/// async fn book(tx: &mut SqliteConnection, message: Received<PaymentCompleted>) -> Result<(), sqlx::Error> {
+///     sqlx::query("INSERT INTO vouchers (order_id) VALUES (?)")
+///         .bind(&message.payload.order_id)
+///         .execute(tx)
+///         .await?;
+///     Ok(())
+/// }
+///
+/// # fn f(pool: SqlitePool) {
+/// let accounting = Consumer::new("accounting", pool, book).bind("payments", "payment.completed");
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Consumer {
+    queue: String,
+    bindings: Vec<(String, String)>,
+    attempts: u32,
+    concurrency: usize,
+    pub(crate) inbox: Arc<dyn Inbox>,
+}
+
+impl fmt::Debug for Consumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consumer")
+            .field("queue", &self.queue)
+            .field("bindings", &self.bindings)
+            .field("attempts", &self.attempts)
+            .field("concurrency", &self.concurrency)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Consumer {
+    /// A consumer of `queue`, whose name scopes its inbox, with the database of its effects.
+    pub fn new<DB, M, H>(queue: impl Display, pool: Pool<DB>, handler: H) -> Self
+    where
+        DB: BusinessDatabase,
+        M: Decode + Send + 'static,
+        H: for<'c> Consume<'c, DB::Connection, M> + 'static,
+    {
+        let queue = queue.to_string();
+        let inbox = Arc::new(SqlInbox::new(queue.clone(), pool, handler));
+        Self { queue, bindings: Vec::new(), attempts: 20, concurrency: 8, inbox }
+    }
+
+    /// Takes messages of `exchange` whose routing key matches `pattern` (`*`: one word, `#`: any number).
+    #[must_use]
+    pub fn bind(mut self, exchange: impl Display, pattern: impl Display) -> Self {
+        self.bindings.push((exchange.to_string(), pattern.to_string()));
+        self
+    }
+
+    /// How often a message may fail before it is dead. Default: 20.
+    #[must_use]
+    pub const fn attempts(mut self, attempts: u32) -> Self {
+        self.attempts = attempts;
+        self
+    }
+
+    /// How many messages are handled at once. Default: 8.
+    #[must_use]
+    pub const fn concurrency(mut self, concurrency: usize) -> Self {
+        self.concurrency = concurrency;
+        self
+    }
+
+    /// How long a message is remembered. One that is older when it arrives could no longer be
+    /// recognised, and is dead. Default: 7 days.
+    #[must_use]
+    pub fn remember(mut self, retention: Duration) -> Self {
+        self.inbox = self.inbox.with_retention(retention);
+        self
+    }
+
+    pub(crate) fn queue(&self) -> &str {
+        &self.queue
+    }
+
+    pub(crate) fn bindings(&self) -> &[(String, String)] {
+        &self.bindings
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), Error> {
+        let problem = if self.queue.is_empty() || self.queue.len() > SHORT_STRING_BYTES {
+            "its queue's name must have 1 to 255 bytes"
+        } else if self.bindings.is_empty() {
+            "it is bound to nothing: add `.bind(\"exchange\", \"routing.key\")`"
+        } else if self.attempts == 0 {
+            "`attempts` must be at least 1"
+        } else if self.concurrency == 0 {
+            "`concurrency` must be at least 1"
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(ErrorKind::Configuration, format!("the consumer `{}` can't work: {problem}", self.queue)))
+    }
+}
+
+/// The loop that handles a queue's deliveries.
+#[derive(Debug)]
+pub(crate) struct ConsumerLoop {
+    pub(crate) consumer: Consumer,
+    pub(crate) deliveries: Receiver<Delivery>,
+    pub(crate) handling: JoinSet<()>,
+}
+
+async fn handle(inbox: Arc<dyn Inbox>, attempts: u32, delivery: Delivery) {
+    fault::point("received");
+    let Delivery { half, attempt, settle } = delivery;
+    // In a task of its own, so that a panic fails this message and nothing else.
+    let task = tokio::spawn(async move { inbox.process(&half, attempt).await });
+    let handled = match task.await {
+        Ok(handled) => handled,
+        Err(failed) => Handled::Failed(match failed.try_into_panic() {
+            Ok(panic) => format!("the handler panicked: {}", panic_text(panic.as_ref())),
+            Err(failed) => failed.to_string(),
+        }),
+    };
+    let handled = match handled {
+        Handled::Failed(why) if attempt >= attempts => {
+            Handled::Rejected(format!("failed {attempt} times; the last time: {why}"))
+        }
+        handled => handled,
+    };
+    // Nobody listens any more when the publisher gave up: the message comes again.
+    let _ = settle.send(handled);
+}
+
+#[async_trait]
+impl Worker for ConsumerLoop {
+    const NAME: &'static str = "consumer";
+
+    async fn run(&mut self, stop: &CancellationToken) {
+        loop {
+            tokio::select! {
+                Some(_) = self.handling.join_next() => {}
+                delivery = self.deliveries.recv(), if self.handling.len() < self.consumer.concurrency => {
+                    let Some(delivery) = delivery else { return };
+                    let inbox = Arc::clone(&self.consumer.inbox);
+                    self.handling.spawn(handle(inbox, self.consumer.attempts, delivery));
+                }
+                () = stop.cancelled() => {
+                    while self.handling.join_next().await.is_some() {}
+                    return;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What a messenger consists of: shared by the protocol and the workers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use crate::check_back::registry::Registry;
+use crate::error::{Error, ErrorKind};
+use crate::fence::registry::Fences;
+use crate::lease::Leases;
+use crate::messenger::settings::Settings;
+use crate::protocol::{LiveCall, Report};
+use crate::store::Store;
+use crate::transport::{Outgoing, Transport};
+
+/// The parts, and the channels between them. Data flows one way: reports → relay or checker.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) settings: Settings,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) leases: Leases,
+    pub(crate) fences: Fences,
+    pub(crate) handlers: Registry,
+    pub(crate) transport: Arc<dyn Transport>,
+    /// To the reporter. Not bounded by itself: there are only as many reports as bodies that
+    /// could be started, and none starts while the store does not take halves.
+    pub(crate) reports: mpsc::UnboundedSender<Report>,
+    /// To the checker: calls whose fence is to be asked now.
+    pub(crate) questions: mpsc::UnboundedSender<Arc<LiveCall>>,
+    /// To the relay: confirmed messages, without a way through the table.
+    pub(crate) outgoing: mpsc::Sender<Outgoing>,
+    /// The calls under way.
+    pub(crate) calls: TaskTracker,
+    phase: AtomicU8,
+    #[cfg(feature = "testing")]
+    pub(crate) lost_reports: crate::testing::LostReports,
+}
+
+/// Where a messenger is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Built = 0,
+    Running = 1,
+    Stopping = 2,
+}
+
+/// The receiving ends, for the workers.
+#[derive(Debug)]
+pub(crate) struct Inlets {
+    pub(crate) reports: mpsc::UnboundedReceiver<Report>,
+    pub(crate) questions: mpsc::UnboundedReceiver<Arc<LiveCall>>,
+    pub(crate) outgoing: mpsc::Receiver<Outgoing>,
+}
+
+impl Core {
+    pub(crate) fn new(
+        settings: Settings,
+        store: Arc<dyn Store>,
+        fences: Fences,
+        handlers: Registry,
+        transport: Arc<dyn Transport>,
+    ) -> (Arc<Self>, Inlets) {
+        let (reports, reports_in) = mpsc::unbounded_channel();
+        let (questions, questions_in) = mpsc::unbounded_channel();
+        let (outgoing, outgoing_in) = mpsc::channel(settings.relay_queue);
+        let core = Arc::new(Self {
+            leases: Leases::new(settings.lease),
+            settings,
+            store,
+            fences,
+            handlers,
+            transport,
+            reports,
+            questions,
+            outgoing,
+            calls: TaskTracker::new(),
+            phase: AtomicU8::new(Phase::Built as u8),
+            #[cfg(feature = "testing")]
+            lost_reports: crate::testing::LostReports::default(),
+        });
+        (core, Inlets { reports: reports_in, questions: questions_in, outgoing: outgoing_in })
+    }
+
+    /// Lets a call in, and counts it until its ticket is dropped.
+    pub(crate) fn admit(&self, function: &str) -> Result<TaskTrackerToken, Error> {
+        let token = self.calls.token();
+        let problem = match self.phase() {
+            Phase::Running => return Ok(token),
+            Phase::Built => "the messenger is not running yet: call `Messenger::start` first",
+            Phase::Stopping => "the messenger is shutting down and takes no new calls",
+        };
+        Err(Error::new(ErrorKind::NoMessenger, format!("`{function}` did not run: {problem}")))
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::SeqCst) {
+            0 => Phase::Built,
+            1 => Phase::Running,
+            _ => Phase::Stopping,
+        }
+    }
+
+    /// Moves on to `next`, if that is where the messenger's life goes. Says whether it did.
+    pub(crate) fn enter(&self, from: Phase, next: Phase) -> bool {
+        self.phase.compare_exchange(from as u8, next as u8, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// Hands a report to the reporter. Without one (after the shutdown) check-back settles the call.
+    pub(crate) fn report(&self, report: Report) {
+        #[cfg(feature = "testing")]
+        if self.lost_reports.swallow(&report) {
+            return;
+        }
+        if self.reports.send(report).is_err() {
+            tracing::debug!("a call ended after the shutdown; check-back will settle it");
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The fence on SQLite: the checker's side, and the statements of a fenced transaction.
+//!
+//! SQLite has no statement that fails when the transaction was ended underneath, as by a body that
+//! sends `COMMIT` itself. So the transaction opens a savepoint first: `RELEASE` fails without it.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{Row, Sqlite, SqliteConnection, SqlitePool};
+use uuid::Uuid;
+
+use super::schema::{FENCE, INBOX};
+use super::store::id_list;
+use super::{inbox, millis, now, pool};
+use crate::error::Error;
+use crate::fence::verdict::{FenceRow, Verdict};
+use crate::fence::{BusinessDatabase, FenceDatabase, FenceRefusal, Opened};
+use crate::message::MessageId;
+use crate::store::StoreError;
+
+/// The business database in a SQLite file.
+#[derive(Debug)]
+pub(crate) struct SqliteFence {
+    pool: SqlitePool,
+}
+
+impl SqliteFence {
+    pub(crate) async fn open(options: SqliteConnectOptions, lock_timeout: Duration) -> Result<Self, Error> {
+        let pool = pool(options.create_if_missing(true).busy_timeout(lock_timeout), 1);
+        pool.acquire().await.map_err(|cause| {
+            Error::new(crate::ErrorKind::Unavailable, "the fence's database could not be opened")
+                .with_source(StoreError::from(cause))
+        })?;
+        Ok(Self { pool })
+    }
+
+    async fn insert_tombstones(
+        &self,
+        identity: Uuid,
+        call_ids: &[MessageId],
+    ) -> Result<Vec<(MessageId, Verdict)>, StoreError> {
+        // `DO UPDATE`, though it changes nothing, makes the row that was first come back.
+        let rows = sqlx::query(concat!(
+            "INSERT INTO tm_fence (call_id, outcome, created_at) SELECT unhex(value), ?1, ",
+            now!(),
+            " FROM json_each(?2) WHERE EXISTS (SELECT 1 FROM tm_fence_database WHERE identity = ?3) ",
+            "ON CONFLICT (call_id) DO UPDATE SET outcome = outcome RETURNING call_id, outcome, amended"
+        ))
+        .bind(FenceRow::Tombstone.code())
+        .bind(id_list(call_ids))
+        .bind(identity)
+        .fetch_all(&self.pool)
+        .await?;
+        let verdict = |row: &sqlx::sqlite::SqliteRow| {
+            Ok((row.try_get("call_id")?, FenceRow::verdict(row.try_get("outcome")?, row.try_get("amended")?)))
+        };
+        rows.iter().map(verdict).collect()
+    }
+}
+
+#[async_trait]
+impl FenceDatabase for SqliteFence {
+    async fn migrate(&self) -> Result<(), StoreError> {
+        FENCE.migrate(&self.pool).await?;
+        sqlx::query("INSERT INTO tm_fence_database (singleton, identity) VALUES (1, ?) ON CONFLICT DO NOTHING")
+            .bind(Uuid::new_v4())
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    async fn identity(&self) -> Result<Uuid, StoreError> {
+        FENCE.check(&self.pool).await?;
+        Ok(sqlx::query_scalar("SELECT identity FROM tm_fence_database").fetch_one(&self.pool).await?)
+    }
+
+    async fn ask(&self, identity: Uuid, call_ids: &[MessageId]) -> Vec<Verdict> {
+        let answers = match self.insert_tombstones(identity, call_ids).await {
+            Ok(answers) => answers,
+            Err(error) => return vec![Verdict::Unknown(error.to_string()); call_ids.len()],
+        };
+        let answer = |id: &MessageId| {
+            answers.iter().find(|(answered, _)| answered == id).map_or_else(
+                || Verdict::Unknown("the pool leads to another database than the message belongs to".into()),
+                |(_, verdict)| verdict.clone(),
+            )
+        };
+        call_ids.iter().map(answer).collect()
+    }
+
+    async fn forget(&self, call_ids: &[MessageId]) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM tm_fence WHERE call_id IN (SELECT unhex(value) FROM json_each(?))")
+            .bind(id_list(call_ids))
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    async fn older_than(&self, age: Duration, limit: u32) -> Result<Vec<MessageId>, StoreError> {
+        let ids = sqlx::query_scalar(concat!(
+            "SELECT call_id FROM tm_fence WHERE created_at < ",
+            now!(),
+            " - ?1 ORDER BY created_at LIMIT ?2"
+        ))
+        .bind(millis(age))
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(ids)
+    }
+
+    async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+impl BusinessDatabase for Sqlite {
+    // One writer a file: a second transaction of the same call would wait for the first.
+    const WAITS_FOR_ITSELF: bool = true;
+    const BEGIN: &'static str = "BEGIN IMMEDIATE";
+
+    fn open_fence(
+        connection: &mut SqliteConnection,
+        identity: Uuid,
+        call_id: MessageId,
+    ) -> BoxFuture<'_, Result<Opened, FenceRefusal>> {
+        Box::pin(async move {
+            let failed = |error: sqlx::Error| FenceRefusal::Failed(error.into());
+            sqlx::query("SAVEPOINT tm_fence").execute(&mut *connection).await.map_err(failed)?;
+            let inserted = sqlx::query(concat!(
+                "INSERT INTO tm_fence (call_id, outcome, created_at) SELECT ?1, ?2, ",
+                now!(),
+                " FROM tm_fence_database WHERE identity = ?3 ON CONFLICT (call_id) DO NOTHING"
+            ))
+            .bind(call_id)
+            .bind(FenceRow::Committed.code())
+            .bind(identity)
+            .execute(&mut *connection)
+            .await
+            .map_err(failed)?;
+            if inserted.rows_affected() == 1 {
+                return Ok(Opened);
+            }
+            let outcome: Option<i64> = sqlx::query_scalar("SELECT outcome FROM tm_fence WHERE call_id = ?1")
+                .bind(call_id)
+                .fetch_optional(&mut *connection)
+                .await
+                .map_err(failed)?;
+            Err(match outcome {
+                None => FenceRefusal::WrongDatabase,
+                Some(code) if code == FenceRow::Tombstone.code() => FenceRefusal::Fenced,
+                Some(_) => FenceRefusal::AlreadyCommitted,
+            })
+        })
+    }
+
+    fn prove_fence(
+        connection: &mut SqliteConnection,
+        call_id: MessageId,
+        row: FenceRow,
+        amended: Option<Vec<u8>>,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            release(connection, "RELEASE tm_fence").await?;
+            let updated =
+                sqlx::query("UPDATE tm_fence SET outcome = ?1, amended = ?2 WHERE call_id = ?3 AND outcome = ?4")
+                    .bind(row.code())
+                    .bind(amended)
+                    .bind(call_id)
+                    .bind(FenceRow::Committed.code())
+                    .execute(connection)
+                    .await?;
+            if updated.rows_affected() == 1 {
+                return Ok(());
+            }
+            Err(StoreError::Refused("the fence row is gone from the transaction".into()))
+        })
+    }
+
+    fn migrate_inbox(pool: &SqlitePool) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(INBOX.migrate(pool))
+    }
+
+    fn check_inbox(pool: &SqlitePool) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(INBOX.check(pool))
+    }
+
+    fn enter_inbox<'c>(
+        connection: &'c mut SqliteConnection,
+        queue: &'c str,
+        message_id: MessageId,
+    ) -> BoxFuture<'c, Result<bool, StoreError>> {
+        Box::pin(inbox::enter(connection, queue, message_id))
+    }
+
+    fn prove_inbox<'c>(
+        connection: &'c mut SqliteConnection,
+        queue: &'c str,
+        message_id: MessageId,
+    ) -> BoxFuture<'c, Result<(), StoreError>> {
+        Box::pin(inbox::prove(connection, queue, message_id))
+    }
+
+    fn prune_inbox<'p>(
+        pool: &'p SqlitePool,
+        queue: &'p str,
+        age: Duration,
+        limit: u32,
+    ) -> BoxFuture<'p, Result<u64, StoreError>> {
+        Box::pin(inbox::prune(pool, queue, age, limit))
+    }
+}
+
+/// Fails when the transaction that opened the savepoint is no longer the one that is open.
+pub(super) async fn release(connection: &mut SqliteConnection, statement: &'static str) -> Result<(), StoreError> {
+    sqlx::query(statement).execute(connection).await.map(|_| ()).map_err(|error| {
+        StoreError::Refused(format!(
+            "the transaction was ended underneath, by a COMMIT or ROLLBACK of its own or by an error that SQLite \
+             answers with a rollback ({error})"
+        ))
+    })
+}

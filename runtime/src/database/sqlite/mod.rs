@@ -1,0 +1,42 @@
+//! SQLite: one writer, WAL, `synchronous=FULL`.
+//!
+//! A commit is durable when it returns. Writers of one file wait for each other: a body that holds
+//! its transaction open for long holds up every other write to that file, the store's included.
+
+mod errors;
+mod fence;
+mod inbox;
+mod operate;
+mod schema;
+mod store;
+
+pub(crate) use fence::SqliteFence;
+pub(crate) use store::SqliteStore;
+
+use std::time::Duration;
+
+use sqlx::SqlitePool;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+
+/// Milliseconds since the Unix epoch, by the database's clock.
+macro_rules! now {
+    () => {
+        "CAST(unixepoch('subsec') * 1000 AS INTEGER)"
+    };
+}
+pub(crate) use now;
+
+pub(crate) fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4)
+}
+
+/// A small pool of our own. Its connections stay open: an in-memory database lives as long as they.
+fn pool(options: SqliteConnectOptions, connections: u32) -> SqlitePool {
+    SqlitePoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(Duration::from_secs(5))
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+        .connect_lazy_with(options)
+}

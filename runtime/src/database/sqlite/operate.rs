@@ -1,0 +1,129 @@
+//! The message store on SQLite: what people and the janitor ask.
+
+use std::time::Duration;
+
+use sqlx::Row;
+
+use super::store::{SqliteStore, columns, read};
+use super::{millis, now};
+use crate::message::{AnsweredBy, MessageId};
+use crate::message::state::State;
+use crate::store::{Finished, Stats, StoreError, Stored};
+
+/// The newest rows of one state. The state is written out, so that the partial indexes serve.
+macro_rules! newest {
+    ($state:literal) => {
+        concat!(
+            "SELECT ",
+            columns!(),
+            " FROM tm_message WHERE state = ",
+            $state,
+            " AND (?1 IS NULL OR id < ?1) ORDER BY id DESC LIMIT ?2"
+        )
+    };
+}
+
+impl SqliteStore {
+    pub(super) async fn select_finished(
+        &self,
+        age: Duration,
+        limit: u32,
+        fences: &[AnsweredBy],
+    ) -> Result<Vec<Finished>, StoreError> {
+        let fences: Vec<String> = fences.iter().map(ToString::to_string).collect();
+        let rows = sqlx::query(concat!(
+            "SELECT id, call_id, answered_by FROM tm_message WHERE state IN (2, 3) AND finished_at < ",
+            now!(),
+            " - ?1 AND (answered_by LIKE 'handler:%' OR answered_by IN (SELECT value FROM json_each(?2))) ",
+            "ORDER BY finished_at LIMIT ?3"
+        ))
+        .bind(millis(age))
+        .bind(serde_json::json!(fences).to_string())
+        .bind(i64::from(limit))
+        .fetch_all(&self.reader)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                let answered_by: String = row.try_get("answered_by")?;
+                Ok(Finished {
+                    id: row.try_get("id")?,
+                    call_id: row.try_get("call_id")?,
+                    answered_by: answered_by.parse().ok(),
+                })
+            })
+            .collect()
+    }
+
+    pub(super) async fn count_due_by_answerer(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        let rows: Vec<(String, i64)> = sqlx::query_as(concat!(
+            "SELECT answered_by, count(*) FROM tm_message WHERE state = 0 AND due_at <= ",
+            now!(),
+            " GROUP BY answered_by"
+        ))
+        .fetch_all(&self.reader)
+        .await?;
+        Ok(rows.into_iter().map(|(name, count)| (name, count.unsigned_abs())).collect())
+    }
+
+    pub(super) async fn select_one(&self, id: MessageId) -> Result<Option<Stored>, StoreError> {
+        let row = sqlx::query(concat!("SELECT ", columns!(), " FROM tm_message WHERE id = ?1"))
+            .bind(id)
+            .fetch_optional(&self.reader)
+            .await?;
+        row.map(|row| read(&row).map_err(StoreError::Refused)).transpose()
+    }
+
+    pub(super) async fn select_newest(
+        &self,
+        state: State,
+        before: Option<MessageId>,
+        limit: u32,
+    ) -> Result<Vec<Stored>, StoreError> {
+        let sql = match state {
+            State::Half => newest!(0),
+            State::Confirmed => newest!(1),
+            State::Cancelled => newest!(2),
+            State::Delivered => newest!(3),
+            State::Parked => newest!(4),
+            State::Dead => newest!(5),
+        };
+        let rows = sqlx::query(sql).bind(before).bind(i64::from(limit)).fetch_all(&self.reader).await?;
+        rows.iter().map(|row| read(row).map_err(StoreError::Refused)).collect()
+    }
+
+    pub(super) async fn make_due(&self, id: MessageId) -> Result<bool, StoreError> {
+        let hastened = sqlx::query(concat!(
+            "UPDATE tm_message SET due_at = ",
+            now!(),
+            " WHERE id = ?1 AND state IN (0, 1) AND held_by IS NULL"
+        ))
+        .bind(id)
+        .execute(&self.writer)
+        .await?;
+        Ok(hastened.rows_affected() == 1)
+    }
+
+    pub(super) async fn count_by_state(&self) -> Result<Stats, StoreError> {
+        let rows: Vec<(i64, i64, Option<i64>)> = sqlx::query_as(concat!(
+            "SELECT 0, count(*), ",
+            now!(),
+            " - min(created_at) FROM tm_message WHERE state = 0 ",
+            "UNION ALL SELECT 1, count(*), ",
+            now!(),
+            " - min(created_at) FROM tm_message WHERE state = 1 ",
+            "UNION ALL SELECT state, count(*), NULL FROM tm_message WHERE state IN (2, 3) GROUP BY state ",
+            "UNION ALL SELECT state, count(*), NULL FROM tm_message WHERE state IN (4, 5) GROUP BY state"
+        ))
+        .fetch_all(&self.reader)
+        .await?;
+        let mut stats = Stats::default();
+        for (code, count, age) in rows {
+            if let Some(state) = State::from_code(code) {
+                *stats.count_mut(state) = count.unsigned_abs();
+            }
+            let age = age.map(|age| Duration::from_millis(age.max(0).unsigned_abs()));
+            stats.oldest_unfinished = stats.oldest_unfinished.max(age);
+        }
+        Ok(stats)
+    }
+}

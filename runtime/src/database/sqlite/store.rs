@@ -1,0 +1,445 @@
+//! The message store on SQLite: the verbs of the protocol and the workers.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::TryStreamExt;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous};
+use sqlx::{Row, SqliteConnection, SqlitePool};
+use uuid::Uuid;
+
+use super::schema::MESSAGE;
+use super::{millis, now, pool};
+use crate::error::{Error, ErrorKind};
+use crate::message::state::{Applied, Event, State};
+use crate::message::{AnsweredBy, Half, Message, MessageId};
+use crate::store::{
+    Attempts, Bounds, Change, Claim, Finished, Hold, Postponement, Renewed, Stats, Store, StoreError, Stored,
+    Undecodable,
+};
+
+/// The columns that [`read`] takes, and the age.
+macro_rules! columns {
+    () => {
+        concat!(
+            "id, call_id, state, answered_by, function, check_after, held_by, attempts, reason, exchange, ",
+            "routing_key, message_type, content_type, message_key, headers, payload, ",
+            "max(0, ",
+            now!(),
+            " - created_at) AS age"
+        )
+    };
+}
+pub(super) use columns;
+
+/// A message store in a SQLite file.
+#[derive(Debug)]
+pub(crate) struct SqliteStore {
+    pub(super) writer: SqlitePool,
+    /// Renewals never queue behind other writes of this process.
+    renewer: SqlitePool,
+    pub(super) reader: SqlitePool,
+}
+
+impl SqliteStore {
+    pub(crate) async fn open(options: SqliteConnectOptions) -> Result<Self, Error> {
+        let options = options
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(Duration::from_secs(5));
+        let name = options.get_filename().to_string_lossy().into_owned();
+        if name.contains(":memory:") || name.starts_with("file:sqlx-in-memory") {
+            return Err(Error::new(
+                ErrorKind::Configuration,
+                "an in-memory SQLite database can't keep messages over a crash: use a file, or `transactional_message::testing` in tests",
+            ));
+        }
+        let store =
+            Self { writer: pool(options.clone(), 1), renewer: pool(options.clone(), 1), reader: pool(options, 4) };
+        store.writer.acquire().await.map_err(|cause| {
+            Error::new(ErrorKind::Unavailable, format!("the message store `{name}` could not be opened"))
+                .with_source(StoreError::from(cause))
+        })?;
+        Ok(store)
+    }
+
+    async fn insert(&self, halves: &[Half], state: State, hold: Hold) -> Result<(), StoreError> {
+        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        for half in halves {
+            insert_row(&mut tx, half, state, hold).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Takes rows that `select` found: as many as fit, in one transaction with the look.
+    async fn take(
+        tx: &mut SqliteConnection,
+        select: sqlx::query::Query<'_, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>,
+        bytes: &mut usize,
+        hold: Hold,
+        claim: &mut Claim,
+    ) -> Result<(), StoreError> {
+        let mut found = Vec::new();
+        {
+            let mut rows = select.fetch(&mut *tx);
+            while let Some(row) = rows.try_next().await? {
+                let id: Uuid = row.try_get("id")?;
+                match read(&row) {
+                    Ok(mut stored) => {
+                        let size = stored.half.message.payload.len();
+                        if size > *bytes && !claim.rows.is_empty() {
+                            break;
+                        }
+                        *bytes = bytes.saturating_sub(size);
+                        if stored.state == State::Half {
+                            stored.attempts += 1;
+                        }
+                        claim.rows.push(stored);
+                    }
+                    Err(why) => claim.undecodable.push(Undecodable { id, why }),
+                }
+                found.push(id);
+            }
+        }
+        for id in found {
+            sqlx::query(concat!(
+                "UPDATE tm_message SET held_by = ?1, due_at = ",
+                now!(),
+                " + ?2, attempts = attempts + (state = 0) WHERE id = ?3"
+            ))
+            .bind(hold.token)
+            .bind(millis(hold.lease))
+            .bind(id)
+            .execute(&mut *tx)
+            .await?;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn migrate(&self) -> Result<(), StoreError> {
+        MESSAGE.migrate(&self.writer).await
+    }
+
+    async fn check_schema(&self) -> Result<(), StoreError> {
+        MESSAGE.check(&self.reader).await
+    }
+
+    async fn insert_halves(&self, halves: &[Half], hold: Hold) -> Result<(), StoreError> {
+        self.insert(halves, State::Half, hold).await
+    }
+
+    async fn insert_confirmed(&self, halves: &[Half], hold: Hold) -> Result<(), StoreError> {
+        self.insert(halves, State::Confirmed, hold).await
+    }
+
+    async fn transition(
+        &self,
+        event: Event,
+        changes: &[Change],
+        hold: Option<Hold>,
+    ) -> Result<Vec<Applied>, StoreError> {
+        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut applied = Vec::with_capacity(changes.len());
+        for change in changes {
+            applied.push(move_row(&mut tx, event, change, hold).await?);
+        }
+        tx.commit().await?;
+        Ok(applied)
+    }
+
+    async fn renew(&self, ids: &[MessageId], hold: Hold) -> Result<Renewed, StoreError> {
+        let mut connection = self.renewer.acquire().await?;
+        let mut renewed = Vec::new();
+        if !ids.is_empty() {
+            renewed = sqlx::query_scalar(concat!(
+                "UPDATE tm_message SET held_by = ?1, due_at = ",
+                now!(),
+                " + ?2 WHERE id IN (SELECT unhex(value) FROM json_each(?3)) ",
+                "AND (state = 0 OR (state = 1 AND held_by = ?1)) RETURNING id"
+            ))
+            .bind(hold.token)
+            .bind(millis(hold.lease))
+            .bind(id_list(ids))
+            .fetch_all(&mut *connection)
+            .await?;
+        }
+        let clock: i64 = sqlx::query_scalar(concat!("SELECT ", now!())).fetch_one(&mut *connection).await?;
+        Ok(Renewed { ids: renewed, database_clock: Duration::from_millis(clock.unsigned_abs()) })
+    }
+
+    async fn postpone(&self, postponements: &[Postponement]) -> Result<(), StoreError> {
+        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        for postponement in postponements {
+            let attempts = match postponement.attempts {
+                Attempts::Keep => 0,
+                Attempts::Spend => 1,
+                Attempts::Refund => -1,
+            };
+            sqlx::query(concat!(
+                "UPDATE tm_message SET held_by = NULL, due_at = ",
+                now!(),
+                " + ?1, attempts = max(0, attempts + ?2), reason = coalesce(?3, reason) ",
+                "WHERE id = ?4 AND held_by = ?5 AND state IN (0, 1)"
+            ))
+            .bind(millis(postponement.after))
+            .bind(attempts)
+            .bind(&postponement.reason)
+            .bind(postponement.id)
+            .bind(postponement.held_by)
+            .execute(&mut *tx)
+            .await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    async fn claim_halves(&self, askable: &[AnsweredBy], bounds: Bounds, hold: Hold) -> Result<Claim, StoreError> {
+        let names: Vec<String> = askable.iter().map(ToString::to_string).collect();
+        // A look without the write lock first: most of the time nothing is due.
+        let due: Vec<String> = sqlx::query_scalar(concat!(
+            "SELECT a.value FROM json_each(?1) a WHERE EXISTS (SELECT 1 FROM tm_message ",
+            "WHERE state = 0 AND answered_by = a.value AND due_at <= ",
+            now!(),
+            " AND (held_by IS NULL OR ?2))"
+        ))
+        .bind(serde_json::json!(names).to_string())
+        .bind(bounds.take_over)
+        .fetch_all(&self.reader)
+        .await?;
+        let mut claim = Claim::default();
+        if due.is_empty() {
+            return Ok(claim);
+        }
+        let mut bytes = bounds.bytes;
+        // An even share for each, so that one handler's backlog does not keep the others waiting.
+        let share = (bounds.rows as usize / due.len()).max(1);
+        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        for name in due {
+            let select = sqlx::query(concat!(
+                "SELECT ",
+                columns!(),
+                " FROM tm_message WHERE state = 0 AND answered_by = ?1 AND due_at <= ",
+                now!(),
+                " AND (held_by IS NULL OR ?2) ORDER BY due_at LIMIT ?3"
+            ))
+            .bind(name)
+            .bind(bounds.take_over)
+            .bind(i64::try_from(share).unwrap_or(i64::MAX));
+            Self::take(&mut tx, select, &mut bytes, hold, &mut claim).await?;
+        }
+        tx.commit().await?;
+        Ok(claim)
+    }
+
+    async fn claim_confirmed(&self, bounds: Bounds, hold: Hold) -> Result<Claim, StoreError> {
+        let mut claim = Claim::default();
+        let any: bool = sqlx::query_scalar(concat!(
+            "SELECT EXISTS (SELECT 1 FROM tm_message WHERE state = 1 AND due_at <= ",
+            now!(),
+            " AND (held_by IS NULL OR ?1))"
+        ))
+        .bind(bounds.take_over)
+        .fetch_one(&self.reader)
+        .await?;
+        if !any {
+            return Ok(claim);
+        }
+        let mut bytes = bounds.bytes;
+        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let select = sqlx::query(concat!(
+            "SELECT ",
+            columns!(),
+            " FROM tm_message WHERE state = 1 AND due_at <= ",
+            now!(),
+            " AND (held_by IS NULL OR ?1) ORDER BY due_at LIMIT ?2"
+        ))
+        .bind(bounds.take_over)
+        .bind(i64::from(bounds.rows));
+        Self::take(&mut tx, select, &mut bytes, hold, &mut claim).await?;
+        tx.commit().await?;
+        Ok(claim)
+    }
+
+    async fn finished(
+        &self,
+        age: Duration,
+        limit: u32,
+        fences: &[AnsweredBy],
+    ) -> Result<Vec<Finished>, StoreError> {
+        self.select_finished(age, limit, fences).await
+    }
+
+    async fn delete_finished(&self, ids: &[MessageId]) -> Result<u64, StoreError> {
+        let deleted = sqlx::query(
+            "DELETE FROM tm_message WHERE id IN (SELECT unhex(value) FROM json_each(?1)) AND state IN (2, 3)",
+        )
+        .bind(id_list(ids))
+        .execute(&self.writer)
+        .await?;
+        Ok(deleted.rows_affected())
+    }
+
+    async fn known_calls(&self, call_ids: &[MessageId]) -> Result<Vec<MessageId>, StoreError> {
+        // A call has the id of its first message.
+        let known = sqlx::query_scalar(
+            "SELECT id FROM tm_message WHERE id IN (SELECT unhex(value) FROM json_each(?1))",
+        )
+        .bind(id_list(call_ids))
+        .fetch_all(&self.reader)
+        .await?;
+        Ok(known)
+    }
+
+    async fn due_by_answerer(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        self.count_due_by_answerer().await
+    }
+
+    async fn find(&self, id: MessageId) -> Result<Option<Stored>, StoreError> {
+        self.select_one(id).await
+    }
+
+    async fn list(&self, state: State, before: Option<MessageId>, limit: u32) -> Result<Vec<Stored>, StoreError> {
+        self.select_newest(state, before, limit).await
+    }
+
+    async fn hasten(&self, id: MessageId) -> Result<bool, StoreError> {
+        self.make_due(id).await
+    }
+
+    async fn stats(&self) -> Result<Stats, StoreError> {
+        self.count_by_state().await
+    }
+
+    async fn close(&self) {
+        self.reader.close().await;
+        self.renewer.close().await;
+        self.writer.close().await;
+    }
+}
+
+async fn insert_row(tx: &mut SqliteConnection, half: &Half, state: State, hold: Hold) -> Result<(), StoreError> {
+    // A retry of an insert whose answer was lost finds its own rows: not an error.
+    sqlx::query(concat!(
+        "INSERT INTO tm_message (id, call_id, state, answered_by, function, check_after, due_at, held_by, ",
+        "created_at, exchange, routing_key, message_type, content_type, message_key, headers, payload) ",
+        "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ",
+        now!(),
+        " + ?7, ?8, ",
+        now!(),
+        ", ?9, ?10, ?11, ?12, ?13, ?14, ?15) ON CONFLICT (id) DO NOTHING"
+    ))
+    .bind(half.id)
+    .bind(half.call_id)
+    .bind(state.code())
+    .bind(half.answered_by.to_string())
+    .bind(&half.function)
+    .bind(millis(half.check_after))
+    .bind(millis(hold.lease))
+    .bind(hold.token)
+    .bind(&half.message.exchange)
+    .bind(&half.message.routing_key)
+    .bind(&half.message.message_type)
+    .bind(&half.message.content_type)
+    .bind(&half.message.key)
+    .bind(serde_json::json!(half.message.headers).to_string())
+    .bind(&half.message.payload)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+async fn move_row(
+    tx: &mut SqliteConnection,
+    event: Event,
+    change: &Change,
+    hold: Option<Hold>,
+) -> Result<Applied, StoreError> {
+    let target = event.target();
+    let moved = sqlx::query(concat!(
+        "UPDATE tm_message SET state = ?1, payload = coalesce(?2, payload), reason = coalesce(?3, reason), ",
+        "attempts = CASE WHEN ?1 = 1 THEN 0 ELSE attempts END, ",
+        "held_by = CASE WHEN ?1 = 1 THEN ?4 END, ",
+        "due_at = CASE WHEN ?1 = 1 THEN ",
+        now!(),
+        " + ?5 END, finished_at = CASE WHEN ?1 IN (2, 3) THEN ",
+        now!(),
+        " END WHERE id = ?6 AND ((1 << state) & ?7) <> 0 AND (?8 IS NULL OR held_by = ?8)"
+    ))
+    .bind(target.code())
+    .bind(&change.payload)
+    .bind(&change.reason)
+    .bind(hold.map(|hold| hold.token))
+    .bind(hold.map_or(0, |hold| millis(hold.lease)))
+    .bind(change.id)
+    .bind(event.source_mask())
+    .bind(change.held_by)
+    .execute(&mut *tx)
+    .await?;
+    if moved.rows_affected() == 1 {
+        return Ok(Applied::Moved);
+    }
+    let code: Option<i64> = sqlx::query_scalar("SELECT state FROM tm_message WHERE id = ?1")
+        .bind(change.id)
+        .fetch_optional(&mut *tx)
+        .await?;
+    match code {
+        None => Ok(Applied::Missing),
+        Some(code) => State::from_code(code)
+            .map(|state| event.verdict(state))
+            .ok_or_else(|| StoreError::Refused(format!("message {} has the unknown state {code}", change.id))),
+    }
+}
+
+pub(super) fn read(row: &SqliteRow) -> Result<Stored, String> {
+    read_columns(row).map_err(|error| error.to_string())?
+}
+
+// The outer error is a column of the wrong type, the inner one a value that makes no sense.
+fn read_columns(row: &SqliteRow) -> Result<Result<Stored, String>, sqlx::Error> {
+    let code: i64 = row.try_get("state")?;
+    let Some(state) = State::from_code(code) else { return Ok(Err(format!("unknown state {code}"))) };
+    let answered_by = match row.try_get::<String, _>("answered_by")?.parse() {
+        Ok(answered_by) => answered_by,
+        Err(why) => return Ok(Err(why)),
+    };
+    let headers = match serde_json::from_str(&row.try_get::<String, _>("headers")?) {
+        Ok(headers) => headers,
+        Err(why) => return Ok(Err(format!("headers: {why}"))),
+    };
+    let message = Message {
+        exchange: row.try_get("exchange")?,
+        routing_key: row.try_get("routing_key")?,
+        message_type: row.try_get("message_type")?,
+        content_type: row.try_get("content_type")?,
+        key: row.try_get("message_key")?,
+        headers,
+        payload: row.try_get("payload")?,
+    };
+    let half = Half {
+        id: row.try_get("id")?,
+        call_id: row.try_get("call_id")?,
+        function: row.try_get("function")?,
+        answered_by,
+        check_after: Duration::from_millis(row.try_get::<i64, _>("check_after")?.unsigned_abs()),
+        message,
+    };
+    Ok(Ok(Stored {
+        half,
+        state,
+        attempts: u32::try_from(row.try_get::<i64, _>("attempts")?).unwrap_or(u32::MAX),
+        age: Duration::from_millis(row.try_get::<i64, _>("age")?.unsigned_abs()),
+        taken_over: row.try_get::<Option<Uuid>, _>("held_by")?.is_some(),
+        reason: row.try_get("reason")?,
+    }))
+}
+
+/// Ids as a JSON list of hexadecimal text, the only kind of list that SQLite can be given.
+pub(super) fn id_list(ids: &[MessageId]) -> String {
+    let ids: Vec<String> = ids.iter().map(|id| id.simple().to_string()).collect();
+    serde_json::json!(ids).to_string()
+}

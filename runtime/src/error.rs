@@ -1,0 +1,106 @@
+//! The one error type: what went wrong, whether the body ran, and what to do about it.
+
+use std::fmt;
+
+/// What kind of thing went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// No messenger is in scope, or it is not running.
+    NoMessenger,
+    /// The message store or a business database could not be reached, or did not answer in time.
+    Unavailable,
+    /// The message breaks a limit or could not be encoded.
+    InvalidMessage,
+    /// The call has been cancelled by a check-back: its transaction can no longer commit.
+    Fenced,
+    /// The call's transaction has committed, or may have: it cannot be begun again.
+    AlreadyCommitted,
+    /// `begin`, `message_id`, `withhold` or a nested call was used where it cannot be.
+    Misuse,
+    /// The fence was not proven to be in place: the transaction was rolled back.
+    Unproven,
+    /// The messenger was put together wrongly.
+    Configuration,
+    /// The tables are missing or of another version.
+    Schema,
+    /// No message has that id, or its state does not allow what was asked for.
+    Refused,
+}
+
+/// Anything that this crate reports.
+///
+/// An annotated function's error type carries it by `From<transactional_message::Error>`.
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+    body_ran: bool,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), body_ran: false, source: None }
+    }
+
+    pub(crate) fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Marks an error that the body itself met.
+    pub(crate) fn in_body(mut self) -> Self {
+        self.body_ran = true;
+        self
+    }
+
+    /// What kind of thing went wrong.
+    pub const fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// Whether the annotated function's body had begun. `false`: nothing was done, a retry is safe.
+    pub const fn body_ran(&self) -> bool {
+        self.body_ran
+    }
+}
+
+// The cause is part of the text: a caller who logs only `{error}` still learns what happened.
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        self.source.as_ref().map_or(Ok(()), |source| write!(f, ": {source}"))
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {self} (body {})", self.kind, if self.body_ran { "ran" } else { "did not run" })
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+/// An error type that can carry this crate's [`Error`].
+///
+/// A trait of our own, because a diagnostic cannot be attached to `From`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot carry a `transactional_message::Error`",
+    label = "does not implement `From<transactional_message::Error>`",
+    note = "a `#[transactional_message]` function returns an error when its half message cannot be stored: \
+            add a variant with `#[from] transactional_message::Error` to its error type"
+)]
+pub trait FromHalfError {
+    /// Converts.
+    fn from_half_error(error: Error) -> Self;
+}
+
+impl<E: From<Error>> FromHalfError for E {
+    fn from_half_error(error: Error) -> Self {
+        error.into()
+    }
+}

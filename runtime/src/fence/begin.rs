@@ -1,0 +1,180 @@
+//! `begin`: opens the business transaction with the fence row as its first statement.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use sqlx::pool::PoolConnection;
+use sqlx::{Connection, Pool, SqlSafeStr, Transaction};
+use tracing::Instrument;
+use uuid::Uuid;
+
+use super::{BusinessDatabase, FenceRefusal, FencedTransaction};
+use crate::error::{Error, ErrorKind};
+use crate::message::MessageId;
+use crate::protocol::scope::{self, FenceKey};
+use crate::store::StoreError;
+
+/// Opens the business transaction of a fenced call: `BEGIN`, and the fence row with it.
+///
+/// `on` is a pool, or a connection without an open transaction (somebody else's commit isn't ours
+/// to prove).
+///
+/// # Errors
+/// [`ErrorKind::Misuse`] outside a fenced call, while another transaction of the call is open, or
+/// with a pool that leads to another database than the messenger's fence; [`ErrorKind::Fenced`]
+/// when the call was cancelled meanwhile; [`ErrorKind::AlreadyCommitted`] when an earlier
+/// transaction of the call has committed or may have; [`ErrorKind::Unavailable`]. On every error
+/// the transaction is rolled back before the error is returned.
+///
+/// # Cancel safety
+/// A dropped `begin` leaves no transaction open: on a pool it runs on in a task of its own, and
+/// what it opened is rolled back.
+#[must_use = "a transaction is opened when this is awaited"]
+pub const fn begin<'c, B: BeginOn<'c>>(on: B) -> Begin<'c, B> {
+    Begin { on, lifetime: PhantomData }
+}
+
+/// A fenced transaction to be opened. See [`begin`].
+#[derive(Debug)]
+#[must_use = "a transaction is opened when this is awaited"]
+pub struct Begin<'c, B> {
+    on: B,
+    lifetime: PhantomData<&'c ()>,
+}
+
+/// What [`begin`] can open a transaction on: `&Pool`, `&mut` connection.
+#[diagnostic::on_unimplemented(
+    message = "`begin` cannot open a fenced transaction on `{Self}`",
+    note = "pass `&SqlitePool`, or `&mut` a connection; an open transaction is somebody else's to commit"
+)]
+pub trait BeginOn<'c>: Send + Sized + 'c {
+    /// The kind of database.
+    type Database: BusinessDatabase;
+
+    #[doc(hidden)]
+    fn open(self, fence: Option<FenceKey>) -> BoxFuture<'c, Result<Transaction<'c, Self::Database>, Refusal>>;
+}
+
+/// Why a transaction was not opened.
+#[derive(Debug)]
+pub enum Refusal {
+    Fence(FenceRefusal),
+    Begin(sqlx::Error),
+}
+
+impl<'c, DB: BusinessDatabase> BeginOn<'c> for &'c Pool<DB> {
+    type Database = DB;
+
+    // In a task of its own: a `begin` of sqlx that is dropped half-way can leave an open
+    // transaction behind for the next borrower of the connection.
+    fn open(self, fence: Option<FenceKey>) -> BoxFuture<'c, Result<Transaction<'c, DB>, Refusal>> {
+        let pool = self.clone();
+        let open = async move {
+            let tx = pool.begin_with(DB::BEGIN).await.map_err(Refusal::Begin)?;
+            raise::<DB>(tx, fence).await
+        };
+        Box::pin(async move {
+            match tokio::spawn(open.in_current_span()).await {
+                Ok(opened) => opened,
+                Err(failed) => Err(Refusal::Begin(sqlx::Error::Protocol(format!("begin: {failed}")))),
+            }
+        })
+    }
+}
+
+impl<'c, DB: BusinessDatabase> BeginOn<'c> for &'c mut PoolConnection<DB> {
+    type Database = DB;
+
+    fn open(self, fence: Option<FenceKey>) -> BoxFuture<'c, Result<Transaction<'c, DB>, Refusal>> {
+        Box::pin(on_connection::<DB>(self, fence))
+    }
+}
+
+#[cfg(feature = "sqlite")]
+impl<'c> BeginOn<'c> for &'c mut sqlx::SqliteConnection {
+    type Database = sqlx::Sqlite;
+
+    fn open(self, fence: Option<FenceKey>) -> BoxFuture<'c, Result<Transaction<'c, sqlx::Sqlite>, Refusal>> {
+        Box::pin(on_connection::<sqlx::Sqlite>(self, fence))
+    }
+}
+
+async fn on_connection<DB: BusinessDatabase>(
+    connection: &mut DB::Connection,
+    fence: Option<FenceKey>,
+) -> Result<Transaction<'_, DB>, Refusal> {
+    let tx = connection.begin_with(DB::BEGIN.into_sql_str()).await.map_err(Refusal::Begin)?;
+    raise::<DB>(tx, fence).await
+}
+
+/// Inserts the fence row. A call without a message needs none.
+async fn raise<DB: BusinessDatabase>(
+    mut tx: Transaction<'_, DB>,
+    fence: Option<FenceKey>,
+) -> Result<Transaction<'_, DB>, Refusal> {
+    let Some(FenceKey { identity, call_id }) = fence else { return Ok(tx) };
+    match DB::open_fence(&mut tx, identity, call_id).await {
+        Ok(super::Opened) => Ok(tx),
+        Err(refusal) => {
+            // The connection goes back to the user's pool: never with an open transaction.
+            if let Err(error) = tx.rollback().await {
+                tracing::debug!(%error, "rolling back a refused transaction failed; its connection will be closed");
+            }
+            Err(Refusal::Fence(refusal))
+        }
+    }
+}
+
+impl<'c, B: BeginOn<'c>> IntoFuture for Begin<'c, B> {
+    type Output = Result<FencedTransaction<'c, B::Database>, Error>;
+    type IntoFuture = BoxFuture<'c, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        // The call is looked up now: the future may be polled where the task-local is another's.
+        let call = scope::current();
+        Box::pin(async move {
+            let call = call?;
+            let open = call.open_transaction(<B::Database as BusinessDatabase>::WAITS_FOR_ITSELF)?;
+            let key = open.key();
+            match self.on.open(key).await {
+                Ok(tx) => Ok(FencedTransaction::new(tx, open)),
+                Err(refusal) => Err(explain(refusal, &call, key)),
+            }
+        })
+    }
+}
+
+fn explain(refusal: Refusal, call: &Arc<scope::CallScope>, key: Option<FenceKey>) -> Error {
+    let function = call.function();
+    let id: MessageId = key.map_or_else(Uuid::nil, |key| key.call_id);
+    let error = match refusal {
+        Refusal::Begin(
+            cause @ (sqlx::Error::InvalidSavePointStatement | sqlx::Error::BeginFailed),
+        ) => Error::new(
+            ErrorKind::Misuse,
+            format!("`begin` in `{function}` was given a connection with an open transaction: give it the pool or a fresh connection"),
+        )
+        .with_source(cause),
+        Refusal::Begin(cause) => unavailable(function, StoreError::from(cause)),
+        Refusal::Fence(FenceRefusal::Failed(cause)) => unavailable(function, cause),
+        Refusal::Fence(FenceRefusal::Fenced) => Error::new(
+            ErrorKind::Fenced,
+            format!("the call {id} of `{function}` was cancelled by a check-back before its transaction began: nothing was done, try again"),
+        ),
+        Refusal::Fence(FenceRefusal::AlreadyCommitted) => Error::new(
+            ErrorKind::AlreadyCommitted,
+            format!("the call {id} of `{function}` has committed a transaction already"),
+        ),
+        Refusal::Fence(FenceRefusal::WrongDatabase) => Error::new(
+            ErrorKind::Misuse,
+            format!("`begin` in `{function}` was given another database than the messenger's fence: pass `begin` the pool that went into `Messenger::builder(..).fence(..)`"),
+        ),
+    };
+    error.in_body()
+}
+
+fn unavailable(function: &str, cause: StoreError) -> Error {
+    let kind = if matches!(cause, StoreError::Schema(_)) { ErrorKind::Schema } else { ErrorKind::Unavailable };
+    Error::new(kind, format!("the fenced transaction of `{function}` could not be opened")).with_source(cause)
+}

@@ -1,0 +1,57 @@
+//! The fence: a row, written in the business transaction, that answers a check-back exactly.
+//!
+//! [`begin`] inserts it as the transaction's first statement, keyed by the call's id; a check-back
+//! inserts the same key as a *tombstone*. The unique key decides, and whoever is first wins. (The
+//! idea is DTM's branch barrier; that the transaction waits instead of being killed comes from
+//! writing it first.)
+
+#[cfg(feature = "sqlite")]
+mod begin;
+#[cfg(feature = "sqlite")]
+mod dialect;
+#[cfg(feature = "sqlite")]
+mod transaction;
+pub(crate) mod registry;
+pub(crate) mod verdict;
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+#[cfg(feature = "sqlite")]
+pub use begin::{Begin, BeginOn, begin};
+#[cfg(feature = "sqlite")]
+pub use dialect::BusinessDatabase;
+#[cfg(feature = "sqlite")]
+pub(crate) use dialect::{FenceRefusal, Opened};
+#[cfg(feature = "sqlite")]
+pub use transaction::FencedTransaction;
+
+use crate::message::MessageId;
+use crate::store::StoreError;
+use verdict::Verdict;
+
+/// The checker's side of a business database.
+#[async_trait]
+pub(crate) trait FenceDatabase: fmt::Debug + Send + Sync {
+    /// Creates or updates the tables, and gives the database its identity.
+    async fn migrate(&self) -> Result<(), StoreError>;
+
+    /// The identity of the database, which every half that belongs to it records.
+    async fn identity(&self) -> Result<Uuid, StoreError>;
+
+    /// Asks for calls: inserts the tombstone where no fence row is. Waits for an open transaction
+    /// only up to the lock time-out. Never an error: what is not a clear answer is `Unknown`.
+    async fn ask(&self, identity: Uuid, call_ids: &[MessageId]) -> Vec<Verdict>;
+
+    /// Deletes fence rows whose messages are finished.
+    async fn forget(&self, call_ids: &[MessageId]) -> Result<(), StoreError>;
+
+    /// The oldest calls whose fence row is older than `age`.
+    async fn older_than(&self, age: Duration, limit: u32) -> Result<Vec<MessageId>, StoreError>;
+
+    /// Closes the connections.
+    async fn close(&self);
+}

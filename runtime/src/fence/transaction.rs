@@ -1,0 +1,115 @@
+//! The fenced transaction: derefs to the connection, rolls back on drop, commits only when proven.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
+use sqlx::Transaction;
+
+use super::BusinessDatabase;
+use crate::error::{Error, ErrorKind};
+use crate::fault;
+use crate::message::{Message, Payload};
+use crate::protocol::scope::OpenTransaction;
+
+/// The business transaction of a fenced call. Made by [`begin`](super::begin).
+///
+/// Use `&mut *tx` as the executor of the business statements. Dropped without
+/// [`commit`](Self::commit), it is rolled back.
+#[must_use = "dropped without `commit`, the transaction is rolled back"]
+pub struct FencedTransaction<'c, DB: BusinessDatabase> {
+    // Declared first, so that it is rolled back before the call may open another.
+    tx: Transaction<'c, DB>,
+    open: OpenTransaction,
+}
+
+impl<'c, DB: BusinessDatabase> FencedTransaction<'c, DB> {
+    pub(super) const fn new(tx: Transaction<'c, DB>, open: OpenTransaction) -> Self {
+        Self { tx, open }
+    }
+
+    /// Replaces the payload of the call's message, for bodies that learn an id inside the
+    /// transaction. It is written with the fence row by [`commit`](Self::commit).
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidMessage`] when it can't be encoded or is too large;
+    /// [`ErrorKind::Misuse`] when the call has not exactly one message.
+    pub fn amend<M: Payload + ?Sized>(&mut self, message: &M) -> Result<(), Error> {
+        let message = Message::json("", "", message).map_err(Error::in_body)?;
+        self.open.amend(message.payload)
+    }
+
+    /// Proves that the fence row is still part of this transaction, and commits.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unproven`]: the fence was not in place, because a statement failed and its
+    /// error was swallowed, or the transaction was ended underneath; it was rolled back.
+    /// [`ErrorKind::Unavailable`]: the database failed. Whether the transaction took effect may be
+    /// unknown to the caller then; the message follows the truth either way.
+    ///
+    /// # Cancel safety
+    /// A dropped `commit` may or may not take effect; the message follows the truth either way.
+    pub async fn commit(self) -> Result<(), Error> {
+        let Self { mut tx, open } = self;
+        let function = open.function();
+        if let Some((key, staged)) = open.proof() {
+            if let Err(cause) = DB::prove_fence(&mut tx, key.call_id, staged.row, staged.amended).await {
+                let _ = tx.rollback().await;
+                return Err(Error::new(
+                    ErrorKind::Unproven,
+                    format!("the transaction of `{function}` was rolled back, because its fence is not in place"),
+                )
+                .with_source(cause)
+                .in_body());
+            }
+            fault::point("commit-proven");
+        }
+        // From here on, only the fence knows, unless the database says yes.
+        open.committing();
+        match tx.commit().await {
+            Ok(()) => {
+                open.committed();
+                Ok(())
+            }
+            Err(cause) => Err(Error::new(
+                ErrorKind::Unavailable,
+                format!("the commit of `{function}` failed; whether it took effect will be found out"),
+            )
+            .with_source(cause)
+            .in_body()),
+        }
+    }
+
+    /// Rolls back now, instead of when the transaction is dropped.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] when the database failed; the transaction has ended all the same.
+    pub async fn rollback(self) -> Result<(), Error> {
+        let Self { tx, open } = self;
+        let rolled_back = tx.rollback().await;
+        rolled_back.map_err(|cause| {
+            Error::new(ErrorKind::Unavailable, format!("the rollback of `{}` failed", open.function()))
+                .with_source(cause)
+                .in_body()
+        })
+    }
+}
+
+impl<DB: BusinessDatabase> Deref for FencedTransaction<'_, DB> {
+    type Target = DB::Connection;
+
+    fn deref(&self) -> &Self::Target {
+        &self.tx
+    }
+}
+
+impl<DB: BusinessDatabase> DerefMut for FencedTransaction<'_, DB> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.tx
+    }
+}
+
+impl<DB: BusinessDatabase> fmt::Debug for FencedTransaction<'_, DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FencedTransaction").field("function", &self.open.function()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,54 @@
+//! What a fence answers, and what that means for the message.
+
+use crate::check_back::Outcome;
+
+/// The fence's answer for one call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The business transaction committed. The payload is there when the call amended it.
+    Committed { amended: Option<Vec<u8>> },
+    /// The business transaction committed, and said that there is nothing to send.
+    Withheld,
+    /// The tombstone is in place: the business transaction did not commit, and never will.
+    Closed,
+    /// No answer now, and why.
+    Unknown(String),
+}
+
+impl Verdict {
+    pub(crate) const fn outcome(&self) -> Outcome {
+        match self {
+            Self::Committed { .. } => Outcome::Confirm,
+            Self::Withheld | Self::Closed => Outcome::Cancel,
+            Self::Unknown(_) => Outcome::Unknown,
+        }
+    }
+}
+
+/// What a fence row says, as a number in the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FenceRow {
+    Committed,
+    Tombstone,
+    Withheld,
+}
+
+impl FenceRow {
+    pub(crate) const fn code(self) -> i64 {
+        match self {
+            Self::Committed => 1,
+            Self::Tombstone => 2,
+            Self::Withheld => 3,
+        }
+    }
+
+    /// Reads a row. A number that we don't know is no answer: a newer version may have written it.
+    pub(crate) fn verdict(code: i64, amended: Option<Vec<u8>>) -> Verdict {
+        match code {
+            1 => Verdict::Committed { amended },
+            2 => Verdict::Closed,
+            3 => Verdict::Withheld,
+            _ => Verdict::Unknown(format!("the fence row says {code}, which this version does not know")),
+        }
+    }
+}

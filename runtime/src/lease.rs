@@ -1,0 +1,203 @@
+//! The rows that this process holds, and how long it has been in touch with the store.
+//!
+//! Whoever works on a row holds its lease: a running body, a publish in flight. What is held here
+//! is renewed by the keeper; a holder that dies renews nothing, and its rows lapse.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::message::MessageId;
+use crate::store::{Hold, Token};
+
+/// The rows held by this process. One token for all of them.
+#[derive(Debug)]
+pub(crate) struct Leases {
+    token: Token,
+    lease: Duration,
+    held: Mutex<HashMap<MessageId, Instant>>,
+    contact: Mutex<Contact>,
+}
+
+/// Since when the store has answered without a gap.
+#[derive(Debug)]
+struct Contact {
+    since: Instant,
+    last: Instant,
+    last_clock: Option<Duration>,
+}
+
+impl Leases {
+    pub(crate) fn new(lease: Duration) -> Self {
+        let now = Instant::now();
+        Self {
+            token: Uuid::new_v4(),
+            lease,
+            held: Mutex::default(),
+            contact: Mutex::new(Contact { since: now, last: now, last_clock: None }),
+        }
+    }
+
+    /// What to give the store with a statement that makes rows ours.
+    pub(crate) const fn hold(&self) -> Hold {
+        Hold { token: self.token, lease: self.lease }
+    }
+
+    pub(crate) const fn token(&self) -> Token {
+        self.token
+    }
+
+    /// Until when rows are surely ours, if the statement that takes them is sent now.
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + self.lease
+    }
+
+    /// Records rows that the store gave us. `deadline` was taken before the statement was sent.
+    pub(crate) fn took(&self, ids: impl IntoIterator<Item = MessageId>, deadline: Instant) {
+        let mut held = self.held();
+        held.extend(ids.into_iter().map(|id| (id, deadline)));
+    }
+
+    /// Forgets rows: they are finished, given back, or somebody else's.
+    pub(crate) fn let_go<'a>(&self, ids: impl IntoIterator<Item = &'a MessageId>) {
+        let mut held = self.held();
+        for id in ids {
+            held.remove(id);
+        }
+    }
+
+    pub(crate) fn holds(&self, id: &MessageId) -> bool {
+        self.held().contains_key(id)
+    }
+
+    /// Whether a row is surely still ours: only then may a copy in memory be published.
+    pub(crate) fn surely_holds(&self, id: &MessageId) -> bool {
+        self.held().get(id).is_some_and(|deadline| Instant::now() < *deadline)
+    }
+
+    /// The rows whose lease is more than a quarter gone.
+    pub(crate) fn to_renew(&self) -> Vec<MessageId> {
+        let fresh = Instant::now() + self.lease * 3 / 4;
+        let mut ids: Vec<_> =
+            self.held().iter().filter(|(_, deadline)| **deadline < fresh).map(|(id, _)| *id).collect();
+        // Unsorted multi-row updates deadlock.
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Notes a renewal: `asked` were ours, `renewed` still are, unless they were let go meanwhile.
+    pub(crate) fn renewed(&self, asked: &[MessageId], renewed: &[MessageId], deadline: Instant) {
+        let mut held = self.held();
+        for id in asked {
+            if renewed.contains(id) {
+                held.entry(*id).and_modify(|until| *until = deadline);
+            } else {
+                held.remove(id);
+            }
+        }
+    }
+
+    /// Notes that the store answered, and what its clock said.
+    pub(crate) fn in_contact(&self, database_clock: Duration) {
+        let now = Instant::now();
+        let mut contact = self.contact.lock().unwrap_or_else(PoisonError::into_inner);
+        let passed = now - contact.last;
+        // A gap, or a clock that jumped, makes live holders look dead until they have renewed.
+        let jumped = contact.last_clock.is_some_and(|before| {
+            database_clock.saturating_sub(before) > passed + self.lease / 2 || database_clock + self.lease / 2 < before
+        });
+        if passed > self.lease || jumped {
+            contact.since = now;
+        }
+        contact.last = now;
+        contact.last_clock = Some(database_clock);
+    }
+
+    /// Whether rows whose lease has lapsed may be taken from their holders: only after one
+    /// unbroken lease of contact, in which every live holder could renew.
+    pub(crate) fn may_take_over(&self) -> bool {
+        let contact = self.contact.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        now - contact.last < self.lease && now - contact.since >= self.lease
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<MessageId, Instant>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(4);
+
+    fn id(n: u128) -> MessageId {
+        Uuid::from_u128(n)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_row_is_surely_held_until_its_deadline_and_renewed_well_before() {
+        let leases = Leases::new(LEASE);
+        leases.took([id(1)], leases.deadline());
+        assert!(leases.to_renew().is_empty());
+        tokio::time::advance(LEASE / 2).await;
+        assert_eq!(leases.to_renew(), [id(1)]);
+        leases.renewed(&[id(1)], &[id(1)], leases.deadline());
+        tokio::time::advance(LEASE * 3 / 4).await;
+        assert!(leases.surely_holds(&id(1)));
+        tokio::time::advance(LEASE / 4).await;
+        assert!(!leases.surely_holds(&id(1)));
+        assert!(leases.holds(&id(1)));
+        leases.renewed(&[id(1)], &[], leases.deadline());
+        assert!(!leases.holds(&id(1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_row_let_go_during_its_renewal_stays_let_go() {
+        let leases = Leases::new(LEASE);
+        leases.took([id(1)], leases.deadline());
+        leases.let_go(&[id(1)]);
+        leases.renewed(&[id(1)], &[id(1)], leases.deadline());
+        assert!(!leases.holds(&id(1)));
+    }
+
+    /// Answers every half lease for as long as `times` says.
+    async fn contact(leases: &Leases, clock: &mut Duration, times: u32) {
+        for _ in 0..times {
+            tokio::time::advance(LEASE / 2).await;
+            *clock += LEASE / 2;
+            leases.in_contact(*clock);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_taken_over_before_one_unbroken_lease_of_contact() {
+        let leases = Leases::new(LEASE);
+        let mut clock = Duration::from_secs(1000);
+        assert!(!leases.may_take_over());
+        contact(&leases, &mut clock, 2).await;
+        assert!(leases.may_take_over());
+
+        // An outage of the store: holders could not renew.
+        tokio::time::advance(LEASE * 3).await;
+        clock += LEASE * 3;
+        assert!(!leases.may_take_over());
+        leases.in_contact(clock);
+        assert!(!leases.may_take_over());
+        contact(&leases, &mut clock, 2).await;
+        assert!(leases.may_take_over());
+
+        // The database's clock jumps, in either direction.
+        for jump in [Duration::from_secs(3600), Duration::ZERO] {
+            clock = if jump.is_zero() { clock - LEASE * 9 } else { clock + jump };
+            leases.in_contact(clock);
+            assert!(!leases.may_take_over());
+            contact(&leases, &mut clock, 2).await;
+            assert!(leases.may_take_over());
+        }
+    }
+}

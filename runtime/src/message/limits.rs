@@ -1,0 +1,107 @@
+//! What a broker would refuse is refused here, before the half message is stored and the body runs.
+//!
+//! AMQP 0.9.1 carries names in strings of at most 255 bytes; headers that don't fit into one frame
+//! cost RabbitMQ's client the whole connection, so they are bounded far below it.
+
+use super::Message;
+use crate::error::{Error, ErrorKind};
+
+/// The longest string that AMQP carries in a name: exchange, routing key, key, type, header name.
+pub(crate) const SHORT_STRING_BYTES: usize = 255;
+
+/// Bounds on one message, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) body_bytes: usize,
+    pub(crate) headers_bytes: usize,
+}
+
+impl Limits {
+    /// Says what is wrong with `message`, if anything is.
+    pub(crate) fn check(self, message: &Message) -> Result<(), Error> {
+        short("exchange", &message.exchange)?;
+        short("routing key", &message.routing_key)?;
+        short("content type", &message.content_type)?;
+        message.key.as_deref().map_or(Ok(()), |key| short("key", key))?;
+        message.message_type.as_deref().map_or(Ok(()), |name| short("type", name))?;
+        for (name, value) in &message.headers {
+            short("header name", name)?;
+            no_nul("header value", value)?;
+        }
+        self.check_body(&message.payload)?;
+        let headers = message.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        at_most("headers take", headers, self.headers_bytes, "headers_limit")
+    }
+
+    /// Checks a body alone, as for an amended one.
+    pub(crate) fn check_body(self, payload: &[u8]) -> Result<(), Error> {
+        at_most("body takes", payload.len(), self.body_bytes, "body_limit")
+    }
+}
+
+fn short(what: &str, value: &str) -> Result<(), Error> {
+    no_nul(what, value)?;
+    if value.len() <= SHORT_STRING_BYTES {
+        return Ok(());
+    }
+    Err(invalid(format!(
+        "the message's {what} has {} bytes; AMQP carries at most {SHORT_STRING_BYTES}",
+        value.len()
+    )))
+}
+
+// PostgreSQL's text cannot hold a NUL; one such row would fail the whole batch it is stored with.
+fn no_nul(what: &str, value: &str) -> Result<(), Error> {
+    if value.contains('\0') {
+        return Err(invalid(format!("the message's {what} contains a NUL character")));
+    }
+    Ok(())
+}
+
+fn at_most(what: &str, bytes: usize, limit: usize, setting: &str) -> Result<(), Error> {
+    if bytes <= limit {
+        return Ok(());
+    }
+    Err(invalid(format!("the message's {what} {bytes} bytes, more than the setting `{setting}` allows ({limit})")))
+}
+
+fn invalid(message: String) -> Error {
+    Error::new(ErrorKind::InvalidMessage, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { body_bytes: 16, headers_bytes: 16 };
+
+    fn message() -> Message {
+        Message::bytes("exchange", "key", "text/plain", "body")
+    }
+
+    #[track_caller]
+    fn refused(message: &Message, expected: &str) {
+        let error = LIMITS.check(message).expect_err("accepted");
+        assert!(error.to_string().contains(expected), "{error}");
+        assert!(!error.body_ran());
+    }
+
+    #[test]
+    fn what_fits_is_accepted() {
+        let longest = "k".repeat(SHORT_STRING_BYTES);
+        LIMITS.check(&message().key(&longest).message_type(&longest).header("a", "b")).expect("fits");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_by_name() {
+        let long = "k".repeat(SHORT_STRING_BYTES + 1);
+        refused(&Message::bytes(&long, "k", "t", ""), "exchange has 256 bytes");
+        refused(&Message::bytes("e", &long, "t", ""), "routing key has 256 bytes");
+        refused(&message().key(&long), "key has 256 bytes");
+        refused(&message().message_type(&long), "type has 256 bytes");
+        refused(&message().header(&long, ""), "header name has 256 bytes");
+        refused(&message().header("name", "thirteen bytes"), "`headers_limit`");
+        refused(&Message::bytes("e", "k", "t", [0; 17]), "`body_limit`");
+        refused(&message().key("a\0b"), "NUL");
+    }
+}

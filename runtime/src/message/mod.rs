@@ -1,0 +1,160 @@
+//! The domain: what a message is, the states it goes through, the limits it must keep. No I/O.
+
+pub(crate) mod limits;
+pub(crate) mod state;
+
+use std::fmt::{self, Display};
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::error::{Error, ErrorKind};
+
+/// Identifies a message for its whole life: a UUIDv7, made once, the same at every delivery.
+pub type MessageId = Uuid;
+
+/// What can be sent: every type that implements [`serde::Serialize`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be sent as a message",
+    label = "does not implement `serde::Serialize`",
+    note = "messages are encoded as JSON: add `#[derive(serde::Serialize)]` to the type of `message`"
+)]
+pub trait Payload {
+    /// Encodes the payload as JSON.
+    ///
+    /// # Errors
+    /// When the type's own `Serialize` fails.
+    fn encode(&self) -> Result<Vec<u8>, serde_json::Error>;
+}
+
+impl<T: Serialize + ?Sized> Payload for T {
+    fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(self)
+    }
+}
+
+/// A message to be sent: where to, and what. See [`Messenger::call`](crate::Messenger::call).
+///
+/// `Debug` shows neither payload nor header values: they may be private.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Message {
+    pub(crate) exchange: String,
+    pub(crate) routing_key: String,
+    pub(crate) message_type: Option<String>,
+    pub(crate) content_type: String,
+    pub(crate) key: Option<String>,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) payload: Vec<u8>,
+}
+
+impl Message {
+    /// A message with `payload` encoded as JSON.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidMessage`] when the payload's `Serialize` fails.
+    pub fn json<M: Payload + ?Sized>(
+        exchange: impl Display,
+        routing_key: impl Display,
+        payload: &M,
+    ) -> Result<Self, Error> {
+        let payload = payload.encode().map_err(|cause| {
+            Error::new(ErrorKind::InvalidMessage, "the message could not be encoded as JSON").with_source(cause)
+        })?;
+        Ok(Self::bytes(exchange, routing_key, "application/json", payload))
+    }
+
+    /// A message whose body is already encoded.
+    pub fn bytes(
+        exchange: impl Display,
+        routing_key: impl Display,
+        content_type: impl Display,
+        payload: impl Into<Vec<u8>>,
+    ) -> Self {
+        Self {
+            exchange: exchange.to_string(),
+            routing_key: routing_key.to_string(),
+            message_type: None,
+            content_type: content_type.to_string(),
+            key: None,
+            headers: Vec::new(),
+            payload: payload.into(),
+        }
+    }
+
+    /// The business key, for people and tools that look a message up (AMQP `correlation_id`).
+    #[must_use]
+    pub fn key(mut self, key: impl Display) -> Self {
+        self.key = Some(key.to_string());
+        self
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn header(mut self, name: impl Display, value: impl Display) -> Self {
+        self.headers.push((name.to_string(), value.to_string()));
+        self
+    }
+
+    /// The stable name of the payload's format (AMQP `type`), for consumers that take several.
+    #[must_use]
+    pub fn message_type(mut self, name: impl Display) -> Self {
+        self.message_type = Some(name.to_string());
+        self
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("exchange", &self.exchange)
+            .field("routing_key", &self.routing_key)
+            .field("message_type", &self.message_type)
+            .field("key", &self.key)
+            .field("payload_bytes", &self.payload.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Who can tell whether the business action took effect. Stored with the half message.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum AnsweredBy {
+    /// The fence in the business database with this identity.
+    Fence(Uuid),
+    /// The check-back handler with this name.
+    Handler(String),
+}
+
+impl Display for AnsweredBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fence(identity) => write!(f, "fence:{identity}"),
+            Self::Handler(name) => write!(f, "handler:{name}"),
+        }
+    }
+}
+
+impl std::str::FromStr for AnsweredBy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("fence", identity)) => identity.parse().map(Self::Fence).map_err(|cause| cause.to_string()),
+            Some(("handler", name)) => Ok(Self::Handler(name.to_owned())),
+            _ => Err(format!("`{text}` names neither a fence nor a handler")),
+        }
+    }
+}
+
+/// A half message as it is handed to the store.
+#[derive(Clone, Debug)]
+pub(crate) struct Half {
+    pub(crate) id: MessageId,
+    /// The id of the call's first message; the fence row is keyed by it.
+    pub(crate) call_id: MessageId,
+    /// The annotated function, for people who read logs.
+    pub(crate) function: String,
+    pub(crate) answered_by: AnsweredBy,
+    /// How long after its holder vanished a handler may first be asked. Zero for a fence.
+    pub(crate) check_after: std::time::Duration,
+    pub(crate) message: Message,
+}

@@ -1,0 +1,235 @@
+//! The state machine of a message: pure, and the only place where a legal move is written down.
+//!
+//! The stores build the condition of every `UPDATE` from [`Event::sources`], so that what is
+//! drawn here is what the databases enforce.
+//!
+//! ```text
+//! Half ──► Confirmed ──► Delivered
+//!  │ │         ▲ │ ▲         ▲
+//!  │ └► Parked ┘ └►Dead ─────┘      Parked, Dead: wait for a person
+//!  └──► Cancelled ─► Confirmed      late `Ok` of the body itself
+//! ```
+
+use std::fmt;
+
+/// Where a message stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum State {
+    /// Stored, not deliverable, outcome undecided.
+    Half,
+    /// The business action took effect: to be delivered.
+    Confirmed,
+    /// The business action took no effect: never delivered.
+    Cancelled,
+    /// Acknowledged by the transport.
+    Delivered,
+    /// A half message that nobody could answer for: waits for a person.
+    Parked,
+    /// A confirmed message that could not be delivered: waits for a person.
+    Dead,
+}
+
+impl State {
+    /// All states, in the order of their codes.
+    pub const ALL: [Self; 6] =
+        [Self::Half, Self::Confirmed, Self::Cancelled, Self::Delivered, Self::Parked, Self::Dead];
+
+    /// The number that stands for the state in the database.
+    pub(crate) const fn code(self) -> i64 {
+        match self {
+            Self::Half => 0,
+            Self::Confirmed => 1,
+            Self::Cancelled => 2,
+            Self::Delivered => 3,
+            Self::Parked => 4,
+            Self::Dead => 5,
+        }
+    }
+
+    pub(crate) fn from_code(code: i64) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.code() == code)
+    }
+
+    /// The state's name in lower case, as in metrics and listings.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Half => "half",
+            Self::Confirmed => "confirmed",
+            Self::Cancelled => "cancelled",
+            Self::Delivered => "delivered",
+            Self::Parked => "parked",
+            Self::Dead => "dead",
+        }
+    }
+
+    /// Nothing more happens to the message by itself, and nobody waits for it.
+    pub const fn is_finished(self) -> bool {
+        matches!(self, Self::Cancelled | Self::Delivered)
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What can happen to a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Event {
+    /// The body ended with `Ok` (fenced: and its commit is proven). Outranks a check-back's Cancel.
+    BodyConfirms,
+    /// The body ended with `Err` (handler), withheld, never ran, or its fence is closed.
+    BodyCancels,
+    /// A check-back was answered with Confirm.
+    CheckBackConfirms,
+    /// A check-back was answered with Cancel, and the asker still holds the row.
+    CheckBackCancels,
+    /// No answer is to be had.
+    Park,
+    /// A person decided a parked message.
+    OperatorConfirms,
+    /// A person decided a parked message.
+    OperatorCancels,
+    /// The transport acknowledged the message, perhaps late.
+    Acknowledged,
+    /// The delivery attempts are used up.
+    GiveUp,
+    /// A person wants a dead message delivered after all.
+    Revive,
+}
+
+/// What became of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Applied {
+    /// The message moved.
+    Moved,
+    /// It had happened before: nothing to do.
+    Already,
+    /// The state does not allow it, or somebody else holds the row.
+    Conflict(State),
+    /// The store does not know the message.
+    Missing,
+}
+
+impl Event {
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 10] = [
+        Self::BodyConfirms,
+        Self::BodyCancels,
+        Self::CheckBackConfirms,
+        Self::CheckBackCancels,
+        Self::Park,
+        Self::OperatorConfirms,
+        Self::OperatorCancels,
+        Self::Acknowledged,
+        Self::GiveUp,
+        Self::Revive,
+    ];
+
+    /// The states in which the event moves a message.
+    pub(crate) const fn sources(self) -> &'static [State] {
+        match self {
+            Self::BodyConfirms => &[State::Half, State::Cancelled, State::Parked],
+            Self::BodyCancels | Self::CheckBackConfirms | Self::CheckBackCancels | Self::Park => &[State::Half],
+            Self::OperatorConfirms | Self::OperatorCancels => &[State::Parked],
+            Self::Acknowledged => &[State::Confirmed, State::Dead],
+            Self::GiveUp => &[State::Confirmed],
+            Self::Revive => &[State::Dead],
+        }
+    }
+
+    /// The state to which it moves the message.
+    pub(crate) const fn target(self) -> State {
+        match self {
+            Self::BodyConfirms | Self::CheckBackConfirms | Self::OperatorConfirms | Self::Revive => {
+                State::Confirmed
+            }
+            Self::BodyCancels | Self::CheckBackCancels | Self::OperatorCancels => State::Cancelled,
+            Self::Park => State::Parked,
+            Self::Acknowledged => State::Delivered,
+            Self::GiveUp => State::Dead,
+        }
+    }
+
+    /// [`Event::sources`] as a set of bits, bit *n* for the state with code *n*.
+    pub(crate) fn source_mask(self) -> i64 {
+        self.sources().iter().map(|state| 1 << state.code()).sum()
+    }
+
+    /// What the event means for a message in `state`, when it did not move it.
+    pub(crate) const fn verdict(self, state: State) -> Applied {
+        let already = match self.target() {
+            // What was confirmed once stays confirmed, however far it got since.
+            State::Confirmed => matches!(state, State::Confirmed | State::Delivered | State::Dead),
+            State::Cancelled => matches!(state, State::Cancelled),
+            State::Delivered => matches!(state, State::Delivered),
+            State::Parked => matches!(state, State::Parked),
+            State::Dead => matches!(state, State::Dead),
+            State::Half => false,
+        };
+        if already { Applied::Already } else { Applied::Conflict(state) }
+    }
+
+    /// The transition function, as the model explores it.
+    #[cfg(test)]
+    pub(crate) fn apply(self, state: State) -> Result<State, Applied> {
+        if self.sources().contains(&state) { Ok(self.target()) } else { Err(self.verdict(state)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_a_bijection() {
+        for state in State::ALL {
+            assert_eq!(State::from_code(state.code()), Some(state));
+        }
+        assert_eq!(State::from_code(6), None);
+    }
+
+    /// Every arrow of the diagram, and no other.
+    #[test]
+    fn arrows() {
+        let mut arrows: Vec<(State, State)> = Vec::new();
+        for event in Event::ALL {
+            for state in State::ALL {
+                if let Ok(target) = event.apply(state)
+                    && !arrows.contains(&(state, target))
+                {
+                    arrows.push((state, target));
+                }
+            }
+        }
+        arrows.sort();
+        use State::{Cancelled, Confirmed, Dead, Delivered, Half, Parked};
+        let mut drawn = [
+            (Half, Confirmed),
+            (Half, Cancelled),
+            (Half, Parked),
+            (Cancelled, Confirmed),
+            (Parked, Confirmed),
+            (Parked, Cancelled),
+            (Confirmed, Delivered),
+            (Confirmed, Dead),
+            (Dead, Confirmed),
+            (Dead, Delivered),
+        ];
+        drawn.sort();
+        assert_eq!(arrows, drawn);
+    }
+
+    #[test]
+    fn deciding_twice_is_no_conflict_and_deciding_otherwise_is_one() {
+        assert_eq!(Event::BodyConfirms.apply(State::Delivered), Err(Applied::Already));
+        assert_eq!(Event::BodyCancels.apply(State::Cancelled), Err(Applied::Already));
+        assert_eq!(
+            Event::CheckBackCancels.apply(State::Confirmed),
+            Err(Applied::Conflict(State::Confirmed))
+        );
+        assert_eq!(Event::OperatorConfirms.apply(State::Half), Err(Applied::Conflict(State::Half)));
+    }
+}

@@ -1,0 +1,156 @@
+//! The composition root: puts a messenger together, and refuses what would not work.
+
+use std::fmt::Display;
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+
+use super::lifecycle::Parts;
+use super::settings::Settings;
+use super::Messenger;
+use crate::check_back::registry::Registry;
+use crate::check_back::{CheckBack, DataMap, Handler, handler};
+use crate::core::Core;
+use crate::database::DatabaseSource;
+use crate::error::{Error, ErrorKind};
+use crate::fence::registry::Fences;
+use crate::transport::Transport;
+use crate::transport::in_process::InProcess;
+
+/// Puts a [`Messenger`] together.
+#[derive(Debug)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct Builder {
+    store: DatabaseSource,
+    settings: Settings,
+    fences: Vec<(String, DatabaseSource)>,
+    data: DataMap,
+    handlers: Vec<(String, CheckBack)>,
+    aliases: Vec<(String, String)>,
+    expected: Vec<String>,
+    #[cfg(feature = "sqlite")]
+    consumers: Vec<crate::Consumer>,
+}
+
+impl Builder {
+    pub(super) fn new(store: DatabaseSource) -> Self {
+        Self {
+            store,
+            settings: Settings::default(),
+            fences: Vec::new(),
+            data: DataMap::default(),
+            handlers: Vec::new(),
+            aliases: Vec::new(),
+            expected: Vec::new(),
+            #[cfg(feature = "sqlite")]
+            consumers: Vec::new(),
+        }
+    }
+
+    /// Replaces the settings.
+    pub const fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Names a business database whose transactions fenced functions use: `fence = "name"`, or
+    /// bare `fence` when there is only one.
+    pub fn fence(mut self, name: impl Display, database: impl Into<DatabaseSource>) -> Self {
+        self.fences.push((name.to_string(), database.into()));
+        self
+    }
+
+    /// Gives check-back handlers what they take as [`Data<T>`](crate::Data).
+    pub fn data<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.data.insert(value);
+        self
+    }
+
+    /// Registers a check-back handler by hand: for [`Messenger::call`], or for a crate that the
+    /// binary does not name otherwise.
+    pub fn check_back<M, A, H: Handler<M, A>>(mut self, name: impl Display, function: H) -> Self {
+        self.handlers.push((name.to_string(), handler(function)));
+        self
+    }
+
+    /// Lets the handler `new` answer for messages that were stored under the name `old`.
+    pub fn alias(mut self, old: impl Display, new: impl Display) -> Self {
+        self.aliases.push((old.to_string(), new.to_string()));
+        self
+    }
+
+    /// Refuses to build unless these check-back handlers are registered: a crate that the binary
+    /// never names registers nothing, silently.
+    pub fn expect<N: Display>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.expected.extend(names.into_iter().map(|name| name.to_string()));
+        self
+    }
+
+    /// Adds a consumer.
+    #[cfg(feature = "sqlite")]
+    pub fn consumer(mut self, consumer: crate::Consumer) -> Self {
+        self.consumers.push(consumer);
+        self
+    }
+
+    /// Checks everything, and opens the databases. Nothing runs until
+    /// [`start`](Messenger::start).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`] with the remedy in its text, [`ErrorKind::Unavailable`].
+    pub async fn build(self) -> Result<Messenger, Error> {
+        let in_process = Arc::new(InProcess::default());
+        self.build_with(Arc::clone(&in_process) as Arc<dyn Transport>, &in_process).await
+    }
+
+    pub(crate) async fn build_with(
+        self,
+        transport: Arc<dyn Transport>,
+        in_process: &InProcess,
+    ) -> Result<Messenger, Error> {
+        self.settings.validate()?;
+        let mut handlers = Registry::linked(self.data)?;
+        for (name, handler) in self.handlers {
+            handlers.add(&name, handler)?;
+        }
+        for (old, new) in self.aliases {
+            handlers.alias(&old, &new)?;
+        }
+        handlers.expect(&self.expected)?;
+        #[cfg(feature = "sqlite")]
+        refuse_bad_consumers(&self.consumers)?;
+
+        let store = self.store.open_store().await?;
+        let mut fences = Fences::default();
+        for (name, source) in self.fences {
+            if name.is_empty() {
+                return Err(Error::new(ErrorKind::Configuration, "a fence has an empty name: name its database"));
+            }
+            fences.add(name, source.open_fence(self.settings.fence_lock_timeout).await?)?;
+        }
+        let (core, inlets) = Core::new(self.settings, store, fences, handlers, transport);
+        let mut parts = Parts::new(inlets);
+        #[cfg(feature = "sqlite")]
+        for consumer in self.consumers {
+            let deliveries = in_process.subscribe(consumer.bindings());
+            parts.add_consumer(consumer, deliveries);
+        }
+        #[cfg(not(feature = "sqlite"))]
+        let _ = in_process;
+        Ok(Messenger { core, parts: Arc::new(Mutex::new(parts)) })
+    }
+}
+
+#[cfg(feature = "sqlite")]
+fn refuse_bad_consumers(consumers: &[crate::Consumer]) -> Result<(), Error> {
+    for (index, consumer) in consumers.iter().enumerate() {
+        consumer.validate()?;
+        if consumers.iter().take(index).any(|other| other.queue() == consumer.queue()) {
+            return Err(Error::new(
+                ErrorKind::Configuration,
+                format!("there are two consumers of the queue `{}`: raise its `concurrency` instead", consumer.queue()),
+            ));
+        }
+    }
+    Ok(())
+}

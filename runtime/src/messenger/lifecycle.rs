@@ -1,0 +1,163 @@
+//! The messenger's life: migrate, start, shut down.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::Messenger;
+use crate::core::{Inlets, Phase};
+use crate::error::{Error, ErrorKind};
+use crate::store::StoreError;
+use crate::worker::checker::Checker;
+use crate::worker::janitor::{self, Janitor, Prune};
+use crate::worker::keeper::Keeper;
+use crate::worker::relay::Relay;
+use crate::worker::reporter::Reporter;
+use crate::worker::{Worker, supervise};
+
+/// What is waiting to be started, and what runs.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    inlets: Option<Inlets>,
+    #[cfg(feature = "sqlite")]
+    consumers: Vec<crate::consumer::ConsumerLoop>,
+    running: Vec<Running>,
+}
+
+/// A worker, and how to stop it. In the order in which they are stopped.
+#[derive(Debug)]
+struct Running {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Parts {
+    pub(super) const fn new(inlets: Inlets) -> Self {
+        Self {
+            inlets: Some(inlets),
+            #[cfg(feature = "sqlite")]
+            consumers: Vec::new(),
+            running: Vec::new(),
+        }
+    }
+
+    #[cfg(feature = "sqlite")]
+    pub(super) fn add_consumer(
+        &mut self,
+        consumer: crate::Consumer,
+        deliveries: tokio::sync::mpsc::Receiver<crate::transport::Delivery>,
+    ) {
+        self.consumers.push(crate::consumer::ConsumerLoop { consumer, deliveries, handling: JoinSet::new() });
+    }
+
+    fn run(&mut self, worker: impl Worker) {
+        let stop = CancellationToken::new();
+        self.running.push(Running { task: supervise(worker, stop.clone()), stop });
+    }
+}
+
+impl Messenger {
+    /// Creates or updates the tables: the message store's, the fences', the inboxes'. Safe to call
+    /// at every start, by many processes at once.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`]; [`ErrorKind::Schema`] when the tables are newer than this crate.
+    pub async fn migrate(&self) -> Result<(), Error> {
+        self.migrate_all().await.map_err(|cause| cause.into_error("the tables could not be created or updated"))
+    }
+
+    async fn migrate_all(&self) -> Result<(), StoreError> {
+        self.core().store.migrate().await?;
+        self.core().fences.migrate().await?;
+        #[cfg(feature = "sqlite")]
+        for consumer in &self.parts.lock().await.consumers {
+            consumer.consumer.inbox.migrate().await?;
+        }
+        Ok(())
+    }
+
+    /// Checks the tables, starts the workers, and lets calls in.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Schema`] when the tables are missing or of another version: call
+    /// [`migrate`](Self::migrate). [`ErrorKind::Configuration`] when two fences are one database,
+    /// or the messenger was started before. [`ErrorKind::Unavailable`].
+    pub async fn start(&self) -> Result<(), Error> {
+        let inlets = self.prepare().await?;
+        let core = self.core();
+        let mut parts = self.parts.lock().await;
+        let mut inboxes: Vec<Arc<dyn Prune>> = Vec::new();
+        #[cfg(feature = "sqlite")]
+        for consumer in &parts.consumers {
+            inboxes.push(consumer.consumer.inbox.clone());
+        }
+        // Stopped in this order: each may still feed those after it.
+        parts.run(Reporter { core: core.clone(), reports: inlets.reports, pending: Vec::new() });
+        parts.run(Checker { core: core.clone(), questions: inlets.questions, asking: JoinSet::new() });
+        parts.run(Relay {
+            core: core.clone(),
+            outgoing: inlets.outgoing,
+            publishing: JoinSet::new(),
+            published: Vec::new(),
+        });
+        #[cfg(feature = "sqlite")]
+        for consumer in std::mem::take(&mut parts.consumers) {
+            parts.run(consumer);
+        }
+        parts.run(Janitor { core: core.clone(), inboxes });
+        parts.run(Keeper { core: core.clone() });
+        Ok(())
+    }
+
+    /// Everything that `start` does before the workers run.
+    pub(crate) async fn prepare(&self) -> Result<Inlets, Error> {
+        let core = self.core();
+        let failed = |cause: StoreError| cause.into_error("the messenger could not start");
+        core.store.check_schema().await.map_err(failed)?;
+        core.fences.identify().await?;
+        let mut parts = self.parts.lock().await;
+        #[cfg(feature = "sqlite")]
+        for consumer in &parts.consumers {
+            consumer.consumer.inbox.check_schema().await.map_err(failed)?;
+        }
+        janitor::unanswerable(core).await.map_err(failed)?;
+        if !core.enter(Phase::Built, Phase::Running) {
+            return Err(started_before());
+        }
+        parts.inlets.take().ok_or_else(started_before)
+    }
+
+    /// Shuts down: takes no new calls, waits for those under way, brings their reports to the
+    /// store, and delivers what is in memory. What is not done by the deadline is left to others,
+    /// and to the next start.
+    ///
+    /// Says whether everything was done in time.
+    pub async fn shutdown(&self, deadline: Duration) -> bool {
+        let deadline = Instant::now() + deadline;
+        let core = self.core();
+        core.enter(Phase::Built, Phase::Stopping);
+        core.enter(Phase::Running, Phase::Stopping);
+        core.calls.close();
+        let mut in_time = timeout_at(deadline, core.calls.wait()).await.is_ok();
+        let running = std::mem::take(&mut self.parts.lock().await.running);
+        for Running { stop, mut task } in running {
+            stop.cancel();
+            if timeout_at(deadline, &mut task).await.is_err() {
+                task.abort();
+                in_time = false;
+            }
+        }
+        let _ = timeout_at(deadline.max(Instant::now() + Duration::from_millis(100)), core.store.close()).await;
+        for (_, fence) in core.fences.iter() {
+            let _ = timeout_at(deadline.max(Instant::now() + Duration::from_millis(100)), fence.close()).await;
+        }
+        in_time
+    }
+}
+
+fn started_before() -> Error {
+    Error::new(ErrorKind::Configuration, "the messenger was started before: build another one")
+}

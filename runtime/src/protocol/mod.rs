@@ -1,0 +1,222 @@
+//! The protocol: half → body → report. What generated code calls, and all that it does.
+
+pub(crate) mod call;
+pub(crate) mod report;
+pub(crate) mod scope;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+use uuid::Uuid;
+
+use crate::core::Core;
+use crate::error::{Error, ErrorKind, FromHalfError};
+use crate::fault;
+use crate::message::{self, Half, MessageId};
+use crate::messenger::Messenger;
+use call::{AnsweredBy, Call};
+use report::{Decision, Ending};
+use scope::{Body, CALL, CallScope, Witness};
+
+/// Runs an annotated function's body as a call: stores the half messages, runs the body once, in
+/// place, and reports how it ended. What the caller gets is the body's own result, or the error
+/// that kept the body from running.
+///
+/// A plain function that returns a boxed future: the caller's future stays small, and a body that
+/// is not `Send` is reported at its own function.
+pub fn run<'a, T, E, F>(call: Call, body: F) -> BoxFuture<'a, Result<T, E>>
+where
+    T: Send + 'a,
+    E: FromHalfError + Send + 'a,
+    F: Future<Output = Result<T, E>> + Send + 'a,
+{
+    Box::pin(async move {
+        // Declared before the body: dropped after it, so that the report of a dropped future is
+        // sent when its transaction has been rolled back.
+        let mut ticket = match begin(call).await {
+            Ok(ticket) => ticket,
+            Err(error) => return Err(E::from_half_error(error)),
+        };
+        let result = CALL.scope(ticket.body_starts(), body).await;
+        fault::point("committed");
+        ticket.body_ended(if result.is_ok() { Ending::Ok } else { Ending::Err });
+        result
+    })
+}
+
+/// Stores the call's half messages durably. Until this succeeds, the body has not run.
+async fn begin(call: Call) -> Result<Ticket, Error> {
+    let messenger = call.messenger.clone().map_or_else(Messenger::current, Ok)?;
+    let core = Arc::clone(messenger.core());
+    refuse_nesting(&call.function)?;
+    let alive = core.admit(&call.function)?;
+    let live = Arc::new(describe(&core, call)?);
+    if live.halves.is_empty() {
+        return Ok(Ticket::new(&core, live, alive));
+    }
+    fault::point("before-half");
+    // In a task of its own: a caller who leaves cannot cut a statement in two, and a half that
+    // lands after its caller has left cancels itself, because its ticket is dropped.
+    let patience = core.settings.half_timeout;
+    let function = live.scope.function.clone();
+    let ticket = tokio::time::timeout(patience, tokio::spawn(store_halves(core, live, alive))).await;
+    match ticket {
+        Ok(Ok(ticket)) => ticket,
+        Ok(Err(failed)) => Err(not_stored(&function).with_source(failed)),
+        Err(_) => Err(not_stored(&function).with_source(format!("no answer within {patience:?}"))),
+    }
+}
+
+async fn store_halves(core: Arc<Core>, live: Arc<LiveCall>, alive: TaskTrackerToken) -> Result<Ticket, Error> {
+    let ticket = Ticket::new(&core, Arc::clone(&live), alive);
+    let deadline = core.leases.deadline();
+    if let Err(cause) = core.store.insert_halves(&live.halves, core.leases.hold()).await {
+        // The ticket is dropped: should the half have landed all the same, it is cancelled.
+        return Err(not_stored(&live.scope.function).with_source(cause));
+    }
+    core.leases.took(live.ids(), deadline);
+    fault::point("after-half");
+    Ok(ticket)
+}
+
+fn not_stored(function: &str) -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        format!("the half message of `{function}` could not be stored, so its body did not run"),
+    )
+}
+
+/// An annotated call inside an open transaction that its own half message would wait for.
+fn refuse_nesting(function: &str) -> Result<(), Error> {
+    match scope::current() {
+        Ok(outer) if outer.would_block_a_nested_call() => Err(Error::new(
+            ErrorKind::Misuse,
+            format!(
+                "`{function}` was called while the fenced transaction of `{}` is open on SQLite, which has one writer: \
+                 it would wait for itself; call it before `begin` or after `commit`",
+                outer.function
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Works out who answers for the call, and checks its messages.
+fn describe(core: &Core, call: Call) -> Result<LiveCall, Error> {
+    if let Some(broken) = call.broken {
+        return Err(broken);
+    }
+    let ids: Vec<MessageId> = call.messages.iter().map(|_| Uuid::now_v7()).collect();
+    let call_id = ids.first().copied().unwrap_or_else(Uuid::now_v7);
+    let check_after = call.check_after.unwrap_or(core.settings.check_after);
+    let limits = core.settings.limits();
+    let witness = match &call.fence {
+        Some(AnsweredBy::Handler(_)) | None => Witness::Handler,
+        Some(AnsweredBy::Fence) => Witness::Fence(core.fences.only(&call.function)?),
+        Some(AnsweredBy::NamedFence(name)) => Witness::Fence(core.fences.named(name, &call.function)?),
+    };
+    let mut halves = Vec::with_capacity(ids.len());
+    for (id, (message, handler)) in ids.into_iter().zip(call.messages) {
+        limits.check(&message)?;
+        let answered_by = match (witness, handler) {
+            (Witness::Fence(identity), _) => message::AnsweredBy::Fence(identity),
+            (Witness::Handler, Some(name)) => message::AnsweredBy::Handler(core.handlers.require(name)?),
+            (Witness::Handler, None) => {
+                return Err(Error::new(
+                    ErrorKind::Misuse,
+                    format!("a message of `{}` names neither a fence nor a check-back handler", call.function),
+                ));
+            }
+        };
+        let check_after = if witness == Witness::Handler { check_after } else { Duration::ZERO };
+        halves.push(Half { id, call_id, function: call.function.clone(), answered_by, check_after, message });
+    }
+    let scope = CallScope {
+        call_id,
+        function: call.function,
+        witness,
+        messages: halves.len(),
+        limits,
+        body: Mutex::new(Body::default()),
+    };
+    Ok(LiveCall { scope: Arc::new(scope), halves, ask_on_err: call.ask_on_err, check_after })
+}
+
+/// A call whose halves are stored. Its payloads stay in memory until its report is acknowledged.
+#[derive(Debug)]
+pub(crate) struct LiveCall {
+    pub(crate) scope: Arc<CallScope>,
+    pub(crate) halves: Vec<Half>,
+    ask_on_err: bool,
+    pub(crate) check_after: Duration,
+}
+
+impl LiveCall {
+    pub(crate) fn ids(&self) -> impl Iterator<Item = MessageId> + '_ {
+        self.halves.iter().map(|half| half.id)
+    }
+
+    pub(crate) fn call_id(&self) -> MessageId {
+        self.scope.call_id
+    }
+
+    /// The fence that answers for the call, if one does.
+    pub(crate) fn fence(&self) -> Option<Uuid> {
+        match self.scope.witness {
+            Witness::Fence(identity) => Some(identity),
+            Witness::Handler => None,
+        }
+    }
+}
+
+/// How a call ended, on its way to the store.
+#[derive(Clone, Debug)]
+pub(crate) struct Report {
+    pub(crate) call: Arc<LiveCall>,
+    pub(crate) ending: Ending,
+}
+
+impl Report {
+    pub(crate) fn decision(&self) -> Decision {
+        report::decide(self.call.scope.witness, self.ending, &self.call.scope.body(), self.call.ask_on_err)
+    }
+}
+
+/// Sees to it that every call is reported, whatever becomes of its future.
+///
+/// Dropping it only sends to a channel: no I/O, no task.
+#[derive(Debug)]
+struct Ticket {
+    core: Arc<Core>,
+    call: Arc<LiveCall>,
+    /// What is reported when the ticket is dropped; nothing after the report.
+    ending: Option<Ending>,
+    _alive: TaskTrackerToken,
+}
+
+impl Ticket {
+    fn new(core: &Arc<Core>, call: Arc<LiveCall>, alive: TaskTrackerToken) -> Self {
+        Self { core: Arc::clone(core), call, ending: Some(Ending::NeverRan), _alive: alive }
+    }
+
+    fn body_starts(&mut self) -> Arc<CallScope> {
+        self.ending = Some(Ending::Vanished);
+        Arc::clone(&self.call.scope)
+    }
+
+    fn body_ended(mut self, ending: Ending) {
+        self.ending = Some(ending);
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let Some(ending) = self.ending.take()
+            && !self.call.halves.is_empty()
+        {
+            self.core.report(Report { call: Arc::clone(&self.call), ending });
+        }
+    }
+}

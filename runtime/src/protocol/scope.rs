@@ -1,0 +1,229 @@
+//! What a running body can say about its call: `message_id`, `withhold`, and the state of its fence.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use uuid::Uuid;
+
+use crate::error::{Error, ErrorKind};
+use crate::fence::verdict::FenceRow;
+use crate::message::MessageId;
+use crate::message::limits::Limits;
+
+tokio::task_local! {
+    pub(super) static CALL: Arc<CallScope>;
+}
+
+/// The id of the running call's message, to be stored in the business row: a check-back handler is
+/// asked about this id, not about the business key, which a repeated request shares.
+///
+/// In a call with several messages it is the id of the first, and
+/// [`HalfMessage::call_id`](crate::HalfMessage::call_id) of all of them.
+///
+/// # Panics
+/// Outside the body of an annotated function: in a task that the body spawned, for example.
+#[track_caller]
+pub fn message_id() -> MessageId {
+    match CALL.try_with(|call| call.call_id) {
+        Ok(id) => id,
+        Err(_) => panic!("`message_id()` was called outside a #[transactional_message] function's body: {OUTSIDE}"),
+    }
+}
+
+/// Says that the running body's `Ok` has nothing to send: a repeated request, for example, whose
+/// work was done before.
+///
+/// # Errors
+/// [`ErrorKind::Misuse`] outside a body, and after the call's fenced transaction has committed:
+/// withhold before `commit`, so that both take effect together.
+pub fn withhold() -> Result<(), Error> {
+    let call = current()?;
+    let mut body = call.body();
+    if body.commit != Commit::Not {
+        return Err(misuse(format!(
+            "`withhold()` came after `commit` in `{}`: call it before, so that both take effect together",
+            call.function
+        )));
+    }
+    body.withheld = true;
+    Ok(())
+}
+
+const OUTSIDE: &str = "tasks that a body spawns are outside; do it before spawning, or in the body itself";
+
+/// The running call.
+pub(crate) fn current() -> Result<Arc<CallScope>, Error> {
+    CALL.try_with(Arc::clone).map_err(|_| {
+        misuse(format!("there is no #[transactional_message] call here: {OUTSIDE}"))
+    })
+}
+
+fn misuse(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Misuse, message).in_body()
+}
+
+/// Which fence row belongs to the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FenceKey {
+    pub(crate) identity: Uuid,
+    pub(crate) call_id: MessageId,
+}
+
+/// How the call's outcome is found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Witness {
+    /// The fence in the database with this identity.
+    Fence(Uuid),
+    /// A check-back handler.
+    Handler,
+}
+
+/// One call of an annotated function, as its body sees it.
+#[derive(Debug)]
+pub(crate) struct CallScope {
+    pub(super) call_id: MessageId,
+    pub(super) function: String,
+    pub(super) witness: Witness,
+    pub(super) messages: usize,
+    pub(super) limits: Limits,
+    pub(super) body: Mutex<Body>,
+}
+
+/// What the body has done so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Body {
+    pub(super) withheld: bool,
+    pub(super) begun: bool,
+    /// A fenced transaction is open now, and a second one would wait for it.
+    open: Option<WaitsForItself>,
+    pub(super) commit: Commit,
+    pub(super) amended: Option<Vec<u8>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct WaitsForItself(bool);
+
+/// How far the call's fenced commit got.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Commit {
+    /// Not tried, or the transaction was rolled back for sure.
+    #[default]
+    Not,
+    /// Sent, and not known to have succeeded.
+    Unclear,
+    /// The database said yes.
+    Proven,
+}
+
+/// What `commit` writes into the fence row.
+pub(crate) struct Staged {
+    pub(crate) row: FenceRow,
+    pub(crate) amended: Option<Vec<u8>>,
+}
+
+impl CallScope {
+    pub(crate) fn function(&self) -> &str {
+        &self.function
+    }
+
+    pub(super) fn body(&self) -> MutexGuard<'_, Body> {
+        self.body.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether another write to the same database would wait for this call's open transaction.
+    pub(super) fn would_block_a_nested_call(&self) -> bool {
+        self.body().open == Some(WaitsForItself(true))
+    }
+
+    /// Admits one fenced transaction: one open at a time, none after a commit.
+    pub(crate) fn open_transaction(self: &Arc<Self>, waits_for_itself: bool) -> Result<OpenTransaction, Error> {
+        if self.witness == Witness::Handler {
+            return Err(misuse(format!(
+                "`begin` was called in `{}`, which is not fenced: write `fence` instead of `check_back` in its \
+                 attribute, or use an ordinary transaction",
+                self.function
+            )));
+        }
+        let mut body = self.body();
+        if body.open.is_some() {
+            return Err(misuse(format!(
+                "`begin` was called twice in `{}`: the first fenced transaction is still open; drop or commit it first",
+                self.function
+            )));
+        }
+        if body.commit != Commit::Not {
+            return Err(Error::new(
+                ErrorKind::AlreadyCommitted,
+                format!(
+                    "`begin` was called after `commit` in `{}`: one call has one transaction that commits, and the \
+                     earlier one has, or may have",
+                    self.function
+                ),
+            )
+            .in_body());
+        }
+        body.begun = true;
+        body.open = Some(WaitsForItself(waits_for_itself));
+        drop(body);
+        Ok(OpenTransaction { call: Arc::clone(self) })
+    }
+}
+
+/// The call's one open fenced transaction. Dropping it lets the call open another.
+#[derive(Debug)]
+pub(crate) struct OpenTransaction {
+    call: Arc<CallScope>,
+}
+
+impl OpenTransaction {
+    pub(crate) fn function(&self) -> String {
+        self.call.function.clone()
+    }
+
+    /// The fence row to be written; none for a call without a message.
+    pub(crate) fn key(&self) -> Option<FenceKey> {
+        match self.call.witness {
+            Witness::Fence(identity) if self.call.messages > 0 => {
+                Some(FenceKey { identity, call_id: self.call.call_id })
+            }
+            _ => None,
+        }
+    }
+
+    pub(crate) fn amend(&self, payload: Vec<u8>) -> Result<(), Error> {
+        if self.call.messages != 1 {
+            return Err(misuse(format!(
+                "`amend` was called in `{}`, which sends {} messages: it can amend only a single one",
+                self.call.function, self.call.messages
+            )));
+        }
+        self.call.limits.check_body(&payload).map_err(Error::in_body)?;
+        self.call.body().amended = Some(payload);
+        Ok(())
+    }
+
+    /// What has to be proven and written before the commit.
+    pub(crate) fn proof(&self) -> Option<(FenceKey, Staged)> {
+        let body = self.call.body();
+        let row = if body.withheld { FenceRow::Withheld } else { FenceRow::Committed };
+        self.key().map(|key| (key, Staged { row, amended: body.amended.clone() }))
+    }
+
+    pub(crate) fn committing(&self) {
+        self.call.body().commit = Commit::Unclear;
+    }
+
+    pub(crate) fn committed(&self) {
+        self.call.body().commit = Commit::Proven;
+    }
+}
+
+impl Drop for OpenTransaction {
+    fn drop(&mut self) {
+        let mut body = self.call.body();
+        body.open = None;
+        // What a rolled back transaction had staged was not written.
+        if body.commit == Commit::Not {
+            body.amended = None;
+        }
+    }
+}

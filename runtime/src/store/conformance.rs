@@ -1,0 +1,253 @@
+//! What every store must do, checked the same way on each of them.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::{Attempts, Bounds, Change, Hold, Postponement, Store};
+use crate::database::DatabaseSource;
+use crate::message::state::{Applied, Event, State};
+use crate::message::{AnsweredBy, Half, Message, MessageId};
+
+const LEASE: Duration = Duration::from_secs(3600);
+const LAPSED: Duration = Duration::ZERO;
+const ALL: Bounds = Bounds { rows: 1000, bytes: usize::MAX, take_over: true };
+
+/// Runs the whole suite on the SQLite database at `url`, which must be empty.
+///
+/// # Panics
+/// When the store does not do what it must.
+pub async fn exercise_sqlite(url: &str) {
+    let open = async || DatabaseSource::from(url).open_store().await.expect("opens");
+    let store = open().await;
+    let store = store.as_ref();
+    migrations(store).await;
+    halves_are_stored_all_or_none_and_once(store).await;
+    every_event_in_every_state(store).await;
+    held_rows_are_nobody_elses(store).await;
+    lapsed_rows_are_taken_once(store, open().await.as_ref()).await;
+    claims_are_bounded(store).await;
+    postponing_gives_back(store).await;
+    renewal_takes_back_a_half_and_not_a_confirmed(store).await;
+    finished_rows_are_deleted_and_no_others(store).await;
+    what_was_stored_comes_back(store).await;
+    paging(store).await;
+}
+
+fn hold(lease: Duration) -> Hold {
+    Hold { token: Uuid::new_v4(), lease }
+}
+
+fn half(answered_by: &str) -> Half {
+    let id = Uuid::now_v7();
+    Half {
+        id,
+        call_id: id,
+        function: "conformance".into(),
+        answered_by: AnsweredBy::Handler(answered_by.into()),
+        check_after: Duration::from_secs(10),
+        message: Message::bytes("exchange", "routing.key", "text/plain", "body"),
+    }
+}
+
+async fn stored(store: &dyn Store, half: &Half, hold: Hold) -> MessageId {
+    store.insert_halves(std::slice::from_ref(half), hold).await.expect("stored");
+    half.id
+}
+
+async fn state(store: &dyn Store, id: MessageId) -> State {
+    store.find(id).await.expect("found").expect("there").state
+}
+
+async fn apply(store: &dyn Store, event: Event, change: Change) -> Applied {
+    store.transition(event, &[change], None).await.expect("applied")[0]
+}
+
+/// Takes a fresh message to `target` by legal moves.
+async fn message_in(store: &dyn Store, target: State, hold: Hold) -> MessageId {
+    let id = stored(store, &half(&Uuid::new_v4().to_string()), hold).await;
+    let path: &[Event] = match target {
+        State::Half => &[],
+        State::Confirmed => &[Event::BodyConfirms],
+        State::Cancelled => &[Event::BodyCancels],
+        State::Delivered => &[Event::BodyConfirms, Event::Acknowledged],
+        State::Parked => &[Event::Park],
+        State::Dead => &[Event::BodyConfirms, Event::GiveUp],
+    };
+    for event in path {
+        assert_eq!(apply(store, *event, Change::of(id)).await, Applied::Moved);
+    }
+    id
+}
+
+async fn migrations(store: &dyn Store) {
+    let error = store.check_schema().await.expect_err("an empty database has no tables").to_string();
+    assert!(error.contains("migrate"), "{error}");
+    store.migrate().await.expect("migrates");
+    store.migrate().await.expect("migrating again changes nothing");
+    store.check_schema().await.expect("is up to date");
+}
+
+async fn halves_are_stored_all_or_none_and_once(store: &dyn Store) {
+    let (first, second) = (half("twice"), half("twice"));
+    let both = [first.clone(), second.clone()];
+    store.insert_halves(&both, hold(LEASE)).await.expect("stored");
+    store.insert_halves(&both, hold(LEASE)).await.expect("a retry finds its own rows");
+    assert_eq!(store.list(State::Half, None, 10).await.expect("listed").len(), 2);
+    let changes = [Change::of(first.id), Change::of(second.id), Change::of(Uuid::now_v7())];
+    let applied = store.transition(Event::BodyCancels, &changes, None).await.expect("applied");
+    assert_eq!(applied, [Applied::Moved, Applied::Moved, Applied::Missing]);
+}
+
+/// The database enforces exactly what the state machine says.
+async fn every_event_in_every_state(store: &dyn Store) {
+    let events = [
+        Event::BodyConfirms,
+        Event::BodyCancels,
+        Event::CheckBackConfirms,
+        Event::CheckBackCancels,
+        Event::Park,
+        Event::OperatorConfirms,
+        Event::OperatorCancels,
+        Event::Acknowledged,
+        Event::GiveUp,
+        Event::Revive,
+    ];
+    for before in State::ALL {
+        for event in events {
+            let id = message_in(store, before, hold(LEASE)).await;
+            let (expected, after) = if event.sources().contains(&before) {
+                (Applied::Moved, event.target())
+            } else {
+                (event.verdict(before), before)
+            };
+            assert_eq!(apply(store, event, Change::of(id)).await, expected, "{event:?} in {before}");
+            assert_eq!(state(store, id).await, after, "{event:?} in {before}");
+            if expected == Applied::Moved {
+                assert_eq!(apply(store, event, Change::of(id)).await, Applied::Already, "{event:?} twice");
+            }
+        }
+    }
+}
+
+async fn held_rows_are_nobody_elses(store: &dyn Store) {
+    let handler = [AnsweredBy::Handler("held".into())];
+    let owner = hold(LEASE);
+    let id = stored(store, &half("held"), owner).await;
+    assert!(store.claim_halves(&handler, ALL, hold(LEASE)).await.expect("claims").rows.is_empty());
+    assert!(!store.hasten(id).await.expect("hastens"), "a held row can't be hastened");
+    let stranger = Change::of(id).held_by(Uuid::new_v4());
+    assert_eq!(apply(store, Event::CheckBackCancels, stranger).await, Applied::Conflict(State::Half));
+    let own = Change::of(id).held_by(owner.token);
+    assert_eq!(apply(store, Event::CheckBackCancels, own).await, Applied::Moved);
+}
+
+async fn lapsed_rows_are_taken_once(store: &dyn Store, other: &dyn Store) {
+    let handler = [AnsweredBy::Handler("lapsed".into())];
+    let mut ids = Vec::new();
+    for _ in 0..20 {
+        ids.push(stored(store, &half("lapsed"), hold(LAPSED)).await);
+    }
+    let patient = Bounds { take_over: false, ..ALL };
+    assert!(store.claim_halves(&handler, patient, hold(LEASE)).await.expect("claims").rows.is_empty());
+    let bounds = Bounds { rows: 15, ..ALL };
+    let (one, two) =
+        tokio::join!(store.claim_halves(&handler, bounds, hold(LEASE)), other.claim_halves(&handler, bounds, hold(LEASE)));
+    let mut taken: Vec<_> = [one, two].into_iter().flat_map(|claim| claim.expect("claims").rows).collect();
+    assert!(taken.iter().all(|row| row.taken_over && row.attempts == 1));
+    taken.sort_by_key(|row| row.half.id);
+    assert_eq!(taken.iter().map(|row| row.half.id).collect::<Vec<_>>(), ids);
+    assert!(store.claim_halves(&[], ALL, hold(LEASE)).await.expect("claims").rows.is_empty());
+}
+
+async fn claims_are_bounded(store: &dyn Store) {
+    for _ in 0..5 {
+        message_in(store, State::Confirmed, hold(LEASE)).await;
+    }
+    let small = Bounds { rows: 2, ..ALL };
+    assert_eq!(store.claim_confirmed(small, hold(LEASE)).await.expect("claims").rows.len(), 2);
+    // One row always, however small the bound on bytes.
+    let bytes = Bounds { bytes: 1, ..ALL };
+    assert_eq!(store.claim_confirmed(bytes, hold(LEASE)).await.expect("claims").rows.len(), 1);
+    while !store.claim_confirmed(ALL, hold(LEASE)).await.expect("claims").rows.is_empty() {}
+}
+
+async fn postponing_gives_back(store: &dyn Store) {
+    let id = message_in(store, State::Confirmed, hold(LEASE)).await;
+    let owner = hold(LEASE);
+    let row = store.claim_confirmed(ALL, owner).await.expect("claims").rows.remove(0);
+    assert_eq!((row.half.id, row.attempts, row.taken_over), (id, 0, false));
+    let back = |held_by, after, attempts| Postponement { id, held_by, after, attempts, reason: Some("why".into()) };
+    store.postpone(&[back(Uuid::new_v4(), LAPSED, Attempts::Spend)]).await.expect("postpones");
+    assert!(store.claim_confirmed(ALL, hold(LEASE)).await.expect("claims").rows.is_empty(), "not the holder");
+    store.postpone(&[back(owner.token, LEASE, Attempts::Spend)]).await.expect("postpones");
+    assert!(store.claim_confirmed(ALL, hold(LEASE)).await.expect("claims").rows.is_empty(), "not due");
+    assert!(store.hasten(id).await.expect("hastens"));
+    let row = store.claim_confirmed(ALL, hold(LEASE)).await.expect("claims").rows.remove(0);
+    assert_eq!((row.attempts, row.reason.as_deref()), (1, Some("why")));
+}
+
+async fn renewal_takes_back_a_half_and_not_a_confirmed(store: &dyn Store) {
+    let (owner, thief) = (hold(LEASE), hold(LEASE));
+    let half_id = stored(store, &half("renewed"), hold(LAPSED)).await;
+    let confirmed = message_in(store, State::Confirmed, owner).await;
+    let handler = [AnsweredBy::Handler("renewed".into())];
+    assert_eq!(store.claim_halves(&handler, ALL, thief).await.expect("claims").rows.len(), 1);
+    assert!(!store.claim_confirmed(ALL, thief).await.expect("claims").rows.is_empty());
+    let renewed = store.renew(&[half_id, confirmed], owner).await.expect("renews");
+    assert_eq!(renewed.ids, [half_id]);
+    let cancel = Change::of(half_id).held_by(thief.token);
+    assert_eq!(apply(store, Event::CheckBackCancels, cancel).await, Applied::Conflict(State::Half));
+    assert!(store.renew(&[], owner).await.expect("renews nothing").database_clock > Duration::ZERO);
+}
+
+async fn finished_rows_are_deleted_and_no_others(store: &dyn Store) {
+    let mut ids = Vec::new();
+    for state in State::ALL {
+        ids.push(message_in(store, state, hold(LEASE)).await);
+    }
+    let finished = store.finished(Duration::ZERO, 10_000, &[]).await.expect("finds");
+    assert!(finished.iter().all(|one| one.id == one.call_id));
+    assert!(store.finished(LEASE, 10_000, &[]).await.expect("finds").is_empty(), "none is old enough");
+    assert_eq!(store.delete_finished(&ids).await.expect("deletes"), 2);
+    let known = store.known_calls(&ids).await.expect("finds");
+    assert_eq!(known.len(), 4);
+}
+
+async fn what_was_stored_comes_back(store: &dyn Store) {
+    let mut half = half("round trip");
+    half.answered_by = AnsweredBy::Fence(Uuid::new_v4());
+    half.message = Message::bytes("e", "r", "application/octet-stream", (0..=255).collect::<Vec<u8>>())
+        .key("Schlüssel")
+        .message_type("t")
+        .header("name", "välue")
+        .header("name", "\"quoted\"\n");
+    let id = stored(store, &half, hold(LEASE)).await;
+    let row = store.find(id).await.expect("found").expect("there");
+    assert_eq!((&row.half.message, &row.half.answered_by), (&half.message, &half.answered_by));
+    assert_eq!(row.half.check_after, half.check_after);
+    let change = Change::of(id).amended(Some(b"amended".to_vec())).because("reason");
+    assert_eq!(apply(store, Event::BodyConfirms, change).await, Applied::Moved);
+    let row = store.find(id).await.expect("found").expect("there");
+    assert_eq!((row.half.message.payload.as_slice(), row.reason.as_deref()), (&b"amended"[..], Some("reason")));
+    assert_eq!(store.find(Uuid::now_v7()).await.expect("looks").map(|row| row.half.id), None);
+}
+
+async fn paging(store: &dyn Store) {
+    let before = store.stats().await.expect("counts");
+    let mut ids = Vec::new();
+    for _ in 0..5 {
+        ids.push(message_in(store, State::Dead, hold(LEASE)).await);
+    }
+    let after = store.stats().await.expect("counts");
+    assert_eq!(after.dead, before.dead + 5);
+    assert!(after.oldest_unfinished.is_some());
+    ids.reverse();
+    let first = store.list(State::Dead, None, 3).await.expect("lists");
+    let second = store.list(State::Dead, Some(first[2].half.id), 2).await.expect("lists");
+    let listed: Vec<_> = first.iter().chain(&second).map(|row| row.half.id).collect();
+    assert_eq!(listed, ids);
+    for (id, state) in ids.iter().zip([State::Dead; 5]) {
+        assert_eq!(self::state(store, *id).await, state);
+    }
+}

@@ -1,0 +1,287 @@
+//! The checker: settles halves that nobody reported, by asking their fence or their handler.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{Worker, log_store_error, panic_text};
+use crate::check_back::{Asked, Outcome};
+use crate::core::Core;
+use crate::fault;
+use crate::fence::verdict::Verdict;
+use crate::message::state::Event;
+use crate::message::{AnsweredBy, MessageId};
+use crate::protocol::LiveCall;
+use crate::store::{Attempts, Bounds, Change, Hold, Postponement, StoreError, Stored, Token};
+
+/// Questions under way at once.
+const WINDOW: u32 = 64;
+/// Payload bytes claimed at once.
+const BYTES: usize = 16 * 1024 * 1024;
+
+/// Asks, and applies the answers.
+#[derive(Debug)]
+pub(crate) struct Checker {
+    pub(crate) core: Arc<Core>,
+    /// Calls of this process whose fence is to be asked now.
+    pub(crate) questions: UnboundedReceiver<Arc<LiveCall>>,
+    /// Handlers that are being asked.
+    pub(crate) asking: JoinSet<()>,
+}
+
+/// A half to be settled by its fence.
+struct Suspect {
+    id: MessageId,
+    call_id: MessageId,
+    held_by: Token,
+    attempts: u32,
+}
+
+impl Checker {
+    /// Settles everything that is due now, and waits for it. Says how many halves were asked about.
+    pub(crate) async fn run_once(&mut self) -> Result<usize, StoreError> {
+        let mut calls = Vec::new();
+        while let Ok(call) = self.questions.try_recv() {
+            calls.push(call);
+        }
+        let mut count = self.ask_own(calls).await;
+        count += self.claim().await?;
+        while self.asking.join_next().await.is_some() {}
+        Ok(count)
+    }
+
+    /// Asks the fences of calls that this process holds.
+    async fn ask_own(&self, calls: Vec<Arc<LiveCall>>) -> usize {
+        let mut by_fence: HashMap<Uuid, Vec<Suspect>> = HashMap::new();
+        for call in &calls {
+            let Some(identity) = call.fence() else { continue };
+            let held_by = self.core.leases.token();
+            let suspect = |id| Suspect { id, call_id: call.call_id(), held_by, attempts: 1 };
+            by_fence.entry(identity).or_default().extend(call.ids().map(suspect));
+        }
+        for (identity, suspects) in by_fence {
+            ask_fence(&self.core, identity, &suspects).await;
+        }
+        calls.len()
+    }
+
+    /// Takes halves that are due, and asks about them. Says how many there were.
+    async fn claim(&mut self) -> Result<usize, StoreError> {
+        let core = &self.core;
+        let room = WINDOW.saturating_sub(u32::try_from(self.asking.len()).unwrap_or(WINDOW));
+        if room == 0 {
+            return Ok(0);
+        }
+        let settings = &core.settings;
+        // A token of its own: a body that takes its row back makes this claim's Cancel void.
+        let hold = Hold { token: Uuid::new_v4(), lease: settings.handler_timeout + settings.lease };
+        let bounds = Bounds { rows: room, bytes: BYTES, take_over: core.leases.may_take_over() };
+        let mut askable = core.fences.answerers();
+        askable.extend(core.handlers.answerers());
+        let claim = core.store.claim_halves(&askable, bounds, hold).await?;
+        let count = claim.rows.len();
+        for row in claim.undecodable {
+            tracing::error!(id = %row.id, why = row.why, "a half message can't be read and is parked");
+            park(core, row.id, hold.token, row.why).await;
+        }
+        self.sort_out(claim.rows, hold.token).await;
+        Ok(count)
+    }
+
+    async fn sort_out(&mut self, rows: Vec<Stored>, held_by: Token) {
+        let core = Arc::clone(&self.core);
+        let mut by_fence: HashMap<Uuid, Vec<Suspect>> = HashMap::new();
+        for row in rows {
+            let (id, call_id) = (row.half.id, row.half.call_id);
+            if core.leases.holds(&id) {
+                // A live body of our own, whose lease lapsed in an outage: its renewal takes it back.
+                give_back(&core, id, held_by, std::time::Duration::ZERO, Attempts::Refund, None).await;
+                continue;
+            }
+            match row.half.answered_by {
+                AnsweredBy::Fence(identity) if row.age <= core.settings.check_back_horizon => {
+                    let suspect = Suspect { id, call_id, held_by, attempts: row.attempts };
+                    by_fence.entry(identity).or_default().push(suspect);
+                }
+                // Its fence row may have been pruned: an answer would no longer be exact.
+                AnsweredBy::Fence(_) => {
+                    park(&core, id, held_by, "older than the setting `check_back_horizon`".into()).await;
+                }
+                // Its holder vanished without a word: what it has sent may still be in flight.
+                AnsweredBy::Handler(_) if row.taken_over && !row.half.check_after.is_zero() => {
+                    let reason = Some("its process vanished".to_owned());
+                    give_back(&core, id, held_by, row.half.check_after, Attempts::Refund, reason).await;
+                }
+                AnsweredBy::Handler(ref name) => {
+                    let name = name.clone();
+                    self.asking.spawn(ask_handler(Arc::clone(&core), name, row, held_by));
+                }
+            }
+        }
+        for (identity, suspects) in by_fence {
+            ask_fence(&core, identity, &suspects).await;
+        }
+    }
+}
+
+/// Asks a fence about several halves, and applies its verdicts.
+async fn ask_fence(core: &Core, identity: Uuid, suspects: &[Suspect]) {
+    let verdicts = match core.fences.by_identity(identity) {
+        Some(fence) => {
+            let calls: Vec<_> = suspects.iter().map(|suspect| suspect.call_id).collect();
+            fence.ask(identity, &calls).await
+        }
+        None => vec![Verdict::Unknown("this process does not have the fence's database".into()); suspects.len()],
+    };
+    fault::point("tombstone-in");
+    for (suspect, verdict) in suspects.iter().zip(verdicts) {
+        let outcome = verdict.outcome();
+        let (event, payload, why) = match verdict {
+            Verdict::Committed { amended } => (Event::CheckBackConfirms, amended, "the fence: committed"),
+            Verdict::Withheld => (Event::BodyCancels, None, "the fence: nothing to send"),
+            // A tombstone is final, whoever holds the row by now.
+            Verdict::Closed => (Event::BodyCancels, None, "the fence: not committed, and closed"),
+            Verdict::Unknown(why) => {
+                let after = core.settings.check_back_backoff.delay(suspect.attempts.saturating_sub(1));
+                tracing::info!(id = %suspect.id, why, retry_in = ?after, "a fence gave no answer yet");
+                give_back(core, suspect.id, suspect.held_by, after, Attempts::Keep, Some(why)).await;
+                core.leases.let_go([&suspect.id]);
+                count(outcome);
+                continue;
+            }
+        };
+        let change = Change::of(suspect.id).amended(payload).because(why);
+        apply(core, event, change, outcome).await;
+    }
+}
+
+/// Asks a handler, in a task of its own, and applies its answer.
+async fn ask_handler(core: Arc<Core>, name: String, row: Stored, held_by: Token) {
+    let id = row.half.id;
+    let attempts = row.attempts;
+    let budget = core.settings.check_back_attempts;
+    // Counted at the claim: a handler that kills the process uses up its budget, too.
+    if attempts > budget {
+        return park(&core, id, held_by, format!("asked {budget} times without an answer")).await;
+    }
+    let Some(handler) = core.handlers.get(&name).cloned() else { return };
+    let asked = Asked { row: Arc::new(row), data: core.handlers.data.clone() };
+    // In a task of its own, so that a panic is an answer like any other.
+    let question = tokio::spawn(async move { (handler.ask)(asked).await });
+    let abort = question.abort_handle();
+    let patience = core.settings.handler_timeout;
+    let (outcome, why) = match tokio::time::timeout(patience, question).await {
+        Ok(Ok(Ok(outcome))) => (outcome, format!("the handler `{name}` answered {outcome:?}")),
+        Ok(Ok(Err(why))) => (Outcome::Unknown, format!("the handler `{name}` failed: {why}")),
+        Ok(Err(failed)) => (Outcome::Unknown, format!("the handler `{name}` {}", describe(failed))),
+        Err(_) => {
+            abort.abort();
+            (Outcome::Unknown, format!("the handler `{name}` did not answer within {patience:?}"))
+        }
+    };
+    fault::point("tombstone-in");
+    match outcome {
+        Outcome::Confirm => apply(&core, Event::CheckBackConfirms, Change::of(id).because(why), outcome).await,
+        Outcome::Cancel => {
+            let change = Change::of(id).held_by(held_by).because(why);
+            apply(&core, Event::CheckBackCancels, change, outcome).await;
+        }
+        Outcome::Unknown if attempts >= budget => {
+            count(outcome);
+            park(&core, id, held_by, format!("asked {attempts} times without an answer; the last time {why}")).await;
+        }
+        Outcome::Unknown => {
+            count(outcome);
+            let after = core.settings.check_back_backoff.delay(attempts - 1);
+            tracing::warn!(%id, attempts, why, retry_in = ?after, "a check-back got no answer");
+            give_back(&core, id, held_by, after, Attempts::Keep, Some(why)).await;
+        }
+    }
+}
+
+fn describe(failed: tokio::task::JoinError) -> String {
+    match failed.try_into_panic() {
+        Ok(panic) => format!("panicked: {}", panic_text(panic.as_ref())),
+        Err(failed) => failed.to_string(),
+    }
+}
+
+/// Applies an answer. If it can't be stored the row lapses, and the same question is asked again.
+async fn apply(core: &Core, event: Event, change: Change, outcome: Outcome) {
+    let id = change.id;
+    count(outcome);
+    match core.store.transition(event, &[change], None).await {
+        Ok(applied) => tracing::info!(%id, ?outcome, ?applied, "a check-back settled a message"),
+        Err(error) => log_store_error(Checker::NAME, &error),
+    }
+    core.leases.let_go([&id]);
+}
+
+fn count(outcome: Outcome) {
+    let outcome = match outcome {
+        Outcome::Confirm => "confirm",
+        Outcome::Cancel => "cancel",
+        Outcome::Unknown => "unknown",
+    };
+    metrics::counter!("transactional_message_check_backs_total", "outcome" => outcome).increment(1);
+}
+
+async fn park(core: &Core, id: MessageId, held_by: Token, reason: String) {
+    tracing::error!(%id, reason, "a half message is parked: a person must confirm or cancel it");
+    let change = Change::of(id).held_by(held_by).because(reason);
+    if let Err(error) = core.store.transition(Event::Park, &[change], None).await {
+        log_store_error(Checker::NAME, &error);
+    }
+    core.leases.let_go([&id]);
+}
+
+async fn give_back(
+    core: &Core,
+    id: MessageId,
+    held_by: Token,
+    after: std::time::Duration,
+    attempts: Attempts,
+    reason: Option<String>,
+) {
+    let back = [Postponement { id, held_by, after, attempts, reason }];
+    if let Err(error) = core.store.postpone(&back).await {
+        log_store_error(Checker::NAME, &error);
+    }
+}
+
+#[async_trait]
+impl Worker for Checker {
+    const NAME: &'static str = "checker";
+
+    async fn run(&mut self, stop: &CancellationToken) {
+        let mut poll = tokio::time::interval(self.core.settings.poll_interval);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut calls = Vec::new();
+        loop {
+            tokio::select! {
+                Some(_) = self.asking.join_next() => {}
+                _ = self.questions.recv_many(&mut calls, WINDOW as usize) => {
+                    _ = self.ask_own(std::mem::take(&mut calls)).await;
+                }
+                _ = poll.tick() => match self.claim().await {
+                    // There may be more: look again at once.
+                    Ok(count) if count >= WINDOW as usize / 2 => poll.reset_immediately(),
+                    Ok(_) => {}
+                    Err(error) => log_store_error(Self::NAME, &error),
+                },
+                () = stop.cancelled() => {
+                    if let Err(error) = self.run_once().await {
+                        log_store_error(Self::NAME, &error);
+                    }
+                    return;
+                }
+            }
+        }
+    }
+}

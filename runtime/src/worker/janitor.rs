@@ -1,0 +1,144 @@
+//! The janitor: deletes what is finished and old, and reports what nobody can settle.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{Worker, log_store_error};
+use crate::core::Core;
+use crate::fault;
+use crate::message::{AnsweredBy, MessageId};
+use crate::store::StoreError;
+
+/// Rows deleted in one statement.
+const BATCH: u32 = 500;
+/// Batches in one round, so that the janitor never works for long at a stretch.
+const BATCHES: usize = 20;
+
+/// Something else that grows old: a consumer's inbox.
+#[async_trait]
+pub(crate) trait Prune: std::fmt::Debug + Send + Sync {
+    /// Forgets at most `limit` of the records that are older than the retention.
+    async fn prune(&self, limit: u32) -> Result<u64, StoreError>;
+}
+
+/// Prunes messages with their fence rows: a fence row goes only when its message is finished.
+#[derive(Debug)]
+pub(crate) struct Janitor {
+    pub(crate) core: Arc<Core>,
+    pub(crate) inboxes: Vec<Arc<dyn Prune>>,
+}
+
+/// What one round found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Report {
+    /// Finished messages that were deleted.
+    pub(crate) pruned: u64,
+    /// Old fence rows whose message the store does not know: reported, never pruned.
+    pub(crate) unknown_fences: usize,
+    /// Due halves that this process can't ask about, by who could.
+    pub(crate) unanswerable: Vec<(String, u64)>,
+}
+
+impl Janitor {
+    /// One bounded round.
+    pub(crate) async fn run_once(&self) -> Result<Report, StoreError> {
+        let report = Report {
+            pruned: self.prune().await?,
+            unknown_fences: self.unknown_fences().await?,
+            unanswerable: unanswerable(&self.core).await?,
+        };
+        for inbox in &self.inboxes {
+            inbox.prune(BATCH * 10).await?;
+        }
+        Ok(report)
+    }
+
+    async fn prune(&self) -> Result<u64, StoreError> {
+        let core = &self.core;
+        let mut pruned = 0;
+        for _ in 0..BATCHES {
+            let finished = core.store.finished(core.settings.retention, BATCH, &core.fences.answerers()).await?;
+            let mut by_fence: HashMap<Uuid, Vec<MessageId>> = HashMap::new();
+            for one in &finished {
+                if let Some(AnsweredBy::Fence(identity)) = one.answered_by {
+                    by_fence.entry(identity).or_default().push(one.call_id);
+                }
+            }
+            // The fence first: a crash in between leaves a message without a fence row, which is
+            // found again, and never a fence row without a message.
+            for (identity, calls) in by_fence {
+                if let Some(fence) = core.fences.by_identity(identity) {
+                    fence.forget(&calls).await?;
+                }
+            }
+            fault::point("janitor-between");
+            let ids: Vec<_> = finished.iter().map(|one| one.id).collect();
+            if !ids.is_empty() {
+                pruned += core.store.delete_finished(&ids).await?;
+            }
+            if finished.len() < BATCH as usize {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        Ok(pruned)
+    }
+
+    async fn unknown_fences(&self) -> Result<usize, StoreError> {
+        let core = &self.core;
+        let mut unknown = 0;
+        for (name, fence) in core.fences.iter() {
+            let old = fence.older_than(core.settings.retention, BATCH).await?;
+            let known = core.store.known_calls(&old).await?;
+            let strangers: Vec<_> = old.iter().filter(|id| !known.contains(id)).collect();
+            if let Some(first) = strangers.first() {
+                tracing::warn!(fence = name, count = strangers.len(), first = %first, "fence rows whose message the store does not know; they are kept");
+            }
+            unknown += strangers.len();
+        }
+        Ok(unknown)
+    }
+}
+
+/// Due halves that nobody in this process can answer for. Another process may have the handler.
+pub(crate) async fn unanswerable(core: &Core) -> Result<Vec<(String, u64)>, StoreError> {
+    let mut ours: Vec<String> = core.fences.answerers().iter().map(ToString::to_string).collect();
+    ours.extend(core.handlers.answerers().iter().map(ToString::to_string));
+    let mut due = core.store.due_by_answerer().await?;
+    due.retain(|(name, _)| !ours.contains(name));
+    for (name, count) in &due {
+        tracing::warn!(
+            answered_by = name,
+            count,
+            "half messages wait for an answer that this process can't give; if no other process has that handler or \
+             fence, add it, or use `Builder::alias` for a handler that was renamed"
+        );
+    }
+    Ok(due)
+}
+
+#[async_trait]
+impl Worker for Janitor {
+    const NAME: &'static str = "janitor";
+
+    async fn run(&mut self, stop: &CancellationToken) {
+        let mut tick = tokio::time::interval(self.core.settings.janitor_interval);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = tick.tick() => {}
+            }
+            match self.run_once().await {
+                Ok(report) if report == Report::default() => {}
+                Ok(report) => tracing::info!(?report, "a round of the janitor"),
+                Err(error) => log_store_error(Self::NAME, &error),
+            }
+        }
+    }
+}

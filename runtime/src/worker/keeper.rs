@@ -1,0 +1,57 @@
+//! The keeper: renews the leases of everything that this process holds.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use super::{Worker, log_store_error};
+use crate::core::Core;
+use crate::store::StoreError;
+
+/// Rows renewed in one statement.
+const BATCH: usize = 500;
+
+/// Renews leases; with none to renew, it still keeps in contact with the store.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    pub(crate) core: Arc<Core>,
+}
+
+impl Keeper {
+    /// Renews once, in batches. Says how many rows were renewed.
+    pub(crate) async fn run_once(&self) -> Result<usize, StoreError> {
+        let core = &self.core;
+        let due = core.leases.to_renew();
+        let mut renewed = 0;
+        // An empty batch keeps the contact.
+        for batch in due.chunks(BATCH).chain(due.is_empty().then_some(&[][..])) {
+            let deadline = core.leases.deadline();
+            let answer = core.store.renew(batch, core.leases.hold()).await?;
+            core.leases.renewed(batch, &answer.ids, deadline);
+            core.leases.in_contact(answer.database_clock);
+            renewed += answer.ids.len();
+        }
+        Ok(renewed)
+    }
+}
+
+#[async_trait]
+impl Worker for Keeper {
+    const NAME: &'static str = "keeper";
+
+    async fn run(&mut self, stop: &CancellationToken) {
+        let mut tick = tokio::time::interval(self.core.settings.lease / 4);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = tick.tick() => {}
+            }
+            if let Err(error) = self.run_once().await {
+                log_store_error(Self::NAME, &error);
+            }
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! The workers: background loops that are restarted when they panic.
+
+pub(crate) mod checker;
+pub(crate) mod janitor;
+pub(crate) mod keeper;
+pub(crate) mod relay;
+pub(crate) mod reporter;
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::store::{Change, StoreError};
+
+/// How long a worker that panicked rests before it goes on.
+const REST: Duration = Duration::from_millis(200);
+
+/// A background loop.
+#[async_trait]
+pub(crate) trait Worker: Send + 'static {
+    const NAME: &'static str;
+
+    /// Works until `stop`. Called again after a panic, with whatever state is left.
+    async fn run(&mut self, stop: &CancellationToken);
+}
+
+/// Runs a worker in a task of its own, and again after a panic.
+pub(crate) fn supervise<W: Worker>(mut worker: W, stop: CancellationToken) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        while let Err(panic) = AssertUnwindSafe(worker.run(&stop)).catch_unwind().await {
+            let what = panic_text(panic.as_ref());
+            tracing::error!(worker = W::NAME, panic = what, "a worker panicked and is restarted");
+            metrics::counter!("transactional_message_worker_panics_total", "worker" => W::NAME).increment(1);
+            tokio::time::sleep(REST).await;
+        }
+    })
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)")
+}
+
+/// Notes a failure of the store in the log, where a person looks for it.
+pub(crate) fn log_store_error(worker: &'static str, error: &StoreError) {
+    match error {
+        StoreError::Unavailable(_) => tracing::warn!(worker, %error, "the store does not answer; will try again"),
+        StoreError::Schema(_) | StoreError::Refused(_) => tracing::error!(worker, %error, "the store refused"),
+    }
+}
+
+/// Splits a batch that the store refused into its rows, so that a poison row fails alone.
+pub(crate) fn one_by_one(changes: &[Change]) -> impl Iterator<Item = &[Change]> {
+    changes.chunks(1)
+}

@@ -1,0 +1,230 @@
+//! The reporter: carries what bodies ended with to the store, until the store has it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio_util::sync::CancellationToken;
+
+use super::{Worker, log_store_error, one_by_one};
+use crate::core::Core;
+use crate::fault;
+use crate::message::Half;
+use crate::message::state::{Applied, Event};
+use crate::protocol::report::{Decision, Ending};
+use crate::protocol::{LiveCall, Report};
+use crate::store::{Attempts, Change, Postponement, StoreError};
+use crate::transport::Outgoing;
+
+/// Reports taken in one go.
+const BATCH: usize = 256;
+
+/// Takes reports, oldest first, and brings each to the store.
+#[derive(Debug)]
+pub(crate) struct Reporter {
+    pub(crate) core: Arc<Core>,
+    pub(crate) reports: UnboundedReceiver<Report>,
+    /// Taken from the channel and not yet with the store; kept here over a panic.
+    pub(crate) pending: Vec<Report>,
+}
+
+impl Reporter {
+    /// Works on everything that is there now. Says how many reports that was.
+    pub(crate) async fn run_once(&mut self) -> usize {
+        while self.pending.len() < BATCH {
+            match self.reports.try_recv() {
+                Ok(report) => self.pending.push(report),
+                Err(_) => break,
+            }
+        }
+        self.work().await
+    }
+
+    async fn work(&mut self) -> usize {
+        let mut confirmed = Vec::new();
+        let mut cancelled = Vec::new();
+        for report in &self.pending {
+            match report.decision() {
+                Decision::Confirm { amended } => confirmed.push((&*report.call, amended)),
+                Decision::Cancel if report.ending == Ending::NeverRan => self.withdraw(&report.call).await,
+                Decision::Cancel => cancelled.push(&*report.call),
+                Decision::AskFence => self.ask_fence(&report.call),
+                Decision::AskLater => self.ask_later(&report.call).await,
+                Decision::ParkForgotten => self.park_forgotten(&report.call).await,
+            }
+        }
+        self.confirm(&confirmed).await;
+        let changes: Vec<_> = cancelled.iter().flat_map(|call| call.ids()).map(Change::of).collect();
+        self.persist(Event::BodyCancels, &changes).await;
+        std::mem::take(&mut self.pending).len()
+    }
+
+    /// Confirms, and hands the messages to the relay without a way through the table.
+    async fn confirm(&self, calls: &[(&LiveCall, Option<Vec<u8>>)]) {
+        let halves: Vec<(&Half, &Option<Vec<u8>>)> =
+            calls.iter().flat_map(|(call, amended)| call.halves.iter().map(move |half| (half, amended))).collect();
+        let changes: Vec<_> =
+            halves.iter().map(|(half, amended)| Change::of(half.id).amended((*amended).clone())).collect();
+        let deadline = self.core.leases.deadline();
+        let applied = self.persist(Event::BodyConfirms, &changes).await;
+        if !changes.is_empty() {
+            fault::point("confirmed");
+        }
+        for ((half, amended), applied) in halves.into_iter().zip(applied) {
+            let mut half = half.clone();
+            if let Some(payload) = amended {
+                half.message.payload.clone_from(payload);
+            }
+            match applied {
+                Applied::Moved => {}
+                // A restored or failed-over store: the effect is there, so the message must be.
+                Applied::Missing => {
+                    tracing::warn!(id = %half.id, function = half.function, "a half message is gone from the store; it is stored anew, confirmed");
+                    self.insert_anew(&half).await;
+                }
+                // Confirmed before, by a check-back or by an earlier try whose answer was lost.
+                Applied::Already | Applied::Conflict(_) => continue,
+            }
+            self.core.leases.took([half.id], deadline);
+            self.hand_over(half).await;
+        }
+    }
+
+    async fn hand_over(&self, half: Half) {
+        let id = half.id;
+        let outgoing = Outgoing { half: Arc::new(half), attempt: 1 };
+        if self.core.outgoing.try_send(outgoing).is_err() {
+            // The queue is full: left due in the table, for whoever comes first.
+            self.give_back(&[id], std::time::Duration::ZERO, None).await;
+        }
+    }
+
+    async fn insert_anew(&self, half: &Half) {
+        let half = std::slice::from_ref(half);
+        self.until_stored(|| self.core.store.insert_confirmed(half, self.core.leases.hold())).await;
+    }
+
+    /// A half whose caller left before the body ran: if this is lost, check-back settles it.
+    async fn withdraw(&self, call: &LiveCall) {
+        let changes: Vec<_> = call.ids().map(Change::of).collect();
+        if let Err(error) = self.core.store.transition(Event::BodyCancels, &changes, None).await {
+            log_store_error(Self::NAME, &error);
+        }
+        self.let_go(call);
+    }
+
+    fn ask_fence(&self, call: &Arc<LiveCall>) {
+        if self.core.questions.send(Arc::clone(call)).is_err() {
+            self.let_go(call);
+        }
+    }
+
+    async fn ask_later(&self, call: &LiveCall) {
+        let ids: Vec<_> = call.ids().collect();
+        self.give_back(&ids, call.check_after, Some("nobody reported how the call ended")).await;
+    }
+
+    async fn park_forgotten(&self, call: &LiveCall) {
+        let function = call.scope.function();
+        tracing::error!(
+            function,
+            id = %call.call_id(),
+            "`{function}` is fenced and returned Ok without calling `begin`: whether it took effect can't be known, \
+             so its message is parked; use `transactional_message::begin`, or `withhold()` when there is nothing to send"
+        );
+        let why = "the function returned Ok without calling `begin` or `withhold`";
+        let changes: Vec<_> = call.ids().map(|id| Change::of(id).because(why)).collect();
+        self.persist(Event::Park, &changes).await;
+    }
+
+    /// Gives halves back, to be taken up after `after` by anyone.
+    async fn give_back(&self, ids: &[crate::MessageId], after: std::time::Duration, reason: Option<&str>) {
+        let back = |id: &crate::MessageId| Postponement {
+            id: *id,
+            held_by: self.core.leases.token(),
+            after,
+            attempts: Attempts::Keep,
+            reason: reason.map(str::to_owned),
+        };
+        let back: Vec<_> = ids.iter().map(back).collect();
+        self.until_stored(|| self.core.store.postpone(&back)).await;
+        self.core.leases.let_go(ids);
+    }
+
+    /// Applies `event` until the store has taken it; a batch that is refused is run row by row.
+    async fn persist(&self, event: Event, changes: &[Change]) -> Vec<Applied> {
+        if changes.is_empty() {
+            return Vec::new();
+        }
+        let ids: Vec<_> = changes.iter().map(|change| change.id).collect();
+        let hold = Some(self.core.leases.hold());
+        let applied = match self.until_stored(|| self.core.store.transition(event, changes, hold)).await {
+            Some(applied) => applied,
+            None if changes.len() == 1 => vec![Applied::Already],
+            None => {
+                let mut applied = Vec::with_capacity(changes.len());
+                for row in one_by_one(changes) {
+                    let one = self.until_stored(|| self.core.store.transition(event, row, hold)).await;
+                    applied.push(one.and_then(|one| one.first().copied()).unwrap_or(Applied::Already));
+                }
+                applied
+            }
+        };
+        self.core.leases.let_go(&ids);
+        for (id, applied) in ids.iter().zip(&applied) {
+            if let Applied::Conflict(state) = applied {
+                tracing::info!(%id, ?event, %state, "a report came after the message was decided otherwise");
+            }
+        }
+        metrics::counter!("transactional_message_reports_total", "event" => event.target().name())
+            .increment(changes.len() as u64);
+        applied
+    }
+
+    /// Tries until the store answers. `None`: it refused, and will refuse again.
+    async fn until_stored<T, F, Fut>(&self, attempt: F) -> Option<T>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = Result<T, StoreError>>,
+    {
+        for tries in 0.. {
+            match attempt().await {
+                Ok(value) => return Some(value),
+                Err(error) => {
+                    log_store_error(Self::NAME, &error);
+                    if matches!(error, StoreError::Refused(_)) {
+                        return None;
+                    }
+                }
+            }
+            tokio::time::sleep(self.core.settings.report_backoff.delay(tries)).await;
+        }
+        None
+    }
+
+    fn let_go(&self, call: &LiveCall) {
+        let ids: Vec<_> = call.ids().collect();
+        self.core.leases.let_go(&ids);
+    }
+}
+
+#[async_trait]
+impl Worker for Reporter {
+    const NAME: &'static str = "reporter";
+
+    async fn run(&mut self, stop: &CancellationToken) {
+        loop {
+            if self.pending.is_empty() {
+                let Self { reports, pending, .. } = self;
+                tokio::select! {
+                    _ = reports.recv_many(pending, BATCH) => {}
+                    () = stop.cancelled() => {
+                        while self.run_once().await > 0 {}
+                        return;
+                    }
+                }
+            }
+            self.work().await;
+        }
+    }
+}

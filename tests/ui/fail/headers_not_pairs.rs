@@ -1,0 +1,12 @@
+//! Headers are names and values.
+
+use transactional_message::{Error, transactional_message};
+
+#[transactional_message(routing_key = "paid", headers = ["tenant"], message = id, fence)]
+async fn pay(id: u64) -> Result<u64, Error> {
+    Ok(id)
+}
+
+fn main() {
+    drop(pay(1));
+}

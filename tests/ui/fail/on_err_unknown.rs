@@ -1,0 +1,14 @@
+//! There is one choice for `on_err`.
+
+use transactional_message::{Error, HalfMessage, Outcome, transactional_message};
+
+#[transactional_message(routing_key = "paid", message = id, name = "pay", check_back = pay_outcome, on_err = cancel)]
+async fn pay(id: u64) -> Result<u64, Error> {
+    Ok(id)
+}
+
+async fn pay_outcome(_half: HalfMessage<u64>) -> Outcome {
+    Outcome::Unknown
+}
+
+fn main() {}
