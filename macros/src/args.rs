@@ -6,6 +6,7 @@ use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
 use syn::spanned::Spanned;
+use syn::visit_mut::{VisitMut, visit_expr_mut};
 use syn::{Attribute, Error, Expr, ExprLit, ExprPath, Lit, LitStr, Meta, Path, Result, Token};
 
 use crate::errors::Errors;
@@ -160,7 +161,22 @@ impl<T> Argument<T> {
 
 fn value(key: Ident, input: ParseStream<'_>, example: &str) -> Result<Argument<Expr>> {
     equals(&key, input, example)?;
-    Ok(Argument { key, value: input.parse()? })
+    let mut value = input.parse()?;
+    Ungroup.visit_expr_mut(&mut value);
+    Ok(Argument { key, value })
+}
+
+/// Takes expressions out of the invisible groups in which a `macro_rules!` macro wraps them. The compiler
+/// overlooks those in generated code, behind a `&` for one; without them, parentheses are put where needed.
+struct Ungroup;
+
+impl VisitMut for Ungroup {
+    fn visit_expr_mut(&mut self, node: &mut Expr) {
+        while let Expr::Group(group) = node {
+            *node = (*group.expr).clone();
+        }
+        visit_expr_mut(self, node);
+    }
 }
 
 /// The `=`, and something behind it. Without this, the compiler would underline what comes after.
@@ -182,7 +198,7 @@ fn fence(key: Ident, input: ParseStream<'_>) -> Result<Argument<Fence>> {
 
 fn string(argument: Argument<Expr>, example: &str) -> Result<Argument<LitStr>> {
     let key = argument.key.clone();
-    argument.map(|value| match peeled(value) {
+    argument.map(|value| match value {
         Expr::Lit(ExprLit { lit: Lit::Str(string), .. }) => Ok(string),
         other => Err(Error::new_spanned(
             other,
@@ -192,7 +208,7 @@ fn string(argument: Argument<Expr>, example: &str) -> Result<Argument<LitStr>> {
 }
 
 fn path(value: Expr) -> Result<ExprPath> {
-    match peeled(value) {
+    match value {
         Expr::Path(path) => Ok(path),
         other => Err(Error::new_spanned(
             other,
@@ -214,14 +230,6 @@ fn ask(value: Expr) -> Result<Ask> {
 fn crate_path(key: Ident, input: ParseStream<'_>) -> Result<Argument<Path>> {
     equals(&key, input, "::my_framework::transactional_message")?;
     Ok(Argument { key, value: Path::parse_mod_style(input)? })
-}
-
-/// The expression itself, where a `macro_rules!` macro has wrapped it in an invisible group.
-fn peeled(expression: Expr) -> Expr {
-    match expression {
-        Expr::Group(group) => peeled(*group.expr),
-        other => other,
-    }
 }
 
 /// Whether reading can go on here although a comma is missing.

@@ -176,7 +176,10 @@ fn borrowed_at(place: Span, expression: &Expr) -> Expr {
 /// The path of the runtime's part for generated code, placed where an error about it belongs.
 fn private(crate_path: &Path, place: Span) -> TokenStream {
     let located = |mut token: TokenTree| {
-        token.set_span(token.span().located_at(place));
+        // What `$crate` is depends on its span. `crate` is marked as generated, or else the compiler would
+        // advise on a shorter path.
+        let is_crate = matches!(&token, TokenTree::Ident(ident) if ident == "crate");
+        token.set_span(if is_crate { generated(place) } else { token.span().located_at(place) });
         token
     };
     let crate_path: TokenStream = crate_path.to_token_stream().into_iter().map(located).collect();

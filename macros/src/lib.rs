@@ -89,7 +89,8 @@ use crate::function::Function;
 /// An `async fn`, free or in an `impl` or a trait, or a function that returns a boxed future, which is what
 /// `#[async_trait]` makes of a method. It returns a `Result` whose error implements
 /// `From<transactional_message::Error>`: that is how the caller learns that the message could not be stored, in
-/// which case the body did not run. The future has to be `Send`.
+/// which case the body did not run. The future has to be `Send`; so a function that calls itself returns a boxed
+/// one, because the compiler can't tell that of an `async fn` while it is still at its body.
 ///
 /// A handler is registered when the program starts, outside of the function. So its path can't use `Self` or
 /// the function's generic parameters, and its payload owns its data: a `message` that borrows goes with `fence`.

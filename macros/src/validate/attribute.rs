@@ -133,7 +133,6 @@ fn strings_fit_amqp(args: &Args, errors: &mut Errors) {
 fn literal(expression: &Expr) -> Option<&LitStr> {
     match expression {
         Expr::Lit(ExprLit { lit: Lit::Str(string), .. }) => Some(string),
-        Expr::Group(group) => literal(&group.expr),
         _ => None,
     }
 }

@@ -94,13 +94,13 @@ pub(super) struct Body {
     pub(super) withheld: bool,
     pub(super) begun: bool,
     /// A fenced transaction is open now, and a second one would wait for it.
-    open: Option<WaitsForItself>,
+    pub(super) open: Option<WaitsForItself>,
     pub(super) commit: Commit,
     pub(super) amended: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct WaitsForItself(bool);
+pub(super) struct WaitsForItself(bool);
 
 /// How far the call's fenced commit got.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

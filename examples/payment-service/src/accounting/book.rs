@@ -1,0 +1,41 @@
+//! The consumer's handler: its writes and the inbox commit together, so it books once per message.
+
+use sqlx::SqliteConnection;
+use transactional_message::Received;
+
+use super::vouchers::{self, Voucher};
+
+pub(super) async fn book(tx: &mut SqliteConnection, message: Received<Voucher>) -> Result<(), sqlx::Error> {
+    vouchers::insert(tx, &message.payload).await
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::SqlitePool;
+    use transactional_message::testing::{Recorder, received};
+    use uuid::Uuid;
+
+    use super::*;
+
+    async fn database() -> SqlitePool {
+        let recorder = Recorder::new().await.expect("a recorder");
+        vouchers::create_tables(recorder.pool()).await.expect("tables");
+        recorder.pool().clone()
+    }
+
+    #[tokio::test]
+    async fn a_voucher_is_what_the_message_says() {
+        let db = database().await;
+        let voucher = Voucher {
+            payment_id: Uuid::from_u128(7),
+            order_id: "order-7".into(),
+            account: "alice".into(),
+            amount_cents: 250,
+        };
+        let mut connection = db.acquire().await.expect("a connection");
+        book(&mut connection, received(voucher.clone())).await.expect("booked");
+        assert_eq!(vouchers::find(&db, voucher.payment_id).await.expect("found"), Some(voucher.clone()));
+        // A second voucher for one payment would be a bug of ours: the table refuses it.
+        book(&mut connection, received(voucher)).await.expect_err("refused");
+    }
+}

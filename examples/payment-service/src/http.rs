@@ -1,0 +1,220 @@
+//! The HTTP interface of both sides.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::extract::{self, Path};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde::Serialize;
+use sqlx::SqlitePool;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use transactional_message::{Messenger, State as MessageState, Stats};
+use uuid::Uuid;
+
+use crate::accounting::{self, Voucher};
+use crate::payments::{self, Paid, Pay, PayError, Payment};
+
+/// How many payments or vouchers a listing shows.
+const NEWEST: u32 = 100;
+
+/// What the handlers share.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    pub(crate) payments: SqlitePool,
+    pub(crate) accounting: SqlitePool,
+    pub(crate) messenger: Messenger,
+    pub(crate) metrics: PrometheusHandle,
+}
+
+/// Serves until the process is told to stop, and the requests under way are answered.
+pub(crate) async fn serve(listen: SocketAddr, state: State) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(listen).await.with_context(|| {
+        format!("{listen} can't be listened on: stop what does, or choose another address with --listen")
+    })?;
+    let address = listener.local_addr()?;
+    let app = Router::new()
+        .route("/payments", post(pay).get(list_payments))
+        .route("/payments/{id}", get(show_payment))
+        .route("/vouchers", get(list_vouchers))
+        .route("/vouchers/{id}", get(show_voucher))
+        .route("/messages", get(count_messages))
+        .route("/healthz", get(async || "ok"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(render_metrics))
+        .with_state(state);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+    };
+    invite(address);
+    axum::serve(listener, app).with_graceful_shutdown(stop).await?;
+    Ok(())
+}
+
+/// Says what to try next.
+#[expect(clippy::print_stdout, reason = "for the person who started the service")]
+fn invite(address: SocketAddr) {
+    let id = Uuid::new_v4();
+    println!(
+        r#"payment-service listens on http://{address}. Pay an order:
+
+  curl -i http://{address}/payments -H 'content-type: application/json' \
+    -d '{{"payment_id": "{id}", "order_id": "order-1", "account": "alice", "amount_cents": 2500}}'
+
+and look at the voucher that accounting booked for it:
+
+  curl http://{address}/vouchers/{id}
+"#
+    );
+}
+
+/// The answer to a payment.
+#[derive(Serialize)]
+struct Receipt {
+    payment_id: Uuid,
+    status: &'static str,
+}
+
+type Shared = extract::State<State>;
+
+async fn pay(
+    extract::State(state): Shared,
+    command: Result<Json<Pay>, extract::rejection::JsonRejection>,
+) -> Result<(StatusCode, Json<Receipt>), Failure> {
+    let Json(command) =
+        command.map_err(|error| Failure::new(StatusCode::UNPROCESSABLE_ENTITY, error.body_text()))?;
+    let payment_id = command.payment_id;
+    let status = match payments::pay(&state.payments, command).await? {
+        Paid::Now => StatusCode::CREATED,
+        Paid::Before => StatusCode::OK,
+    };
+    Ok((status, Json(Receipt { payment_id, status: "paid" })))
+}
+
+async fn list_payments(extract::State(state): Shared) -> Result<Json<Vec<Payment>>, Failure> {
+    Ok(Json(payments::newest(&state.payments, NEWEST).await?))
+}
+
+async fn show_payment(extract::State(state): Shared, id: Option<Path<Uuid>>) -> Result<Json<Payment>, Failure> {
+    found(payments::find(&state.payments, known(id)?).await?)
+}
+
+async fn list_vouchers(extract::State(state): Shared) -> Result<Json<Vec<Voucher>>, Failure> {
+    Ok(Json(accounting::newest(&state.accounting, NEWEST).await?))
+}
+
+async fn show_voucher(extract::State(state): Shared, id: Option<Path<Uuid>>) -> Result<Json<Voucher>, Failure> {
+    found(accounting::find(&state.accounting, known(id)?).await?)
+}
+
+fn known(id: Option<Path<Uuid>>) -> Result<Uuid, Failure> {
+    id.map(|Path(id)| id).ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "an id is a UUID"))
+}
+
+fn found<T>(one: Option<T>) -> Result<Json<T>, Failure> {
+    one.map(Json).ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "there is none with this id"))
+}
+
+/// Counts by state, and the age of the oldest unfinished message.
+#[derive(Serialize)]
+struct Messages {
+    half: u64,
+    confirmed: u64,
+    cancelled: u64,
+    delivered: u64,
+    parked: u64,
+    dead: u64,
+    oldest_unfinished_seconds: Option<f64>,
+}
+
+impl From<Stats> for Messages {
+    fn from(stats: Stats) -> Self {
+        Self {
+            half: stats.half,
+            confirmed: stats.confirmed,
+            cancelled: stats.cancelled,
+            delivered: stats.delivered,
+            parked: stats.parked,
+            dead: stats.dead,
+            oldest_unfinished_seconds: stats.oldest_unfinished.map(|age| age.as_secs_f64()),
+        }
+    }
+}
+
+async fn count_messages(extract::State(state): Shared) -> Result<Json<Messages>, Failure> {
+    Ok(Json(state.messenger.stats().await?.into()))
+}
+
+async fn ready(extract::State(state): Shared) -> Result<&'static str, Failure> {
+    state.messenger.stats().await?;
+    Ok("ready")
+}
+
+async fn render_metrics(extract::State(state): Shared) -> Result<String, Failure> {
+    let stats = state.messenger.stats().await?;
+    let mut text = state.metrics.render();
+    text.push_str("# TYPE transactional_message_messages gauge\n");
+    for message_state in MessageState::ALL {
+        let count = stats.count(message_state);
+        text.push_str(&format!("transactional_message_messages{{state=\"{message_state}\"}} {count}\n"));
+    }
+    let oldest = stats.oldest_unfinished.unwrap_or(Duration::ZERO).as_secs_f64();
+    text.push_str("# TYPE transactional_message_oldest_unfinished_seconds gauge\n");
+    text.push_str(&format!("transactional_message_oldest_unfinished_seconds {oldest}\n"));
+    Ok(text)
+}
+
+/// An answer that says what went wrong.
+#[derive(Debug)]
+struct Failure {
+    status: StatusCode,
+    error: String,
+}
+
+impl Failure {
+    fn new(status: StatusCode, error: impl ToString) -> Self {
+        Self { status, error: error.to_string() }
+    }
+}
+
+impl From<PayError> for Failure {
+    fn from(error: PayError) -> Self {
+        let status = match error {
+            PayError::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            PayError::Declined => StatusCode::PAYMENT_REQUIRED,
+            PayError::Conflict => StatusCode::CONFLICT,
+            PayError::Database(_) | PayError::Message(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self::new(status, error)
+    }
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, error)
+    }
+}
+
+impl From<transactional_message::Error> for Failure {
+    fn from(error: transactional_message::Error) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, error)
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        if self.status.is_server_error() {
+            tracing::warn!(error = self.error, "a request failed");
+        }
+        (self.status, Json(serde_json::json!({ "error": self.error }))).into_response()
+    }
+}

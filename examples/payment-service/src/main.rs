@@ -1,0 +1,55 @@
+//! Paying an order sends an accounting voucher: if, and only if, the order was paid.
+//!
+//! Two sides in one process: *payments* takes orders over HTTP and sends a message for each that
+//! was paid; *accounting* receives the messages and books vouchers.
+
+mod accounting;
+mod config;
+mod database;
+mod http;
+mod payments;
+
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Parser;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use transactional_message::Messenger;
+
+use config::Config;
+
+/// How long a shutdown may take.
+const SHUTDOWN: Duration = Duration::from_secs(10);
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()))
+        .with_writer(std::io::stderr)
+        .init();
+    let config = Config::parse().validated()?;
+    let metrics = PrometheusBuilder::new().install_recorder()?;
+
+    let payments = database::open(&config.database_url).await.context("the payments' database")?;
+    let accounting = database::open(config.accounting_database_url()).await.context("accounting's database")?;
+    payments::create_tables(&payments).await?;
+    accounting::create_tables(&accounting).await?;
+
+    let messenger = Messenger::builder(&payments)
+        .fence("payments", &payments)
+        .consumer(accounting::consumer(accounting.clone()))
+        .build()
+        .await?;
+    messenger.migrate().await?;
+    messenger.start().await?;
+    messenger.install_global()?;
+
+    let state = http::State { payments, accounting, messenger: messenger.clone(), metrics };
+    http::serve(config.listen, state).await?;
+
+    tracing::info!("shutting down");
+    if !messenger.shutdown(SHUTDOWN).await {
+        tracing::warn!("not everything was done in time; the next start goes on with it");
+    }
+    Ok(())
+}

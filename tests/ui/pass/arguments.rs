@@ -1,0 +1,78 @@
+//! Functions' arguments in all forms, and the attribute's arguments in many.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use serde::Serialize;
+use transactional_message::{Error, HalfMessage, Messenger, Outcome, transactional_message};
+use ui::refused;
+
+struct Pay {
+    id: u64,
+    prefix: String,
+}
+
+fn command() -> Pay {
+    Pay { id: 1, prefix: "payment.".to_owned() }
+}
+
+#[transactional_message(routing_key = prefix + "completed", fence, message = id)]
+async fn patterns(
+    Pay { id, prefix }: Pay,
+    (left, _): (u64, u64),
+    [first, ..]: [u64; 2],
+) -> Result<u64, Error> {
+    Ok(id + left + first)
+}
+
+#[transactional_message(routing_key = "paid", fence, message = *count)]
+async fn mutable(mut id: u64, count: &mut u64, _unused: u8) -> Result<u64, Error> {
+    id += 1;
+    *count += id;
+    Ok(*count)
+}
+
+#[transactional_message(routing_key = key, fence, message = message)]
+async fn impl_trait(key: impl Display + Send, message: &(impl Serialize + Sync)) -> Result<String, Error> {
+    let _ = message;
+    Ok(key.to_string())
+}
+
+#[transactional_message(routing_key = "paid", fence, message = items.len())]
+async fn generic<'a, T, const N: usize>(items: &'a [T; N]) -> Result<&'a T, Error>
+where
+    T: Sync,
+{
+    Ok(&items[0])
+}
+
+#[transactional_message(
+    exchange = if command.id > 0 { "payments" } else { "" },
+    routing_key = command.prefix.clone() + "completed",
+    message = command.id as f64,
+    key = command.id,
+    headers = [("tenant", "a"), ("prefix", &command.prefix)],
+    type = concat!("payment", ".v1"),
+    name = "arguments.everything",
+    check_back = outcome,
+    on_err = ask,
+    check_after = Duration::from_secs(30) * 2,
+    messenger = messenger.unwrap_or_else(|| panic!("given")),
+)]
+async fn everything(messenger: Option<&Messenger>, command: Pay) -> Result<Pay, Error> {
+    let _ = messenger;
+    Ok(command)
+}
+
+async fn outcome(_half: HalfMessage<f64>) -> Outcome {
+    Outcome::Unknown
+}
+
+#[test]
+fn runs() {
+    refused(patterns(command(), (1, 2), [3, 4]));
+    refused(mutable(1, &mut 2, 3));
+    refused(impl_trait('x', &["y"]));
+    refused(generic(&[1]));
+    drop(everything(None, command()));
+}
