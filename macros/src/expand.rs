@@ -17,7 +17,7 @@ use quote::{ToTokens, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::visit_mut::{VisitMut, visit_type_mut};
-use syn::{Expr, ExprLit, ExprReference, Lit, Path, Token, Type, parse_quote};
+use syn::{Expr, ExprLit, ExprParen, ExprReference, Lit, Path, Token, Type, parse_quote, token};
 
 use crate::args::{Argument, Fence};
 use crate::function::{Function, Shape};
@@ -168,8 +168,21 @@ fn borrowed_at(place: Span, expression: &Expr) -> Expr {
             attrs: Vec::new(),
             and_token: Token![&](place),
             mutability: None,
-            expr: Box::new(expression.clone()),
+            expr: Box::new(parenthesized(expression.clone())),
         }),
+    }
+}
+
+/// In parentheses, if a `&` would take the first operand only. `syn` would add them by itself, but then an
+/// error in the expression would be shown at the whole attribute.
+fn parenthesized(expression: Expr) -> Expr {
+    match expression {
+        Expr::Binary(_) | Expr::Cast(_) | Expr::Range(_) => Expr::Paren(ExprParen {
+            attrs: Vec::new(),
+            paren_token: token::Paren(generated(expression.span())),
+            expr: Box::new(expression),
+        }),
+        other => other,
     }
 }
 

@@ -57,7 +57,7 @@ pub(crate) struct Inlets {
 
 impl Core {
     pub(crate) fn new(
-        settings: Settings,
+        settings: &Settings,
         store: Arc<dyn Store>,
         fences: Fences,
         handlers: Registry,
@@ -68,7 +68,7 @@ impl Core {
         let (outgoing, outgoing_in) = mpsc::channel(settings.relay_queue);
         let core = Arc::new(Self {
             leases: Leases::new(settings.lease),
-            settings,
+            settings: *settings,
             store,
             fences,
             handlers,

@@ -29,6 +29,9 @@ pub const POINTS: [&str; 15] = [
 pub(crate) const fn point(_name: &'static str) {}
 
 /// Marks a point, and kills the process here if it was asked for.
+///
+/// # Panics
+/// When `TM_FAULT` can't be read, or the process can't be killed.
 #[cfg(feature = "fault-points")]
 pub fn point(name: &'static str) {
     use std::sync::OnceLock;
@@ -36,7 +39,8 @@ pub fn point(name: &'static str) {
 
     static ARMED: OnceLock<Option<(String, AtomicU32)>> = OnceLock::new();
     let armed = ARMED.get_or_init(|| {
-        let (name, count) = std::env::var("TM_FAULT").ok()?.split_once(':').map(|(n, c)| (n.to_owned(), c.parse()))?;
+        let (name, count) =
+            std::env::var("TM_FAULT").ok()?.split_once(':').map(|(n, c)| (n.to_owned(), c.parse()))?;
         Some((name, AtomicU32::new(count.expect("TM_FAULT is <point>:<count>"))))
     });
     debug_assert!(POINTS.contains(&name), "`{name}` is not in the list of points");
@@ -44,7 +48,8 @@ pub fn point(name: &'static str) {
         && point == name
         && countdown.fetch_sub(1, Ordering::SeqCst) == 1
     {
-        let kill = std::process::Command::new("kill").arg("-KILL").arg(std::process::id().to_string()).status();
+        let kill =
+            std::process::Command::new("kill").arg("-KILL").arg(std::process::id().to_string()).status();
         unreachable!("still alive after kill: {kill:?}");
     }
 }

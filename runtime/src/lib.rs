@@ -2,7 +2,10 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // Without a database there is nothing to store in: enough to check annotated functions, no more.
-#![cfg_attr(not(feature = "sqlite"), allow(dead_code, unreachable_pub, unused_mut, unused_variables))]
+#![cfg_attr(
+    not(feature = "sqlite"),
+    allow(dead_code, unreachable_pub, unused_mut, unused_variables, clippy::unused_async)
+)]
 
 mod check_back;
 #[cfg(feature = "sqlite")]

@@ -119,7 +119,9 @@ impl Recorder {
             .max_lifetime(None)
             .connect_with(options)
             .await
-            .map_err(|cause| StoreError::from(cause).into_error("the in-memory database could not be opened"))?;
+            .map_err(|cause| {
+                StoreError::from(cause).into_error("the in-memory database could not be opened")
+            })?;
         Self::on_with(&pool, configure).await
     }
 
@@ -135,7 +137,10 @@ impl Recorder {
     ///
     /// # Errors
     /// When the messenger can't be built.
-    pub async fn on_with(pool: &SqlitePool, configure: impl FnOnce(Builder) -> Builder) -> Result<Self, Error> {
+    pub async fn on_with(
+        pool: &SqlitePool,
+        configure: impl FnOnce(Builder) -> Builder,
+    ) -> Result<Self, Error> {
         let sent = Arc::new(Sent::default());
         let builder = Messenger::builder(DatabaseSource::from(pool)).fence("test", pool);
         let transport = Arc::clone(&sent) as Arc<dyn Transport>;
@@ -217,8 +222,10 @@ impl Recorder {
     pub fn assert_sent(&self, expected: &[(&str, &str, Value)]) {
         let sent: Vec<(String, String, Value)> =
             self.sent().into_iter().map(|one| (one.exchange, one.routing_key, one.payload)).collect();
-        let expected: Vec<(String, String, Value)> =
-            expected.iter().map(|(exchange, key, body)| ((*exchange).into(), (*key).into(), body.clone())).collect();
+        let expected: Vec<(String, String, Value)> = expected
+            .iter()
+            .map(|(exchange, key, body)| ((*exchange).into(), (*key).into(), body.clone()))
+            .collect();
         assert_eq!(sent, expected, "sent (left) is not what was expected (right)");
     }
 }

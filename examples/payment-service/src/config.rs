@@ -74,9 +74,10 @@ mod tests {
 
     #[test]
     fn one_side_alone_and_a_broker_are_refused_with_the_remedy() {
-        for (arguments, remedy) in
-            [(["--side", "payments"], "leave out --side"), (["--amqp-url", "amqp://user:secret@host"], "unset AMQP_URL")]
-        {
+        for (arguments, remedy) in [
+            (["--side", "payments"], "leave out --side"),
+            (["--amqp-url", "amqp://user:secret@host"], "unset AMQP_URL"),
+        ] {
             let error = config(&arguments).expect_err("refused").to_string();
             assert!(error.contains(remedy) && !error.contains("secret"), "{error}");
         }

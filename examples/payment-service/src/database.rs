@@ -8,7 +8,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
 
 pub(crate) async fn open(url: &str) -> anyhow::Result<SqlitePool> {
     anyhow::ensure!(url.starts_with("sqlite:"), "the URL has to look like sqlite://path/to/file.db");
-    let options: SqliteConnectOptions = url.parse().context("the URL has to look like sqlite://path/to/file.db")?;
+    let options: SqliteConnectOptions =
+        url.parse().context("the URL has to look like sqlite://path/to/file.db")?;
     let options = options
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)

@@ -24,14 +24,17 @@ const SHUTDOWN: Duration = Duration::from_secs(10);
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()))
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()),
+        )
         .with_writer(std::io::stderr)
         .init();
     let config = Config::parse().validated()?;
     let metrics = PrometheusBuilder::new().install_recorder()?;
 
     let payments = database::open(&config.database_url).await.context("the payments' database")?;
-    let accounting = database::open(config.accounting_database_url()).await.context("accounting's database")?;
+    let accounting =
+        database::open(config.accounting_database_url()).await.context("accounting's database")?;
     payments::create_tables(&payments).await?;
     accounting::create_tables(&accounting).await?;
 

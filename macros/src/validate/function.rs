@@ -1,7 +1,5 @@
 //! The rules for the annotated function.
 
-use proc_macro2::{TokenStream, TokenTree};
-use quote::ToTokens;
 use syn::spanned::Spanned;
 use syn::{Error, ReturnType, Type};
 
@@ -12,7 +10,6 @@ use crate::function::{Function, Shape};
 pub(crate) fn function<'a>(function: &'a Function, errors: &mut Errors) -> Option<Shape<'a>> {
     runs_after_the_half(function, errors);
     tells_how_it_ended(function, errors);
-    is_stacked_unconditionally(function, errors);
     function.shape()
 }
 
@@ -65,23 +62,4 @@ fn is_no_result(returned: &Type) -> bool {
             .any(|name| path.path.segments.len() == 1 && path.path.segments[0].ident == name),
         _ => false,
     }
-}
-
-/// A conditional attribute is expanded later than this one, so it would make a call of its own.
-fn is_stacked_unconditionally(function: &Function, errors: &mut Errors) {
-    for attribute in &function.attributes {
-        if attribute.path().is_ident("cfg_attr") && names_ours(attribute.meta.to_token_stream()) {
-            let remedy = "a stacked `#[transactional_message]` can't be conditional: put `#[cfg(..)]` on two \
-                          versions of the function";
-            errors.at(attribute.path().span(), remedy);
-        }
-    }
-}
-
-fn names_ours(tokens: TokenStream) -> bool {
-    tokens.into_iter().any(|token| match token {
-        TokenTree::Ident(ident) => ident == "transactional_message",
-        TokenTree::Group(group) => names_ours(group.stream()),
-        TokenTree::Punct(_) | TokenTree::Literal(_) => false,
-    })
 }

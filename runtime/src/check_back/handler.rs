@@ -27,9 +27,8 @@ impl Asked {
             key: half.message.key.clone(),
             age: self.row.age,
             attempt: self.row.attempts,
-            payload: M::decode(&half.message.payload).map_err(|why| {
-                format!("the payload is not what the handler takes: {why}")
-            })?,
+            payload: M::decode(&half.message.payload)
+                .map_err(|why| format!("the payload is not what the handler takes: {why}"))?,
         })
     }
 }

@@ -4,9 +4,9 @@ mod arguments;
 mod handler;
 pub(crate) mod registry;
 
+pub(crate) use arguments::DataMap;
 pub use arguments::{Data, Decode, FromAsked, HalfMessage, Raw};
 pub use handler::{Answer, Asked, CheckBack, Handler, handled_by, handler};
-pub(crate) use arguments::DataMap;
 pub use registry::Producer;
 
 /// The answer to a check-back.

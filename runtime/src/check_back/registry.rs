@@ -49,7 +49,9 @@ impl Registry {
 
     pub(crate) fn add(&mut self, name: &str, handler: CheckBack) -> Result<(), Error> {
         if name.is_empty() {
-            return Err(configuration("a check-back handler has an empty name: the name is stored with its messages"));
+            return Err(configuration(
+                "a check-back handler has an empty name: the name is stored with its messages",
+            ));
         }
         for (need, type_name) in (handler.needs)() {
             if !self.data.has(need) {
@@ -71,7 +73,10 @@ impl Registry {
     /// Lets the handler `new` answer for messages that were stored under `old`.
     pub(crate) fn alias(&mut self, old: &str, new: &str) -> Result<(), Error> {
         let handler = self.handlers.get(new).cloned().ok_or_else(|| {
-            configuration(format!("the alias `{old}` leads to the check-back handler `{new}`, {}", self.unknown()))
+            configuration(format!(
+                "the alias `{old}` leads to the check-back handler `{new}`, {}",
+                self.unknown()
+            ))
         })?;
         self.add(old, handler)
     }

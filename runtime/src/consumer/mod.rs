@@ -134,7 +134,10 @@ impl Consumer {
         } else {
             return Ok(());
         };
-        Err(Error::new(ErrorKind::Configuration, format!("the consumer `{}` can't work: {problem}", self.queue)))
+        Err(Error::new(
+            ErrorKind::Configuration,
+            format!("the consumer `{}` can't work: {problem}", self.queue),
+        ))
     }
 }
 

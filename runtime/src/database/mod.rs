@@ -20,7 +20,7 @@ pub struct DatabaseSource(Source);
 enum Source {
     Url(String),
     #[cfg(feature = "sqlite")]
-    Sqlite(sqlx::sqlite::SqliteConnectOptions),
+    Sqlite(Box<sqlx::sqlite::SqliteConnectOptions>),
 }
 
 // Connection options and URLs carry passwords.
@@ -52,7 +52,7 @@ impl From<String> for DatabaseSource {
 #[cfg(feature = "sqlite")]
 impl From<&sqlx::SqlitePool> for DatabaseSource {
     fn from(pool: &sqlx::SqlitePool) -> Self {
-        Self(Source::Sqlite(pool.connect_options().as_ref().clone()))
+        Self(Source::Sqlite(Box::new(pool.connect_options().as_ref().clone())))
     }
 }
 
@@ -68,15 +68,20 @@ impl DatabaseSource {
     pub(crate) async fn open_store(&self) -> Result<Arc<dyn Store>, Error> {
         match self.resolve()? {
             #[cfg(feature = "sqlite")]
-            Resolved::Sqlite(options) => Ok(Arc::new(sqlite::SqliteStore::open(options).await?)),
+            Resolved::Sqlite(options) => Ok(Arc::new(sqlite::SqliteStore::open(*options).await?)),
         }
     }
 
     /// Opens the fence of the business database there.
-    pub(crate) async fn open_fence(&self, lock_timeout: std::time::Duration) -> Result<Arc<dyn FenceDatabase>, Error> {
+    pub(crate) async fn open_fence(
+        &self,
+        lock_timeout: std::time::Duration,
+    ) -> Result<Arc<dyn FenceDatabase>, Error> {
         match self.resolve()? {
             #[cfg(feature = "sqlite")]
-            Resolved::Sqlite(options) => Ok(Arc::new(sqlite::SqliteFence::open(options, lock_timeout).await?)),
+            Resolved::Sqlite(options) => {
+                Ok(Arc::new(sqlite::SqliteFence::open(*options, lock_timeout).await?))
+            }
         }
     }
 
@@ -91,7 +96,7 @@ impl DatabaseSource {
 
 enum Resolved {
     #[cfg(feature = "sqlite")]
-    Sqlite(sqlx::sqlite::SqliteConnectOptions),
+    Sqlite(Box<sqlx::sqlite::SqliteConnectOptions>),
 }
 
 // The URL itself stays out of every message: it may hold a password.
@@ -99,10 +104,9 @@ fn resolve_url(url: &str) -> Result<Resolved, Error> {
     let scheme = url.split(':').next().unwrap_or_default();
     match scheme {
         #[cfg(feature = "sqlite")]
-        "sqlite" => url
-            .parse()
-            .map(Resolved::Sqlite)
-            .map_err(|_| configuration("the sqlite URL can't be read; it looks like `sqlite://path/to/file.db`")),
+        "sqlite" => url.parse().map(|options| Resolved::Sqlite(Box::new(options))).map_err(|_| {
+            configuration("the sqlite URL can't be read; it looks like `sqlite://path/to/file.db`")
+        }),
         #[cfg(not(feature = "sqlite"))]
         "sqlite" => Err(configuration(
             "a sqlite:// URL needs the feature `sqlite`: cargo add transactional-message --features sqlite",

@@ -53,7 +53,8 @@ pub trait BeginOn<'c>: Send + Sized + 'c {
     type Database: BusinessDatabase;
 
     #[doc(hidden)]
-    fn open(self, fence: Option<FenceKey>) -> BoxFuture<'c, Result<Transaction<'c, Self::Database>, Refusal>>;
+    fn open(self, fence: Option<FenceKey>)
+    -> BoxFuture<'c, Result<Transaction<'c, Self::Database>, Refusal>>;
 }
 
 /// Why a transaction was not opened.
@@ -175,6 +176,7 @@ fn explain(refusal: Refusal, call: &Arc<scope::CallScope>, key: Option<FenceKey>
 }
 
 fn unavailable(function: &str, cause: StoreError) -> Error {
-    let kind = if matches!(cause, StoreError::Schema(_)) { ErrorKind::Schema } else { ErrorKind::Unavailable };
+    let kind =
+        if matches!(cause, StoreError::Schema(_)) { ErrorKind::Schema } else { ErrorKind::Unavailable };
     Error::new(kind, format!("the fenced transaction of `{function}` could not be opened")).with_source(cause)
 }

@@ -9,9 +9,9 @@
 mod begin;
 #[cfg(feature = "sqlite")]
 mod dialect;
+pub(crate) mod registry;
 #[cfg(feature = "sqlite")]
 mod transaction;
-pub(crate) mod registry;
 pub(crate) mod verdict;
 
 use std::fmt;

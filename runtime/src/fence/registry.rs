@@ -24,7 +24,9 @@ struct Fence {
 impl Fences {
     pub(crate) fn add(&mut self, name: String, database: Arc<dyn FenceDatabase>) -> Result<(), Error> {
         if self.0.iter().any(|fence| fence.name == name) {
-            return Err(configuration(format!("the fence `{name}` was given twice: give each database one name")));
+            return Err(configuration(format!(
+                "the fence `{name}` was given twice: give each database one name"
+            )));
         }
         self.0.push(Fence { name, database, identity: OnceLock::new() });
         Ok(())
@@ -42,9 +44,12 @@ impl Fences {
     pub(crate) async fn identify(&self) -> Result<(), Error> {
         for (index, fence) in self.0.iter().enumerate() {
             let identity = fence.database.identity().await.map_err(|cause| {
-                Error::new(ErrorKind::Schema, format!("the fence `{}` is not ready", fence.name)).with_source(cause)
+                Error::new(ErrorKind::Schema, format!("the fence `{}` is not ready", fence.name))
+                    .with_source(cause)
             })?;
-            if let Some(other) = self.0.iter().take(index).find(|other| other.identity.get() == Some(&identity)) {
+            if let Some(other) =
+                self.0.iter().take(index).find(|other| other.identity.get() == Some(&identity))
+            {
                 return Err(configuration(format!(
                     "the fences `{}` and `{}` lead to the same database: give it one name",
                     other.name, fence.name
@@ -95,7 +100,10 @@ impl Fences {
 
     fn known(fence: &Fence) -> Result<Uuid, Error> {
         fence.identity.get().copied().ok_or_else(|| {
-            Error::new(ErrorKind::NoMessenger, "the messenger is not running yet: call `Messenger::start` first")
+            Error::new(
+                ErrorKind::NoMessenger,
+                "the messenger is not running yet: call `Messenger::start` first",
+            )
         })
     }
 

@@ -56,7 +56,9 @@ impl<'c, DB: BusinessDatabase> FencedTransaction<'c, DB> {
                 let _ = tx.rollback().await;
                 return Err(Error::new(
                     ErrorKind::Unproven,
-                    format!("the transaction of `{function}` was rolled back, because its fence is not in place"),
+                    format!(
+                        "the transaction of `{function}` was rolled back, because its fence is not in place"
+                    ),
                 )
                 .with_source(cause)
                 .in_body());

@@ -62,7 +62,9 @@ fn at_most(what: &str, bytes: usize, limit: usize, setting: &str) -> Result<(), 
     if bytes <= limit {
         return Ok(());
     }
-    Err(invalid(format!("the message's {what} {bytes} bytes, more than the setting `{setting}` allows ({limit})")))
+    Err(invalid(format!(
+        "the message's {what} {bytes} bytes, more than the setting `{setting}` allows ({limit})"
+    )))
 }
 
 fn invalid(message: String) -> Error {

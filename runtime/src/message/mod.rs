@@ -37,6 +37,7 @@ impl<T: Serialize + ?Sized> Payload for T {
 ///
 /// `Debug` shows neither payload nor header values: they may be private.
 #[derive(Clone, PartialEq, Eq)]
+#[expect(clippy::struct_field_names, reason = "`type` is a keyword")]
 pub struct Message {
     pub(crate) exchange: String,
     pub(crate) routing_key: String,
@@ -58,7 +59,8 @@ impl Message {
         payload: &M,
     ) -> Result<Self, Error> {
         let payload = payload.encode().map_err(|cause| {
-            Error::new(ErrorKind::InvalidMessage, "the message could not be encoded as JSON").with_source(cause)
+            Error::new(ErrorKind::InvalidMessage, "the message could not be encoded as JSON")
+                .with_source(cause)
         })?;
         Ok(Self::bytes(exchange, routing_key, "application/json", payload))
     }

@@ -132,7 +132,9 @@ impl Event {
     pub(crate) const fn sources(self) -> &'static [State] {
         match self {
             Self::BodyConfirms => &[State::Half, State::Cancelled, State::Parked],
-            Self::BodyCancels | Self::CheckBackConfirms | Self::CheckBackCancels | Self::Park => &[State::Half],
+            Self::BodyCancels | Self::CheckBackConfirms | Self::CheckBackCancels | Self::Park => {
+                &[State::Half]
+            }
             Self::OperatorConfirms | Self::OperatorCancels => &[State::Parked],
             Self::Acknowledged => &[State::Confirmed, State::Dead],
             Self::GiveUp => &[State::Confirmed],
@@ -205,18 +207,17 @@ mod tests {
             }
         }
         arrows.sort();
-        use State::{Cancelled, Confirmed, Dead, Delivered, Half, Parked};
         let mut drawn = [
-            (Half, Confirmed),
-            (Half, Cancelled),
-            (Half, Parked),
-            (Cancelled, Confirmed),
-            (Parked, Confirmed),
-            (Parked, Cancelled),
-            (Confirmed, Delivered),
-            (Confirmed, Dead),
-            (Dead, Confirmed),
-            (Dead, Delivered),
+            (State::Half, State::Confirmed),
+            (State::Half, State::Cancelled),
+            (State::Half, State::Parked),
+            (State::Cancelled, State::Confirmed),
+            (State::Parked, State::Confirmed),
+            (State::Parked, State::Cancelled),
+            (State::Confirmed, State::Delivered),
+            (State::Confirmed, State::Dead),
+            (State::Dead, State::Confirmed),
+            (State::Dead, State::Delivered),
         ];
         drawn.sort();
         assert_eq!(arrows, drawn);
@@ -226,10 +227,7 @@ mod tests {
     fn deciding_twice_is_no_conflict_and_deciding_otherwise_is_one() {
         assert_eq!(Event::BodyConfirms.apply(State::Delivered), Err(Applied::Already));
         assert_eq!(Event::BodyCancels.apply(State::Cancelled), Err(Applied::Already));
-        assert_eq!(
-            Event::CheckBackCancels.apply(State::Confirmed),
-            Err(Applied::Conflict(State::Confirmed))
-        );
+        assert_eq!(Event::CheckBackCancels.apply(State::Confirmed), Err(Applied::Conflict(State::Confirmed)));
         assert_eq!(Event::OperatorConfirms.apply(State::Half), Err(Applied::Conflict(State::Half)));
     }
 }

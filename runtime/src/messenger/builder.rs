@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
+use super::Messenger;
 use super::lifecycle::Parts;
 use super::settings::Settings;
-use super::Messenger;
 use crate::check_back::registry::Registry;
 use crate::check_back::{CheckBack, DataMap, Handler, handler};
 use crate::core::Core;
@@ -124,11 +124,14 @@ impl Builder {
         let mut fences = Fences::default();
         for (name, source) in self.fences {
             if name.is_empty() {
-                return Err(Error::new(ErrorKind::Configuration, "a fence has an empty name: name its database"));
+                return Err(Error::new(
+                    ErrorKind::Configuration,
+                    "a fence has an empty name: name its database",
+                ));
             }
             fences.add(name, source.open_fence(self.settings.fence_lock_timeout).await?)?;
         }
-        let (core, inlets) = Core::new(self.settings, store, fences, handlers, transport);
+        let (core, inlets) = Core::new(&self.settings, store, fences, handlers, transport);
         let mut parts = Parts::new(inlets);
         #[cfg(feature = "sqlite")]
         for consumer in self.consumers {
@@ -148,7 +151,10 @@ fn refuse_bad_consumers(consumers: &[crate::Consumer]) -> Result<(), Error> {
         if consumers.iter().take(index).any(|other| other.queue() == consumer.queue()) {
             return Err(Error::new(
                 ErrorKind::Configuration,
-                format!("there are two consumers of the queue `{}`: raise its `concurrency` instead", consumer.queue()),
+                format!(
+                    "there are two consumers of the queue `{}`: raise its `concurrency` instead",
+                    consumer.queue()
+                ),
             ));
         }
     }

@@ -66,7 +66,9 @@ impl Messenger {
     /// # Errors
     /// [`ErrorKind::Unavailable`]; [`ErrorKind::Schema`] when the tables are newer than this crate.
     pub async fn migrate(&self) -> Result<(), Error> {
-        self.migrate_all().await.map_err(|cause| cause.into_error("the tables could not be created or updated"))
+        self.migrate_all()
+            .await
+            .map_err(|cause| cause.into_error("the tables could not be created or updated"))
     }
 
     async fn migrate_all(&self) -> Result<(), StoreError> {
@@ -150,9 +152,11 @@ impl Messenger {
                 in_time = false;
             }
         }
-        let _ = timeout_at(deadline.max(Instant::now() + Duration::from_millis(100)), core.store.close()).await;
+        let _ =
+            timeout_at(deadline.max(Instant::now() + Duration::from_millis(100)), core.store.close()).await;
         for (_, fence) in core.fences.iter() {
-            let _ = timeout_at(deadline.max(Instant::now() + Duration::from_millis(100)), fence.close()).await;
+            let _ =
+                timeout_at(deadline.max(Instant::now() + Duration::from_millis(100)), fence.close()).await;
         }
         in_time
     }

@@ -107,7 +107,8 @@ impl Messenger {
             None | Some(Verdict::Closed | Verdict::Withheld) => {}
             Some(verdict) => return Err(contradicts(id, "cancelled", &verdict)),
         }
-        self.decide(Event::OperatorCancels, Change::of(id).because(format!("cancelled by hand: {reason}"))).await
+        self.decide(Event::OperatorCancels, Change::of(id).because(format!("cancelled by hand: {reason}")))
+            .await
     }
 
     /// Tries again now: delivers a dead message, or one that waits for its next attempt; asks
@@ -118,20 +119,28 @@ impl Messenger {
     pub async fn retry(&self, id: MessageId, reason: &str) -> Result<(), Error> {
         let failed = |cause: crate::store::StoreError| cause.into_error("the message could not be retried");
         if self.parked_or_waiting(id).await?.state == State::Dead {
-            return self.decide(Event::Revive, Change::of(id).because(format!("retried by hand: {reason}"))).await;
+            return self
+                .decide(Event::Revive, Change::of(id).because(format!("retried by hand: {reason}")))
+                .await;
         }
         if self.core().store.hasten(id).await.map_err(failed)? {
             return Ok(());
         }
         let row = self.parked_or_waiting(id).await?;
-        Err(refused(format!("message {id} is {}: there is nothing to try again, or it is being worked on", row.state)))
+        Err(refused(format!(
+            "message {id} is {}: there is nothing to try again, or it is being worked on",
+            row.state
+        )))
     }
 
     /// The verdict of the message's fence; none for a message with a handler.
     async fn ask_fence_of(&self, id: MessageId) -> Result<Option<Verdict>, Error> {
         let row = self.parked_or_waiting(id).await?;
         if row.state != State::Parked {
-            return Err(refused(format!("message {id} is {}: only a parked message can be decided by hand", row.state)));
+            return Err(refused(format!(
+                "message {id} is {}: only a parked message can be decided by hand",
+                row.state
+            )));
         }
         let AnsweredBy::Fence(identity) = row.half.answered_by else { return Ok(None) };
         let Some(fence) = self.core().fences.by_identity(identity) else {

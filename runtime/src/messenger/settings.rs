@@ -162,7 +162,10 @@ impl Settings {
             return Err(wrong(
                 "check_back_horizon",
                 self.check_back_horizon,
-                &format!("must be less than `retention` ({:?}): a pruned fence row can't be asked", self.retention),
+                &format!(
+                    "must be less than `retention` ({:?}): a pruned fence row can't be asked",
+                    self.retention
+                ),
             ));
         }
         Ok(())
@@ -190,12 +193,18 @@ mod tests {
     fn mistakes_are_named_with_their_remedy() {
         let default = Settings::default();
         for (settings, expected) in [
-            (Settings { lease: Duration::ZERO, ..default }, "`lease` is 0ns; it must be between 100ms and 3600s"),
+            (
+                Settings { lease: Duration::ZERO, ..default },
+                "`lease` is 0ns; it must be between 100ms and 3600s",
+            ),
             (Settings { relay_window: 0, ..default }, "`relay_window` is 0; it must be between 1 and 65536"),
             (Settings { body_limit: 1 << 30, ..default }, "`body_limit`"),
             (Settings { check_back_horizon: default.retention, ..default }, "less than `retention`"),
             (
-                Settings { delivery_backoff: Backoff::new(Duration::from_secs(2), Duration::from_secs(1)), ..default },
+                Settings {
+                    delivery_backoff: Backoff::new(Duration::from_secs(2), Duration::from_secs(1)),
+                    ..default
+                },
                 "`delivery_backoff`",
             ),
         ] {

@@ -69,7 +69,11 @@ async fn begin(call: Call) -> Result<Ticket, Error> {
     }
 }
 
-async fn store_halves(core: Arc<Core>, live: Arc<LiveCall>, alive: TaskTrackerToken) -> Result<Ticket, Error> {
+async fn store_halves(
+    core: Arc<Core>,
+    live: Arc<LiveCall>,
+    alive: TaskTrackerToken,
+) -> Result<Ticket, Error> {
     let ticket = Ticket::new(&core, Arc::clone(&live), alive);
     let deadline = core.leases.deadline();
     if let Err(cause) = core.store.insert_halves(&live.halves, core.leases.hold()).await {
@@ -126,7 +130,10 @@ fn describe(core: &Core, call: Call) -> Result<LiveCall, Error> {
             (Witness::Handler, None) => {
                 return Err(Error::new(
                     ErrorKind::Misuse,
-                    format!("a message of `{}` names neither a fence nor a check-back handler", call.function),
+                    format!(
+                        "a message of `{}` names neither a fence nor a check-back handler",
+                        call.function
+                    ),
                 ));
             }
         };

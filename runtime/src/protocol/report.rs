@@ -59,47 +59,48 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(witness: Witness, ending: Ending, body: &Body, expected: Decision) {
-        assert_eq!(decide(witness, ending, body, false), expected);
+    fn check(witness: Witness, ending: Ending, body: &Body, expected: &Decision) {
+        assert_eq!(decide(witness, ending, body, false), *expected);
     }
 
     #[test]
     fn fenced() {
         let confirm = Decision::Confirm { amended: None };
-        check(FENCE, Ending::Ok, &body(true, Commit::Proven), confirm);
-        check(FENCE, Ending::Ok, &body(true, Commit::Not), Decision::AskFence);
-        check(FENCE, Ending::Ok, &body(true, Commit::Unclear), Decision::AskFence);
-        check(FENCE, Ending::Ok, &body(false, Commit::Not), Decision::ParkForgotten);
+        check(FENCE, Ending::Ok, &body(true, Commit::Proven), &confirm);
+        check(FENCE, Ending::Ok, &body(true, Commit::Not), &Decision::AskFence);
+        check(FENCE, Ending::Ok, &body(true, Commit::Unclear), &Decision::AskFence);
+        check(FENCE, Ending::Ok, &body(false, Commit::Not), &Decision::ParkForgotten);
         for commit in [Commit::Not, Commit::Unclear, Commit::Proven] {
-            check(FENCE, Ending::Err, &body(true, commit), Decision::AskFence);
-            check(FENCE, Ending::Vanished, &body(true, commit), Decision::AskFence);
+            check(FENCE, Ending::Err, &body(true, commit), &Decision::AskFence);
+            check(FENCE, Ending::Vanished, &body(true, commit), &Decision::AskFence);
         }
-        check(FENCE, Ending::Err, &body(false, Commit::Not), Decision::AskFence);
-        check(FENCE, Ending::NeverRan, &body(false, Commit::Not), Decision::Cancel);
+        check(FENCE, Ending::Err, &body(false, Commit::Not), &Decision::AskFence);
+        check(FENCE, Ending::NeverRan, &body(false, Commit::Not), &Decision::Cancel);
     }
 
     #[test]
     fn with_a_handler() {
         let body = Body::default();
-        check(Witness::Handler, Ending::Ok, &body, Decision::Confirm { amended: None });
-        check(Witness::Handler, Ending::Err, &body, Decision::Cancel);
-        check(Witness::Handler, Ending::Vanished, &body, Decision::AskLater);
-        check(Witness::Handler, Ending::NeverRan, &body, Decision::Cancel);
+        check(Witness::Handler, Ending::Ok, &body, &Decision::Confirm { amended: None });
+        check(Witness::Handler, Ending::Err, &body, &Decision::Cancel);
+        check(Witness::Handler, Ending::Vanished, &body, &Decision::AskLater);
+        check(Witness::Handler, Ending::NeverRan, &body, &Decision::Cancel);
         assert_eq!(decide(Witness::Handler, Ending::Err, &body, true), Decision::AskLater);
     }
 
     #[test]
     fn withheld() {
-        let withheld = |commit| Body { withheld: true, begun: commit != Commit::Not, commit, ..Body::default() };
-        check(FENCE, Ending::Ok, &withheld(Commit::Not), Decision::Cancel);
-        check(FENCE, Ending::Ok, &withheld(Commit::Proven), Decision::Cancel);
-        check(Witness::Handler, Ending::Ok, &withheld(Commit::Not), Decision::Cancel);
-        check(FENCE, Ending::Err, &withheld(Commit::Unclear), Decision::AskFence);
+        let withheld =
+            |commit| Body { withheld: true, begun: commit != Commit::Not, commit, ..Body::default() };
+        check(FENCE, Ending::Ok, &withheld(Commit::Not), &Decision::Cancel);
+        check(FENCE, Ending::Ok, &withheld(Commit::Proven), &Decision::Cancel);
+        check(Witness::Handler, Ending::Ok, &withheld(Commit::Not), &Decision::Cancel);
+        check(FENCE, Ending::Err, &withheld(Commit::Unclear), &Decision::AskFence);
     }
 
     #[test]
     fn an_amended_payload_goes_with_the_confirm() {
         let amended = Body { amended: Some(vec![1]), ..body(true, Commit::Proven) };
-        check(FENCE, Ending::Ok, &amended, Decision::Confirm { amended: Some(vec![1]) });
+        check(FENCE, Ending::Ok, &amended, &Decision::Confirm { amended: Some(vec![1]) });
     }
 }

@@ -23,10 +23,10 @@ tokio::task_local! {
 /// Outside the body of an annotated function: in a task that the body spawned, for example.
 #[track_caller]
 pub fn message_id() -> MessageId {
-    match CALL.try_with(|call| call.call_id) {
-        Ok(id) => id,
-        Err(_) => panic!("`message_id()` was called outside a #[transactional_message] function's body: {OUTSIDE}"),
-    }
+    let id = CALL.try_with(|call| call.call_id).ok();
+    id.unwrap_or_else(|| {
+        panic!("`message_id()` was called outside a #[transactional_message] function's body: {OUTSIDE}")
+    })
 }
 
 /// Says that the running body's `Ok` has nothing to send: a repeated request, for example, whose
@@ -52,9 +52,8 @@ const OUTSIDE: &str = "tasks that a body spawns are outside; do it before spawni
 
 /// The running call.
 pub(crate) fn current() -> Result<Arc<CallScope>, Error> {
-    CALL.try_with(Arc::clone).map_err(|_| {
-        misuse(format!("there is no #[transactional_message] call here: {OUTSIDE}"))
-    })
+    CALL.try_with(Arc::clone)
+        .map_err(|_| misuse(format!("there is no #[transactional_message] call here: {OUTSIDE}")))
 }
 
 fn misuse(message: impl Into<String>) -> Error {
@@ -135,7 +134,10 @@ impl CallScope {
     }
 
     /// Admits one fenced transaction: one open at a time, none after a commit.
-    pub(crate) fn open_transaction(self: &Arc<Self>, waits_for_itself: bool) -> Result<OpenTransaction, Error> {
+    pub(crate) fn open_transaction(
+        self: &Arc<Self>,
+        waits_for_itself: bool,
+    ) -> Result<OpenTransaction, Error> {
         if self.witness == Witness::Handler {
             return Err(misuse(format!(
                 "`begin` was called in `{}`, which is not fenced: write `fence` instead of `check_back` in its \

@@ -9,7 +9,7 @@ use crate::database::DatabaseSource;
 use crate::message::state::{Applied, Event, State};
 use crate::message::{AnsweredBy, Half, Message, MessageId};
 
-const LEASE: Duration = Duration::from_secs(3600);
+const LEASE: Duration = Duration::from_hours(1);
 const LAPSED: Duration = Duration::ZERO;
 const ALL: Bounds = Bounds { rows: 1000, bytes: usize::MAX, take_over: true };
 
@@ -151,8 +151,10 @@ async fn lapsed_rows_are_taken_once(store: &dyn Store, other: &dyn Store) {
     let patient = Bounds { take_over: false, ..ALL };
     assert!(store.claim_halves(&handler, patient, hold(LEASE)).await.expect("claims").rows.is_empty());
     let bounds = Bounds { rows: 15, ..ALL };
-    let (one, two) =
-        tokio::join!(store.claim_halves(&handler, bounds, hold(LEASE)), other.claim_halves(&handler, bounds, hold(LEASE)));
+    let (one, two) = tokio::join!(
+        store.claim_halves(&handler, bounds, hold(LEASE)),
+        other.claim_halves(&handler, bounds, hold(LEASE))
+    );
     let mut taken: Vec<_> = [one, two].into_iter().flat_map(|claim| claim.expect("claims").rows).collect();
     assert!(taken.iter().all(|row| row.taken_over && row.attempts == 1));
     taken.sort_by_key(|row| row.half.id);
@@ -177,7 +179,8 @@ async fn postponing_gives_back(store: &dyn Store) {
     let owner = hold(LEASE);
     let row = store.claim_confirmed(ALL, owner).await.expect("claims").rows.remove(0);
     assert_eq!((row.half.id, row.attempts, row.taken_over), (id, 0, false));
-    let back = |held_by, after, attempts| Postponement { id, held_by, after, attempts, reason: Some("why".into()) };
+    let back =
+        |held_by, after, attempts| Postponement { id, held_by, after, attempts, reason: Some("why".into()) };
     store.postpone(&[back(Uuid::new_v4(), LAPSED, Attempts::Spend)]).await.expect("postpones");
     assert!(store.claim_confirmed(ALL, hold(LEASE)).await.expect("claims").rows.is_empty(), "not the holder");
     store.postpone(&[back(owner.token, LEASE, Attempts::Spend)]).await.expect("postpones");
@@ -229,7 +232,10 @@ async fn what_was_stored_comes_back(store: &dyn Store) {
     let change = Change::of(id).amended(Some(b"amended".to_vec())).because("reason");
     assert_eq!(apply(store, Event::BodyConfirms, change).await, Applied::Moved);
     let row = store.find(id).await.expect("found").expect("there");
-    assert_eq!((row.half.message.payload.as_slice(), row.reason.as_deref()), (&b"amended"[..], Some("reason")));
+    assert_eq!(
+        (row.half.message.payload.as_slice(), row.reason.as_deref()),
+        (&b"amended"[..], Some("reason"))
+    );
     assert_eq!(store.find(Uuid::now_v7()).await.expect("looks").map(|row| row.half.id), None);
 }
 

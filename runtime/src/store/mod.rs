@@ -264,7 +264,12 @@ pub(crate) trait Store: fmt::Debug + Send + Sync {
     async fn find(&self, id: MessageId) -> Result<Option<Stored>, StoreError>;
 
     /// The newest messages in `state`, below `before` if given (keyset paging).
-    async fn list(&self, state: State, before: Option<MessageId>, limit: u32) -> Result<Vec<Stored>, StoreError>;
+    async fn list(
+        &self,
+        state: State,
+        before: Option<MessageId>,
+        limit: u32,
+    ) -> Result<Vec<Stored>, StoreError>;
 
     /// Makes an unheld half or confirmed message due now. Says whether there was one.
     async fn hasten(&self, id: MessageId) -> Result<bool, StoreError>;

@@ -72,5 +72,7 @@ async fn deliver(queue: mpsc::Sender<Delivery>, outgoing: &Outgoing) -> Handled 
     if queue.send(delivery).await.is_err() {
         return Handled::Failed("the consumer has stopped".into());
     }
-    settled.await.unwrap_or_else(|_| Handled::Failed("the consumer stopped while it handled the message".into()))
+    settled
+        .await
+        .unwrap_or_else(|_| Handled::Failed("the consumer stopped while it handled the message".into()))
 }

@@ -137,7 +137,9 @@ async fn ask_fence(core: &Core, identity: Uuid, suspects: &[Suspect]) {
             let calls: Vec<_> = suspects.iter().map(|suspect| suspect.call_id).collect();
             fence.ask(identity, &calls).await
         }
-        None => vec![Verdict::Unknown("this process does not have the fence's database".into()); suspects.len()],
+        None => {
+            vec![Verdict::Unknown("this process does not have the fence's database".into()); suspects.len()]
+        }
     };
     fault::point("tombstone-in");
     for (suspect, verdict) in suspects.iter().zip(verdicts) {
@@ -187,14 +189,22 @@ async fn ask_handler(core: Arc<Core>, name: String, row: Stored, held_by: Token)
     };
     fault::point("tombstone-in");
     match outcome {
-        Outcome::Confirm => apply(&core, Event::CheckBackConfirms, Change::of(id).because(why), outcome).await,
+        Outcome::Confirm => {
+            apply(&core, Event::CheckBackConfirms, Change::of(id).because(why), outcome).await;
+        }
         Outcome::Cancel => {
             let change = Change::of(id).held_by(held_by).because(why);
             apply(&core, Event::CheckBackCancels, change, outcome).await;
         }
         Outcome::Unknown if attempts >= budget => {
             count(outcome);
-            park(&core, id, held_by, format!("asked {attempts} times without an answer; the last time {why}")).await;
+            park(
+                &core,
+                id,
+                held_by,
+                format!("asked {attempts} times without an answer; the last time {why}"),
+            )
+            .await;
         }
         Outcome::Unknown => {
             count(outcome);

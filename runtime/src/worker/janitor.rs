@@ -62,7 +62,8 @@ impl Janitor {
         let core = &self.core;
         let mut pruned = 0;
         for _ in 0..BATCHES {
-            let finished = core.store.finished(core.settings.retention, BATCH, &core.fences.answerers()).await?;
+            let finished =
+                core.store.finished(core.settings.retention, BATCH, &core.fences.answerers()).await?;
             let mut by_fence: HashMap<Uuid, Vec<MessageId>> = HashMap::new();
             for one in &finished {
                 if let Some(AnsweredBy::Fence(identity)) = one.answered_by {

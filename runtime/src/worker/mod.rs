@@ -49,8 +49,12 @@ pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
 /// Notes a failure of the store in the log, where a person looks for it.
 pub(crate) fn log_store_error(worker: &'static str, error: &StoreError) {
     match error {
-        StoreError::Unavailable(_) => tracing::warn!(worker, %error, "the store does not answer; will try again"),
-        StoreError::Schema(_) | StoreError::Refused(_) => tracing::error!(worker, %error, "the store refused"),
+        StoreError::Unavailable(_) => {
+            tracing::warn!(worker, %error, "the store does not answer; will try again");
+        }
+        StoreError::Schema(_) | StoreError::Refused(_) => {
+            tracing::error!(worker, %error, "the store refused");
+        }
     }
 }
 

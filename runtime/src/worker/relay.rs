@@ -54,6 +54,7 @@ impl Drop for Held {
 }
 
 impl Relay {
+    #[cfg(feature = "testing")]
     /// Publishes everything that is due now, and waits for it. Says how many messages that was.
     pub(crate) async fn run_once(&mut self) -> Result<usize, StoreError> {
         while let Ok(outgoing) = self.outgoing.try_recv() {

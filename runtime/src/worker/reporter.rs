@@ -61,8 +61,10 @@ impl Reporter {
 
     /// Confirms, and hands the messages to the relay without a way through the table.
     async fn confirm(&self, calls: &[(&LiveCall, Option<Vec<u8>>)]) {
-        let halves: Vec<(&Half, &Option<Vec<u8>>)> =
-            calls.iter().flat_map(|(call, amended)| call.halves.iter().map(move |half| (half, amended))).collect();
+        let halves: Vec<(&Half, &Option<Vec<u8>>)> = calls
+            .iter()
+            .flat_map(|(call, amended)| call.halves.iter().map(move |half| (half, amended)))
+            .collect();
         let changes: Vec<_> =
             halves.iter().map(|(half, amended)| Change::of(half.id).amended((*amended).clone())).collect();
         let deadline = self.core.leases.deadline();

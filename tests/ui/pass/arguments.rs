@@ -8,7 +8,7 @@ use transactional_message::{Error, HalfMessage, Messenger, Outcome, transactiona
 use ui::refused;
 
 struct Pay {
-    id: u64,
+    id: u8,
     prefix: String,
 }
 
@@ -22,7 +22,7 @@ async fn patterns(
     (left, _): (u64, u64),
     [first, ..]: [u64; 2],
 ) -> Result<u64, Error> {
-    Ok(id + left + first)
+    Ok(u64::from(id) + left + first)
 }
 
 #[transactional_message(routing_key = "paid", fence, message = *count)]
@@ -49,7 +49,7 @@ where
 #[transactional_message(
     exchange = if command.id > 0 { "payments" } else { "" },
     routing_key = command.prefix.clone() + "completed",
-    message = command.id as f64,
+    message = command.id as usize,
     key = command.id,
     headers = [("tenant", "a"), ("prefix", &command.prefix)],
     type = concat!("payment", ".v1"),
@@ -64,7 +64,7 @@ async fn everything(messenger: Option<&Messenger>, command: Pay) -> Result<Pay, 
     Ok(command)
 }
 
-async fn outcome(_half: HalfMessage<f64>) -> Outcome {
+async fn outcome(_half: HalfMessage<usize>) -> Outcome {
     Outcome::Unknown
 }
 

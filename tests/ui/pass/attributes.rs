@@ -20,7 +20,7 @@ async fn inner() -> Result<u64, Error> {
 
 #[cfg(test)]
 #[transactional_message(routing_key = "paid", fence, message = 1)]
-#[cfg_attr(all(), must_use)]
+#[cfg_attr(all(), must_use = "shows that the attribute is still there")]
 async fn conditional() -> Result<(), Error> {
     Ok(())
 }

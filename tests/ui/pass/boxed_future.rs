@@ -23,11 +23,11 @@ impl Service {
 }
 
 #[transactional_message(routing_key = order, fence, message = &order)]
-fn book<'a, T: Send + 'a>(
+fn book<'a>(
     order: String,
-    also: T,
-) -> Pin<Box<dyn Future<Output = Result<(String, T), Error>> + Send + 'a>> {
-    Box::pin(async move { Ok((order, also)) })
+    copies: &'a u64,
+) -> Pin<Box<dyn Future<Output = Result<String, Error>> + Send + 'a>> {
+    Box::pin(async move { Ok(order.repeat(usize::try_from(*copies).unwrap_or(0))) })
 }
 
 /// What such a function does before it returns its future is part of its body: it waits for the half message,
@@ -41,7 +41,7 @@ fn count(count: &mut u32) -> BoxFuture<'_, Result<(), Error>> {
 #[test]
 fn runs() {
     refused(Service { tenant: "a".to_owned() }.pay(1));
-    refused(book("o-1".to_owned(), 'x'));
+    refused(book("o-1".to_owned(), &2));
     let mut counted = 0;
     refused(count(&mut counted));
     assert_eq!(counted, 0);

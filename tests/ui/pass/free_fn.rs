@@ -4,7 +4,7 @@ use serde::Serialize;
 use transactional_message::{Error, message_id, transactional_message, withhold};
 use ui::refused;
 
-struct Pay {
+pub(super) struct Pay {
     order: String,
     cents: u32,
 }
@@ -23,7 +23,7 @@ fn command() -> Pay {
                         message = Paid { order: &command.order, cents: command.cents })]
 async fn pay(command: Pay) -> Result<String, Error> {
     if command.cents == 0 {
-        withhold();
+        withhold()?;
         return Ok(String::new());
     }
     let order = lookup(command).await?;
@@ -36,12 +36,12 @@ async fn lookup(command: Pay) -> Result<String, Error> {
 }
 
 #[transactional_message(routing_key = "payment.completed", fence = "orders", message = "paid")]
-pub async fn without_arguments() -> Result<(), Error> {
+async fn without_arguments() -> Result<(), Error> {
     Ok(())
 }
 
 #[transactional_message(routing_key = format!("payment.{}", command.cents), fence, message = &command.order)]
-pub(crate) async fn by_reference(command: &mut Pay) -> Result<&str, Error> {
+pub(super) async fn by_reference(command: &mut Pay) -> Result<&str, Error> {
     command.cents += 1;
     lookup(Pay { order: String::new(), cents: command.cents }).await?;
     Ok(&command.order)

@@ -50,8 +50,12 @@ impl From<Error> for PayError {
 #[transactional_message(routing_key = "paid", fence, message = id)]
 async fn own_error(id: u64) -> Result<std::convert::Infallible, PayError> {
     alias().await?;
-    drop(id);
-    Err(PayError::Declined)
+    if id == 0 {
+        return Err(PayError::Declined);
+    }
+    loop {
+        alias().await?;
+    }
 }
 
 #[transactional_message(routing_key = "paid", fence, message = 1)]

@@ -33,7 +33,8 @@ async fn invoice_outcome(half: HalfMessage<InvoiceDue>, limit: Data<u64>, _: Dat
 
 #[transactional_message(routing_key = "a", fence = "orders", message = &order, key = order)]
 #[transactional_message(routing_key = "b", fence = "orders", message = &order, headers = [("n", 2)])]
-#[transactional_message(routing_key = "c", fence = "orders", message = &order, type = "c.v1")]
+#[cfg_attr(all(), transactional_message(routing_key = "c", fence = "orders", message = &order, type = "c.v1"))]
+#[cfg_attr(any(), transactional_message(unknown))]
 async fn three(order: String) -> Result<String, Error> {
     Ok(order)
 }

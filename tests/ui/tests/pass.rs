@@ -1,6 +1,8 @@
 //! What can be annotated: each file in `pass/` is a module of this test, so that the compiler and its lints
 //! look at it as at anybody's code.
 
+#![allow(clippy::unused_async, reason = "a handler is asynchronous, even if it has nothing to wait for")]
+
 #[path = "../pass/arguments.rs"]
 mod arguments;
 #[path = "../pass/attributes.rs"]

@@ -47,8 +47,10 @@ pub(crate) async fn find(db: &SqlitePool, payment_id: Uuid) -> Result<Option<Vou
 }
 
 pub(crate) async fn newest(db: &SqlitePool, limit: u32) -> Result<Vec<Voucher>, sqlx::Error> {
-    sqlx::query_as("SELECT payment_id, order_id, account, amount_cents FROM voucher ORDER BY number DESC LIMIT ?")
-        .bind(limit)
-        .fetch_all(db)
-        .await
+    sqlx::query_as(
+        "SELECT payment_id, order_id, account, amount_cents FROM voucher ORDER BY number DESC LIMIT ?",
+    )
+    .bind(limit)
+    .fetch_all(db)
+    .await
 }

@@ -10,6 +10,7 @@ use super::Pay;
 const FIRST_BALANCE: i64 = 1_000_000;
 
 /// A payment that was made.
+#[expect(clippy::struct_field_names, reason = "the names are those of the HTTP interface")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
 pub(crate) struct Payment {
     pub(crate) payment_id: Uuid,
@@ -41,7 +42,11 @@ pub(crate) async fn create_tables(db: &SqlitePool) -> Result<(), sqlx::Error> {
 }
 
 /// Takes the amount off the account. `false`: its balance is too low, and nothing was done.
-pub(super) async fn withdraw(tx: &mut SqliteConnection, account: &str, amount: i64) -> Result<bool, sqlx::Error> {
+pub(super) async fn withdraw(
+    tx: &mut SqliteConnection,
+    account: &str,
+    amount: i64,
+) -> Result<bool, sqlx::Error> {
     sqlx::query("INSERT INTO account (name, balance_cents) VALUES (?, ?) ON CONFLICT DO NOTHING")
         .bind(account)
         .bind(FIRST_BALANCE)
@@ -79,8 +84,10 @@ pub(crate) async fn find(
 }
 
 pub(crate) async fn newest(db: &SqlitePool, limit: u32) -> Result<Vec<Payment>, sqlx::Error> {
-    sqlx::query_as("SELECT payment_id, order_id, account, amount_cents FROM payment ORDER BY number DESC LIMIT ?")
-        .bind(limit)
-        .fetch_all(db)
-        .await
+    sqlx::query_as(
+        "SELECT payment_id, order_id, account, amount_cents FROM payment ORDER BY number DESC LIMIT ?",
+    )
+    .bind(limit)
+    .fetch_all(db)
+    .await
 }

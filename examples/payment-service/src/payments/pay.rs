@@ -114,7 +114,12 @@ mod tests {
     }
 
     fn command(amount_cents: i64) -> Pay {
-        Pay { payment_id: Uuid::from_u128(7), order_id: "order-7".into(), account: "alice".into(), amount_cents }
+        Pay {
+            payment_id: Uuid::from_u128(7),
+            order_id: "order-7".into(),
+            account: "alice".into(),
+            amount_cents,
+        }
     }
 
     async fn paid(recorder: &Recorder, command: Pay) -> Result<Paid, PayError> {

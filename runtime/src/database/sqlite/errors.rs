@@ -13,7 +13,8 @@ impl From<sqlx::Error> for StoreError {
         let text = format!("SQLite: {}", database.message());
         // Extended codes keep the primary one in their low byte.
         let code = database.code().and_then(|code| code.parse::<i64>().ok()).unwrap_or_default() & 0xff;
-        if database.message().contains("no such table: tm_") || database.message().contains("no such column") {
+        if database.message().contains("no such table: tm_") || database.message().contains("no such column")
+        {
             Self::Schema(format!("{text}; call `Messenger::migrate` first"))
         } else if UNAVAILABLE.contains(&code) {
             Self::Unavailable(text)

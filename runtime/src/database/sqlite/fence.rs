@@ -64,10 +64,12 @@ impl SqliteFence {
 impl FenceDatabase for SqliteFence {
     async fn migrate(&self) -> Result<(), StoreError> {
         FENCE.migrate(&self.pool).await?;
-        sqlx::query("INSERT INTO tm_fence_database (singleton, identity) VALUES (1, ?) ON CONFLICT DO NOTHING")
-            .bind(Uuid::new_v4())
-            .execute(&self.pool)
-            .await?;
+        sqlx::query(
+            "INSERT INTO tm_fence_database (singleton, identity) VALUES (1, ?) ON CONFLICT DO NOTHING",
+        )
+        .bind(Uuid::new_v4())
+        .execute(&self.pool)
+        .await?;
         Ok(())
     }
 
@@ -164,14 +166,15 @@ impl BusinessDatabase for Sqlite {
     ) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
             release(connection, "RELEASE tm_fence").await?;
-            let updated =
-                sqlx::query("UPDATE tm_fence SET outcome = ?1, amended = ?2 WHERE call_id = ?3 AND outcome = ?4")
-                    .bind(row.code())
-                    .bind(amended)
-                    .bind(call_id)
-                    .bind(FenceRow::Committed.code())
-                    .execute(connection)
-                    .await?;
+            let updated = sqlx::query(
+                "UPDATE tm_fence SET outcome = ?1, amended = ?2 WHERE call_id = ?3 AND outcome = ?4",
+            )
+            .bind(row.code())
+            .bind(amended)
+            .bind(call_id)
+            .bind(FenceRow::Committed.code())
+            .execute(connection)
+            .await?;
             if updated.rows_affected() == 1 {
                 return Ok(());
             }
@@ -214,7 +217,10 @@ impl BusinessDatabase for Sqlite {
 }
 
 /// Fails when the transaction that opened the savepoint is no longer the one that is open.
-pub(super) async fn release(connection: &mut SqliteConnection, statement: &'static str) -> Result<(), StoreError> {
+pub(super) async fn release(
+    connection: &mut SqliteConnection,
+    statement: &'static str,
+) -> Result<(), StoreError> {
     sqlx::query(statement).execute(connection).await.map(|_| ()).map_err(|error| {
         StoreError::Refused(format!(
             "the transaction was ended underneath, by a COMMIT or ROLLBACK of its own or by an error that SQLite \

@@ -45,7 +45,12 @@ pub(super) async fn prove(
 }
 
 /// Forgets the queue's messages received longer than `age` ago, at most `limit` of them.
-pub(super) async fn prune(pool: &SqlitePool, queue: &str, age: Duration, limit: u32) -> Result<u64, StoreError> {
+pub(super) async fn prune(
+    pool: &SqlitePool,
+    queue: &str,
+    age: Duration,
+    limit: u32,
+) -> Result<u64, StoreError> {
     let pruned = sqlx::query(concat!(
         "DELETE FROM tm_inbox WHERE queue = ?1 AND message_id IN (SELECT message_id FROM tm_inbox ",
         "WHERE queue = ?1 AND received_at < ",

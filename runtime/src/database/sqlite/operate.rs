@@ -6,8 +6,8 @@ use sqlx::Row;
 
 use super::store::{SqliteStore, columns, read};
 use super::{millis, now};
-use crate::message::{AnsweredBy, MessageId};
 use crate::message::state::State;
+use crate::message::{AnsweredBy, MessageId};
 use crate::store::{Finished, Stats, StoreError, Stored};
 
 /// The newest rows of one state. The state is written out, so that the partial indexes serve.

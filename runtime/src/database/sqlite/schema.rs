@@ -46,10 +46,11 @@ impl Part {
     /// Errs unless the tables have the version that this crate knows.
     pub(super) async fn check(self, pool: &SqlitePool) -> Result<(), StoreError> {
         let mut connection = pool.acquire().await?;
-        let exists: bool =
-            sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'tm_schema')")
-                .fetch_one(&mut *connection)
-                .await?;
+        let exists: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'tm_schema')",
+        )
+        .fetch_one(&mut *connection)
+        .await?;
         let version = if exists { self.version(&mut connection).await? } else { 0 };
         self.refuse_newer(version)?;
         if version < self.versions.len() {

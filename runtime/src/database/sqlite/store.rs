@@ -55,8 +55,11 @@ impl SqliteStore {
                 "an in-memory SQLite database can't keep messages over a crash: use a file, or `transactional_message::testing` in tests",
             ));
         }
-        let store =
-            Self { writer: pool(options.clone(), 1), renewer: pool(options.clone(), 1), reader: pool(options, 4) };
+        let store = Self {
+            writer: pool(options.clone(), 1),
+            renewer: pool(options.clone(), 1),
+            reader: pool(options, 4),
+        };
         store.writer.acquire().await.map_err(|cause| {
             Error::new(ErrorKind::Unavailable, format!("the message store `{name}` could not be opened"))
                 .with_source(StoreError::from(cause))
@@ -198,7 +201,12 @@ impl Store for SqliteStore {
         Ok(())
     }
 
-    async fn claim_halves(&self, askable: &[AnsweredBy], bounds: Bounds, hold: Hold) -> Result<Claim, StoreError> {
+    async fn claim_halves(
+        &self,
+        askable: &[AnsweredBy],
+        bounds: Bounds,
+        hold: Hold,
+    ) -> Result<Claim, StoreError> {
         let names: Vec<String> = askable.iter().map(ToString::to_string).collect();
         // A look without the write lock first: most of the time nothing is due.
         let due: Vec<String> = sqlx::query_scalar(concat!(
@@ -303,7 +311,12 @@ impl Store for SqliteStore {
         self.select_one(id).await
     }
 
-    async fn list(&self, state: State, before: Option<MessageId>, limit: u32) -> Result<Vec<Stored>, StoreError> {
+    async fn list(
+        &self,
+        state: State,
+        before: Option<MessageId>,
+        limit: u32,
+    ) -> Result<Vec<Stored>, StoreError> {
         self.select_newest(state, before, limit).await
     }
 
@@ -322,7 +335,12 @@ impl Store for SqliteStore {
     }
 }
 
-async fn insert_row(tx: &mut SqliteConnection, half: &Half, state: State, hold: Hold) -> Result<(), StoreError> {
+async fn insert_row(
+    tx: &mut SqliteConnection,
+    half: &Half,
+    state: State,
+    hold: Hold,
+) -> Result<(), StoreError> {
     // A retry of an insert whose answer was lost finds its own rows: not an error.
     sqlx::query(concat!(
         "INSERT INTO tm_message (id, call_id, state, answered_by, function, check_after, due_at, held_by, ",
@@ -389,9 +407,9 @@ async fn move_row(
         .await?;
     match code {
         None => Ok(Applied::Missing),
-        Some(code) => State::from_code(code)
-            .map(|state| event.verdict(state))
-            .ok_or_else(|| StoreError::Refused(format!("message {} has the unknown state {code}", change.id))),
+        Some(code) => State::from_code(code).map(|state| event.verdict(state)).ok_or_else(|| {
+            StoreError::Refused(format!("message {} has the unknown state {code}", change.id))
+        }),
     }
 }
 

@@ -1,12 +1,13 @@
 //! The HTTP interface of both sides.
 
+mod failure;
+mod health;
+
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use anyhow::Context;
 use axum::extract::{self, Path};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -14,11 +15,12 @@ use serde::Serialize;
 use sqlx::SqlitePool;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use transactional_message::{Messenger, State as MessageState, Stats};
+use transactional_message::Messenger;
 use uuid::Uuid;
 
 use crate::accounting::{self, Voucher};
-use crate::payments::{self, Paid, Pay, PayError, Payment};
+use crate::payments::{self, Paid, Pay, Payment};
+use failure::Failure;
 
 /// How many payments or vouchers a listing shows.
 const NEWEST: u32 = 100;
@@ -43,10 +45,10 @@ pub(crate) async fn serve(listen: SocketAddr, state: State) -> anyhow::Result<()
         .route("/payments/{id}", get(show_payment))
         .route("/vouchers", get(list_vouchers))
         .route("/vouchers/{id}", get(show_voucher))
-        .route("/messages", get(count_messages))
+        .route("/messages", get(health::count_messages))
         .route("/healthz", get(async || "ok"))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(render_metrics))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::render_metrics))
         .with_state(state);
     let mut terminate = signal(SignalKind::terminate())?;
     let stop = async move {
@@ -104,7 +106,10 @@ async fn list_payments(extract::State(state): Shared) -> Result<Json<Vec<Payment
     Ok(Json(payments::newest(&state.payments, NEWEST).await?))
 }
 
-async fn show_payment(extract::State(state): Shared, id: Option<Path<Uuid>>) -> Result<Json<Payment>, Failure> {
+async fn show_payment(
+    extract::State(state): Shared,
+    id: Option<Path<Uuid>>,
+) -> Result<Json<Payment>, Failure> {
     found(payments::find(&state.payments, known(id)?).await?)
 }
 
@@ -112,7 +117,10 @@ async fn list_vouchers(extract::State(state): Shared) -> Result<Json<Vec<Voucher
     Ok(Json(accounting::newest(&state.accounting, NEWEST).await?))
 }
 
-async fn show_voucher(extract::State(state): Shared, id: Option<Path<Uuid>>) -> Result<Json<Voucher>, Failure> {
+async fn show_voucher(
+    extract::State(state): Shared,
+    id: Option<Path<Uuid>>,
+) -> Result<Json<Voucher>, Failure> {
     found(accounting::find(&state.accounting, known(id)?).await?)
 }
 
@@ -122,99 +130,4 @@ fn known(id: Option<Path<Uuid>>) -> Result<Uuid, Failure> {
 
 fn found<T>(one: Option<T>) -> Result<Json<T>, Failure> {
     one.map(Json).ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "there is none with this id"))
-}
-
-/// Counts by state, and the age of the oldest unfinished message.
-#[derive(Serialize)]
-struct Messages {
-    half: u64,
-    confirmed: u64,
-    cancelled: u64,
-    delivered: u64,
-    parked: u64,
-    dead: u64,
-    oldest_unfinished_seconds: Option<f64>,
-}
-
-impl From<Stats> for Messages {
-    fn from(stats: Stats) -> Self {
-        Self {
-            half: stats.half,
-            confirmed: stats.confirmed,
-            cancelled: stats.cancelled,
-            delivered: stats.delivered,
-            parked: stats.parked,
-            dead: stats.dead,
-            oldest_unfinished_seconds: stats.oldest_unfinished.map(|age| age.as_secs_f64()),
-        }
-    }
-}
-
-async fn count_messages(extract::State(state): Shared) -> Result<Json<Messages>, Failure> {
-    Ok(Json(state.messenger.stats().await?.into()))
-}
-
-async fn ready(extract::State(state): Shared) -> Result<&'static str, Failure> {
-    state.messenger.stats().await?;
-    Ok("ready")
-}
-
-async fn render_metrics(extract::State(state): Shared) -> Result<String, Failure> {
-    let stats = state.messenger.stats().await?;
-    let mut text = state.metrics.render();
-    text.push_str("# TYPE transactional_message_messages gauge\n");
-    for message_state in MessageState::ALL {
-        let count = stats.count(message_state);
-        text.push_str(&format!("transactional_message_messages{{state=\"{message_state}\"}} {count}\n"));
-    }
-    let oldest = stats.oldest_unfinished.unwrap_or(Duration::ZERO).as_secs_f64();
-    text.push_str("# TYPE transactional_message_oldest_unfinished_seconds gauge\n");
-    text.push_str(&format!("transactional_message_oldest_unfinished_seconds {oldest}\n"));
-    Ok(text)
-}
-
-/// An answer that says what went wrong.
-#[derive(Debug)]
-struct Failure {
-    status: StatusCode,
-    error: String,
-}
-
-impl Failure {
-    fn new(status: StatusCode, error: impl ToString) -> Self {
-        Self { status, error: error.to_string() }
-    }
-}
-
-impl From<PayError> for Failure {
-    fn from(error: PayError) -> Self {
-        let status = match error {
-            PayError::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            PayError::Declined => StatusCode::PAYMENT_REQUIRED,
-            PayError::Conflict => StatusCode::CONFLICT,
-            PayError::Database(_) | PayError::Message(_) => StatusCode::SERVICE_UNAVAILABLE,
-        };
-        Self::new(status, error)
-    }
-}
-
-impl From<sqlx::Error> for Failure {
-    fn from(error: sqlx::Error) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, error)
-    }
-}
-
-impl From<transactional_message::Error> for Failure {
-    fn from(error: transactional_message::Error) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, error)
-    }
-}
-
-impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
-        if self.status.is_server_error() {
-            tracing::warn!(error = self.error, "a request failed");
-        }
-        (self.status, Json(serde_json::json!({ "error": self.error }))).into_response()
-    }
 }
