@@ -202,7 +202,7 @@ fn string(argument: Argument<Expr>, example: &str) -> Result<Argument<LitStr>> {
         Expr::Lit(ExprLit { lit: Lit::Str(string), .. }) => Ok(string),
         other => Err(Error::new_spanned(
             other,
-            format!("`{key}` is a string literal, such as `{key} = {example}`"),
+            format!("`{key}` takes a string literal, such as `{key} = {example}`"),
         )),
     })
 }
@@ -212,7 +212,7 @@ fn path(value: Expr) -> Result<ExprPath> {
         Expr::Path(path) => Ok(path),
         other => Err(Error::new_spanned(
             other,
-            "`check_back` is the path of an `async fn`, such as `check_back = pay_outcome`",
+            "`check_back` takes the path of an `async fn`, such as `check_back = pay_outcome`",
         )),
     }
 }

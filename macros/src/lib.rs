@@ -139,8 +139,10 @@ fn try_expansion(
     item: proc_macro2::TokenStream,
 ) -> syn::Result<proc_macro2::TokenStream> {
     let mut errors = Errors::default();
-    let mut attributes = vec![Args::read(Span::call_site(), args, &mut errors)];
     let mut function: Function = syn::parse2(item)?;
+    // Where the attribute is, but as if the user had written the error: without a note about a macro.
+    let attribute = Span::call_site().resolved_at(function.signature.ident.span());
+    let mut attributes = vec![Args::read(attribute, args, &mut errors)];
     attributes.extend(function.absorb_stacked(&mut errors));
     let shape = validate::function(&function, &mut errors);
     let call = validate::call(&function.signature, &attributes, &mut errors);

@@ -43,8 +43,8 @@ fn is_answered_once(args: &Args, errors: &mut Errors) {
             );
         }
         (None, None) if args.understood => {
-            let remedy = "missing who answers whether an unreported call took effect: `fence`, if the body works \
-                          in a transaction that `begin` opened, or else `check_back = handler`";
+            let remedy = "missing `fence` or `check_back`: write `fence` if the body works in a transaction that \
+                          `begin` opened, or else `check_back = handler`";
             errors.at(args.span, remedy);
         }
         _ => {}
@@ -120,12 +120,15 @@ fn find(tokens: TokenStream, wanted: &impl Fn(&Ident) -> bool) -> Option<Ident> 
 
 /// AMQP has one byte for the length of these. Values that aren't literals are measured at run time.
 fn strings_fit_amqp(args: &Args, errors: &mut Errors) {
-    let expressions = [&args.exchange, &args.routing_key, &args.message_type];
-    let literals = expressions.into_iter().flatten().filter_map(|argument| literal(&argument.value));
-    for string in literals.chain(args.name.iter().map(|name| &name.value)) {
+    let expressions = [&args.exchange, &args.routing_key, &args.message_type].into_iter().flatten();
+    let literals = expressions.filter_map(|argument| Some((&argument.key, literal(&argument.value)?)));
+    for (key, string) in literals.chain(args.name.iter().map(|name| (&name.key, &name.value))) {
         let length = string.value().len();
         if length > SHORT_STRING_MAX {
-            errors.at(string.span(), format!("this has {length} bytes, and the limit is {SHORT_STRING_MAX}"));
+            errors.at(
+                string.span(),
+                format!("`{key}` has {length} bytes, and the limit is {SHORT_STRING_MAX}"),
+            );
         }
     }
 }

@@ -10,7 +10,7 @@ impl Shipping {
         "unknown argument: expected one of `exchange`, `routing_key`, `message`, `fence`, `check_back`, `name`, `key`, `headers`, `type`, `on_err`, `check_after`, `messenger`, `crate`"
     }
     ::core::compile_error! {
-        "`name` is a string literal, such as `name = \"pay\"`"
+        "`name` takes a string literal, such as `name = \"pay\"`"
     }
     ::core::compile_error! {
         "expected `,` before the next argument"

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::{BusinessDatabase, FenceRefusal, FencedTransaction};
 use crate::error::{Error, ErrorKind};
+use crate::fault;
 use crate::message::MessageId;
 use crate::protocol::scope::{self, FenceKey};
 use crate::store::StoreError;
@@ -116,7 +117,10 @@ async fn raise<DB: BusinessDatabase>(
 ) -> Result<Transaction<'_, DB>, Refusal> {
     let Some(FenceKey { identity, call_id }) = fence else { return Ok(tx) };
     match DB::open_fence(&mut tx, identity, call_id).await {
-        Ok(super::Opened) => Ok(tx),
+        Ok(super::Opened) => {
+            fault::point("fence-inserted");
+            Ok(tx)
+        }
         Err(refusal) => {
             // The connection goes back to the user's pool: never with an open transaction.
             if let Err(error) = tx.rollback().await {

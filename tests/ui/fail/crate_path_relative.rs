@@ -1,14 +1,13 @@
 //! The path to the runtime means the same everywhere.
 
-use transactional_message as messages;
 use transactional_message::{Error, transactional_message};
 
-#[transactional_message(crate = messages, routing_key = "paid", message = id, fence)]
+#[transactional_message(crate = transactional_message, routing_key = "paid", message = id, fence)]
 async fn pay(id: u64) -> Result<u64, Error> {
     Ok(id)
 }
 
-#[transactional_message(crate = self::messages, routing_key = "paid", message = id, fence)]
+#[transactional_message(crate = self::transactional_message, routing_key = "paid", message = id, fence)]
 async fn refund(id: u64) -> Result<u64, Error> {
     Ok(id)
 }

@@ -5,7 +5,7 @@ use transactional_message::{Error, transactional_message};
 #[transactional_message(routing_key = "paid", message = id, fence)]
 async fn pay(id: u64) -> Result<u64, Error> {
     if id == 0 {
-        return Err("nothing to pay");
+        return "nothing to pay";
     }
     "paid"
 }
