@@ -83,7 +83,7 @@ fn payload(crate_path: &Path, message: &Message) -> TokenStream {
     let payload = borrowed(payload);
     let handler = &handler.value;
     let private = private(crate_path, handler.span());
-    quote_spanned!(handler.span()=> #private::handled_by(#handler, #payload))
+    quote_spanned!(handler.span()=> #private::handler(#handler).message(#payload))
 }
 
 /// Registers the handler, also if the function is never called. The constant stands in a block of its own:
@@ -92,7 +92,7 @@ fn check_back(crate_path: &Path, Producer { name, handler: argument }: &Producer
     let handler = &argument.value;
     let private = private(crate_path, handler.span());
     let registered = quote_spanned! {handler.span()=> {
-        const PRODUCER: #private::Producer = #private::Producer::new(#name, || #private::handler(#handler));
+        const PRODUCER: #private::Producer = #private::Producer::new(#name, || #private::handler(#handler).erase());
         #private::inventory::submit! { PRODUCER }
         &PRODUCER
     }};

@@ -2,7 +2,7 @@
 
 pub use inventory;
 
-pub use crate::check_back::{CheckBack, Producer, handled_by, handler};
+pub use crate::check_back::{CheckBack, Producer, TypedHandler, handler};
 pub use crate::protocol::call::Call;
 pub use crate::protocol::run;
 

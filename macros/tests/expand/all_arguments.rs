@@ -6,10 +6,10 @@ async fn r#move(&self, parcel: Parcel) -> Result<Label, ShipError> {
         .send(
             &self.exchange,
             &format!("parcel.{}", parcel.kind),
-            ::transactional_message::__private::handled_by(
-                <Shipping as Answers>::ship_outcome::<Dhl>,
-                &ParcelSent::from(&parcel),
-            ),
+            ::transactional_message::__private::handler(
+                    <Shipping as Answers>::ship_outcome::<Dhl>,
+                )
+                .message(&ParcelSent::from(&parcel)),
         )
         .key(&parcel.id)
         .headers([("tenant", &self.tenant)])
@@ -17,9 +17,12 @@ async fn r#move(&self, parcel: Parcel) -> Result<Label, ShipError> {
         .check_back({
             const PRODUCER: ::transactional_message::__private::Producer = ::transactional_message::__private::Producer::new(
                 "ship",
-                || ::transactional_message::__private::handler(
-                    <Shipping as Answers>::ship_outcome::<Dhl>,
-                ),
+                || {
+                    ::transactional_message::__private::handler(
+                            <Shipping as Answers>::ship_outcome::<Dhl>,
+                        )
+                        .erase()
+                },
             );
             ::transactional_message::__private::inventory::submit! {
                 PRODUCER

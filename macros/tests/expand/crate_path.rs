@@ -3,15 +3,13 @@ async fn ship(parcel: Parcel) -> Result<Label, ShipError> {
         .send(
             "",
             "parcel.sent",
-            ::framework::messages::__private::handled_by(
-                ship_outcome,
-                &ParcelSent::from(&parcel),
-            ),
+            ::framework::messages::__private::handler(ship_outcome)
+                .message(&ParcelSent::from(&parcel)),
         )
         .check_back({
             const PRODUCER: ::framework::messages::__private::Producer = ::framework::messages::__private::Producer::new(
                 "ship",
-                || ::framework::messages::__private::handler(ship_outcome),
+                || ::framework::messages::__private::handler(ship_outcome).erase(),
             );
             ::framework::messages::__private::inventory::submit! {
                 PRODUCER

@@ -7,15 +7,13 @@ impl Shipping {
             .send(
                 "shipping",
                 "parcel.sent",
-                ::transactional_message::__private::handled_by(
-                    ship_outcome,
-                    &ParcelSent::from(&parcel),
-                ),
+                ::transactional_message::__private::handler(ship_outcome)
+                    .message(&ParcelSent::from(&parcel)),
             )
             .check_back({
                 const PRODUCER: ::transactional_message::__private::Producer = ::transactional_message::__private::Producer::new(
                     "ship",
-                    || ::transactional_message::__private::handler(ship_outcome),
+                    || ::transactional_message::__private::handler(ship_outcome).erase(),
                 );
                 ::transactional_message::__private::inventory::submit! {
                     PRODUCER

@@ -5,15 +5,13 @@ async fn ship(carrier: &Carrier, parcel: Parcel) -> Result<Label, ShipError> {
         .send(
             "",
             "parcel.sent",
-            ::transactional_message::__private::handled_by(
-                parcel_outcome,
-                &ParcelSent::from(&parcel),
-            ),
+            ::transactional_message::__private::handler(parcel_outcome)
+                .message(&ParcelSent::from(&parcel)),
         )
         .check_back({
             const PRODUCER: ::transactional_message::__private::Producer = ::transactional_message::__private::Producer::new(
                 "ship.parcel",
-                || ::transactional_message::__private::handler(parcel_outcome),
+                || ::transactional_message::__private::handler(parcel_outcome).erase(),
             );
             ::transactional_message::__private::inventory::submit! {
                 PRODUCER
@@ -23,15 +21,13 @@ async fn ship(carrier: &Carrier, parcel: Parcel) -> Result<Label, ShipError> {
         .send(
             "",
             "invoice.due",
-            ::transactional_message::__private::handled_by(
-                invoice_outcome,
-                &InvoiceDue::from(&parcel),
-            ),
+            ::transactional_message::__private::handler(invoice_outcome)
+                .message(&InvoiceDue::from(&parcel)),
         )
         .check_back({
             const PRODUCER: ::transactional_message::__private::Producer = ::transactional_message::__private::Producer::new(
                 "ship.invoice",
-                || ::transactional_message::__private::handler(invoice_outcome),
+                || ::transactional_message::__private::handler(invoice_outcome).erase(),
             );
             ::transactional_message::__private::inventory::submit! {
                 PRODUCER

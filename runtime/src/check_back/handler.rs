@@ -2,13 +2,13 @@
 
 use std::any::TypeId;
 use std::fmt::{self, Display};
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
 use super::arguments::{DataMap, Decode, FromAsked};
 use super::{HalfMessage, Outcome};
-use crate::message::Payload;
 use crate::store::Stored;
 
 /// A question on its way to a handler.
@@ -60,9 +60,10 @@ impl<E: Display> Answer for Result<Outcome, E> {
 /// An async function that answers check-backs for messages with payload `M`:
 /// `async fn(HalfMessage<M>, Data<A>, …) -> Outcome` or `-> Result<Outcome, E>`.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a check-back handler for a `{M}` message",
-    label = "expected `async fn(HalfMessage<{M}>, Data<..>, ..) -> Result<Outcome, E>`",
-    note = "the payload type of the handler must be the type of `message`"
+    message = "`{Self}` is not a check-back handler",
+    label = "expected `async fn(HalfMessage<T>, Data<A>, ..) -> Outcome`, or `-> Result<Outcome, E>`",
+    note = "`T` is the type of the message and implements `serde::Deserialize`, every `A` is `Clone + Send + Sync`, \
+            `E` implements `Display`, and the future is `Send`"
 )]
 pub trait Handler<M, A>: Copy + Send + Sync + 'static {
     #[doc(hidden)]
@@ -113,12 +114,36 @@ impl fmt::Debug for CheckBack {
     }
 }
 
-/// Erases a handler's type.
-pub fn handler<M, A, H: Handler<M, A>>(handler: H) -> CheckBack {
-    CheckBack { needs: H::needs, ask: Arc::new(move |asked| handler.ask(asked)) }
+/// A handler that still knows the type of its payload.
+///
+/// Generated code names a handler twice, for the message and for the registry. Both begin here, since the
+/// compiler drops an error that is equal to an earlier one: a wrong handler is reported once.
+pub struct TypedHandler<M> {
+    needs: fn() -> Vec<(TypeId, &'static str)>,
+    /// No allocation for a function's name, which has no size; that matters, as every call makes one.
+    ask: Box<dyn Fn(Asked) -> BoxFuture<'static, Result<Outcome, String>> + Send + Sync>,
+    payload: PhantomData<fn(M)>,
 }
 
-/// Passes `message` through, if it is of the type that `handler` takes.
-pub const fn handled_by<M: Payload, A, H: Handler<M, A>>(_handler: H, message: &M) -> &M {
-    message
+impl<M> fmt::Debug for TypedHandler<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TypedHandler").finish_non_exhaustive()
+    }
+}
+
+/// Takes a handler.
+pub fn handler<M, A, H: Handler<M, A>>(handler: H) -> TypedHandler<M> {
+    TypedHandler { needs: H::needs, ask: Box::new(move |asked| handler.ask(asked)), payload: PhantomData }
+}
+
+impl<M> TypedHandler<M> {
+    /// Passes `message` through, if it is of the type that the handler takes.
+    pub const fn message<'m>(&self, message: &'m M) -> &'m M {
+        message
+    }
+
+    /// Forgets the type.
+    pub fn erase(self) -> CheckBack {
+        CheckBack { needs: self.needs, ask: Arc::from(self.ask) }
+    }
 }

@@ -6,7 +6,7 @@ pub(crate) mod registry;
 
 pub(crate) use arguments::DataMap;
 pub use arguments::{Data, Decode, FromAsked, HalfMessage, Raw};
-pub use handler::{Answer, Asked, CheckBack, Handler, handled_by, handler};
+pub use handler::{Answer, Asked, CheckBack, Handler, TypedHandler, handler};
 pub use registry::Producer;
 
 /// The answer to a check-back.

@@ -69,7 +69,7 @@ impl Builder {
     /// Registers a check-back handler by hand: for [`Messenger::call`], or for a crate that the
     /// binary does not name otherwise.
     pub fn check_back<M, A, H: Handler<M, A>>(mut self, name: impl Display, function: H) -> Self {
-        self.handlers.push((name.to_string(), handler(function)));
+        self.handlers.push((name.to_string(), handler(function).erase()));
         self
     }
 

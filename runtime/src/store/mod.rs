@@ -224,7 +224,8 @@ pub(crate) trait Store: fmt::Debug + Send + Sync {
         hold: Option<Hold>,
     ) -> Result<Vec<Applied>, StoreError>;
 
-    /// Renews the leases of half messages, taking back what others may have taken over, and of
+    /// Renews the leases of half messages (also of none: that the store can be written to is what
+    /// counts as contact), taking back what others may have taken over, and of
     /// confirmed ones that are still held by `hold.token`. Says which rows are ours now.
     async fn renew(&self, ids: &[MessageId], hold: Hold) -> Result<Renewed, StoreError>;
 
@@ -253,6 +254,9 @@ pub(crate) trait Store: fmt::Debug + Send + Sync {
 
     /// Deletes finished messages; others are left alone. Says how many went.
     async fn delete_finished(&self, ids: &[MessageId]) -> Result<u64, StoreError>;
+
+    /// Due halves older than `age`, at most `limit`.
+    async fn overdue_halves(&self, age: Duration, limit: u32) -> Result<Vec<MessageId>, StoreError>;
 
     /// Which of these calls the store knows.
     async fn known_calls(&self, call_ids: &[MessageId]) -> Result<Vec<MessageId>, StoreError>;

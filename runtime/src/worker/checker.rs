@@ -59,6 +59,8 @@ impl Checker {
     /// Asks the fences of calls that this process holds.
     async fn ask_own(&self, calls: Vec<Arc<LiveCall>>) -> usize {
         let mut by_fence: HashMap<Uuid, Vec<Suspect>> = HashMap::new();
+        // Whatever the answers are, also a panic: the rows are no longer ours afterwards.
+        let _held: Vec<_> = calls.iter().map(|call| LetGo { core: &self.core, call }).collect();
         for call in &calls {
             let Some(identity) = call.fence() else { continue };
             let held_by = self.core.leases.token();
@@ -89,6 +91,10 @@ impl Checker {
         for row in claim.undecodable {
             tracing::error!(id = %row.id, why = row.why, "a half message can't be read and is parked");
             park(core, row.id, hold.token, row.why).await;
+        }
+        let orphans = claim.rows.iter().filter(|row| row.taken_over).count();
+        if orphans > 0 {
+            tracing::info!(orphans, "asking about half messages whose process vanished");
         }
         self.sort_out(claim.rows, hold.token).await;
         Ok(count)
@@ -130,6 +136,19 @@ impl Checker {
     }
 }
 
+/// Lets go of a call's rows when it is dropped.
+struct LetGo<'a> {
+    core: &'a Core,
+    call: &'a LiveCall,
+}
+
+impl Drop for LetGo<'_> {
+    fn drop(&mut self) {
+        let ids: Vec<_> = self.call.ids().collect();
+        self.core.leases.let_go(&ids);
+    }
+}
+
 /// Asks a fence about several halves, and applies its verdicts.
 async fn ask_fence(core: &Core, identity: Uuid, suspects: &[Suspect]) {
     let verdicts = match core.fences.by_identity(identity) {
@@ -153,7 +172,6 @@ async fn ask_fence(core: &Core, identity: Uuid, suspects: &[Suspect]) {
                 let after = core.settings.check_back_backoff.delay(suspect.attempts.saturating_sub(1));
                 tracing::info!(id = %suspect.id, why, retry_in = ?after, "a fence gave no answer yet");
                 give_back(core, suspect.id, suspect.held_by, after, Attempts::Keep, Some(why)).await;
-                core.leases.let_go([&suspect.id]);
                 count(outcome);
                 continue;
             }
@@ -227,10 +245,9 @@ async fn apply(core: &Core, event: Event, change: Change, outcome: Outcome) {
     let id = change.id;
     count(outcome);
     match core.store.transition(event, &[change], None).await {
-        Ok(applied) => tracing::info!(%id, ?outcome, ?applied, "a check-back settled a message"),
+        Ok(applied) => tracing::debug!(%id, ?outcome, ?applied, "a check-back settled a message"),
         Err(error) => log_store_error(Checker::NAME, &error),
     }
-    core.leases.let_go([&id]);
 }
 
 fn count(outcome: Outcome) {
@@ -248,7 +265,6 @@ async fn park(core: &Core, id: MessageId, held_by: Token, reason: String) {
     if let Err(error) = core.store.transition(Event::Park, &[change], None).await {
         log_store_error(Checker::NAME, &error);
     }
-    core.leases.let_go([&id]);
 }
 
 async fn give_back(

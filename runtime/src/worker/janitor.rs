@@ -11,8 +11,9 @@ use uuid::Uuid;
 use super::{Worker, log_store_error};
 use crate::core::Core;
 use crate::fault;
+use crate::message::state::Event;
 use crate::message::{AnsweredBy, MessageId};
-use crate::store::StoreError;
+use crate::store::{Change, StoreError};
 
 /// Rows deleted in one statement.
 const BATCH: u32 = 500;
@@ -38,6 +39,8 @@ pub(crate) struct Janitor {
 pub(crate) struct Report {
     /// Finished messages that were deleted.
     pub(crate) pruned: u64,
+    /// Halves that nobody answered for in all the time in which they are asked about.
+    pub(crate) parked: usize,
     /// Old fence rows whose message the store does not know: reported, never pruned.
     pub(crate) unknown_fences: usize,
     /// Due halves that this process can't ask about, by who could.
@@ -49,6 +52,7 @@ impl Janitor {
     pub(crate) async fn run_once(&self) -> Result<Report, StoreError> {
         let report = Report {
             pruned: self.prune().await?,
+            parked: self.park_overdue().await?,
             unknown_fences: self.unknown_fences().await?,
             unanswerable: unanswerable(&self.core).await?,
         };
@@ -88,6 +92,26 @@ impl Janitor {
             tokio::task::yield_now().await;
         }
         Ok(pruned)
+    }
+
+    /// Parks halves that are too old to be asked about, whoever could have answered.
+    async fn park_overdue(&self) -> Result<usize, StoreError> {
+        let core = &self.core;
+        if !core.leases.may_take_over() {
+            return Ok(0);
+        }
+        let overdue = core.store.overdue_halves(core.settings.check_back_horizon, BATCH).await?;
+        let why = "nobody answered for it within the setting `check_back_horizon`";
+        let changes: Vec<_> = overdue
+            .into_iter()
+            .filter(|id| !core.leases.holds(id))
+            .map(|id| Change::of(id).because(why))
+            .collect();
+        if !changes.is_empty() {
+            tracing::error!(count = changes.len(), first = %changes[0].id, "half messages are parked: {why}");
+            core.store.transition(Event::Park, &changes, None).await?;
+        }
+        Ok(changes.len())
     }
 
     async fn unknown_fences(&self) -> Result<usize, StoreError> {

@@ -62,3 +62,37 @@ pub(crate) fn log_store_error(worker: &'static str, error: &StoreError) {
 pub(crate) fn one_by_one(changes: &[Change]) -> impl Iterator<Item = &[Change]> {
     changes.chunks(1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Fragile {
+        lives: u32,
+        worked: tokio::sync::mpsc::UnboundedSender<u32>,
+    }
+
+    #[async_trait]
+    impl Worker for Fragile {
+        const NAME: &'static str = "fragile";
+
+        async fn run(&mut self, stop: &CancellationToken) {
+            self.lives -= 1;
+            self.worked.send(self.lives).expect("somebody listens");
+            assert_eq!(self.lives, 0, "dies with lives left");
+            stop.cancelled().await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_panics_is_restarted_with_its_state() {
+        let (worked, mut seen) = tokio::sync::mpsc::unbounded_channel();
+        let stop = CancellationToken::new();
+        let task = supervise(Fragile { lives: 3, worked }, stop.clone());
+        for lives in [2, 1, 0] {
+            assert_eq!(seen.recv().await, Some(lives));
+        }
+        stop.cancel();
+        task.await.expect("ends when it is told to");
+    }
+}

@@ -121,9 +121,8 @@ impl Relay {
 
     /// Brings what is known to the store: delivered, again later, or dead.
     async fn note(&mut self) {
-        let published = std::mem::take(&mut self.published);
         let (acknowledged, failed): (Vec<_>, Vec<_>) =
-            published.into_iter().partition(|one| one.publication == Publication::Acknowledged);
+            self.published.iter().cloned().partition(|one| one.publication == Publication::Acknowledged);
         if !acknowledged.is_empty() {
             let changes: Vec<_> = acknowledged.iter().map(|one| Change::of(one.id)).collect();
             self.persist(Event::Acknowledged, &changes).await;
@@ -133,6 +132,7 @@ impl Relay {
         for one in failed {
             self.note_failure(one).await;
         }
+        self.published.clear();
     }
 
     async fn note_failure(&self, one: Published) {

@@ -12,7 +12,7 @@ use transactional_message::fault;
 use crate::books::Comparison;
 
 /// How long the service may take to come to a point, or to settle: a bound on a hang, no measure.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 /// The highest visit of a point that is drawn.
 const VISITS: u64 = 40;
 /// Seconds for which finished messages are kept where the janitor shall have work.

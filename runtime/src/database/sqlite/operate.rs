@@ -54,6 +54,25 @@ impl SqliteStore {
             .collect()
     }
 
+    pub(super) async fn select_overdue(
+        &self,
+        age: Duration,
+        limit: u32,
+    ) -> Result<Vec<MessageId>, StoreError> {
+        let ids = sqlx::query_scalar(concat!(
+            "SELECT id FROM tm_message WHERE state = 0 AND due_at <= ",
+            now!(),
+            " AND created_at < ",
+            now!(),
+            " - ?1 LIMIT ?2"
+        ))
+        .bind(millis(age))
+        .bind(i64::from(limit))
+        .fetch_all(&self.reader)
+        .await?;
+        Ok(ids)
+    }
+
     pub(super) async fn count_due_by_answerer(&self) -> Result<Vec<(String, u64)>, StoreError> {
         let rows: Vec<(String, i64)> = sqlx::query_as(concat!(
             "SELECT answered_by, count(*) FROM tm_message WHERE state = 0 AND due_at <= ",

@@ -157,20 +157,17 @@ impl Store for SqliteStore {
 
     async fn renew(&self, ids: &[MessageId], hold: Hold) -> Result<Renewed, StoreError> {
         let mut connection = self.renewer.acquire().await?;
-        let mut renewed = Vec::new();
-        if !ids.is_empty() {
-            renewed = sqlx::query_scalar(concat!(
-                "UPDATE tm_message SET held_by = ?1, due_at = ",
-                now!(),
-                " + ?2 WHERE id IN (SELECT unhex(value) FROM json_each(?3)) ",
-                "AND (state = 0 OR (state = 1 AND held_by = ?1)) RETURNING id"
-            ))
-            .bind(hold.token)
-            .bind(millis(hold.lease))
-            .bind(id_list(ids))
-            .fetch_all(&mut *connection)
-            .await?;
-        }
+        let renewed = sqlx::query_scalar(concat!(
+            "UPDATE tm_message SET held_by = ?1, due_at = ",
+            now!(),
+            " + ?2 WHERE id IN (SELECT unhex(value) FROM json_each(?3)) ",
+            "AND (state = 0 OR (state = 1 AND held_by = ?1)) RETURNING id"
+        ))
+        .bind(hold.token)
+        .bind(millis(hold.lease))
+        .bind(id_list(ids))
+        .fetch_all(&mut *connection)
+        .await?;
         let clock: i64 = sqlx::query_scalar(concat!("SELECT ", now!())).fetch_one(&mut *connection).await?;
         Ok(Renewed { ids: renewed, database_clock: Duration::from_millis(clock.unsigned_abs()) })
     }
@@ -290,6 +287,10 @@ impl Store for SqliteStore {
         .execute(&self.writer)
         .await?;
         Ok(deleted.rows_affected())
+    }
+
+    async fn overdue_halves(&self, age: Duration, limit: u32) -> Result<Vec<MessageId>, StoreError> {
+        self.select_overdue(age, limit).await
     }
 
     async fn known_calls(&self, call_ids: &[MessageId]) -> Result<Vec<MessageId>, StoreError> {

@@ -1,0 +1,26 @@
+//! What the integration tests share.
+//!
+//! Every test has a directory of its own, with real SQLite files in it: the business database, the
+//! consumers' database, and the message store. Nothing is waited for by time alone: [`wait_until`]
+//! waits for something that can be seen, and says what when it does not come.
+
+#![allow(clippy::missing_panics_doc, reason = "tests are made of panics")]
+
+mod calls;
+mod listener;
+mod oracle;
+mod outage;
+mod process;
+mod wait;
+mod world;
+
+pub use calls::{
+    Order, ShopError, fenced, fenced_amendable, fenced_twice, handled, handled_asking, handled_late,
+    handled_twice, order,
+};
+pub use listener::{Act, Heard, Listener};
+pub use oracle::{Oracle, Question, Word, ask};
+pub use outage::Outage;
+pub use process::Process;
+pub use wait::wait_until;
+pub use world::{World, fast, write};

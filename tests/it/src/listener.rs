@@ -1,0 +1,142 @@
+//! A consumer that writes down what it hears, in memory and through its inbox.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use sqlx::SqliteConnection;
+use transactional_message::{Consume, MessageId, Raw, Received};
+
+use crate::Order;
+
+/// Handles every message, and remembers each delivery, duplicates too.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    queue: String,
+    memory: Arc<Mutex<Memory>>,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
+    heard: Vec<Heard>,
+    acts: HashMap<u64, VecDeque<Act>>,
+}
+
+/// One delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// The message's id.
+    pub id: MessageId,
+    /// Its routing key.
+    pub routing_key: String,
+    /// Its body as text.
+    pub body: String,
+    /// Its number in the payload; none when the body is something else.
+    pub order: Option<u64>,
+    /// Which attempt it was.
+    pub attempt: u32,
+    /// What else came along: business key, type and headers.
+    pub properties: (Option<String>, Option<String>, Vec<(String, String)>),
+}
+
+/// What the handler does with a delivery; by default it writes the effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Writes the effect.
+    Write,
+    /// Writes the effect, and fails.
+    Fail,
+    /// Writes the effect, and panics.
+    Panic,
+    /// Writes the effect, ends the transaction by a statement that fails, and says `Ok`.
+    Swallow,
+    /// Writes the effect, and takes its time.
+    Slow(Duration),
+}
+
+impl Listener {
+    pub(crate) fn new(queue: &str) -> Self {
+        Self { queue: queue.into(), memory: Arc::default() }
+    }
+
+    /// Says what will be done about `order`: one act a delivery, the last one for ever.
+    pub fn will(&self, order: u64, acts: impl IntoIterator<Item = Act>) {
+        self.memory().acts.insert(order, acts.into_iter().collect());
+    }
+
+    /// All deliveries, in order.
+    pub fn heard(&self) -> Vec<Heard> {
+        self.memory().heard.clone()
+    }
+
+    /// The numbers of all orders that were delivered, sorted, duplicates too.
+    pub fn orders(&self) -> Vec<u64> {
+        let mut orders: Vec<_> = self.memory().heard.iter().filter_map(|heard| heard.order).collect();
+        orders.sort_unstable();
+        orders
+    }
+
+    /// The deliveries of one order.
+    pub fn heard_of(&self, order: u64) -> Vec<Heard> {
+        self.heard().into_iter().filter(|heard| heard.order == Some(order)).collect()
+    }
+
+    fn note(&self, message: &Received<Raw>) -> Act {
+        let body = String::from_utf8_lossy(&message.payload.0).into_owned();
+        let order = serde_json::from_str::<Order>(&body).ok().map(|order| order.id);
+        let mut memory = self.memory();
+        memory.heard.push(Heard {
+            id: message.id,
+            routing_key: message.routing_key.clone(),
+            body,
+            order,
+            attempt: message.attempt,
+            properties: (message.key.clone(), message.message_type.clone(), message.headers.clone()),
+        });
+        let Some(acts) = order.and_then(|order| memory.acts.get_mut(&order)) else { return Act::Write };
+        let next = if acts.len() > 1 { acts.pop_front() } else { acts.front().copied() };
+        next.unwrap_or(Act::Write)
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<'c> Consume<'c, SqliteConnection, Raw> for Listener {
+    type Error = String;
+    type Future = BoxFuture<'c, Result<(), String>>;
+
+    fn consume(&self, connection: &'c mut SqliteConnection, message: Received<Raw>) -> Self::Future {
+        let act = self.note(&message);
+        let queue = self.queue.clone();
+        Box::pin(async move {
+            let body = String::from_utf8_lossy(&message.payload.0).into_owned();
+            sqlx::query("INSERT INTO effects (queue, message_id, body) VALUES (?, ?, ?)")
+                .bind(queue)
+                .bind(message.id)
+                .bind(body)
+                .execute(&mut *connection)
+                .await
+                .map_err(|error| error.to_string())?;
+            match act {
+                Act::Write => Ok(()),
+                Act::Fail => Err("no ink".into()),
+                Act::Panic => panic!("the listener fell over"),
+                Act::Swallow => {
+                    // `OR ROLLBACK` makes SQLite end the whole transaction.
+                    let failed = sqlx::query("INSERT OR ROLLBACK INTO unique_effects VALUES (1), (1)")
+                        .execute(connection)
+                        .await;
+                    assert!(failed.is_err(), "the statement was to fail");
+                    Ok(())
+                }
+                Act::Slow(time) => {
+                    tokio::time::sleep(time).await;
+                    Ok(())
+                }
+            }
+        })
+    }
+}

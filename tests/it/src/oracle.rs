@@ -1,0 +1,100 @@
+//! What check-back handlers shall answer, and what they were asked.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use transactional_message::{Data, HalfMessage, MessageId, Outcome};
+
+use crate::Order;
+
+/// The data that every handler in this binary takes.
+#[derive(Clone, Debug, Default)]
+pub struct Oracle(Arc<Mutex<Known>>);
+
+#[derive(Debug, Default)]
+struct Known {
+    answers: HashMap<u64, VecDeque<Word>>,
+    asked: Vec<Question>,
+}
+
+/// What a handler does when it is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// Answers [`Outcome::Confirm`].
+    Confirm,
+    /// Answers [`Outcome::Cancel`].
+    Cancel,
+    /// Answers [`Outcome::Unknown`].
+    Unknown,
+    /// Fails.
+    Error,
+    /// Panics.
+    Panic,
+    /// Never answers.
+    Hang,
+}
+
+/// A question that reached a handler.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// The order that the message is about.
+    pub order: u64,
+    /// The message's id.
+    pub id: MessageId,
+    /// The call's id.
+    pub call_id: MessageId,
+    /// The business key.
+    pub key: Option<String>,
+    /// The message's age.
+    pub age: Duration,
+    /// How many times it was asked about.
+    pub attempt: u32,
+}
+
+impl Oracle {
+    /// Says what will be answered about `order`: one word a question, the last one for ever.
+    pub fn say(&self, order: u64, words: impl IntoIterator<Item = Word>) {
+        self.known().answers.insert(order, words.into_iter().collect());
+    }
+
+    /// All questions, in order.
+    pub fn questions(&self) -> Vec<Question> {
+        self.known().asked.clone()
+    }
+
+    /// The questions about one order.
+    pub fn asked(&self, order: u64) -> Vec<Question> {
+        self.questions().into_iter().filter(|question| question.order == order).collect()
+    }
+
+    fn next(&self, question: Question) -> Option<Word> {
+        let mut known = self.known();
+        let order = question.order;
+        known.asked.push(question);
+        let words = known.answers.get_mut(&order)?;
+        if words.len() > 1 { words.pop_front() } else { words.front().copied() }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The handler of all annotated functions here, and of those that tests register by hand.
+///
+/// # Errors
+/// When it was told to fail, or was told nothing about the order.
+pub async fn ask(half: HalfMessage<Order>, oracle: Data<Oracle>) -> Result<Outcome, String> {
+    let order = half.payload.id;
+    let HalfMessage { id, call_id, key, age, attempt, .. } = half;
+    match oracle.next(Question { order, id, call_id, key, age, attempt }) {
+        Some(Word::Confirm) => Ok(Outcome::Confirm),
+        Some(Word::Cancel) => Ok(Outcome::Cancel),
+        Some(Word::Unknown) => Ok(Outcome::Unknown),
+        Some(Word::Error) => Err("the oracle is asleep".into()),
+        Some(Word::Panic) => panic!("the oracle is mad"),
+        Some(Word::Hang) => std::future::pending().await,
+        None => Err(format!("nobody expected a question about order {order}")),
+    }
+}
