@@ -31,35 +31,6 @@ use crate::function::Function;
 ///   and whether that row is there is the answer. Exact, and nothing else to write.
 /// - `check_back = handler`: an `async fn` of yours, for everything that is no transaction in a database.
 ///
-/// The examples here are excerpts; those in the documentation of `transactional-message` run.
-///
-/// ```ignore
-/// use transactional_message::{begin, transactional_message};
-///
-/// #[transactional_message(exchange = "payments", routing_key = "payment.completed", fence,
-///                         message = PaymentCompleted { order_id: &command.order_id, cents: command.cents })]
-/// async fn pay(db: &SqlitePool, command: Pay) -> Result<Receipt, PayError> {
-///     let mut tx = begin(db).await?;
-///     let receipt = book(&mut tx, command).await?;
-///     tx.commit().await?;
-///     Ok(receipt)
-/// }
-/// ```
-///
-/// ```ignore
-/// use transactional_message::{Data, HalfMessage, Outcome, message_id, transactional_message};
-///
-/// #[transactional_message(name = "ship", exchange = "shipping", routing_key = "parcel.sent",
-///                         check_back = ship_outcome, message = ParcelSent::from(&parcel))]
-/// async fn ship(carrier: &Carrier, parcel: Parcel) -> Result<Label, ShipError> {
-///     carrier.order(&parcel, message_id()).await
-/// }
-///
-/// async fn ship_outcome(half: HalfMessage<ParcelSent>, carrier: Data<Carrier>) -> Result<Outcome, CarrierError> {
-///     Ok(if carrier.has_order(half.id).await? { Outcome::Confirm } else { Outcome::Cancel })
-/// }
-/// ```
-///
 /// # Arguments
 ///
 /// Expressions may use the function's arguments, `self` included. They are evaluated before the body runs, and
@@ -104,7 +75,7 @@ use crate::function::Function;
 ///
 /// # What it expands to
 ///
-/// The first example becomes
+/// The first example of `transactional-message` becomes
 ///
 /// ```text
 /// async fn pay(db: &SqlitePool, command: Pay) -> Result<Receipt, PayError> {

@@ -1,4 +1,53 @@
 //! Sends a message if, and only if, a business action took effect.
+//!
+//! Paying an order must also send the accounting voucher. If the process dies in between, the order
+//! books and the accounts differ, for ever. Here the message is stored *undeliverable* first; if that
+//! fails, nothing is done. Then the business action runs. Then its result makes the message
+//! deliverable or removes it; and where the result never came, somebody who knows is asked.
+//!
+//! ```no_run
+//! use serde::Serialize;
+//! use sqlx::SqlitePool;
+//! use transactional_message::{Messenger, begin, transactional_message};
+//!
+//! # type BoxError = Box<dyn std::error::Error + Send + Sync>;
+//! #[derive(Serialize)]
+//! struct OrderPaid<'a> { order: &'a str, cents: i64 }
+//!
+//! #[transactional_message(exchange = "orders", routing_key = "order.paid", fence,
+//!                         message = OrderPaid { order, cents })]
+//! async fn pay(db: &SqlitePool, order: &str, cents: i64) -> Result<(), BoxError> {
+//!     let mut tx = begin(db).await?;
+//!     sqlx::query("INSERT INTO paid (order_id, cents) VALUES (?, ?)")
+//!         .bind(order)
+//!         .bind(cents)
+//!         .execute(&mut *tx)
+//!         .await?;
+//!     tx.commit().await?;
+//!     Ok(())
+//! }
+//!
+//! # async fn run() -> Result<(), BoxError> {
+//! let db = SqlitePool::connect("sqlite://shop.db").await?;
+//! let messenger = Messenger::builder(&db).fence("shop", &db).build().await?;
+//! messenger.migrate().await?;
+//! messenger.start().await?;
+//! messenger.install_global()?;
+//!
+//! pay(&db, "order-1", 2500).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Where to go on: the attribute [`macro@transactional_message`], the [`Messenger`] that does the work,
+//! [`begin`] for fenced transactions, [`Outcome`] for check-back handlers, [`Consumer`] for the other
+//! side, and the module `testing` (with the feature of that name) for your tests.
+//!
+//! # Features
+//!
+//! `sqlite` (default): SQLite as message store, business database and consumer's database. `testing`:
+//! run annotated functions in tests. sqlx is part of the public interface: pools, connections and
+//! transactions are its types, of the version that this crate depends on.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // Without a database there is nothing to store in: enough to check annotated functions, no more.
@@ -28,6 +77,63 @@ pub mod testing;
 mod transport;
 mod worker;
 
+/// # With a fence
+///
+/// The database in which the function does its work answers whether it took effect:
+///
+/// ```
+/// # use sqlx::SqlitePool;
+/// # struct Pay { order_id: String, cents: i64 }
+/// # struct Receipt;
+/// # #[derive(serde::Serialize)]
+/// # struct PaymentCompleted<'a> { order_id: &'a str, cents: i64 }
+/// # type PayError = Box<dyn std::error::Error + Send + Sync>;
+/// # async fn book(tx: &mut sqlx::SqliteConnection, command: Pay) -> Result<Receipt, PayError> { Ok(Receipt) }
+/// use transactional_message::{begin, transactional_message};
+///
+/// #[transactional_message(exchange = "payments", routing_key = "payment.completed", fence,
+///                         message = PaymentCompleted { order_id: &command.order_id, cents: command.cents })]
+/// async fn pay(db: &SqlitePool, command: Pay) -> Result<Receipt, PayError> {
+///     let mut tx = begin(db).await?;
+///     let receipt = book(&mut tx, command).await?;
+///     tx.commit().await?;
+///     Ok(receipt)
+/// }
+/// ```
+///
+/// # With a check-back handler
+///
+/// A function of yours answers, for everything that is no transaction in a database:
+///
+/// ```
+/// # #[derive(Clone)]
+/// # struct Carrier;
+/// # impl Carrier {
+/// #     async fn order(&self, parcel: &Parcel, id: transactional_message::MessageId) -> Result<Label, ShipError> { Ok(Label) }
+/// #     async fn has_order(&self, id: transactional_message::MessageId) -> Result<bool, ShipError> { Ok(true) }
+/// # }
+/// # struct Label;
+/// # type ShipError = Box<dyn std::error::Error + Send + Sync>;
+/// # struct Parcel { number: u64 }
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # struct ParcelSent { number: u64 }
+/// # impl From<&Parcel> for ParcelSent { fn from(parcel: &Parcel) -> Self { Self { number: parcel.number } } }
+/// use transactional_message::{Data, HalfMessage, Outcome, message_id, transactional_message};
+///
+/// #[transactional_message(name = "ship", exchange = "shipping", routing_key = "parcel.sent",
+///                         check_back = ship_outcome, message = ParcelSent::from(&parcel))]
+/// async fn ship(carrier: &Carrier, parcel: Parcel) -> Result<Label, ShipError> {
+///     carrier.order(&parcel, message_id()).await
+/// }
+///
+/// /// Asked only when nobody reported how `ship` ended. `Cancel` is a promise: nothing will take
+/// /// effect later, either.
+/// async fn ship_outcome(half: HalfMessage<ParcelSent>, carrier: Data<Carrier>) -> Result<Outcome, ShipError> {
+///     Ok(if carrier.has_order(half.call_id).await? { Outcome::Confirm } else { Outcome::Cancel })
+/// }
+/// ```
+///
+/// # In general
 pub use transactional_message_macros::transactional_message;
 
 pub use check_back::{Answer, Asked, Data, Decode, FromAsked, HalfMessage, Handler, Outcome, Raw};

@@ -1,6 +1,6 @@
 //! Runs annotated functions in tests, without a server and without background workers.
 //!
-//! ```
+//! ```standalone_crate
 //! # use serde::Serialize;
 //! # use transactional_message::{begin, transactional_message};
 //! use transactional_message::testing::Recorder;

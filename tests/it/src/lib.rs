@@ -4,7 +4,7 @@
 //! consumers' database, and the message store. Nothing is waited for by time alone: [`wait_until`]
 //! waits for something that can be seen, and says what when it does not come.
 
-#![allow(clippy::missing_panics_doc, reason = "tests are made of panics")]
+#![allow(clippy::missing_panics_doc, clippy::missing_errors_doc, reason = "tests are made of them")]
 
 mod calls;
 mod listener;
@@ -21,6 +21,6 @@ pub use calls::{
 pub use listener::{Act, Heard, Listener};
 pub use oracle::{Oracle, Question, Word, ask};
 pub use outage::Outage;
-pub use process::Process;
-pub use wait::wait_until;
+pub use process::{Gate, Process, gate};
+pub use wait::{vanish, wait_until};
 pub use world::{World, fast, write};

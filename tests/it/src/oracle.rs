@@ -33,6 +33,8 @@ pub enum Word {
     Panic,
     /// Never answers.
     Hang,
+    /// Answers [`Outcome::Confirm`] after this time.
+    Slow(Duration),
 }
 
 /// A question that reached a handler.
@@ -82,9 +84,7 @@ impl Oracle {
 }
 
 /// The handler of all annotated functions here, and of those that tests register by hand.
-///
-/// # Errors
-/// When it was told to fail, or was told nothing about the order.
+/// It fails when it was told nothing about the order.
 pub async fn ask(half: HalfMessage<Order>, oracle: Data<Oracle>) -> Result<Outcome, String> {
     let order = half.payload.id;
     let HalfMessage { id, call_id, key, age, attempt, .. } = half;
@@ -94,6 +94,10 @@ pub async fn ask(half: HalfMessage<Order>, oracle: Data<Oracle>) -> Result<Outco
         Some(Word::Unknown) => Ok(Outcome::Unknown),
         Some(Word::Error) => Err("the oracle is asleep".into()),
         Some(Word::Panic) => panic!("the oracle is mad"),
+        Some(Word::Slow(time)) => {
+            tokio::time::sleep(time).await;
+            Ok(Outcome::Confirm)
+        }
         Some(Word::Hang) => std::future::pending().await,
         None => Err(format!("nobody expected a question about order {order}")),
     }

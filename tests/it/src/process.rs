@@ -1,5 +1,7 @@
 //! A process that can be killed, or stand still: a runtime of its own on a thread of its own.
 
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use tokio::sync::oneshot;
@@ -52,5 +54,22 @@ async fn join(thread: JoinHandle<()>) {
     let joined = tokio::task::spawn_blocking(move || thread.join()).await.expect("waited");
     if let Err(panic) = joined {
         std::panic::resume_unwind(panic);
+    }
+}
+
+/// Where a body stands still, and blocks its thread, until it is told to go on.
+#[derive(Debug)]
+pub struct Gate(Mutex<Receiver<()>>);
+
+/// A gate, and what opens it.
+pub fn gate() -> (Sender<()>, Gate) {
+    let (open, gate) = channel();
+    (open, Gate(Mutex::new(gate)))
+}
+
+impl Gate {
+    /// Blocks the thread.
+    pub fn wait(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).recv().expect("told to go on");
     }
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
 use tempfile::TempDir;
-use transactional_message::{Backoff, Builder, Consumer, MessageId, Messenger, Settings, State};
+use transactional_message::{Backoff, Builder, Consumer, MessageId, Messenger, Settings, State, begin};
 
-use crate::{Listener, Oracle, wait_until};
+use crate::{Listener, Oracle, ShopError, fenced, handled, order, vanish, wait_until};
 
 /// One test's directory: the business database, the consumers' database, the message store.
 #[derive(Debug)]
@@ -135,6 +135,27 @@ impl World {
         Self::start(self.builder().settings(settings).consumer(self.consumer())).await
     }
 
+    /// A fenced call that does its work.
+    pub async fn pay(&self, messenger: &Messenger, id: u64) -> Result<(), ShopError> {
+        let body = async {
+            let mut tx = begin(&self.shop).await?;
+            write(&mut *tx, id).await?;
+            Ok(tx.commit().await?)
+        };
+        messenger.scope(async { fenced(&order(id), body).await }).await
+    }
+
+    /// A handled call that does its work.
+    pub async fn handle(&self, messenger: &Messenger, id: u64) -> Result<(), ShopError> {
+        messenger.scope(async { handled(&order(id), async { Ok(()) }).await }).await
+    }
+
+    /// A handled call whose body panics.
+    pub async fn vanish(&self, messenger: &Messenger, id: u64) {
+        let body = async { panic!("on purpose: {id}") };
+        vanish(messenger.scope(async { handled::<()>(&order(id), body).await })).await;
+    }
+
     /// Waits until no message is undecided or on its way.
     pub async fn settled(&self, messenger: &Messenger) {
         wait_until("every message to be settled", async || {
@@ -186,9 +207,6 @@ impl World {
 }
 
 /// Writes the business row of an order, on a connection or a pool.
-///
-/// # Errors
-/// When the database fails, or has the order.
 pub async fn write<'e, E>(on: E, id: u64) -> Result<(), sqlx::Error>
 where
     E: sqlx::Executor<'e, Database = sqlx::Sqlite>,

@@ -1,6 +1,7 @@
 //! However a body ends: the right messages arrive, each once, and nothing is left over.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -51,8 +52,7 @@ fn ids_that(delivered: impl Fn(End) -> bool) -> Vec<u64> {
 
 async fn pay(world: &World, messenger: &Messenger, id: u64) {
     let end = End::of(id);
-    let reached = std::cell::Cell::new(false);
-    let reached_by_body = AssertUnwindSafe(std::sync::atomic::AtomicBool::new(false));
+    let reached = AtomicBool::new(false);
     let body = async {
         let mut tx = begin(&world.shop).await?;
         write(&mut *tx, id).await?;
@@ -61,7 +61,7 @@ async fn pay(world: &World, messenger: &Messenger, id: u64) {
             End::Panic => panic!("in the body of {id}"),
             End::Dropped => {
                 // The transaction stays open no longer than it takes to drop the call.
-                reached_by_body.store(true, std::sync::atomic::Ordering::SeqCst);
+                reached.store(true, Ordering::SeqCst);
                 std::future::pending::<()>().await;
             }
             End::Withheld => withhold()?,
@@ -75,8 +75,7 @@ async fn pay(world: &World, messenger: &Messenger, id: u64) {
         }
     };
     let call = messenger.scope(async { fenced(&order(id), body).await });
-    let ended = until(call, async || reached_by_body.load(std::sync::atomic::Ordering::SeqCst)).await;
-    reached.set(ended.is_some());
+    let ended = until(call, async || reached.load(Ordering::SeqCst)).await;
     match end {
         End::Ok | End::Withheld => ended.expect("ended").expect("ok"),
         End::Err | End::ErrAfterAll => assert!(matches!(ended, Some(Err(ShopError::Declined)))),
@@ -89,7 +88,7 @@ async fn fenced_calls(world: &World, messenger: &Messenger) {
     world.settled(messenger).await;
     let delivered = ids_that(|end| matches!(end, End::Ok | End::ErrAfterAll | End::PanicAfterAll));
     assert_eq!(world.listener.orders(), delivered);
-    assert_eq!(world.all_effects().await, delivered.len() as i64);
+    assert_eq!(world.all_effects().await, i64::try_from(delivered.len()).expect("small"));
     let there =
         ids_that(|end| matches!(end, End::Ok | End::ErrAfterAll | End::PanicAfterAll | End::Withheld));
     assert_eq!(world.orders().await, there);
@@ -134,7 +133,7 @@ async fn handled_calls_send_what_their_end_or_their_handler_says() {
     }
     let ship = async |id: u64| {
         let end = End::of(id);
-        let reached = std::sync::atomic::AtomicBool::new(false);
+        let reached = AtomicBool::new(false);
         let body = async {
             tokio::task::yield_now().await;
             match end {
@@ -143,7 +142,7 @@ async fn handled_calls_send_what_their_end_or_their_handler_says() {
                 End::Panic | End::PanicAfterAll => panic!("in the body of {id}"),
                 End::Withheld => Ok(withhold()?),
                 End::Dropped => {
-                    reached.store(true, std::sync::atomic::Ordering::SeqCst);
+                    reached.store(true, Ordering::SeqCst);
                     std::future::pending().await
                 }
             }
@@ -156,7 +155,7 @@ async fn handled_calls_send_what_their_end_or_their_handler_says() {
                 handled(&order, body).await
             }
         });
-        let ended = until(call, async || reached.load(std::sync::atomic::Ordering::SeqCst)).await;
+        let ended = until(call, async || reached.load(Ordering::SeqCst)).await;
         match end {
             End::Ok | End::Withheld => ended.expect("ended").expect("ok"),
             End::Err | End::ErrAfterAll => assert!(matches!(ended, Some(Err(ShopError::Declined)))),
@@ -204,7 +203,5 @@ async fn a_call_that_leaves_before_its_half_is_stored_sends_nothing() {
     world.settled(&messenger).await;
     assert_eq!(world.listener.orders(), [99]);
     assert!(world.oracle.questions().is_empty(), "a body that never ran needs no question");
-    tokio::time::timeout(Duration::from_secs(30), messenger.shutdown(Duration::from_secs(20)))
-        .await
-        .expect("shuts down");
+    assert!(messenger.shutdown(Duration::from_secs(30)).await, "no call is left that could be waited for");
 }
