@@ -151,7 +151,7 @@ impl Recorder {
         let workers = Workers {
             reporter: Reporter { core: core(), reports, pending: Vec::new() },
             checker: Checker { core: core(), questions, asking: JoinSet::new() },
-            relay: Relay { core: core(), outgoing, publishing: JoinSet::new(), published: Vec::new() },
+            relay: Relay::new(messenger.core(), outgoing),
         };
         Ok(Self { pool: pool.clone(), sent, workers: tokio::sync::Mutex::new(workers), messenger })
     }

@@ -20,18 +20,18 @@ pub(crate) struct Config {
     #[arg(long, env = "ACCOUNTING_DATABASE_URL", hide_env_values = true)]
     accounting_database_url: Option<String>,
 
-    /// The message broker. Default: none, delivery within the process.
+    /// The message broker. Default: none, delivery within accounting's process.
     #[arg(long, env = "AMQP_URL", hide_env_values = true)]
     amqp_url: Option<String>,
 
-    /// Which side to run. Default: both.
+    /// Which side to run. Default: both. The sides share the payments' database, which stores the messages.
     #[arg(long)]
     side: Option<Side>,
 }
 
 /// One side of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Side {
+pub(crate) enum Side {
     /// Takes payments, sends messages.
     Payments,
     /// Receives messages, books vouchers.
@@ -43,14 +43,13 @@ impl Config {
     pub(crate) fn validated(self) -> anyhow::Result<Self> {
         anyhow::ensure!(
             self.amqp_url.is_none(),
-            "this version delivers within the process only: unset AMQP_URL, and leave out --amqp-url"
-        );
-        anyhow::ensure!(
-            self.side.is_none(),
-            "one side alone needs a message broker between the two, and this version delivers within the process \
-             only: leave out --side"
+            "this version has no message broker: unset AMQP_URL, and leave out --amqp-url"
         );
         Ok(self)
+    }
+
+    pub(crate) fn runs(&self, side: Side) -> bool {
+        self.side.is_none_or(|only| only == side)
     }
 
     pub(crate) fn accounting_database_url(&self) -> &str {
@@ -73,13 +72,19 @@ mod tests {
     }
 
     #[test]
-    fn one_side_alone_and_a_broker_are_refused_with_the_remedy() {
-        for (arguments, remedy) in [
-            (["--side", "payments"], "leave out --side"),
-            (["--amqp-url", "amqp://user:secret@host"], "unset AMQP_URL"),
-        ] {
-            let error = config(&arguments).expect_err("refused").to_string();
-            assert!(error.contains(remedy) && !error.contains("secret"), "{error}");
-        }
+    fn both_sides_run_unless_one_is_named() {
+        let sides = |arguments: &[&str]| {
+            let config = config(arguments).expect("valid");
+            (config.runs(Side::Payments), config.runs(Side::Accounting))
+        };
+        assert_eq!(sides(&[]), (true, true));
+        assert_eq!(sides(&["--side", "payments"]), (true, false));
+        assert_eq!(sides(&["--side", "accounting"]), (false, true));
+    }
+
+    #[test]
+    fn a_broker_is_refused_with_the_remedy_and_without_the_password() {
+        let error = config(&["--amqp-url", "amqp://user:secret@host"]).expect_err("refused").to_string();
+        assert!(error.contains("unset AMQP_URL") && !error.contains("secret"), "{error}");
     }
 }

@@ -14,9 +14,10 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 use metrics_exporter_prometheus::PrometheusBuilder;
-use transactional_message::Messenger;
+use sqlx::SqlitePool;
+use transactional_message::{Messenger, Settings};
 
-use config::Config;
+use config::{Config, Side};
 
 /// How long a shutdown may take.
 const SHUTDOWN: Duration = Duration::from_secs(10);
@@ -38,21 +39,30 @@ async fn main() -> anyhow::Result<()> {
     payments::create_tables(&payments).await?;
     accounting::create_tables(&accounting).await?;
 
-    let messenger = Messenger::builder(&payments)
-        .fence("payments", &payments)
-        .consumer(accounting::consumer(accounting.clone()))
-        .build()
-        .await?;
+    let messenger = messenger(&config, &payments, &accounting).await?;
     messenger.migrate().await?;
     messenger.start().await?;
     messenger.install_global()?;
 
     let state = http::State { payments, accounting, messenger: messenger.clone(), metrics };
-    http::serve(config.listen, state).await?;
+    let left = http::serve(&config, state, SHUTDOWN).await?;
 
-    tracing::info!("shutting down");
-    if !messenger.shutdown(SHUTDOWN).await {
+    if !messenger.shutdown(left).await {
         tracing::warn!("not everything was done in time; the next start goes on with it");
     }
     Ok(())
+}
+
+/// Stores messages beside the payments, and delivers them where accounting is.
+async fn messenger(
+    config: &Config,
+    payments: &SqlitePool,
+    accounting: &SqlitePool,
+) -> Result<Messenger, transactional_message::Error> {
+    let settings = Settings { deliver: config.runs(Side::Accounting), ..Settings::default() };
+    let mut builder = Messenger::builder(payments).settings(settings).fence("payments", payments);
+    if config.runs(Side::Accounting) {
+        builder = builder.consumer(accounting::consumer(accounting.clone()));
+    }
+    builder.build().await
 }

@@ -99,12 +99,9 @@ impl Messenger {
         // Stopped in this order: each may still feed those after it.
         parts.run(Reporter { core: core.clone(), reports: inlets.reports, pending: Vec::new() });
         parts.run(Checker { core: core.clone(), questions: inlets.questions, asking: JoinSet::new() });
-        parts.run(Relay {
-            core: core.clone(),
-            outgoing: inlets.outgoing,
-            publishing: JoinSet::new(),
-            published: Vec::new(),
-        });
+        if core.settings.deliver {
+            parts.run(Relay::new(core, inlets.outgoing));
+        }
         #[cfg(feature = "sqlite")]
         for consumer in std::mem::take(&mut parts.consumers) {
             parts.run(consumer);

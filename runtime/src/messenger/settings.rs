@@ -64,6 +64,9 @@ pub struct Settings {
     pub check_back_horizon: Duration,
     /// How long a question to a fence waits for an open transaction. Default: 500 ms.
     pub fence_lock_timeout: Duration,
+    /// Whether this process delivers. `false` leaves confirmed messages to the other processes
+    /// over the same store: for one that has no consumers of its own. Default: `true`.
+    pub deliver: bool,
     /// How often a delivery is tried before the message is dead. Default: 50.
     pub delivery_attempts: u32,
     /// The pauses between delivery attempts. Default: 500 ms to 1 min.
@@ -103,6 +106,7 @@ impl Default for Settings {
             check_back_backoff: Backoff::new(seconds(1), seconds(300)),
             check_back_horizon: Duration::from_hours(3 * 24),
             fence_lock_timeout: millis(500),
+            deliver: true,
             delivery_attempts: 50,
             delivery_backoff: Backoff::new(millis(500), seconds(60)),
             publish_timeout: seconds(30),

@@ -23,11 +23,11 @@ use crate::transport::{Outgoing, Publication};
 /// Publishes confirmed messages, many at once, and notes what became of each.
 #[derive(Debug)]
 pub(crate) struct Relay {
-    pub(crate) core: Arc<Core>,
-    pub(crate) outgoing: Receiver<Outgoing>,
-    pub(crate) publishing: JoinSet<Option<Published>>,
+    core: Arc<Core>,
+    outgoing: Receiver<Outgoing>,
+    publishing: JoinSet<Option<Published>>,
     /// Known outcomes that the store does not have yet; kept here over a panic.
-    pub(crate) published: Vec<Published>,
+    published: Vec<Published>,
 }
 
 /// A message whose fate is known.
@@ -54,6 +54,10 @@ impl Drop for Held {
 }
 
 impl Relay {
+    pub(crate) fn new(core: &Arc<Core>, outgoing: Receiver<Outgoing>) -> Self {
+        Self { core: Arc::clone(core), outgoing, publishing: JoinSet::new(), published: Vec::new() }
+    }
+
     #[cfg(feature = "testing")]
     /// Publishes everything that is due now, and waits for it. Says how many messages that was.
     pub(crate) async fn run_once(&mut self) -> Result<usize, StoreError> {

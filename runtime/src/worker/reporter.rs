@@ -96,7 +96,8 @@ impl Reporter {
         let id = half.id;
         let outgoing = Outgoing { half: Arc::new(half), attempt: 1 };
         if self.core.outgoing.try_send(outgoing).is_err() {
-            // The queue is full: left due in the table, for whoever comes first.
+            // The queue is full, or this process does not deliver: left due in the table, for
+            // whoever comes first.
             self.give_back(&[id], std::time::Duration::ZERO, None).await;
         }
     }

@@ -8,7 +8,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
 use tempfile::TempDir;
 use transactional_message::{Backoff, Builder, Consumer, MessageId, Messenger, Settings, State, begin};
 
-use crate::{Listener, Oracle, ShopError, fenced, handled, order, vanish, wait_until};
+use crate::{Listener, Oracle, Order, ShopError, fenced, handled, order, vanish, wait_until};
 
 /// One test's directory: the business database, the consumers' database, the message store.
 #[derive(Debug)]
@@ -189,6 +189,16 @@ impl World {
             .fetch_one(&self.books)
             .await
             .expect("counts")
+    }
+
+    /// The numbers of the orders that had an effect, sorted, each as often as it had one.
+    pub async fn effects_of_orders(&self) -> Vec<u64> {
+        let bodies: Vec<String> =
+            sqlx::query_scalar("SELECT body FROM effects").fetch_all(&self.books).await.expect("reads");
+        let order = |body: &String| serde_json::from_str::<Order>(body).expect("an order").id;
+        let mut orders: Vec<_> = bodies.iter().map(order).collect();
+        orders.sort_unstable();
+        orders
     }
 
     /// How many effects there were, in all queues.

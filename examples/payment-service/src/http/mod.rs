@@ -4,6 +4,7 @@ mod failure;
 mod health;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::Context;
 use axum::extract::{self, Path};
@@ -15,10 +16,13 @@ use serde::Serialize;
 use sqlx::SqlitePool;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 use transactional_message::Messenger;
 use uuid::Uuid;
 
 use crate::accounting::{self, Voucher};
+use crate::config::{Config, Side};
 use crate::payments::{self, Paid, Pay, Payment};
 use failure::Failure;
 
@@ -34,40 +38,60 @@ pub(crate) struct State {
     pub(crate) metrics: PrometheusHandle,
 }
 
-/// Serves until the process is told to stop, and the requests under way are answered.
-pub(crate) async fn serve(listen: SocketAddr, state: State) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(listen).await.with_context(|| {
-        format!("{listen} can't be listened on: stop what does, or choose another address with --listen")
+/// Serves until the process is told to stop, and the requests under way are answered or `patience`
+/// is at its end. Says how much of it is left.
+pub(crate) async fn serve(config: &Config, state: State, patience: Duration) -> anyhow::Result<Duration> {
+    let listener = TcpListener::bind(config.listen).await.with_context(|| {
+        format!(
+            "{} can't be listened on: stop what does, or choose another address with --listen",
+            config.listen
+        )
     })?;
-    let address = listener.local_addr()?;
-    let app = Router::new()
-        .route("/payments", post(pay).get(list_payments))
-        .route("/payments/{id}", get(show_payment))
-        .route("/vouchers", get(list_vouchers))
-        .route("/vouchers/{id}", get(show_voucher))
+    let mut terminate = signal(SignalKind::terminate())?;
+    let stopping = CancellationToken::new();
+    invite(config, listener.local_addr()?);
+    let server = axum::serve(listener, routes(config).with_state(state))
+        .with_graceful_shutdown(stopping.clone().cancelled_owned());
+    let mut server = tokio::spawn(server.into_future());
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+        ended = &mut server => ended??,
+    }
+    tracing::info!("shutting down");
+    stopping.cancel();
+    let deadline = Instant::now() + patience;
+    if timeout_at(deadline, &mut server).await.is_err() {
+        tracing::warn!("requests are still under way; not waiting any longer");
+        server.abort();
+    }
+    Ok(deadline - Instant::now())
+}
+
+fn routes(config: &Config) -> Router<State> {
+    let mut routes = Router::new()
         .route("/messages", get(health::count_messages))
         .route("/healthz", get(async || "ok"))
         .route("/readyz", get(health::ready))
-        .route("/metrics", get(health::render_metrics))
-        .with_state(state);
-    let mut terminate = signal(SignalKind::terminate())?;
-    let stop = async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
-        }
-    };
-    invite(address);
-    axum::serve(listener, app).with_graceful_shutdown(stop).await?;
-    Ok(())
+        .route("/metrics", get(health::render_metrics));
+    if config.runs(Side::Payments) {
+        routes = routes
+            .route("/payments", post(pay).get(list_payments))
+            .route("/payments/{id}", get(show_payment));
+    }
+    if config.runs(Side::Accounting) {
+        routes = routes.route("/vouchers", get(list_vouchers)).route("/vouchers/{id}", get(show_voucher));
+    }
+    routes
 }
 
 /// Says what to try next.
 #[expect(clippy::print_stdout, reason = "for the person who started the service")]
-fn invite(address: SocketAddr) {
-    let id = Uuid::new_v4();
-    println!(
-        r#"payment-service listens on http://{address}. Pay an order:
+fn invite(config: &Config, address: SocketAddr) {
+    if config.runs(Side::Payments) {
+        let id = Uuid::new_v4();
+        println!(
+            r#"payment-service listens on http://{address}. Pay an order:
 
   curl -i http://{address}/payments -H 'content-type: application/json' \
     -d '{{"payment_id": "{id}", "order_id": "order-1", "account": "alice", "amount_cents": 2500}}'
@@ -76,7 +100,12 @@ and look at the voucher that accounting booked for it:
 
   curl http://{address}/vouchers/{id}
 "#
-    );
+        );
+    } else {
+        println!(
+            "accounting listens on http://{address}. Look at its vouchers:\n\n  curl http://{address}/vouchers\n"
+        );
+    }
 }
 
 /// The answer to a payment.

@@ -2,5 +2,7 @@
 
 mod conformance;
 mod late_ok;
+mod operator;
+mod outage;
 mod outcomes;
 mod slow_body;
