@@ -3,6 +3,7 @@
 pub(crate) mod checker;
 pub(crate) mod janitor;
 pub(crate) mod keeper;
+mod question;
 pub(crate) mod relay;
 pub(crate) mod reporter;
 

@@ -11,8 +11,8 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Row, Sqlite, SqliteConnection, SqlitePool};
 use uuid::Uuid;
 
+use super::row::id_list;
 use super::schema::{FENCE, INBOX};
-use super::store::id_list;
 use super::{inbox, millis, now, pool};
 use crate::error::Error;
 use crate::fence::verdict::{FenceRow, Verdict};

@@ -7,6 +7,7 @@ mod errors;
 mod fence;
 mod inbox;
 mod operate;
+mod row;
 mod schema;
 mod store;
 

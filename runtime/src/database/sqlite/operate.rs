@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use sqlx::Row;
 
-use super::store::{SqliteStore, columns, read};
+use super::row::{columns, read};
+use super::store::SqliteStore;
 use super::{millis, now};
 use crate::message::state::State;
 use crate::message::{AnsweredBy, MessageId};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use it::{Order, Outage, Process, ShopError, World, fast, fenced, handled, order, wait_until, write};
-use transactional_message::{ErrorKind, Messenger, Settings, State, begin};
+use transactional_message::{ErrorKind, Messenger, Settings, begin};
 
 fn impatient() -> Settings {
     Settings { half_timeout: Duration::from_millis(200), ..fast() }
@@ -121,7 +121,7 @@ async fn about_to_lapse(world: &World, id: u64) {
     let store = world.store().await;
     wait_until("the dead process's lease to be half gone", async || {
         let left: i64 = sqlx::query_scalar(
-            "SELECT due_at - unixepoch('subsec') * 1000 FROM tm_message WHERE message_key = ?",
+            "SELECT due_at - CAST(unixepoch('subsec') * 1000 AS INTEGER) FROM tm_message WHERE message_key = ?",
         )
         .bind(id.to_string())
         .fetch_one(&store)

@@ -1,0 +1,157 @@
+//! One question of the checker: to a fence or to a handler, and what follows from the answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::{log_store_error, panic_text};
+use crate::check_back::{Asked, Outcome};
+use crate::core::Core;
+use crate::fault;
+use crate::fence::verdict::Verdict;
+use crate::message::MessageId;
+use crate::message::state::Event;
+use crate::store::{Attempts, Change, Postponement, Stored, Token};
+
+const WORKER: &str = "checker";
+
+/// A half to be settled by its fence.
+pub(super) struct Suspect {
+    pub(super) id: MessageId,
+    pub(super) call_id: MessageId,
+    pub(super) held_by: Token,
+    pub(super) attempts: u32,
+}
+
+/// Asks a fence about several halves, and applies its verdicts.
+pub(super) async fn ask_fence(core: &Core, identity: Uuid, suspects: &[Suspect]) {
+    let verdicts = match core.fences.by_identity(identity) {
+        Some(fence) => {
+            let calls: Vec<_> = suspects.iter().map(|suspect| suspect.call_id).collect();
+            fence.ask(identity, &calls).await
+        }
+        None => {
+            vec![Verdict::Unknown("this process does not have the fence's database".into()); suspects.len()]
+        }
+    };
+    fault::point("tombstone-in");
+    for (suspect, verdict) in suspects.iter().zip(verdicts) {
+        let outcome = verdict.outcome();
+        let (event, payload, why) = match verdict {
+            Verdict::Committed { amended } => (Event::CheckBackConfirms, amended, "the fence: committed"),
+            Verdict::Withheld => (Event::BodyCancels, None, "the fence: nothing to send"),
+            // A tombstone is final, whoever holds the row by now.
+            Verdict::Closed => (Event::BodyCancels, None, "the fence: not committed, and closed"),
+            Verdict::Unknown(why) => {
+                let after = core.settings.check_back_backoff.delay(suspect.attempts.saturating_sub(1));
+                tracing::info!(id = %suspect.id, why, retry_in = ?after, "a fence gave no answer yet");
+                give_back(core, suspect.id, suspect.held_by, after, Attempts::Keep, Some(why)).await;
+                count(outcome);
+                continue;
+            }
+        };
+        let change = Change::of(suspect.id).amended(payload).because(why);
+        apply(core, event, change, outcome).await;
+    }
+}
+
+/// Asks a handler, in a task of its own, and applies its answer.
+pub(super) async fn ask_handler(core: Arc<Core>, name: String, row: Stored, held_by: Token) {
+    let id = row.half.id;
+    let attempts = row.attempts;
+    let budget = core.settings.check_back_attempts;
+    // Counted at the claim: a handler that kills the process uses up its budget, too.
+    if attempts > budget {
+        return park(&core, id, held_by, format!("asked {budget} times without an answer")).await;
+    }
+    let Some(handler) = core.handlers.get(&name).cloned() else { return };
+    let asked = Asked { row: Arc::new(row), data: core.handlers.data.clone() };
+    // In a task of its own, so that a panic is an answer like any other.
+    let question = tokio::spawn(async move { (handler.ask)(asked).await });
+    let abort = question.abort_handle();
+    let patience = core.settings.handler_timeout;
+    let (outcome, why) = match tokio::time::timeout(patience, question).await {
+        Ok(Ok(Ok(outcome))) => (outcome, format!("the handler `{name}` answered {outcome:?}")),
+        Ok(Ok(Err(why))) => (Outcome::Unknown, format!("the handler `{name}` failed: {why}")),
+        Ok(Err(failed)) => (Outcome::Unknown, format!("the handler `{name}` {}", describe(failed))),
+        Err(_) => {
+            abort.abort();
+            (Outcome::Unknown, format!("the handler `{name}` did not answer within {patience:?}"))
+        }
+    };
+    fault::point("tombstone-in");
+    match outcome {
+        Outcome::Confirm => {
+            apply(&core, Event::CheckBackConfirms, Change::of(id).because(why), outcome).await;
+        }
+        Outcome::Cancel => {
+            let change = Change::of(id).held_by(held_by).because(why);
+            apply(&core, Event::CheckBackCancels, change, outcome).await;
+        }
+        Outcome::Unknown if attempts >= budget => {
+            count(outcome);
+            park(
+                &core,
+                id,
+                held_by,
+                format!("asked {attempts} times without an answer; the last time {why}"),
+            )
+            .await;
+        }
+        Outcome::Unknown => {
+            count(outcome);
+            let after = core.settings.check_back_backoff.delay(attempts - 1);
+            tracing::warn!(%id, attempts, why, retry_in = ?after, "a check-back got no answer");
+            give_back(&core, id, held_by, after, Attempts::Keep, Some(why)).await;
+        }
+    }
+}
+
+fn describe(failed: tokio::task::JoinError) -> String {
+    match failed.try_into_panic() {
+        Ok(panic) => format!("panicked: {}", panic_text(panic.as_ref())),
+        Err(failed) => failed.to_string(),
+    }
+}
+
+/// Applies an answer. If it can't be stored the row lapses, and the same question is asked again.
+async fn apply(core: &Core, event: Event, change: Change, outcome: Outcome) {
+    let id = change.id;
+    count(outcome);
+    match core.store.transition(event, &[change], None).await {
+        Ok(applied) => tracing::debug!(%id, ?outcome, ?applied, "a check-back settled a message"),
+        Err(error) => log_store_error(WORKER, &error),
+    }
+}
+
+fn count(outcome: Outcome) {
+    let outcome = match outcome {
+        Outcome::Confirm => "confirm",
+        Outcome::Cancel => "cancel",
+        Outcome::Unknown => "unknown",
+    };
+    metrics::counter!("transactional_message_check_backs_total", "outcome" => outcome).increment(1);
+}
+
+pub(super) async fn park(core: &Core, id: MessageId, held_by: Token, reason: String) {
+    tracing::error!(%id, reason, "a half message is parked: a person must confirm or cancel it");
+    let change = Change::of(id).held_by(held_by).because(reason);
+    if let Err(error) = core.store.transition(Event::Park, &[change], None).await {
+        log_store_error(WORKER, &error);
+    }
+}
+
+pub(super) async fn give_back(
+    core: &Core,
+    id: MessageId,
+    held_by: Token,
+    after: Duration,
+    attempts: Attempts,
+    reason: Option<String>,
+) {
+    let back = [Postponement { id, held_by, after, attempts, reason }];
+    if let Err(error) = core.store.postpone(&back).await {
+        log_store_error(WORKER, &error);
+    }
+}
