@@ -78,7 +78,8 @@ impl Leases {
         self.held().get(id).is_some_and(|deadline| Instant::now() < *deadline)
     }
 
-    /// The rows whose lease is more than a quarter gone.
+    /// The rows whose lease is more than a quarter gone. With a look every [`Self::tick`], a live
+    /// row has five eighths of its lease left whenever the store is up.
     pub(crate) fn to_renew(&self) -> Vec<MessageId> {
         let fresh = Instant::now() + self.lease * 3 / 4;
         let mut ids: Vec<_> =
@@ -107,22 +108,34 @@ impl Leases {
         let passed = now - contact.last;
         // A gap, or a clock that jumped, makes live holders look dead until they have renewed.
         let jumped = contact.last_clock.is_some_and(|before| {
-            database_clock.saturating_sub(before) > passed + self.lease / 2
-                || database_clock + self.lease / 2 < before
+            database_clock.saturating_sub(before) > passed + self.longest_gap()
+                || database_clock + self.longest_gap() < before
         });
-        if passed > self.lease || jumped {
+        if passed > self.longest_gap() || jumped {
             contact.since = now;
         }
         contact.last = now;
         contact.last_clock = Some(database_clock);
     }
 
-    /// Whether rows whose lease has lapsed may be taken from their holders: only after one
-    /// unbroken lease of contact, in which every live holder could renew.
-    pub(crate) fn may_take_over(&self) -> bool {
+    /// Until when rows whose lease has lapsed may be taken from their holders: only after one
+    /// unbroken lease of contact, in which every live holder could renew, and only as long as that
+    /// contact is fresh. A statement that has waited for the store must look again.
+    pub(crate) fn take_over_until(&self) -> Option<Instant> {
         let contact = self.contact.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = contact.last + self.longest_gap();
         let now = Instant::now();
-        now - contact.last < self.lease && now - contact.since >= self.lease
+        (now < until && now - contact.since >= self.lease).then_some(until)
+    }
+
+    /// How often leases are looked at, and the store is contacted.
+    pub(crate) fn tick(&self) -> Duration {
+        self.lease / 8
+    }
+
+    /// The longest time without an answer that is no interruption: no live row can have lapsed in it.
+    fn longest_gap(&self) -> Duration {
+        self.lease / 4
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<MessageId, Instant>> {
@@ -166,11 +179,11 @@ mod tests {
         assert!(!leases.holds(&id(1)));
     }
 
-    /// Answers every half lease for as long as `times` says.
-    async fn contact(leases: &Leases, clock: &mut Duration, times: u32) {
-        for _ in 0..times {
-            tokio::time::advance(LEASE / 2).await;
-            *clock += LEASE / 2;
+    /// The store answers at every tick, for one lease.
+    async fn contact(leases: &Leases, clock: &mut Duration) {
+        for _ in 0..8 {
+            tokio::time::advance(leases.tick()).await;
+            *clock += leases.tick();
             leases.in_contact(*clock);
         }
     }
@@ -179,26 +192,28 @@ mod tests {
     async fn nothing_is_taken_over_before_one_unbroken_lease_of_contact() {
         let leases = Leases::new(LEASE);
         let mut clock = Duration::from_secs(1000);
-        assert!(!leases.may_take_over());
-        contact(&leases, &mut clock, 2).await;
-        assert!(leases.may_take_over());
+        assert_eq!(leases.take_over_until(), None);
+        contact(&leases, &mut clock).await;
+        assert!(leases.take_over_until().is_some());
 
-        // An outage of the store: holders could not renew.
-        tokio::time::advance(LEASE * 3).await;
-        clock += LEASE * 3;
-        assert!(!leases.may_take_over());
+        // A store that does not answer for some time: holders could not renew either.
+        let until = leases.take_over_until().expect("in contact");
+        tokio::time::advance(LEASE / 2).await;
+        clock += LEASE / 2;
+        assert!(until < Instant::now(), "a permission from before is no longer one");
+        assert_eq!(leases.take_over_until(), None);
         leases.in_contact(clock);
-        assert!(!leases.may_take_over());
-        contact(&leases, &mut clock, 2).await;
-        assert!(leases.may_take_over());
+        assert_eq!(leases.take_over_until(), None);
+        contact(&leases, &mut clock).await;
+        assert!(leases.take_over_until().is_some());
 
         // The database's clock jumps, in either direction.
         for jump in [Duration::from_hours(1), Duration::ZERO] {
             clock = if jump.is_zero() { clock.saturating_sub(LEASE * 9) } else { clock + jump };
             leases.in_contact(clock);
-            assert!(!leases.may_take_over());
-            contact(&leases, &mut clock, 2).await;
-            assert!(leases.may_take_over());
+            assert_eq!(leases.take_over_until(), None);
+            contact(&leases, &mut clock).await;
+            assert!(leases.take_over_until().is_some());
         }
     }
 }

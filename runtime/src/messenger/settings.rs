@@ -47,7 +47,7 @@ impl Backoff {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// How long a row stays with a holder that does not renew it: recovery after a crash starts
-    /// within this time. Renewed every quarter of it. Default: 5 s.
+    /// within this time. Renewed long before. Default: 5 s.
     pub lease: Duration,
     /// How long the half message may take to be stored before the call fails. Default: 5 s.
     pub half_timeout: Duration,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{Attempts, Bounds, Change, Hold, Postponement, Store};
@@ -11,7 +12,11 @@ use crate::message::{AnsweredBy, Half, Message, MessageId};
 
 const LEASE: Duration = Duration::from_hours(1);
 const LAPSED: Duration = Duration::ZERO;
-const ALL: Bounds = Bounds { rows: 1000, bytes: usize::MAX, take_over: true };
+
+/// Everything, also what has lapsed.
+fn all() -> Bounds {
+    Bounds { rows: 1000, bytes: usize::MAX, take_over: Some(Instant::now() + LEASE) }
+}
 
 /// Runs the whole suite on the SQLite database at `url`, which must be empty.
 ///
@@ -134,7 +139,7 @@ async fn held_rows_are_nobody_elses(store: &dyn Store) {
     let handler = [AnsweredBy::Handler("held".into())];
     let owner = hold(LEASE);
     let id = stored(store, &half("held"), owner).await;
-    assert!(store.claim_halves(&handler, ALL, hold(LEASE)).await.expect("claims").rows.is_empty());
+    assert!(store.claim_halves(&handler, all(), hold(LEASE)).await.expect("claims").rows.is_empty());
     assert!(!store.hasten(id).await.expect("hastens"), "a held row can't be hastened");
     let stranger = Change::of(id).held_by(Uuid::new_v4());
     assert_eq!(apply(store, Event::CheckBackCancels, stranger).await, Applied::Conflict(State::Half));
@@ -148,9 +153,9 @@ async fn lapsed_rows_are_taken_once(store: &dyn Store, other: &dyn Store) {
     for _ in 0..20 {
         ids.push(stored(store, &half("lapsed"), hold(LAPSED)).await);
     }
-    let patient = Bounds { take_over: false, ..ALL };
+    let patient = Bounds { take_over: None, ..all() };
     assert!(store.claim_halves(&handler, patient, hold(LEASE)).await.expect("claims").rows.is_empty());
-    let bounds = Bounds { rows: 15, ..ALL };
+    let bounds = Bounds { rows: 15, ..all() };
     let (one, two) = tokio::join!(
         store.claim_halves(&handler, bounds, hold(LEASE)),
         other.claim_halves(&handler, bounds, hold(LEASE))
@@ -159,34 +164,37 @@ async fn lapsed_rows_are_taken_once(store: &dyn Store, other: &dyn Store) {
     assert!(taken.iter().all(|row| row.taken_over && row.attempts == 1));
     taken.sort_by_key(|row| row.half.id);
     assert_eq!(taken.iter().map(|row| row.half.id).collect::<Vec<_>>(), ids);
-    assert!(store.claim_halves(&[], ALL, hold(LEASE)).await.expect("claims").rows.is_empty());
+    assert!(store.claim_halves(&[], all(), hold(LEASE)).await.expect("claims").rows.is_empty());
 }
 
 async fn claims_are_bounded(store: &dyn Store) {
     for _ in 0..5 {
         message_in(store, State::Confirmed, hold(LEASE)).await;
     }
-    let small = Bounds { rows: 2, ..ALL };
+    let small = Bounds { rows: 2, ..all() };
     assert_eq!(store.claim_confirmed(small, hold(LEASE)).await.expect("claims").rows.len(), 2);
     // One row always, however small the bound on bytes.
-    let bytes = Bounds { bytes: 1, ..ALL };
+    let bytes = Bounds { bytes: 1, ..all() };
     assert_eq!(store.claim_confirmed(bytes, hold(LEASE)).await.expect("claims").rows.len(), 1);
-    while !store.claim_confirmed(ALL, hold(LEASE)).await.expect("claims").rows.is_empty() {}
+    while !store.claim_confirmed(all(), hold(LEASE)).await.expect("claims").rows.is_empty() {}
 }
 
 async fn postponing_gives_back(store: &dyn Store) {
     let id = message_in(store, State::Confirmed, hold(LEASE)).await;
     let owner = hold(LEASE);
-    let row = store.claim_confirmed(ALL, owner).await.expect("claims").rows.remove(0);
+    let row = store.claim_confirmed(all(), owner).await.expect("claims").rows.remove(0);
     assert_eq!((row.half.id, row.attempts, row.taken_over), (id, 0, false));
     let back =
         |held_by, after, attempts| Postponement { id, held_by, after, attempts, reason: Some("why".into()) };
     store.postpone(&[back(Uuid::new_v4(), LAPSED, Attempts::Spend)]).await.expect("postpones");
-    assert!(store.claim_confirmed(ALL, hold(LEASE)).await.expect("claims").rows.is_empty(), "not the holder");
+    assert!(
+        store.claim_confirmed(all(), hold(LEASE)).await.expect("claims").rows.is_empty(),
+        "not the holder"
+    );
     store.postpone(&[back(owner.token, LEASE, Attempts::Spend)]).await.expect("postpones");
-    assert!(store.claim_confirmed(ALL, hold(LEASE)).await.expect("claims").rows.is_empty(), "not due");
+    assert!(store.claim_confirmed(all(), hold(LEASE)).await.expect("claims").rows.is_empty(), "not due");
     assert!(store.hasten(id).await.expect("hastens"));
-    let row = store.claim_confirmed(ALL, hold(LEASE)).await.expect("claims").rows.remove(0);
+    let row = store.claim_confirmed(all(), hold(LEASE)).await.expect("claims").rows.remove(0);
     assert_eq!((row.attempts, row.reason.as_deref()), (1, Some("why")));
 }
 
@@ -195,8 +203,8 @@ async fn renewal_takes_back_a_half_and_not_a_confirmed(store: &dyn Store) {
     let half_id = stored(store, &half("renewed"), hold(LAPSED)).await;
     let confirmed = message_in(store, State::Confirmed, owner).await;
     let handler = [AnsweredBy::Handler("renewed".into())];
-    assert_eq!(store.claim_halves(&handler, ALL, thief).await.expect("claims").rows.len(), 1);
-    assert!(!store.claim_confirmed(ALL, thief).await.expect("claims").rows.is_empty());
+    assert_eq!(store.claim_halves(&handler, all(), thief).await.expect("claims").rows.len(), 1);
+    assert!(!store.claim_confirmed(all(), thief).await.expect("claims").rows.is_empty());
     let renewed = store.renew(&[half_id, confirmed], owner).await.expect("renews");
     assert_eq!(renewed.ids, [half_id]);
     let cancel = Change::of(half_id).held_by(thief.token);

@@ -10,6 +10,7 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::error::{Error, ErrorKind};
@@ -111,8 +112,15 @@ pub(crate) struct Claim {
 pub(crate) struct Bounds {
     pub(crate) rows: u32,
     pub(crate) bytes: usize,
-    /// Whether rows of holders whose lease has lapsed may be taken over.
-    pub(crate) take_over: bool,
+    /// Until when rows of holders whose lease has lapsed may be taken over, if at all. Judged when
+    /// the statement has what it waited for.
+    pub(crate) take_over: Option<Instant>,
+}
+
+impl Bounds {
+    pub(crate) fn may_take_over(&self) -> bool {
+        self.take_over.is_some_and(|until| Instant::now() < until)
+    }
 }
 
 /// A finished message, old enough to be deleted with its fence row.
@@ -224,7 +232,7 @@ pub(crate) trait Store: fmt::Debug + Send + Sync {
         hold: Option<Hold>,
     ) -> Result<Vec<Applied>, StoreError>;
 
-    /// Renews the leases of half messages (also of none: that the store can be written to is what
+    /// Renews the leases of half messages, which have not been asked about then (also of none: that the store can be written to is what
     /// counts as contact), taking back what others may have taken over, and of
     /// confirmed ones that are still held by `hold.token`. Says which rows are ours now.
     async fn renew(&self, ids: &[MessageId], hold: Hold) -> Result<Renewed, StoreError>;

@@ -85,7 +85,7 @@ impl Checker {
         let settings = &core.settings;
         // A token of its own: a body that takes its row back makes this claim's Cancel void.
         let hold = Hold { token: Uuid::new_v4(), lease: settings.handler_timeout + settings.lease };
-        let bounds = Bounds { rows: room, bytes: BYTES, take_over: core.leases.may_take_over() };
+        let bounds = Bounds { rows: room, bytes: BYTES, take_over: core.leases.take_over_until() };
         let mut askable = core.fences.answerers();
         askable.extend(core.handlers.answerers());
         let claim = core.store.claim_halves(&askable, bounds, hold).await?;
@@ -108,8 +108,10 @@ impl Checker {
         for row in rows {
             let (id, call_id) = (row.half.id, row.half.call_id);
             if core.leases.holds(&id) {
-                // A live body of our own, whose lease lapsed in an outage: its renewal takes it back.
-                give_back(&core, id, held_by, std::time::Duration::ZERO, Attempts::Refund, None).await;
+                // A live body of our own, whose lease lapsed in an outage: taken back, not asked about.
+                if let Err(error) = core.store.renew(&[id], core.leases.hold()).await {
+                    log_store_error(Self::NAME, &error);
+                }
                 continue;
             }
             match row.half.answered_by {

@@ -97,7 +97,7 @@ impl Janitor {
     /// Parks halves that are too old to be asked about, whoever could have answered.
     async fn park_overdue(&self) -> Result<usize, StoreError> {
         let core = &self.core;
-        if !core.leases.may_take_over() {
+        if core.leases.take_over_until().is_none() {
             return Ok(0);
         }
         let overdue = core.store.overdue_halves(core.settings.check_back_horizon, BATCH).await?;

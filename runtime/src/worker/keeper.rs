@@ -42,7 +42,7 @@ impl Worker for Keeper {
     const NAME: &'static str = "keeper";
 
     async fn run(&mut self, stop: &CancellationToken) {
-        let mut tick = tokio::time::interval(self.core.settings.lease / 4);
+        let mut tick = tokio::time::interval(self.core.leases.tick());
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {

@@ -83,7 +83,7 @@ impl Relay {
         let bounds = Bounds {
             rows: u32::try_from(self.room()).unwrap_or(u32::MAX),
             bytes: core.settings.relay_bytes,
-            take_over: core.leases.may_take_over(),
+            take_over: core.leases.take_over_until(),
         };
         let deadline = core.leases.deadline();
         let Claim { rows, undecodable } = core.store.claim_confirmed(bounds, core.leases.hold()).await?;

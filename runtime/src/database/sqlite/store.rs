@@ -145,7 +145,7 @@ impl Store for SqliteStore {
     async fn renew(&self, ids: &[MessageId], hold: Hold) -> Result<Renewed, StoreError> {
         let mut connection = self.renewer.acquire().await?;
         let renewed = sqlx::query_scalar(concat!(
-            "UPDATE tm_message SET held_by = ?1, due_at = ",
+            "UPDATE tm_message SET held_by = ?1, attempts = CASE state WHEN 0 THEN 0 ELSE attempts END, due_at = ",
             now!(),
             " + ?2 WHERE id IN (SELECT unhex(value) FROM json_each(?3)) ",
             "AND (state = 0 OR (state = 1 AND held_by = ?1)) RETURNING id"
@@ -200,7 +200,7 @@ impl Store for SqliteStore {
             " AND (held_by IS NULL OR ?2))"
         ))
         .bind(serde_json::json!(names).to_string())
-        .bind(bounds.take_over)
+        .bind(bounds.may_take_over())
         .fetch_all(&self.reader)
         .await?;
         let mut claim = Claim::default();
@@ -220,7 +220,7 @@ impl Store for SqliteStore {
                 " AND (held_by IS NULL OR ?2) ORDER BY due_at LIMIT ?3"
             ))
             .bind(name)
-            .bind(bounds.take_over)
+            .bind(bounds.may_take_over())
             .bind(i64::try_from(share).unwrap_or(i64::MAX));
             Self::take(&mut tx, select, &mut bytes, hold, &mut claim).await?;
         }
@@ -235,7 +235,7 @@ impl Store for SqliteStore {
             now!(),
             " AND (held_by IS NULL OR ?1))"
         ))
-        .bind(bounds.take_over)
+        .bind(bounds.may_take_over())
         .fetch_one(&self.reader)
         .await?;
         if !any {
@@ -250,7 +250,7 @@ impl Store for SqliteStore {
             now!(),
             " AND (held_by IS NULL OR ?1) ORDER BY due_at LIMIT ?2"
         ))
-        .bind(bounds.take_over)
+        .bind(bounds.may_take_over())
         .bind(i64::from(bounds.rows));
         Self::take(&mut tx, select, &mut bytes, hold, &mut claim).await?;
         tx.commit().await?;
