@@ -10,7 +10,7 @@ use sqlx::Pool;
 use super::{Consume, Received};
 use crate::check_back::Decode;
 use crate::fault;
-use crate::fence::BusinessDatabase;
+use crate::fence::{BusinessDatabase, roll_back};
 use crate::message::{Half, MessageId};
 use crate::store::StoreError;
 use crate::transport::Handled;
@@ -60,11 +60,11 @@ where
             Ok(true) => {}
             Ok(false) => {
                 tracing::debug!(%id, queue = self.queue, "a message whose effect has happened came again");
-                let _ = tx.rollback().await;
+                let _ = roll_back(tx).await;
                 return Ok(());
             }
             Err(error) => {
-                let _ = tx.rollback().await;
+                let _ = roll_back(tx).await;
                 return Err(error.to_string());
             }
         }
@@ -76,7 +76,7 @@ where
             Err(why) => Err(why),
         };
         if let Err(why) = proven {
-            let _ = tx.rollback().await;
+            let _ = roll_back(tx).await;
             return Err(why);
         }
         tx.commit().await.map_err(|error| error.to_string())?;

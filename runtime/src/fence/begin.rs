@@ -9,7 +9,7 @@ use sqlx::{Connection, Pool, SqlSafeStr, Transaction};
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::{BusinessDatabase, FenceRefusal, FencedTransaction};
+use super::{BusinessDatabase, FenceRefusal, FencedTransaction, roll_back};
 use crate::error::{Error, ErrorKind};
 use crate::fault;
 use crate::message::MessageId;
@@ -73,7 +73,15 @@ impl<'c, DB: BusinessDatabase> BeginOn<'c> for &'c Pool<DB> {
     fn open(self, fence: Option<FenceKey>) -> BoxFuture<'c, Result<Transaction<'c, DB>, Refusal>> {
         let pool = self.clone();
         let open = async move {
-            let tx = pool.begin_with(DB::BEGIN).await.map_err(Refusal::Begin)?;
+            let mut connection = pool.acquire().await.map_err(Refusal::Begin)?;
+            // Left behind by a transaction that was ended underneath and then dropped: sqlx counts
+            // it as open for ever, so the connection is of no use to anybody.
+            while connection.is_in_transaction() {
+                connection.close().await.map_err(Refusal::Begin)?;
+                connection = pool.acquire().await.map_err(Refusal::Begin)?;
+            }
+            let begin = Some(DB::BEGIN.into_sql_str());
+            let tx = Transaction::begin(connection, begin).await.map_err(Refusal::Begin)?;
             raise::<DB>(tx, fence).await
         };
         Box::pin(async move {
@@ -123,7 +131,7 @@ async fn raise<DB: BusinessDatabase>(
         }
         Err(refusal) => {
             // The connection goes back to the user's pool: never with an open transaction.
-            if let Err(error) = tx.rollback().await {
+            if let Err(error) = roll_back(tx).await {
                 tracing::debug!(%error, "rolling back a refused transaction failed; its connection will be closed");
             }
             Err(Refusal::Fence(refusal))

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use sqlx::{Database, Pool};
+use sqlx::{Database, Pool, Transaction};
 use uuid::Uuid;
 
 use super::verdict::FenceRow;
@@ -26,6 +26,15 @@ pub trait BusinessDatabase: Database {
     /// Opens the transaction.
     #[doc(hidden)]
     const BEGIN: &'static str;
+
+    /// Makes a rollback work also when the transaction was ended underneath: then there is none to
+    /// roll back, sqlx counts it as open all the same, and the connection would go back to its
+    /// pool like that.
+    #[doc(hidden)]
+    fn before_rollback(connection: &mut Self::Connection) -> BoxFuture<'_, ()> {
+        let _ = connection;
+        Box::pin(std::future::ready(()))
+    }
 
     /// Inserts the fence row, as the transaction's first statement.
     #[doc(hidden)]
@@ -73,6 +82,12 @@ pub trait BusinessDatabase: Database {
         age: Duration,
         limit: u32,
     ) -> BoxFuture<'p, Result<u64, StoreError>>;
+}
+
+/// Rolls back, so that the connection is clean for whoever gets it next.
+pub(crate) async fn roll_back<DB: BusinessDatabase>(mut tx: Transaction<'_, DB>) -> Result<(), sqlx::Error> {
+    DB::before_rollback(&mut tx).await;
+    tx.rollback().await
 }
 
 /// The fence row is in the transaction.

@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut};
 
 use sqlx::Transaction;
 
-use super::BusinessDatabase;
+use super::{BusinessDatabase, roll_back};
 use crate::error::{Error, ErrorKind};
 use crate::fault;
 use crate::message::{Message, Payload};
@@ -53,7 +53,7 @@ impl<'c, DB: BusinessDatabase> FencedTransaction<'c, DB> {
         let function = open.function();
         if let Some((key, staged)) = open.proof() {
             if let Err(cause) = DB::prove_fence(&mut tx, key.call_id, staged.row, staged.amended).await {
-                let _ = tx.rollback().await;
+                let _ = roll_back(tx).await;
                 return Err(Error::new(
                     ErrorKind::Unproven,
                     format!(
@@ -87,7 +87,7 @@ impl<'c, DB: BusinessDatabase> FencedTransaction<'c, DB> {
     /// [`ErrorKind::Unavailable`] when the database failed; the transaction has ended all the same.
     pub async fn rollback(self) -> Result<(), Error> {
         let Self { tx, open } = self;
-        let rolled_back = tx.rollback().await;
+        let rolled_back = roll_back(tx).await;
         rolled_back.map_err(|cause| {
             Error::new(ErrorKind::Unavailable, format!("the rollback of `{}` failed", open.function()))
                 .with_source(cause)

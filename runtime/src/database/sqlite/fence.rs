@@ -13,8 +13,8 @@ use uuid::Uuid;
 
 use super::row::id_list;
 use super::schema::{FENCE, INBOX};
-use super::{inbox, millis, now, pool};
-use crate::error::Error;
+use super::{PATIENCE, inbox, millis, now, pool, reach};
+use crate::error::{Error, ErrorKind};
 use crate::fence::verdict::{FenceRow, Verdict};
 use crate::fence::{BusinessDatabase, FenceDatabase, FenceRefusal, Opened};
 use crate::message::MessageId;
@@ -24,16 +24,19 @@ use crate::store::StoreError;
 #[derive(Debug)]
 pub(crate) struct SqliteFence {
     pool: SqlitePool,
+    /// Migrations wait for open transactions; questions don't.
+    patient: SqlitePool,
 }
 
 impl SqliteFence {
     pub(crate) async fn open(options: SqliteConnectOptions, lock_timeout: Duration) -> Result<Self, Error> {
-        let pool = pool(options.create_if_missing(true).busy_timeout(lock_timeout), 1);
-        pool.acquire().await.map_err(|cause| {
-            Error::new(crate::ErrorKind::Unavailable, "the fence's database could not be opened")
-                .with_source(StoreError::from(cause))
+        let options = options.create_if_missing(true);
+        let patient = pool(options.clone().busy_timeout(PATIENCE), 1);
+        let pool = pool(options.busy_timeout(lock_timeout), 1);
+        reach(&patient).await.map_err(|cause| {
+            Error::new(ErrorKind::Unavailable, "the fence's database could not be opened").with_source(cause)
         })?;
-        Ok(Self { pool })
+        Ok(Self { pool, patient })
     }
 
     async fn insert_tombstones(
@@ -63,12 +66,15 @@ impl SqliteFence {
 #[async_trait]
 impl FenceDatabase for SqliteFence {
     async fn migrate(&self) -> Result<(), StoreError> {
-        FENCE.migrate(&self.pool).await?;
+        if self.identity().await.is_ok() {
+            return Ok(());
+        }
+        FENCE.migrate(&self.patient).await?;
         sqlx::query(
             "INSERT INTO tm_fence_database (singleton, identity) VALUES (1, ?) ON CONFLICT DO NOTHING",
         )
         .bind(Uuid::new_v4())
-        .execute(&self.pool)
+        .execute(&self.patient)
         .await?;
         Ok(())
     }
@@ -114,6 +120,7 @@ impl FenceDatabase for SqliteFence {
     }
 
     async fn close(&self) {
+        self.patient.close().await;
         self.pool.close().await;
     }
 }
@@ -122,6 +129,13 @@ impl BusinessDatabase for Sqlite {
     // One writer a file: a second transaction of the same call would wait for the first.
     const WAITS_FOR_ITSELF: bool = true;
     const BEGIN: &'static str = "BEGIN IMMEDIATE";
+
+    // Fails, and changes nothing, when a transaction is open.
+    fn before_rollback(connection: &mut SqliteConnection) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let _ = sqlx::query("BEGIN").execute(connection).await;
+        })
+    }
 
     fn open_fence(
         connection: &mut SqliteConnection,

@@ -18,6 +18,9 @@ use std::time::Duration;
 
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+use tokio::time::Instant;
+
+use crate::store::StoreError;
 
 /// Milliseconds since the Unix epoch, by the database's clock.
 macro_rules! now {
@@ -29,6 +32,28 @@ pub(crate) use now;
 
 pub(crate) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4)
+}
+
+/// How long a write waits for other writers.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Opens a first connection. Switching a new file to WAL fails at once when somebody else does
+/// the same, without the wait that other statements have.
+async fn reach(pool: &SqlitePool) -> Result<(), StoreError> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match pool.acquire().await {
+            Ok(_) => return Ok(()),
+            Err(error) if is_busy(&error) && Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn is_busy(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).as_deref() == Some("5")
 }
 
 /// A small pool of our own. Its connections stay open: an in-memory database lives as long as they.

@@ -22,6 +22,10 @@ pub(super) const INBOX: Part =
 impl Part {
     /// Applies what is missing, in one transaction; a second process waits and finds nothing to do.
     pub(super) async fn migrate(self, pool: &SqlitePool) -> Result<(), StoreError> {
+        // Most of the time there is nothing to do, and no reason to wait for a writer.
+        if self.check(pool).await.is_ok() {
+            return Ok(());
+        }
         let mut connection = pool.acquire().await?;
         let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
         sqlx::raw_sql(

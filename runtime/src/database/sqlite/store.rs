@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::row::{columns, id_list, insert_row, move_row, read};
 use super::schema::MESSAGE;
-use super::{millis, now, pool};
+use super::{PATIENCE, millis, now, pool, reach};
 use crate::error::{Error, ErrorKind};
 use crate::message::state::{Applied, Event, State};
 use crate::message::{AnsweredBy, Half, MessageId};
@@ -34,7 +34,7 @@ impl SqliteStore {
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(Duration::from_secs(5));
+            .busy_timeout(PATIENCE);
         let name = options.get_filename().to_string_lossy().into_owned();
         if name.contains(":memory:") || name.starts_with("file:sqlx-in-memory") {
             return Err(Error::new(
@@ -47,9 +47,9 @@ impl SqliteStore {
             renewer: pool(options.clone(), 1),
             reader: pool(options, 4),
         };
-        store.writer.acquire().await.map_err(|cause| {
+        reach(&store.writer).await.map_err(|cause| {
             Error::new(ErrorKind::Unavailable, format!("the message store `{name}` could not be opened"))
-                .with_source(StoreError::from(cause))
+                .with_source(cause)
         })?;
         Ok(store)
     }
