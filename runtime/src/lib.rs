@@ -146,10 +146,10 @@ pub use fence::{Begin, BeginOn, BusinessDatabase, FencedTransaction, begin};
 pub use message::state::State;
 pub use message::{Message, MessageId, Payload};
 pub use messenger::settings::{Backoff, Settings};
-pub use messenger::{Builder, MessageInfo, Messenger};
+pub use messenger::{Builder, Messenger};
 pub use protocol::call::AnsweredBy;
 pub use protocol::scope::{message_id, withhold};
-pub use store::Stats;
+pub use store::{MessageInfo, Stats};
 
 #[doc(hidden)]
 #[path = "private.rs"]

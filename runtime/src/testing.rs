@@ -194,8 +194,8 @@ impl Recorder {
         for _ in 0..ROUNDS {
             let before = core.store.stats().await?;
             for state in [State::Half, State::Confirmed] {
-                for row in core.store.list(state, None, 10_000).await? {
-                    core.store.hasten(row.half.id).await?;
+                for message in core.store.list(state, None, 10_000).await? {
+                    core.store.hasten(message.id).await?;
                 }
             }
             workers.checker.run_once().await?;

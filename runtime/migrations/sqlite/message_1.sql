@@ -3,7 +3,7 @@ CREATE TABLE tm_message (
     id           BLOB    NOT NULL PRIMARY KEY,  -- UUIDv7
     call_id      BLOB    NOT NULL,              -- id of the call's first message; key of its fence row
     state        INTEGER NOT NULL,              -- 0 half, 1 confirmed, 2 cancelled, 3 delivered, 4 parked, 5 dead
-    answered_by  TEXT    NOT NULL,              -- fence:<identity> or handler:<name>
+    answered_by  TEXT    NOT NULL,              -- fence:<identity>, handler:<name> or nobody
     function     TEXT    NOT NULL,              -- the annotated function, for people
     check_after  INTEGER NOT NULL,              -- how long after its holder vanished a handler may be asked
     due_at       INTEGER,                       -- held: when the lease lapses; else when it may be taken up
@@ -26,3 +26,5 @@ CREATE INDEX tm_message_half ON tm_message (answered_by, due_at, created_at) WHE
 CREATE INDEX tm_message_confirmed ON tm_message (due_at, created_at) WHERE state = 1;
 CREATE INDEX tm_message_finished ON tm_message (finished_at) WHERE state IN (2, 3);
 CREATE INDEX tm_message_waiting ON tm_message (state, id) WHERE state IN (4, 5);
+-- Only the further messages of calls that have several.
+CREATE INDEX tm_message_siblings ON tm_message (call_id) WHERE call_id <> id;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
+use serde_json::error::Category;
 
 use super::handler::Asked;
 use crate::message::MessageId;
@@ -49,7 +50,14 @@ impl Decode for Raw {
 
 impl<T: DeserializeOwned> Decode for T {
     fn decode(body: &[u8]) -> Result<Self, String> {
-        serde_json::from_slice(body).map_err(|error| error.to_string())
+        // Its own text quotes what it found, and payloads are never logged.
+        serde_json::from_slice(body).map_err(|error| {
+            let what = match error.classify() {
+                Category::Data => "not of the expected type",
+                Category::Syntax | Category::Eof | Category::Io => "no valid JSON",
+            };
+            format!("{what}, at line {} column {}", error.line(), error.column())
+        })
     }
 }
 

@@ -114,6 +114,10 @@ async fn on_connection<DB: BusinessDatabase>(
     connection: &mut DB::Connection,
     fence: Option<FenceKey>,
 ) -> Result<Transaction<'_, DB>, Refusal> {
+    // sqlx refuses, too, and rolls back the transaction that is not ours.
+    if connection.is_in_transaction() {
+        return Err(Refusal::Begin(sqlx::Error::InvalidSavePointStatement));
+    }
     let tx = connection.begin_with(DB::BEGIN.into_sql_str()).await.map_err(Refusal::Begin)?;
     raise::<DB>(tx, fence).await
 }

@@ -46,6 +46,10 @@ pub(crate) trait FenceDatabase: fmt::Debug + Send + Sync {
     /// only up to the lock time-out. Never an error: what is not a clear answer is `Unknown`.
     async fn ask(&self, identity: Uuid, call_ids: &[MessageId]) -> Vec<Verdict>;
 
+    /// What the fence row says, without writing one where none is. Not an answer to a check-back:
+    /// a transaction may be open.
+    async fn read(&self, identity: Uuid, call_id: MessageId) -> Option<Verdict>;
+
     /// Deletes fence rows whose messages are finished.
     async fn forget(&self, call_ids: &[MessageId]) -> Result<(), StoreError>;
 

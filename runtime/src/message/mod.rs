@@ -124,6 +124,8 @@ pub(crate) enum AnsweredBy {
     Fence(Uuid),
     /// The check-back handler with this name.
     Handler(String),
+    /// Nobody but a person: a fenced function that forgot `begin` has no fence row.
+    Nobody,
 }
 
 impl Display for AnsweredBy {
@@ -131,6 +133,7 @@ impl Display for AnsweredBy {
         match self {
             Self::Fence(identity) => write!(f, "fence:{identity}"),
             Self::Handler(name) => write!(f, "handler:{name}"),
+            Self::Nobody => f.write_str("nobody"),
         }
     }
 }
@@ -142,6 +145,7 @@ impl std::str::FromStr for AnsweredBy {
         match text.split_once(':') {
             Some(("fence", identity)) => identity.parse().map(Self::Fence).map_err(|cause| cause.to_string()),
             Some(("handler", name)) => Ok(Self::Handler(name.to_owned())),
+            None if text == "nobody" => Ok(Self::Nobody),
             _ => Err(format!("`{text}` names neither a fence nor a handler")),
         }
     }

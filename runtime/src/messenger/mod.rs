@@ -9,7 +9,6 @@ use std::sync::{Arc, OnceLock};
 
 pub use builder::Builder;
 pub(crate) use lifecycle::Parts;
-pub use operator::MessageInfo;
 use tokio::sync::Mutex;
 
 use crate::core::Core;

@@ -1,59 +1,16 @@
 //! What a person can do about messages: list, confirm, cancel, retry. The reason is kept.
 
-use std::time::Duration;
+use std::sync::Arc;
+
+use uuid::Uuid;
 
 use super::Messenger;
 use crate::error::{Error, ErrorKind};
+use crate::fence::FenceDatabase;
 use crate::fence::verdict::Verdict;
 use crate::message::state::{Applied, Event, State};
 use crate::message::{AnsweredBy, MessageId};
-use crate::store::{Change, Stored};
-
-/// A message as a person sees it. The payload is left out: it may be private.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct MessageInfo {
-    /// The message's id.
-    pub id: MessageId,
-    /// The id of the call that it belongs to.
-    pub call_id: MessageId,
-    /// Where it stands.
-    pub state: State,
-    /// The annotated function.
-    pub function: String,
-    /// Who can tell the outcome: `fence:<identity>` or `handler:<name>`.
-    pub answered_by: String,
-    /// Where it is to be sent.
-    pub exchange: String,
-    /// Where it is to be sent.
-    pub routing_key: String,
-    /// The business key.
-    pub key: Option<String>,
-    /// Questions asked while half, deliveries tried since.
-    pub attempts: u32,
-    /// How long ago it was stored, by the store's clock.
-    pub age: Duration,
-    /// The last failure, or an operator's word.
-    pub reason: Option<String>,
-}
-
-impl From<Stored> for MessageInfo {
-    fn from(row: Stored) -> Self {
-        Self {
-            id: row.half.id,
-            call_id: row.half.call_id,
-            state: row.state,
-            function: row.half.function,
-            answered_by: row.half.answered_by.to_string(),
-            exchange: row.half.message.exchange,
-            routing_key: row.half.message.routing_key,
-            key: row.half.message.key,
-            attempts: row.attempts,
-            age: row.age,
-            reason: row.reason,
-        }
-    }
-}
+use crate::store::{Change, MessageInfo};
 
 impl Messenger {
     /// The newest messages in `state`, at most `limit`; `before` continues below an id.
@@ -66,9 +23,8 @@ impl Messenger {
         before: Option<MessageId>,
         limit: u32,
     ) -> Result<Vec<MessageInfo>, Error> {
-        let rows = self.core().store.list(state, before, limit).await;
-        let rows = rows.map_err(|cause| cause.into_error("the messages could not be listed"))?;
-        Ok(rows.into_iter().map(MessageInfo::from).collect())
+        let messages = self.core().store.list(state, before, limit).await;
+        messages.map_err(|cause| cause.into_error("the messages could not be listed"))
     }
 
     /// One message, if the store knows it.
@@ -77,20 +33,27 @@ impl Messenger {
     /// [`ErrorKind::Unavailable`]
     pub async fn find(&self, id: MessageId) -> Result<Option<MessageInfo>, Error> {
         let row = self.core().store.find(id).await;
-        Ok(row.map_err(|cause| cause.into_error("the message could not be read"))?.map(MessageInfo::from))
+        row.map_err(|cause| cause.into_error("the message could not be read"))
     }
 
-    /// Delivers a parked message: its business action took effect. A fenced message's fence is
-    /// asked first, and must not say otherwise.
+    /// Delivers a parked message: its business action took effect. A fenced message's fence is read
+    /// first, and must say so, too; when the function forgot `begin`, only the operator's word counts.
     ///
     /// # Errors
     /// [`ErrorKind::Refused`] when it is not parked, or its fence says that it did not take
     /// effect or gives no answer; [`ErrorKind::Unavailable`].
     pub async fn confirm(&self, id: MessageId, reason: &str) -> Result<(), Error> {
-        let amended = match self.ask_fence_of(id).await? {
+        let amended = match self.fence_of_parked(id).await? {
             None => None,
-            Some(Verdict::Committed { amended }) => amended,
-            Some(verdict) => return Err(contradicts(id, "confirmed", &verdict)),
+            Some((fence, identity, call_id)) => match fence.read(identity, call_id).await {
+                Some(Verdict::Committed { amended }) => amended,
+                Some(verdict) => return Err(contradicts(id, "confirmed", &verdict)),
+                None => {
+                    return Err(refused(format!(
+                        "message {id} can't be confirmed: its fence has no row, so no transaction of it has committed"
+                    )));
+                }
+            },
         };
         let change = Change::of(id).amended(amended).because(format!("confirmed by hand: {reason}"));
         self.decide(Event::OperatorConfirms, change).await
@@ -103,9 +66,11 @@ impl Messenger {
     /// [`ErrorKind::Refused`] when it is not parked, or its fence says that it took effect or
     /// gives no answer; [`ErrorKind::Unavailable`].
     pub async fn cancel(&self, id: MessageId, reason: &str) -> Result<(), Error> {
-        match self.ask_fence_of(id).await? {
-            None | Some(Verdict::Closed | Verdict::Withheld) => {}
-            Some(verdict) => return Err(contradicts(id, "cancelled", &verdict)),
+        if let Some((fence, identity, call_id)) = self.fence_of_parked(id).await? {
+            match fence.ask(identity, &[call_id]).await.pop() {
+                Some(Verdict::Closed | Verdict::Withheld) | None => {}
+                Some(verdict) => return Err(contradicts(id, "cancelled", &verdict)),
+            }
         }
         self.decide(Event::OperatorCancels, Change::of(id).because(format!("cancelled by hand: {reason}")))
             .await
@@ -118,7 +83,7 @@ impl Messenger {
     /// [`ErrorKind::Refused`] when there is nothing to try; [`ErrorKind::Unavailable`].
     pub async fn retry(&self, id: MessageId, reason: &str) -> Result<(), Error> {
         let failed = |cause: crate::store::StoreError| cause.into_error("the message could not be retried");
-        if self.parked_or_waiting(id).await?.state == State::Dead {
+        if self.known(id).await?.state == State::Dead {
             return self
                 .decide(Event::Revive, Change::of(id).because(format!("retried by hand: {reason}")))
                 .await;
@@ -126,32 +91,35 @@ impl Messenger {
         if self.core().store.hasten(id).await.map_err(failed)? {
             return Ok(());
         }
-        let row = self.parked_or_waiting(id).await?;
+        let row = self.known(id).await?;
         Err(refused(format!(
             "message {id} is {}: there is nothing to try again, or it is being worked on",
             row.state
         )))
     }
 
-    /// The verdict of the message's fence; none for a message with a handler.
-    async fn ask_fence_of(&self, id: MessageId) -> Result<Option<Verdict>, Error> {
-        let row = self.parked_or_waiting(id).await?;
-        if row.state != State::Parked {
+    /// The fence that answers for a parked message; none for a message with a handler.
+    async fn fence_of_parked(
+        &self,
+        id: MessageId,
+    ) -> Result<Option<(&Arc<dyn FenceDatabase>, Uuid, MessageId)>, Error> {
+        let message = self.known(id).await?;
+        if message.state != State::Parked {
             return Err(refused(format!(
                 "message {id} is {}: only a parked message can be decided by hand",
-                row.state
+                message.state
             )));
         }
-        let AnsweredBy::Fence(identity) = row.half.answered_by else { return Ok(None) };
+        let Ok(AnsweredBy::Fence(identity)) = message.answered_by.parse() else { return Ok(None) };
         let Some(fence) = self.core().fences.by_identity(identity) else {
             return Err(refused(format!(
                 "message {id} is fenced in a database that this messenger does not have: do it where that fence is"
             )));
         };
-        Ok(fence.ask(identity, &[row.half.call_id]).await.pop())
+        Ok(Some((fence, identity, message.call_id)))
     }
 
-    async fn parked_or_waiting(&self, id: MessageId) -> Result<Stored, Error> {
+    async fn known(&self, id: MessageId) -> Result<MessageInfo, Error> {
         let row = self.core().store.find(id).await;
         let row = row.map_err(|cause| cause.into_error("the message could not be read"))?;
         row.ok_or_else(|| refused(format!("there is no message {id}")))

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Attempts, Bounds, Change, Hold, Postponement, Store};
+use super::{Attempts, Bounds, Change, Hold, Postponement, Store, Stored};
 use crate::database::DatabaseSource;
 use crate::message::state::{Applied, Event, State};
 use crate::message::{AnsweredBy, Half, Message, MessageId};
@@ -35,7 +35,9 @@ pub async fn exercise_sqlite(url: &str) {
     postponing_gives_back(store).await;
     renewal_takes_back_a_half_and_not_a_confirmed(store).await;
     finished_rows_are_deleted_and_no_others(store).await;
+    a_calls_messages_are_pruned_together(store).await;
     what_was_stored_comes_back(store).await;
+    an_amended_payload_replaces_the_first(store).await;
     paging(store).await;
 }
 
@@ -195,7 +197,8 @@ async fn postponing_gives_back(store: &dyn Store) {
     assert!(store.claim_confirmed(all(), hold(LEASE)).await.expect("claims").rows.is_empty(), "not due");
     assert!(store.hasten(id).await.expect("hastens"));
     let row = store.claim_confirmed(all(), hold(LEASE)).await.expect("claims").rows.remove(0);
-    assert_eq!((row.attempts, row.reason.as_deref()), (1, Some("why")));
+    assert_eq!(row.attempts, 1);
+    assert_eq!(store.find(id).await.expect("found").expect("there").reason.as_deref(), Some("why"));
 }
 
 async fn renewal_takes_back_a_half_and_not_a_confirmed(store: &dyn Store) {
@@ -217,12 +220,37 @@ async fn finished_rows_are_deleted_and_no_others(store: &dyn Store) {
     for state in State::ALL {
         ids.push(message_in(store, state, hold(LEASE)).await);
     }
+    wait_a_moment().await;
     let finished = store.finished(Duration::ZERO, 10_000, &[]).await.expect("finds");
     assert!(finished.iter().all(|one| one.id == one.call_id));
     assert!(store.finished(LEASE, 10_000, &[]).await.expect("finds").is_empty(), "none is old enough");
     assert_eq!(store.delete_finished(&ids).await.expect("deletes"), 2);
     let known = store.known_calls(&ids).await.expect("finds");
     assert_eq!(known.len(), 4);
+}
+
+/// A fence row answers for all messages of its call, so none may go before all can.
+async fn a_calls_messages_are_pruned_together(store: &dyn Store) {
+    let first = half("together");
+    let second = Half { id: Uuid::now_v7(), ..first.clone() };
+    let (first_id, second_id) = (first.id, second.id);
+    store.insert_halves(&[first, second], hold(LEASE)).await.expect("stored");
+    let finished = async || {
+        let finished = store.finished(Duration::ZERO, 10_000, &[]).await.expect("finds");
+        finished.iter().filter(|one| one.call_id == first_id).count()
+    };
+    assert_eq!(apply(store, Event::BodyCancels, Change::of(first_id)).await, Applied::Moved);
+    assert_eq!(apply(store, Event::Park, Change::of(second_id)).await, Applied::Moved);
+    wait_a_moment().await;
+    assert_eq!(finished().await, 0, "the second waits for a person");
+    assert_eq!(apply(store, Event::OperatorCancels, Change::of(second_id)).await, Applied::Moved);
+    wait_a_moment().await;
+    assert_eq!(finished().await, 2);
+}
+
+/// Until the database's clock, which counts milliseconds, shows another time.
+async fn wait_a_moment() {
+    tokio::time::sleep(Duration::from_millis(2)).await;
 }
 
 async fn what_was_stored_comes_back(store: &dyn Store) {
@@ -233,18 +261,30 @@ async fn what_was_stored_comes_back(store: &dyn Store) {
         .message_type("t")
         .header("name", "välue")
         .header("name", "\"quoted\"\n");
+    half.check_after = Duration::from_millis(12_345);
     let id = stored(store, &half, hold(LEASE)).await;
-    let row = store.find(id).await.expect("found").expect("there");
-    assert_eq!((&row.half.message, &row.half.answered_by), (&half.message, &half.answered_by));
-    assert_eq!(row.half.check_after, half.check_after);
-    let change = Change::of(id).amended(Some(b"amended".to_vec())).because("reason");
+    let change = Change::of(id).because("reason");
     assert_eq!(apply(store, Event::BodyConfirms, change).await, Applied::Moved);
-    let row = store.find(id).await.expect("found").expect("there");
-    assert_eq!(
-        (row.half.message.payload.as_slice(), row.reason.as_deref()),
-        (&b"amended"[..], Some("reason"))
-    );
-    assert_eq!(store.find(Uuid::now_v7()).await.expect("looks").map(|row| row.half.id), None);
+    let row = claimed(store, id).await;
+    assert_eq!((&row.half.message, &row.half.answered_by), (&half.message, &half.answered_by));
+    assert_eq!((row.half.check_after, row.half.call_id), (half.check_after, half.call_id));
+    let info = store.find(id).await.expect("found").expect("there");
+    assert_eq!((info.key.as_deref(), info.reason.as_deref()), (Some("Schlüssel"), Some("reason")));
+    assert_eq!(info.answered_by, half.answered_by.to_string());
+    assert_eq!(store.find(Uuid::now_v7()).await.expect("looks"), None);
+}
+
+async fn an_amended_payload_replaces_the_first(store: &dyn Store) {
+    let id = stored(store, &half("amended"), hold(LEASE)).await;
+    let change = Change::of(id).amended(Some(b"amended".to_vec()));
+    assert_eq!(apply(store, Event::BodyConfirms, change).await, Applied::Moved);
+    assert_eq!(claimed(store, id).await.half.message.payload, b"amended");
+}
+
+/// Claims everything that is confirmed and due, and picks one.
+async fn claimed(store: &dyn Store, id: MessageId) -> Stored {
+    let rows = store.claim_confirmed(all(), hold(LEASE)).await.expect("claims").rows;
+    rows.into_iter().find(|row| row.half.id == id).expect("is due")
 }
 
 async fn paging(store: &dyn Store) {
@@ -258,8 +298,8 @@ async fn paging(store: &dyn Store) {
     assert!(after.oldest_unfinished.is_some());
     ids.reverse();
     let first = store.list(State::Dead, None, 3).await.expect("lists");
-    let second = store.list(State::Dead, Some(first[2].half.id), 2).await.expect("lists");
-    let listed: Vec<_> = first.iter().chain(&second).map(|row| row.half.id).collect();
+    let second = store.list(State::Dead, Some(first[2].id), 2).await.expect("lists");
+    let listed: Vec<_> = first.iter().chain(&second).map(|message| message.id).collect();
     assert_eq!(listed, ids);
     for (id, state) in ids.iter().zip([State::Dead; 5]) {
         assert_eq!(self::state(store, *id).await, state);

@@ -37,11 +37,18 @@ pub(crate) struct Change {
     pub(crate) payload: Option<Vec<u8>>,
     /// Why, for a person who reads the row later.
     pub(crate) reason: Option<String>,
+    /// Replaces who can tell the outcome.
+    pub(crate) answered_by: Option<AnsweredBy>,
 }
 
 impl Change {
     pub(crate) const fn of(id: MessageId) -> Self {
-        Self { id, held_by: None, payload: None, reason: None }
+        Self { id, held_by: None, payload: None, reason: None, answered_by: None }
+    }
+
+    pub(crate) fn answered_by(mut self, answered_by: AnsweredBy) -> Self {
+        self.answered_by = Some(answered_by);
+        self
     }
 
     pub(crate) const fn held_by(mut self, token: Token) -> Self {
@@ -90,7 +97,6 @@ pub(crate) struct Stored {
     pub(crate) age: Duration,
     /// The row was taken over from a holder whose lease has lapsed.
     pub(crate) taken_over: bool,
-    pub(crate) reason: Option<String>,
 }
 
 /// A row that can't be read: named, so that it is reported and its neighbours go on.
@@ -184,6 +190,34 @@ impl Stats {
     }
 }
 
+/// A message as a person sees it. The payload is left out: it may be private.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MessageInfo {
+    /// The message's id.
+    pub id: MessageId,
+    /// The id of the call that it belongs to.
+    pub call_id: MessageId,
+    /// Where it stands.
+    pub state: State,
+    /// The annotated function.
+    pub function: String,
+    /// Who can tell the outcome: `fence:<identity>`, `handler:<name>` or `nobody`.
+    pub answered_by: String,
+    /// Where it is to be sent.
+    pub exchange: String,
+    /// Where it is to be sent.
+    pub routing_key: String,
+    /// The business key.
+    pub key: Option<String>,
+    /// Questions asked while half, deliveries tried since.
+    pub attempts: u32,
+    /// How long ago it was stored, by the store's clock.
+    pub age: Duration,
+    /// The last failure, or an operator's word.
+    pub reason: Option<String>,
+}
+
 /// A failure of the store. Credentials never appear in it.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -251,8 +285,9 @@ pub(crate) trait Store: fmt::Debug + Send + Sync {
     /// Takes due confirmed messages.
     async fn claim_confirmed(&self, bounds: Bounds, hold: Hold) -> Result<Claim, StoreError>;
 
-    /// Messages that finished longer than `age` ago, oldest first: those with a handler, and those
-    /// with one of `fences`, since the fence row must go first.
+    /// Messages of calls all of whose messages are finished, and that finished longer than `age`
+    /// ago, oldest first: those without a fence, and those with one of `fences`, since the fence row
+    /// must go first.
     async fn finished(
         &self,
         age: Duration,
@@ -273,7 +308,7 @@ pub(crate) trait Store: fmt::Debug + Send + Sync {
     async fn due_by_answerer(&self) -> Result<Vec<(String, u64)>, StoreError>;
 
     /// One message.
-    async fn find(&self, id: MessageId) -> Result<Option<Stored>, StoreError>;
+    async fn find(&self, id: MessageId) -> Result<Option<MessageInfo>, StoreError>;
 
     /// The newest messages in `state`, below `before` if given (keyset paging).
     async fn list(
@@ -281,7 +316,7 @@ pub(crate) trait Store: fmt::Debug + Send + Sync {
         state: State,
         before: Option<MessageId>,
         limit: u32,
-    ) -> Result<Vec<Stored>, StoreError>;
+    ) -> Result<Vec<MessageInfo>, StoreError>;
 
     /// Makes an unheld half or confirmed message due now. Says whether there was one.
     async fn hasten(&self, id: MessageId) -> Result<bool, StoreError>;

@@ -128,6 +128,8 @@ impl Checker {
                     let reason = Some("its process vanished".to_owned());
                     give_back(&core, id, held_by, row.half.check_after, Attempts::Refund, reason).await;
                 }
+                // Parked when it got this name; never claimed.
+                AnsweredBy::Nobody => {}
                 AnsweredBy::Handler(ref name) => {
                     let name = name.clone();
                     self.asking.spawn(ask_handler(Arc::clone(&core), name, row, held_by));

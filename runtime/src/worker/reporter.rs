@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 use super::{Worker, log_store_error, one_by_one};
 use crate::core::Core;
 use crate::fault;
-use crate::message::Half;
 use crate::message::state::{Applied, Event};
+use crate::message::{AnsweredBy, Half};
 use crate::protocol::report::{Decision, Ending};
 use crate::protocol::{LiveCall, Report};
 use crate::store::{Attempts, Change, Postponement, StoreError};
@@ -136,7 +136,8 @@ impl Reporter {
              so its message is parked; use `transactional_message::begin`, or `withhold()` when there is nothing to send"
         );
         let why = "the function returned Ok without calling `begin` or `withhold`";
-        let changes: Vec<_> = call.ids().map(|id| Change::of(id).because(why)).collect();
+        let changes: Vec<_> =
+            call.ids().map(|id| Change::of(id).because(why).answered_by(AnsweredBy::Nobody)).collect();
         self.persist(Event::Park, &changes).await;
     }
 

@@ -70,6 +70,11 @@ impl Listener {
         self.memory().heard.clone()
     }
 
+    /// Forgets all deliveries.
+    pub fn forget(&self) {
+        self.memory().heard.clear();
+    }
+
     /// The numbers of all orders that were delivered, sorted, duplicates too.
     pub fn orders(&self) -> Vec<u64> {
         let mut orders: Vec<_> = self.memory().heard.iter().filter_map(|heard| heard.order).collect();

@@ -98,6 +98,24 @@ impl FenceDatabase for SqliteFence {
         call_ids.iter().map(answer).collect()
     }
 
+    async fn read(&self, identity: Uuid, call_id: MessageId) -> Option<Verdict> {
+        let row: Result<Option<(Uuid, Option<i64>, Option<Vec<u8>>)>, _> = sqlx::query_as(
+            "SELECT d.identity, f.outcome, f.amended FROM tm_fence_database d LEFT JOIN tm_fence f ON f.call_id = ?",
+        )
+        .bind(call_id)
+        .fetch_optional(&self.pool)
+        .await;
+        match row {
+            Ok(Some((found, outcome, amended))) if found == identity => {
+                outcome.map(|outcome| FenceRow::verdict(outcome, amended))
+            }
+            Ok(_) => Some(Verdict::Unknown(
+                "the pool leads to another database than the message belongs to".into(),
+            )),
+            Err(error) => Some(Verdict::Unknown(StoreError::from(error).to_string())),
+        }
+    }
+
     async fn forget(&self, call_ids: &[MessageId]) -> Result<(), StoreError> {
         sqlx::query("DELETE FROM tm_fence WHERE call_id IN (SELECT unhex(value) FROM json_each(?))")
             .bind(id_list(call_ids))

@@ -16,8 +16,9 @@ pub(crate) use store::SqliteStore;
 
 use std::time::Duration;
 
-use sqlx::SqlitePool;
+use sqlx::error::DatabaseError;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+use sqlx::{Connection, SqlitePool};
 use tokio::time::Instant;
 
 use crate::store::StoreError;
@@ -53,10 +54,12 @@ async fn reach(pool: &SqlitePool) -> Result<(), StoreError> {
 }
 
 fn is_busy(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(|error| error.code()).as_deref() == Some("5")
+    error.as_database_error().and_then(DatabaseError::code).as_deref() == Some("5")
 }
 
 /// A small pool of our own. Its connections stay open: an in-memory database lives as long as they.
+/// One whose transaction SQLite has ended by itself, as it does on a full disk, is closed: sqlx
+/// counts that transaction as open for ever.
 fn pool(options: SqliteConnectOptions, connections: u32) -> SqlitePool {
     SqlitePoolOptions::new()
         .max_connections(connections)
@@ -64,5 +67,6 @@ fn pool(options: SqliteConnectOptions, connections: u32) -> SqlitePool {
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(false)
+        .after_release(|connection, _| Box::pin(std::future::ready(Ok(!connection.is_in_transaction()))))
         .connect_lazy_with(options)
 }

@@ -4,19 +4,19 @@ use std::time::Duration;
 
 use sqlx::Row;
 
-use super::row::{columns, read};
+use super::row::{summarize, summary};
 use super::store::SqliteStore;
 use super::{millis, now};
 use crate::message::state::State;
 use crate::message::{AnsweredBy, MessageId};
-use crate::store::{Finished, Stats, StoreError, Stored};
+use crate::store::{Finished, MessageInfo, Stats, StoreError};
 
 /// The newest rows of one state. The state is written out, so that the partial indexes serve.
 macro_rules! newest {
     ($state:literal) => {
         concat!(
             "SELECT ",
-            columns!(),
+            summary!(),
             " FROM tm_message WHERE state = ",
             $state,
             " AND (?1 IS NULL OR id < ?1) ORDER BY id DESC LIMIT ?2"
@@ -33,10 +33,13 @@ impl SqliteStore {
     ) -> Result<Vec<Finished>, StoreError> {
         let fences: Vec<String> = fences.iter().map(ToString::to_string).collect();
         let rows = sqlx::query(concat!(
-            "SELECT id, call_id, answered_by FROM tm_message WHERE state IN (2, 3) AND finished_at < ",
+            "SELECT id, call_id, answered_by FROM tm_message m WHERE state IN (2, 3) AND finished_at < ",
             now!(),
-            " - ?1 AND (answered_by LIKE 'handler:%' OR answered_by IN (SELECT value FROM json_each(?2))) ",
-            "ORDER BY finished_at LIMIT ?3"
+            " - ?1 AND (answered_by NOT LIKE 'fence:%' OR answered_by IN (SELECT value FROM json_each(?2))) ",
+            // A call's first message has its id; the partial index has the others.
+            "AND NOT EXISTS (SELECT 1 FROM tm_message f WHERE f.id = m.call_id AND f.state NOT IN (2, 3)) ",
+            "AND NOT EXISTS (SELECT 1 FROM tm_message o WHERE o.call_id = m.call_id AND o.call_id <> o.id ",
+            "AND o.state NOT IN (2, 3)) ORDER BY finished_at LIMIT ?3"
         ))
         .bind(millis(age))
         .bind(serde_json::json!(fences).to_string())
@@ -85,12 +88,12 @@ impl SqliteStore {
         Ok(rows.into_iter().map(|(name, count)| (name, count.unsigned_abs())).collect())
     }
 
-    pub(super) async fn select_one(&self, id: MessageId) -> Result<Option<Stored>, StoreError> {
-        let row = sqlx::query(concat!("SELECT ", columns!(), " FROM tm_message WHERE id = ?1"))
+    pub(super) async fn select_one(&self, id: MessageId) -> Result<Option<MessageInfo>, StoreError> {
+        let row = sqlx::query(concat!("SELECT ", summary!(), " FROM tm_message WHERE id = ?1"))
             .bind(id)
             .fetch_optional(&self.reader)
             .await?;
-        row.map(|row| read(&row).map_err(StoreError::Refused)).transpose()
+        row.as_ref().map(summarize).transpose()
     }
 
     pub(super) async fn select_newest(
@@ -98,7 +101,7 @@ impl SqliteStore {
         state: State,
         before: Option<MessageId>,
         limit: u32,
-    ) -> Result<Vec<Stored>, StoreError> {
+    ) -> Result<Vec<MessageInfo>, StoreError> {
         let sql = match state {
             State::Half => newest!(0),
             State::Confirmed => newest!(1),
@@ -108,7 +111,7 @@ impl SqliteStore {
             State::Dead => newest!(5),
         };
         let rows = sqlx::query(sql).bind(before).bind(i64::from(limit)).fetch_all(&self.reader).await?;
-        rows.iter().map(|row| read(row).map_err(StoreError::Refused)).collect()
+        rows.iter().map(summarize).collect()
     }
 
     pub(super) async fn make_due(&self, id: MessageId) -> Result<bool, StoreError> {

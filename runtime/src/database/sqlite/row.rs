@@ -9,13 +9,13 @@ use uuid::Uuid;
 use super::{millis, now};
 use crate::message::state::{Applied, Event, State};
 use crate::message::{Half, Message, MessageId};
-use crate::store::{Change, Hold, StoreError, Stored};
+use crate::store::{Change, Hold, MessageInfo, StoreError, Stored};
 
 /// The columns that [`read`] takes, and the age.
 macro_rules! columns {
     () => {
         concat!(
-            "id, call_id, state, answered_by, function, check_after, held_by, attempts, reason, exchange, ",
+            "id, call_id, state, answered_by, function, check_after, held_by, attempts, exchange, ",
             "routing_key, message_type, content_type, message_key, headers, payload, ",
             "max(0, ",
             now!(),
@@ -24,6 +24,19 @@ macro_rules! columns {
     };
 }
 pub(super) use columns;
+
+/// The columns that [`summarize`] takes.
+macro_rules! summary {
+    () => {
+        concat!(
+            "id, call_id, state, function, answered_by, exchange, routing_key, message_key, attempts, reason, ",
+            "max(0, ",
+            now!(),
+            " - created_at) AS age"
+        )
+    };
+}
+pub(super) use summary;
 
 /// Inserts a message in `state`, held by us.
 pub(super) async fn insert_row(
@@ -72,6 +85,7 @@ pub(super) async fn move_row(
     let target = event.target();
     let moved = sqlx::query(concat!(
         "UPDATE tm_message SET state = ?1, payload = coalesce(?2, payload), reason = coalesce(?3, reason), ",
+        "answered_by = coalesce(?9, answered_by), ",
         "attempts = CASE WHEN ?1 = 1 THEN 0 ELSE attempts END, ",
         "held_by = CASE WHEN ?1 = 1 THEN ?4 END, ",
         "due_at = CASE WHEN ?1 = 1 THEN ",
@@ -88,6 +102,7 @@ pub(super) async fn move_row(
     .bind(change.id)
     .bind(event.source_mask())
     .bind(change.held_by)
+    .bind(change.answered_by.as_ref().map(ToString::to_string))
     .execute(&mut *tx)
     .await?;
     if moved.rows_affected() == 1 {
@@ -145,8 +160,25 @@ fn read_columns(row: &SqliteRow) -> Result<Result<Stored, String>, sqlx::Error> 
         attempts: u32::try_from(row.try_get::<i64, _>("attempts")?).unwrap_or(u32::MAX),
         age: Duration::from_millis(row.try_get::<i64, _>("age")?.unsigned_abs()),
         taken_over: row.try_get::<Option<Uuid>, _>("held_by")?.is_some(),
-        reason: row.try_get("reason")?,
     }))
+}
+
+/// Reads what a person is shown: also of a row that is of no use to the workers.
+pub(super) fn summarize(row: &SqliteRow) -> Result<MessageInfo, StoreError> {
+    let code: i64 = row.try_get("state")?;
+    Ok(MessageInfo {
+        id: row.try_get("id")?,
+        call_id: row.try_get("call_id")?,
+        state: State::from_code(code).ok_or_else(|| StoreError::Refused(format!("unknown state {code}")))?,
+        function: row.try_get("function")?,
+        answered_by: row.try_get("answered_by")?,
+        exchange: row.try_get("exchange")?,
+        routing_key: row.try_get("routing_key")?,
+        key: row.try_get("message_key")?,
+        attempts: u32::try_from(row.try_get::<i64, _>("attempts")?).unwrap_or(u32::MAX),
+        age: Duration::from_millis(row.try_get::<i64, _>("age")?.unsigned_abs()),
+        reason: row.try_get("reason")?,
+    })
 }
 
 /// Ids as a JSON list of hexadecimal text, the only kind of list that SQLite can be given.

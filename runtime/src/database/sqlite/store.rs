@@ -15,8 +15,8 @@ use crate::error::{Error, ErrorKind};
 use crate::message::state::{Applied, Event, State};
 use crate::message::{AnsweredBy, Half, MessageId};
 use crate::store::{
-    Attempts, Bounds, Change, Claim, Finished, Hold, Postponement, Renewed, Stats, Store, StoreError, Stored,
-    Undecodable,
+    Attempts, Bounds, Change, Claim, Finished, Hold, MessageInfo, Postponement, Renewed, Stats, Store,
+    StoreError, Undecodable,
 };
 
 /// A message store in a SQLite file.
@@ -295,7 +295,7 @@ impl Store for SqliteStore {
         self.count_due_by_answerer().await
     }
 
-    async fn find(&self, id: MessageId) -> Result<Option<Stored>, StoreError> {
+    async fn find(&self, id: MessageId) -> Result<Option<MessageInfo>, StoreError> {
         self.select_one(id).await
     }
 
@@ -304,7 +304,7 @@ impl Store for SqliteStore {
         state: State,
         before: Option<MessageId>,
         limit: u32,
-    ) -> Result<Vec<Stored>, StoreError> {
+    ) -> Result<Vec<MessageInfo>, StoreError> {
         self.select_newest(state, before, limit).await
     }
 

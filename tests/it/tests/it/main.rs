@@ -1,8 +1,22 @@
 //! Integration tests: everything that the crate promises, on real databases.
 
+mod check_back;
 mod conformance;
+mod consumer_inbox;
+mod consumer_poison;
+mod dropped_caller;
+mod fence_amend;
+mod fence_begin;
+mod fence_commit;
+mod fence_race;
+mod janitor;
 mod late_ok;
+mod misconfiguration;
 mod operator;
 mod outage;
 mod outcomes;
+mod several_messages;
+mod shutdown;
 mod slow_body;
+mod tidy;
+mod two_messengers;

@@ -240,7 +240,7 @@ async fn confirming_a_fenced_message_by_hand_reads_its_fence() {
 async fn a_fenced_message_without_effect_can_only_be_cancelled_by_hand() {
     let world = World::new().await;
     let (messenger, id) = parked_with_a_fence(&world, false).await;
-    refused(messenger.confirm(id, "test").await, "its fence says that the business action took no effect");
+    refused(messenger.confirm(id, "test").await, "its fence has no row, so no transaction of it has committed");
     messenger.cancel(id, "test").await.expect("the fence says so");
     assert_eq!(messenger.find(id).await.expect("finds").expect("there").state, State::Cancelled);
     assert_eq!(world.fences(2).await, 1, "and is closed");

@@ -1,0 +1,281 @@
+//! Where a fenced transaction may begin, and what it is told elsewhere.
+
+use it::{ShopError, World, fenced, fenced_amendable, handled, order, write};
+use sqlx::{Connection, SqlitePool};
+use transactional_message::{Error, ErrorKind, Messenger, State, begin, withhold};
+
+/// Runs a fenced body that must fail with an error of the crate.
+async fn error_of(
+    messenger: &Messenger,
+    id: u64,
+    body: impl Future<Output = Result<(), ShopError>> + Send,
+) -> Error {
+    messenger.scope(async { fenced(&order(id), body).await }).await.expect_err("refused").message()
+}
+
+#[track_caller]
+fn says(error: &Error, kind: ErrorKind, text: &str) {
+    assert_eq!(error.kind(), kind, "{error}");
+    assert!(error.to_string().contains(text), "`{error}` does not say `{text}`");
+    assert!(error.body_ran(), "the body ran: {error}");
+}
+
+/// The pool's connections have no transaction open, and the file's write lock is free.
+async fn clean(pool: &SqlitePool) {
+    for _ in 0..pool.options().get_max_connections() * 2 {
+        let mut tx = pool.begin_with("BEGIN IMMEDIATE").await.expect("no transaction is open");
+        sqlx::query("INSERT INTO orders (id) VALUES (-1)").execute(&mut *tx).await.expect("inserts");
+        tx.rollback().await.expect("rolls back");
+    }
+}
+
+#[tokio::test]
+async fn on_a_pool_a_pooled_connection_and_a_connection() {
+    let world = World::new().await;
+    let messenger = world.messenger().await;
+    world.pay(&messenger, 1).await.expect("on a pool");
+
+    let mut pooled = world.shop.acquire().await.expect("acquires");
+    let body = async {
+        let mut tx = begin(&mut pooled).await?;
+        write(&mut *tx, 2).await?;
+        Ok(tx.commit().await?)
+    };
+    messenger.scope(async { fenced(&order(2), body).await }).await.expect("on a pooled connection");
+
+    let mut plain = sqlx::SqliteConnection::connect(&world.url("shop.db")).await.expect("connects");
+    let body = async {
+        let mut tx = begin(&mut plain).await?;
+        write(&mut *tx, 3).await?;
+        Ok(tx.commit().await?)
+    };
+    messenger.scope(async { fenced(&order(3), body).await }).await.expect("on a connection");
+    world.settled(&messenger).await;
+    assert_eq!(world.listener.orders(), [1, 2, 3]);
+    assert_eq!(world.orders().await, [1, 2, 3]);
+    assert_eq!(world.fences(1).await, 3);
+}
+
+#[tokio::test]
+async fn not_outside_a_call() {
+    let world = World::new().await;
+    let messenger = world.messenger().await;
+    let error = messenger.scope(async { begin(&world.shop).await.map(drop) }).await.expect_err("outside");
+    says(&error, ErrorKind::Misuse, "there is no #[transactional_message] call here");
+    assert_eq!(withhold().expect_err("outside").kind(), ErrorKind::Misuse);
+    let panic = std::panic::catch_unwind(transactional_message::message_id).expect_err("outside");
+    let text = panic.downcast_ref::<String>().expect("text");
+    assert!(text.contains("outside a #[transactional_message] function's body"), "{text}");
+    clean(&world.shop).await;
+}
+
+#[tokio::test]
+async fn not_in_a_function_with_a_handler() {
+    let world = World::new().await;
+    let messenger = world.messenger().await;
+    let body = async { Ok(begin(&world.shop).await.map(drop)?) };
+    let error =
+        messenger.scope(async { handled(&order(1), body).await }).await.expect_err("handled").message();
+    says(&error, ErrorKind::Misuse, "which is not fenced: write `fence` instead of `check_back`");
+    world.settled(&messenger).await;
+    assert_eq!(messenger.stats().await.expect("counts").cancelled, 1);
+}
+
+#[tokio::test]
+async fn not_twice_and_not_after_a_commit() {
+    let world = World::new().await;
+    let messenger = world.messenger().await;
+    let error = error_of(&messenger, 1, async {
+        let _first = begin(&world.shop).await?;
+        Ok(begin(&world.shop).await.map(drop)?)
+    })
+    .await;
+    says(&error, ErrorKind::Misuse, "called twice");
+    says(&error, ErrorKind::Misuse, "it::calls::fenced");
+
+    let error = error_of(&messenger, 2, async {
+        let mut tx = begin(&world.shop).await?;
+        write(&mut *tx, 2).await?;
+        tx.commit().await?;
+        Ok(begin(&world.shop).await.map(drop)?)
+    })
+    .await;
+    says(&error, ErrorKind::AlreadyCommitted, "after `commit`");
+    world.settled(&messenger).await;
+    assert_eq!(world.listener.orders(), [2], "an error after the commit hides no success");
+    clean(&world.shop).await;
+}
+
+#[tokio::test]
+async fn not_in_a_task_that_the_body_spawned() {
+    let world = World::new().await;
+    let messenger = world.messenger().await;
+    let shop = world.shop.clone();
+    let error = error_of(&messenger, 1, async {
+        let task = tokio::spawn(async move { begin(&shop).await.map(drop) });
+        Ok(task.await.expect("joins")?)
+    })
+    .await;
+    says(&error, ErrorKind::Misuse, "tasks that a body spawns are outside");
+    world.settled(&messenger).await;
+    assert_eq!(world.fences(2).await, 1);
+}
+
+#[tokio::test]
+async fn not_on_a_connection_with_an_open_transaction() {
+    let world = World::new().await;
+    let messenger = world.messenger().await;
+    let mut theirs = world.shop.begin_with("BEGIN IMMEDIATE").await.expect("begins");
+    let error = error_of(&messenger, 1, async { Ok(begin(&mut *theirs).await.map(drop)?) }).await;
+    says(&error, ErrorKind::Misuse, "a connection with an open transaction");
+    sqlx::query("INSERT INTO orders (id) VALUES (7)").execute(&mut *theirs).await.expect("inserts");
+    theirs.commit().await.expect("their transaction is unharmed");
+    world.settled(&messenger).await;
+    assert_eq!(world.orders().await, [7]);
+    assert!(world.listener.orders().is_empty());
+}
+
+#[tokio::test]
+async fn not_on_another_database_and_not_without_tables() {
+    let world = World::with_connections(1).await;
+    let other = World::with_connections(1).await;
+    let messenger = world.messenger().await;
+    let error = error_of(&messenger, 1, async { Ok(begin(&other.shop).await.map(drop)?) }).await;
+    says(&error, ErrorKind::Schema, "could not be opened");
+    says(&error, ErrorKind::Schema, "migrate");
+    clean(&other.shop).await;
+    // With tables it is a fence, but of somebody else.
+    let _theirs = other.messenger().await;
+    let error = error_of(&messenger, 2, async { Ok(begin(&other.shop).await.map(drop)?) }).await;
+    says(&error, ErrorKind::Misuse, "another database than the messenger's fence");
+    world.settled(&messenger).await;
+    clean(&other.shop).await;
+    clean(&world.shop).await;
+    assert!(world.listener.orders().is_empty());
+}
+
+#[tokio::test]
+async fn a_body_may_try_again_after_its_transaction_was_rolled_back() {
+    let world = World::with_connections(1).await;
+    let messenger = world.messenger().await;
+    for (id, explicitly) in [(1, true), (2, false)] {
+        let body = async {
+            let mut tx = begin(&world.shop).await?;
+            write(&mut *tx, id).await?;
+            write(&mut *tx, id).await.expect_err("a duplicate");
+            if explicitly {
+                tx.rollback().await?;
+            } else {
+                drop(tx);
+            }
+            let mut tx = begin(&world.shop).await?;
+            write(&mut *tx, id).await?;
+            Ok(tx.commit().await?)
+        };
+        messenger.scope(async { fenced(&order(id), body).await }).await.expect("the second time");
+    }
+    world.settled(&messenger).await;
+    assert_eq!(world.listener.orders(), [1, 2]);
+    assert_eq!(world.orders().await, [1, 2]);
+}
+
+#[tokio::test]
+async fn a_begin_that_fails_can_be_tried_again() {
+    let world = World::new().await;
+    let messenger = world.messenger().await;
+    let options = world.shop.connect_options().as_ref().clone();
+    let impatient = SqlitePool::connect_with(options.busy_timeout(std::time::Duration::from_millis(1)))
+        .await
+        .expect("opens");
+    let outage = it::Outage::of(&world.file("shop.db")).await;
+    let body = async {
+        let error = begin(&impatient).await.map(drop).expect_err("locked");
+        says(&error, ErrorKind::Unavailable, "could not be opened");
+        outage.end().await;
+        let mut tx = begin(&impatient).await?;
+        write(&mut *tx, 1).await?;
+        Ok(tx.commit().await?)
+    };
+    messenger.scope(async { fenced(&order(1), body).await }).await.expect("the second time");
+    world.settled(&messenger).await;
+    assert_eq!(world.listener.orders(), [1]);
+}
+
+#[tokio::test]
+async fn a_function_that_forgot_begin_is_named_and_its_message_parked() {
+    let world = World::new().await;
+    let messenger = world.messenger().await;
+    let body = async {
+        sqlx::query("INSERT INTO orders (id) VALUES (1)").execute(&world.shop).await?;
+        Ok(())
+    };
+    messenger.scope(async { fenced(&order(1), body).await }).await.expect("the caller gets its Ok");
+    world.count(&messenger, State::Parked, 1).await;
+    let parked = messenger.list(State::Parked, None, 2).await.expect("lists").remove(0);
+    assert_eq!(parked.function, "it::calls::fenced");
+    assert!(parked.reason.expect("a reason").contains("without calling `begin` or `withhold`"));
+    assert!(world.listener.orders().is_empty());
+}
+
+#[tokio::test]
+async fn a_repeated_request_that_finds_its_work_done_sends_nothing() {
+    let world = World::new().await;
+    let messenger = world.messenger().await;
+    for said in [true, false] {
+        let body = async {
+            let mut tx = begin(&world.shop).await?;
+            sqlx::query("SELECT count(*) FROM orders").execute(&mut *tx).await?;
+            if said {
+                withhold()?;
+            }
+            Ok(())
+        };
+        messenger.scope(async { fenced(&order(1), body).await }).await.expect("ok");
+    }
+    world.count(&messenger, State::Cancelled, 2).await;
+    assert_eq!(world.fences(2).await, 1, "the one that did not say so was asked");
+    assert_eq!(world.fences(1).await, 0);
+}
+
+#[tokio::test]
+async fn a_call_inside_an_open_transaction_is_refused_at_once_and_before_and_after_it_is_not() {
+    let world = World::new().await;
+    let messenger = World::start(world.builder_on("shop.db").consumer(world.consumer())).await;
+    let inner = async |id| messenger.scope(async { handled(&order(id), async { Ok(()) }).await }).await;
+    let (before, after) = (order(2), order(3));
+    let body = async {
+        handled(&before, async { Ok(()) }).await?;
+        let mut tx = begin(&world.shop).await?;
+        write(&mut *tx, 1).await?;
+        let error = handled(&order(4), async { Ok(()) }).await.expect_err("would wait for itself").message();
+        assert_eq!(error.kind(), ErrorKind::Misuse);
+        assert!(!error.body_ran());
+        let text = error.to_string();
+        assert!(
+            text.contains("it would wait for itself; call it before `begin` or after `commit`"),
+            "{text}"
+        );
+        assert!(text.contains("it::calls::handled") && text.contains("it::calls::fenced"), "{text}");
+        tx.commit().await?;
+        handled(&after, async { Ok(()) }).await
+    };
+    messenger.scope(async { fenced(&order(1), body).await }).await.expect("ok");
+    inner(5).await.expect("ok");
+    world.settled(&messenger).await;
+    assert_eq!(world.listener.orders(), [1, 2, 3, 5]);
+}
+
+#[tokio::test]
+async fn a_named_fence_and_all_properties_of_the_message() {
+    let world = World::new().await;
+    let messenger = world.messenger().await;
+    let order = it::Order { id: 9, note: "acme".into() };
+    let body = async { Ok(begin(&world.shop).await?.commit().await?) };
+    messenger.scope(async { fenced_amendable(&order, body).await }).await.expect("ok");
+    world.settled(&messenger).await;
+    let heard = world.listener.heard().remove(0);
+    assert_eq!((heard.routing_key.as_str(), heard.attempt, heard.order), ("order.9", 1, Some(9)));
+    let properties =
+        (Some("9".to_owned()), Some("order.v1".to_owned()), vec![("tenant".to_owned(), "acme".to_owned())]);
+    assert_eq!(heard.properties, properties);
+}

@@ -1,0 +1,291 @@
+//! `commit` proves that the fence is in place, and raises when it is not; the message follows the truth.
+
+use futures_util::FutureExt;
+use it::{ShopError, World, fenced, order, write};
+use sqlx::{Connection, Executor};
+use transactional_message::{Error, ErrorKind, FencedTransaction, Messenger, State, begin};
+
+type Tx<'c> = FencedTransaction<'c, sqlx::Sqlite>;
+
+/// What becomes of a body that runs `statements` in its transaction, each swallowed when it fails.
+async fn committed_after(
+    world: &World,
+    messenger: &Messenger,
+    id: u64,
+    statements: &[&'static str],
+) -> Result<(), Error> {
+    let body = async {
+        let mut tx = begin(&world.shop).await?;
+        write(&mut *tx, id).await?;
+        for statement in statements {
+            _ = sqlx::raw_sql(*statement).execute(&mut *tx).await;
+        }
+        Ok(tx.commit().await?)
+    };
+    messenger.scope(async { fenced(&order(id), body).await }).await.map_err(ShopError::message)
+}
+
+/// Orders are delivered if, and only if, they are in the table; the pool's only connection is clean.
+async fn the_truth(world: &World, messenger: &Messenger, expected: &[u64]) {
+    world.settled(messenger).await;
+    let mut tx = world.shop.begin_with("BEGIN IMMEDIATE").await.expect("no transaction is open");
+    tx.execute("INSERT INTO orders (id) VALUES (-1)").await.expect("inserts");
+    tx.rollback().await.expect("rolls back");
+    let there: Vec<i64> =
+        sqlx::query_scalar("SELECT id FROM orders WHERE message_id IS NOT NULL ORDER BY id")
+            .fetch_all(&world.shop)
+            .await
+            .expect("reads");
+    assert_eq!(world.listener.orders(), expected, "delivered");
+    assert_eq!(there.into_iter().map(i64::unsigned_abs).collect::<Vec<_>>(), expected, "there");
+}
+
+#[tokio::test]
+async fn a_swallowed_error_of_one_statement_does_no_harm() {
+    let world = World::with_connections(1).await;
+    let messenger = world.messenger().await;
+    let statements = ["INSERT INTO orders (id) VALUES (1)", "SELECT * FROM nowhere", "not even SQL"];
+    committed_after(&world, &messenger, 1, &statements).await.expect("SQLite goes on after such errors");
+    the_truth(&world, &messenger, &[1]).await;
+}
+
+#[tokio::test]
+async fn a_transaction_that_was_ended_underneath_is_unproven_and_its_message_follows_the_truth() {
+    let world = World::with_connections(1).await;
+    let messenger = world.messenger().await;
+    // Whether the business row is there afterwards: the first ones are committed by the body itself.
+    let cases: [(&[&'static str], bool); 9] = [
+        (&["COMMIT"], true),
+        (&["END"], true),
+        (&["COMMIT", "BEGIN"], true),
+        (&["COMMIT; BEGIN IMMEDIATE"], true),
+        (&["ROLLBACK"], false),
+        (&["ROLLBACK", "BEGIN"], false),
+        (&["ROLLBACK; BEGIN; SAVEPOINT mine"], false),
+        (&["INSERT OR ROLLBACK INTO orders (id) VALUES (1), (1)"], false),
+        (&["INSERT OR ROLLBACK INTO orders (id) VALUES (1), (1)", "BEGIN"], false),
+    ];
+    let mut expected = Vec::new();
+    for (id, (statements, there)) in (100..).zip(cases) {
+        let error =
+            committed_after(&world, &messenger, id, statements).await.expect_err("not ours to commit");
+        assert_eq!(error.kind(), ErrorKind::Unproven, "{statements:?}: {error}");
+        assert!(error.body_ran());
+        let text = error.to_string();
+        assert!(
+            text.contains("`it::calls::fenced` was rolled back, because its fence is not in place"),
+            "{text}"
+        );
+        assert!(text.contains("ended underneath"), "{text}");
+        if there {
+            expected.push(id);
+        }
+        // The pool's only connection works for the next call, too.
+        committed_after(&world, &messenger, id + 100, &[]).await.unwrap_or_else(|error| {
+            panic!("the call after {statements:?} failed: {error}");
+        });
+        expected.push(id + 100);
+    }
+    expected.sort_unstable();
+    the_truth(&world, &messenger, &expected).await;
+}
+
+#[tokio::test]
+async fn without_its_row_the_fence_is_unproven() {
+    let world = World::with_connections(1).await;
+    let messenger = world.messenger().await;
+    let cases = [
+        "DELETE FROM tm_fence",
+        "UPDATE tm_fence SET outcome = 2",
+        "UPDATE tm_fence SET call_id = randomblob(16)",
+        "DROP TABLE tm_fence",
+    ];
+    for (id, statement) in (1..).zip(cases) {
+        let error = committed_after(&world, &messenger, id, &[statement]).await.expect_err("no fence");
+        assert_eq!(error.kind(), ErrorKind::Unproven, "{statement}: {error}");
+    }
+    the_truth(&world, &messenger, &[]).await;
+    committed_after(&world, &messenger, 9, &[]).await.expect("the tables are unharmed");
+    the_truth(&world, &messenger, &[9]).await;
+}
+
+#[tokio::test]
+async fn a_transaction_that_was_ended_underneath_and_then_dropped_leaves_a_clean_connection() {
+    let world = World::with_connections(1).await;
+    let messenger = world.messenger().await;
+    let mut expected = Vec::new();
+    for (id, (statement, there)) in (1..).zip([("COMMIT", true), ("ROLLBACK", false)]) {
+        let body = async {
+            let mut tx = begin(&world.shop).await?;
+            write(&mut *tx, id).await?;
+            tx.execute(statement).await?;
+            Err(ShopError::Declined)
+        };
+        messenger.scope(async { fenced::<()>(&order(id), body).await }).await.expect_err("declined");
+        if there {
+            expected.push(id);
+        }
+        committed_after(&world, &messenger, id + 10, &[]).await.unwrap_or_else(|error| {
+            panic!("the call after a dropped {statement} failed: {error}");
+        });
+        expected.push(id + 10);
+    }
+    expected.sort_unstable();
+    the_truth(&world, &messenger, &expected).await;
+}
+
+#[tokio::test]
+async fn savepoints_are_the_bodys_own_affair() {
+    let world = World::with_connections(1).await;
+    let messenger = world.messenger().await;
+    let body = async {
+        let mut tx = begin(&world.shop).await?;
+        let mut kept = tx.begin().await?;
+        write(&mut *kept, 1).await?;
+        kept.commit().await?;
+        let mut dropped = tx.begin().await?;
+        write(&mut *dropped, 2).await?;
+        drop(dropped);
+        tx.execute("SAVEPOINT mine").await?;
+        write(&mut *tx, 3).await?;
+        tx.execute("ROLLBACK TO mine").await?;
+        Ok(tx.commit().await?)
+    };
+    messenger.scope(async { fenced(&order(1), body).await }).await.expect("committed");
+    world.settled(&messenger).await;
+    the_truth(&world, &messenger, &[1]).await;
+}
+
+#[tokio::test]
+async fn rolling_back_over_the_fence_is_unproven() {
+    let world = World::with_connections(1).await;
+    let messenger = world.messenger().await;
+    let error =
+        committed_after(&world, &messenger, 1, &["ROLLBACK TO tm_fence"]).await.expect_err("no fence");
+    assert_eq!(error.kind(), ErrorKind::Unproven, "{error}");
+    let error =
+        committed_after(&world, &messenger, 2, &["RELEASE tm_fence"]).await.expect_err("not provable");
+    assert_eq!(error.kind(), ErrorKind::Unproven, "{error}");
+    the_truth(&world, &messenger, &[]).await;
+}
+
+#[tokio::test]
+async fn a_commit_that_the_database_refuses_is_an_error_and_sends_nothing() {
+    let world = World::with_connections(1).await;
+    let messenger = world.messenger().await;
+    sqlx::raw_sql(
+        "CREATE TABLE lines (order_id INTEGER REFERENCES orders (id) DEFERRABLE INITIALLY DEFERRED)",
+    )
+    .execute(&world.shop)
+    .await
+    .expect("creates");
+    let error = committed_after(&world, &messenger, 1, &["INSERT INTO lines VALUES (77)"]).await;
+    let error = error.expect_err("a dangling reference");
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(error.to_string().contains("FOREIGN KEY"), "{error}");
+    the_truth(&world, &messenger, &[]).await;
+    committed_after(&world, &messenger, 2, &[]).await.expect("the connection is clean");
+    the_truth(&world, &messenger, &[2]).await;
+}
+
+#[tokio::test]
+async fn after_a_failed_commit_there_is_no_second_transaction() {
+    let world = World::with_connections(1).await;
+    let messenger = world.messenger().await;
+    sqlx::raw_sql(
+        "CREATE TABLE lines (order_id INTEGER REFERENCES orders (id) DEFERRABLE INITIALLY DEFERRED)",
+    )
+    .execute(&world.shop)
+    .await
+    .expect("creates");
+    let body = async {
+        let mut tx = begin(&world.shop).await?;
+        tx.execute("INSERT INTO lines VALUES (77)").await?;
+        tx.commit().await.expect_err("a dangling reference");
+        Ok(begin(&world.shop).await.map(drop)?)
+    };
+    let error = messenger.scope(async { fenced::<()>(&order(1), body).await }).await.expect_err("refused");
+    assert_eq!(error.message().kind(), ErrorKind::AlreadyCommitted);
+    the_truth(&world, &messenger, &[]).await;
+}
+
+#[tokio::test]
+async fn after_an_unproven_commit_the_body_may_try_again() {
+    let world = World::with_connections(1).await;
+    let messenger = world.messenger().await;
+    let body = async {
+        let mut tx = begin(&world.shop).await?;
+        tx.execute("ROLLBACK").await?;
+        assert_eq!(tx.commit().await.expect_err("unproven").kind(), ErrorKind::Unproven);
+        let mut tx: Tx<'_> = begin(&world.shop).await?;
+        write(&mut *tx, 1).await?;
+        Ok(tx.commit().await?)
+    };
+    messenger.scope(async { fenced(&order(1), body).await }).await.expect("the second time");
+    the_truth(&world, &messenger, &[1]).await;
+}
+
+#[tokio::test]
+async fn after_a_raw_commit_underneath_a_second_transaction_learns_that_it_has_committed() {
+    let world = World::with_connections(1).await;
+    let messenger = world.messenger().await;
+    let body = async {
+        let mut tx = begin(&world.shop).await?;
+        write(&mut *tx, 1).await?;
+        tx.execute("COMMIT").await?;
+        assert_eq!(tx.commit().await.expect_err("unproven").kind(), ErrorKind::Unproven);
+        Ok(begin(&world.shop).await.map(drop)?)
+    };
+    let error = messenger.scope(async { fenced::<()>(&order(1), body).await }).await.expect_err("refused");
+    let error = error.message();
+    assert_eq!(error.kind(), ErrorKind::AlreadyCommitted, "not `Fenced`: {error}");
+    the_truth(&world, &messenger, &[1]).await;
+}
+
+#[tokio::test]
+async fn a_commit_that_is_dropped_is_found_out_and_nothing_is_guessed() {
+    let world = World::with_connections(1).await;
+    let messenger = world.messenger().await;
+    // Dropped after its n-th poll, by a body that then says `Ok`, `Err`, or panics.
+    for id in 0..30_u64 {
+        let body = async {
+            let mut tx = begin(&world.shop).await?;
+            write(&mut *tx, id).await?;
+            let mut commit = Box::pin(tx.commit());
+            for _ in 0..=id / 3 {
+                if (&mut commit).now_or_never().is_some() {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+            drop(commit);
+            match id % 3 {
+                0 => Ok(()),
+                1 => Err(ShopError::Declined),
+                _ => panic!("on purpose"),
+            }
+        };
+        let call = messenger.scope(async { fenced(&order(id), body).await });
+        _ = std::panic::AssertUnwindSafe(call).catch_unwind().await;
+    }
+    world.settled(&messenger).await;
+    assert_eq!(messenger.stats().await.expect("counts").parked, 0);
+    let there = world.orders().await;
+    the_truth(&world, &messenger, &there).await;
+}
+
+#[tokio::test]
+async fn an_err_after_the_commit_is_the_callers_and_the_message_goes_out() {
+    let world = World::with_connections(1).await;
+    let messenger = world.messenger().await;
+    let body = async {
+        let mut tx = begin(&world.shop).await?;
+        write(&mut *tx, 1).await?;
+        tx.commit().await?;
+        Err(ShopError::Declined)
+    };
+    let ended = messenger.scope(async { fenced::<()>(&order(1), body).await }).await;
+    assert!(matches!(ended, Err(ShopError::Declined)));
+    world.count(&messenger, State::Delivered, 1).await;
+    the_truth(&world, &messenger, &[1]).await;
+}

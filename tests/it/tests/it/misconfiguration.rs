@@ -1,0 +1,289 @@
+//! Every mistake is an error with the remedy in it, when the messenger is built or started; none
+//! of them shows a credential.
+
+use std::time::Duration;
+
+use it::{ShopError, World, ask, fast, fenced, fenced_amendable, order};
+use sqlx::Connection;
+use transactional_message::{
+    AnsweredBy, Backoff, Builder, Consumer, DatabaseSource, Error, ErrorKind, Message, Messenger, Settings,
+};
+
+const PASSWORD: &str = "hunter2";
+
+#[track_caller]
+fn says(error: &Error, kind: ErrorKind, expected: &[&str]) {
+    assert_eq!(error.kind(), kind, "{error}");
+    for text in [error.to_string(), format!("{error:?}")] {
+        for expected in expected {
+            assert!(text.contains(expected), "`{text}` does not say `{expected}`");
+        }
+        assert!(!text.contains(PASSWORD), "{text}");
+    }
+    assert!(!error.body_ran());
+}
+
+async fn refused(builder: Builder, expected: &[&str]) {
+    let text = format!("{builder:?}");
+    assert!(!text.contains(PASSWORD), "{text}");
+    match builder.build().await {
+        Ok(_) => panic!("built, and not refused with {expected:?}: {text}"),
+        Err(error) => says(&error, ErrorKind::Configuration, expected),
+    }
+}
+
+#[tokio::test]
+async fn settings_are_named_with_what_they_may_be() {
+    let world = World::new().await;
+    let default = Settings::default();
+    let zero = Duration::ZERO;
+    let day = Duration::from_hours(24);
+    let backwards = Backoff::new(day, Duration::from_secs(1));
+    for (settings, expected) in [
+        (Settings { lease: zero, ..default }, "`lease` is 0ns; it must be between 100ms and 3600s"),
+        (Settings { lease: day, ..default }, "`lease` is 86400s; it must be between 100ms and 3600s"),
+        (Settings { half_timeout: zero, ..default }, "`half_timeout`"),
+        (Settings { handler_timeout: zero, ..default }, "`handler_timeout`"),
+        (Settings { fence_lock_timeout: day, ..default }, "`fence_lock_timeout`"),
+        (Settings { publish_timeout: zero, ..default }, "`publish_timeout`"),
+        (Settings { poll_interval: zero, ..default }, "`poll_interval`"),
+        (Settings { janitor_interval: zero, ..default }, "`janitor_interval`"),
+        (
+            Settings { check_back_attempts: 0, ..default },
+            "`check_back_attempts` is 0; it must be between 1 and",
+        ),
+        (Settings { delivery_attempts: 0, ..default }, "`delivery_attempts`"),
+        (Settings { relay_window: 0, ..default }, "`relay_window`"),
+        (Settings { relay_bytes: 0, ..default }, "`relay_bytes`"),
+        (Settings { relay_queue: 0, ..default }, "`relay_queue`"),
+        (
+            Settings { body_limit: 17 << 20, ..default },
+            "`body_limit` is 17825792; it must be between 1 and 16777216",
+        ),
+        (Settings { headers_limit: 65 << 10, ..default }, "`headers_limit`"),
+        (Settings { check_back_backoff: backwards, ..default }, "`check_back_backoff`"),
+        (Settings { delivery_backoff: backwards, ..default }, "must begin above zero and end no lower"),
+        (Settings { report_backoff: Backoff::new(zero, day), ..default }, "`report_backoff`"),
+        (Settings { check_back_horizon: default.retention, ..default }, "must be less than `retention`"),
+    ] {
+        refused(world.builder().settings(settings), &["the setting", expected]).await;
+    }
+}
+
+#[tokio::test]
+async fn urls_are_explained_and_not_shown() {
+    let world = World::new().await;
+    let secret = |scheme: &str| format!("{scheme}://admin:{PASSWORD}@db.example/shop");
+    for (url, expected) in [
+        (secret("postgres"), "postgres:// URLs are not supported by this version"),
+        (secret("postgresql"), "postgresql:// URLs are not supported by this version"),
+        (secret("mysql"), "mysql:// URLs are not supported by this version"),
+        (secret("mariadb"), "use a sqlite:// URL"),
+        (secret("redis"), "no known scheme; it looks like `sqlite://path/to/file.db`"),
+        (format!("admin:{PASSWORD}@db"), "no known scheme"),
+        (PASSWORD.to_owned(), "no known scheme"),
+        (String::new(), "no known scheme"),
+        (format!("sqlite://x.db?{PASSWORD}=1"), "the sqlite URL can't be read"),
+        ("sqlite::memory:".to_owned(), "an in-memory SQLite database can't keep messages over a crash"),
+        ("sqlite://:memory:".to_owned(), "use a file, or `transactional_message::testing` in tests"),
+        ("sqlite://x?mode=memory".to_owned(), "an in-memory SQLite database can't keep messages"),
+    ] {
+        let source = format!("{:?}", DatabaseSource::from(url.as_str()));
+        assert!(!source.contains(PASSWORD), "{source}");
+        let builder = Messenger::builder(url.as_str()).data(world.oracle.clone());
+        refused(builder, &[expected]).await;
+        // And as a fence; an in-memory one is the application's own affair, if there is a pool.
+        if !expected.contains("in-memory") && !expected.contains("testing") {
+            refused(world.builder().fence("other", url.as_str()), &[expected]).await;
+        }
+    }
+    let pool = sqlx::SqlitePool::connect("sqlite::memory:").await.expect("opens");
+    let builder = Messenger::builder(&pool).data(world.oracle.clone());
+    refused(builder, &["an in-memory SQLite database can't keep messages over a crash"]).await;
+}
+
+#[tokio::test]
+async fn a_store_that_can_not_be_opened_is_unavailable() {
+    let world = World::new().await;
+    for url in [world.url("no/such/directory/store.db"), format!("sqlite://{}", world.file("").display())] {
+        let builder = Messenger::builder(url.as_str()).data(world.oracle.clone());
+        let error = builder.build().await.map(drop).expect_err("built");
+        says(&error, ErrorKind::Unavailable, &["could not be opened"]);
+        let error = world.builder().fence("other", url.as_str()).build().await.map(drop).expect_err("built");
+        says(&error, ErrorKind::Unavailable, &["the fence's database could not be opened"]);
+    }
+}
+
+#[tokio::test]
+async fn fences_are_named_once_and_not_twice_in_one_database() {
+    let world = World::new().await;
+    refused(world.builder().fence("", &world.shop), &["a fence has an empty name"]).await;
+    refused(world.builder().fence("orders", &world.books), &["the fence `orders` was given twice"]).await;
+    let messenger = world.builder().fence("again", world.url("shop.db")).build().await.expect("builds");
+    messenger.migrate().await.expect("migrates");
+    let error = messenger.start().await.expect_err("one database");
+    says(&error, ErrorKind::Configuration, &["the fences `orders` and `again` lead to the same database"]);
+}
+
+#[tokio::test]
+async fn calls_that_name_no_fence_or_an_unknown_one_are_told_what_there_is() {
+    let world = World::new().await;
+    let body = async || unreachable!("the body must not run");
+    let none = Messenger::builder(world.url("none.db")).settings(fast()).data(world.oracle.clone());
+    let none = World::start(none).await;
+    let error = none.scope(async { fenced::<()>(&order(1), body()).await }).await.expect_err("no fence");
+    says(
+        &error.message(),
+        ErrorKind::Configuration,
+        &["`it::calls::fenced` is fenced, but the messenger has no fence"],
+    );
+    let error =
+        none.scope(async { fenced_amendable::<()>(&order(1), body()).await }).await.expect_err("no fence");
+    says(
+        &error.message(),
+        ErrorKind::Configuration,
+        &["says `fence = \"orders\"`", "`.fence(\"orders\", &pool)`"],
+    );
+
+    let two = World::start(world.builder().fence("more", &world.books)).await;
+    let error = two.scope(async { fenced::<()>(&order(1), body()).await }).await.expect_err("which one?");
+    let expected =
+        "says `fence`, and the messenger has several: write `fence = \"name\"` with one of `orders`, `more`";
+    says(&error.message(), ErrorKind::Configuration, &[expected]);
+    let unknown = AnsweredBy::NamedFence("shop".into());
+    let error: ShopError = two.call::<(), _, _>(unknown, [], body()).await.expect_err("unknown");
+    says(&error.message(), ErrorKind::Configuration, &["the messenger has only `orders`, `more`"]);
+    let unknown = AnsweredBy::Handler("nobody".into());
+    let message = Message::bytes("", "", "", "");
+    let error: ShopError = two.call::<(), _, _>(unknown, [message], body()).await.expect_err("unknown");
+    says(&error.message(), ErrorKind::Configuration, &["check-back handler `nobody`", "`it.handled`"]);
+    let stats = two.stats().await.expect("counts");
+    assert_eq!((stats.half, stats.cancelled), (0, 0));
+}
+
+#[tokio::test]
+async fn handlers_and_their_data_are_checked() {
+    let world = World::new().await;
+    let without_data = Messenger::builder(world.url("store.db"));
+    let data =
+        "which the messenger does not have: add `.data(..)` with a `it::oracle::Oracle` to its builder";
+    refused(without_data, &["takes `Data<it::oracle::Oracle>`", data]).await;
+    let twice = world.builder().check_back("it.handled", ask);
+    refused(twice, &["there are two check-back handlers named `it.handled`", "must be unique"]).await;
+    let twice = world.builder().check_back("by hand", ask).check_back("by hand", ask);
+    refused(twice, &["there are two check-back handlers named `by hand`"]).await;
+    refused(world.builder().check_back("", ask), &["a check-back handler has an empty name"]).await;
+    let expects = world.builder().expect(["it.handled", "elsewhere"]);
+    let remedy = "`use the_crate as _;`, or add `.check_back(\"elsewhere\", handler)` to the builder";
+    refused(expects, &["the check-back handler `elsewhere` is expected", "`it.handled`", remedy]).await;
+    let leads_nowhere = world.builder().alias("old", "new");
+    refused(leads_nowhere, &["the alias `old` leads to the check-back handler `new`"]).await;
+    let hides = world.builder().alias("it.handled", "it.handled.late");
+    refused(hides, &["there are two check-back handlers named `it.handled`"]).await;
+    world.builder().expect(["it.handled", "it.handled.late"]).build().await.expect("they are there");
+}
+
+#[tokio::test]
+async fn consumers_are_checked() {
+    let world = World::new().await;
+    let consumer = |queue: &str| Consumer::new(queue, world.books.clone(), world.listener.clone());
+    let bound = |queue: &str| consumer(queue).bind("shop", "#");
+    for (consumers, expected) in [
+        (vec![consumer("q")], "it is bound to nothing: add `.bind(\"exchange\", \"routing.key\")`"),
+        (vec![bound("")], "its queue's name must have 1 to 255 bytes"),
+        (vec![bound(&"q".repeat(256))], "its queue's name must have 1 to 255 bytes"),
+        (vec![bound("q").attempts(0)], "`attempts` must be at least 1"),
+        (vec![bound("q").concurrency(0)], "`concurrency` must be at least 1"),
+        (vec![bound("q"), bound("q")], "there are two consumers of the queue `q`: raise its `concurrency`"),
+    ] {
+        let builder = consumers.into_iter().fold(world.builder(), Builder::consumer);
+        refused(builder, &[expected]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_messenger_is_started_once_and_takes_calls_in_between() {
+    let world = World::new().await;
+    let messenger = world.builder().build().await.expect("builds");
+    let missing = messenger.start().await.expect_err("no tables");
+    says(&missing, ErrorKind::Schema, &["call `Messenger::migrate` first"]);
+    let error = world.handle(&messenger, 1).await.expect_err("not started").message();
+    says(
+        &error,
+        ErrorKind::NoMessenger,
+        &["`it::calls::handled` did not run", "call `Messenger::start` first"],
+    );
+    let error = world.pay(&messenger, 1).await.expect_err("not started").message();
+    says(&error, ErrorKind::NoMessenger, &["call `Messenger::start` first"]);
+    messenger.migrate().await.expect("migrates");
+    messenger.migrate().await.expect("migrates again");
+    messenger.start().await.expect("starts, after the mistake was mended");
+    let error = messenger.start().await.expect_err("twice");
+    says(&error, ErrorKind::Configuration, &["the messenger was started before: build another one"]);
+    world.handle(&messenger, 1).await.expect("goes on");
+    assert!(messenger.shutdown(Duration::from_secs(30)).await);
+    let error = world.handle(&messenger, 2).await.expect_err("over").message();
+    says(
+        &error,
+        ErrorKind::NoMessenger,
+        &["did not run: the messenger is shutting down and takes no new calls"],
+    );
+    let error = messenger.start().await.expect_err("over");
+    assert!(matches!(error.kind(), ErrorKind::Configuration | ErrorKind::Unavailable), "{error}");
+}
+
+#[tokio::test]
+async fn tables_that_are_missing_or_newer_are_named() {
+    for (database, part) in [("store.db", "message"), ("shop.db", "fence"), ("books.db", "inbox")] {
+        let world = World::new().await;
+        let build = async || world.builder().consumer(world.consumer()).build().await.expect("builds");
+        build().await.migrate().await.expect("migrates");
+        let mut connection = sqlx::SqliteConnection::connect(&world.url(database)).await.expect("opens");
+        for (version, expected) in [
+            (
+                0,
+                format!(
+                    "the tables for `{part}` are at version 0, this crate needs 1: call `Messenger::migrate` first"
+                ),
+            ),
+            (
+                7,
+                format!(
+                    "the tables for `{part}` are at version 7, newer than this crate knows (1): update transactional-message"
+                ),
+            ),
+        ] {
+            sqlx::query("UPDATE tm_schema SET version = ? WHERE part = ?")
+                .bind(version)
+                .bind(part)
+                .execute(&mut connection)
+                .await
+                .expect("updates");
+            let error = build().await.start().await.expect_err("another version");
+            says(&error, ErrorKind::Schema, &[&expected]);
+            if version > 0 {
+                let error = build().await.migrate().await.expect_err("a newer version");
+                says(&error, ErrorKind::Schema, &[&expected]);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn there_is_no_messenger_until_one_is_installed_and_then_there_is_one() {
+    let world = World::new().await;
+    let order = order(1);
+    let body = async || Ok::<_, ShopError>(());
+    let error = it::handled(&order, body()).await.expect_err("none").message();
+    let remedy = "call `Messenger::install_global` at start, or run the call inside `messenger.scope(..)`";
+    says(&error, ErrorKind::NoMessenger, &["no messenger is installed", remedy]);
+    let messenger = world.messenger().await;
+    messenger.install_global().expect("the first");
+    it::handled(&order, body()).await.expect("ok");
+    let shop = tokio::spawn(async move { it::handled(&it::order(2), async { Ok(()) }).await });
+    shop.await.expect("joins").expect("tasks find it, too");
+    let error = messenger.install_global().expect_err("the second");
+    says(&error, ErrorKind::Configuration, &["a global messenger is installed already"]);
+    world.settled(&messenger).await;
+    assert_eq!(world.listener.orders(), [1, 2]);
+}

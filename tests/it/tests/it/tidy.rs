@@ -1,0 +1,212 @@
+//! The source tree keeps its own rules.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A file with its path from the root of the workspace.
+struct Source {
+    path: String,
+    text: String,
+}
+
+impl Source {
+    /// Without comments and without its tests.
+    fn code(&self) -> String {
+        let text = self.text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        let code = |line: &&str| !line.trim_start().starts_with("//");
+        text.lines().filter(code).collect::<Vec<_>>().join("\n")
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn collect(directory: &Path, prefix: &str, sources: &mut Vec<Source>) {
+    for entry in fs::read_dir(directory).expect("reads").map(|entry| entry.expect("reads")) {
+        let name = entry.file_name().into_string().expect("UTF-8");
+        let path = format!("{prefix}{name}");
+        if entry.file_type().expect("known").is_dir() {
+            if name != "target" && !name.starts_with('.') {
+                collect(&entry.path(), &format!("{path}/"), sources);
+            }
+        } else if Path::new(&name).extension().is_some_and(|extension| extension == "rs") {
+            sources.push(Source { path, text: fs::read_to_string(entry.path()).expect("reads") });
+        }
+    }
+}
+
+/// All Rust files below a folder.
+fn sources(below: &str) -> Vec<Source> {
+    let mut sources = Vec::new();
+    collect(&root().join(below), &format!("{below}/"), &mut sources);
+    assert!(!sources.is_empty(), "nothing is to be seen below {below}");
+    sources
+}
+
+fn everything() -> Vec<Source> {
+    ["runtime", "macros", "examples", "tests"].into_iter().flat_map(sources).collect()
+}
+
+/// Fails with all files of which `is_wrong` finds something to say.
+#[track_caller]
+fn none(sources: &[Source], mut is_wrong: impl FnMut(&Source) -> Option<String>) {
+    let wrong: Vec<_> = sources
+        .iter()
+        .filter_map(|source| is_wrong(source).map(|why| format!("{}: {why}", source.path)))
+        .collect();
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_file_begins_with_what_it_is() {
+    // What the attribute expands to is a snapshot, and has no header.
+    none(&everything(), |source| {
+        let snapshot =
+            source.path.starts_with("macros/tests/expand/") || source.path.starts_with("tests/ui/fail/");
+        (!snapshot && !source.text.starts_with("//!")).then(|| "does not begin with `//!`".into())
+    });
+}
+
+#[test]
+fn no_file_is_over_500_lines() {
+    none(&everything(), |source| {
+        let lines = source.text.lines().count();
+        (lines > 500).then(|| format!("{lines} lines"))
+    });
+}
+
+#[test]
+fn nothing_is_left_to_do() {
+    let marks = ["todo", "unimplemented", "dbg"].map(|name| format!("{name}!"));
+    let notes = [["TO", "DO"].concat(), ["FIX", "ME"].concat(), ["XX", "X"].concat()];
+    none(&everything(), |source| {
+        marks
+            .iter()
+            .chain(&notes)
+            .find(|mark| source.text.contains(*mark))
+            .map(|mark| format!("has `{mark}`"))
+    });
+}
+
+#[test]
+fn no_test_is_skipped() {
+    let ignore = ["#[ig", "nore"].concat();
+    none(&everything(), |source| source.text.contains(&ignore).then(|| "skips a test".into()));
+}
+
+#[test]
+fn sqlx_is_named_where_databases_are() {
+    let folders = ["runtime/src/database/", "runtime/src/fence/", "runtime/src/consumer/"];
+    // `testing` makes a pool for its user; `check_back` and `lib` name it in documentation only.
+    let files = ["runtime/src/testing.rs"];
+    none(&sources("runtime/src"), |source| {
+        let allowed = folders.iter().any(|folder| source.path.starts_with(folder))
+            || files.contains(&source.path.as_str());
+        (!allowed && source.code().contains("sqlx")).then(|| "names sqlx".into())
+    });
+    // The list is no longer than it must be.
+    for place in folders.iter().chain(&files) {
+        assert!(
+            sources("runtime/src")
+                .iter()
+                .any(|source| source.path.starts_with(place) && source.code().contains("sqlx")),
+            "{place} does not name sqlx"
+        );
+    }
+}
+
+#[test]
+fn statements_stand_where_databases_are() {
+    let words = ["SELECT ", "INSERT INTO", "UPDATE tm_", "DELETE FROM"];
+    none(&sources("runtime/src"), |source| {
+        let allowed = source.path.starts_with("runtime/src/database/");
+        let word = words.iter().find(|word| source.code().contains(**word));
+        word.filter(|_| !allowed).map(|word| format!("has `{word}`"))
+    });
+}
+
+#[test]
+fn the_domain_does_no_input_or_output() {
+    let sources = sources("runtime/src/message");
+    none(&sources, |source| {
+        ["async", "await", "tokio", "std::fs", "std::net", "crate::store", "crate::database"]
+            .into_iter()
+            .find(|word| source.code().contains(word))
+            .map(|word| format!("has `{word}`"))
+    });
+}
+
+#[test]
+fn the_report_is_decided_without_input_or_output() {
+    let sources = sources("runtime/src/protocol");
+    let report = sources.into_iter().filter(|source| source.path.ends_with("/report.rs")).collect::<Vec<_>>();
+    assert_eq!(report.len(), 1);
+    none(&report, |source| source.code().contains("async").then(|| "has `async`".into()));
+}
+
+#[test]
+fn ports_know_no_adapters() {
+    for (folder, forbidden) in [
+        ("runtime/src/store", &["database::sqlite", "messenger::", "worker::", "protocol::"][..]),
+        (
+            "runtime/src/transport",
+            &["crate::store", "crate::database", "messenger::", "worker::", "protocol::"],
+        ),
+    ] {
+        none(&sources(folder), |source| {
+            forbidden.iter().find(|word| source.code().contains(**word)).map(|word| format!("knows `{word}`"))
+        });
+    }
+}
+
+#[test]
+fn generated_code_names_only_what_is_meant_for_it() {
+    let expand: Vec<_> = sources("macros/src")
+        .into_iter()
+        .filter(|source| source.path.starts_with("macros/src/expand"))
+        .collect();
+    assert!(!expand.is_empty());
+    let named = |source: &Source| source.code().matches("__private").count();
+    assert!(expand.iter().map(named).sum::<usize>() > 0, "generated code names the runtime somewhere");
+    none(&expand, |source| {
+        let code = source.code();
+        // Every path into the runtime begins with its crate's path, and goes on with `__private`.
+        let path = code.match_indices("#crate_path").map(|(at, found)| &code[at + found.len()..]);
+        let elsewhere =
+            path.filter(|rest| rest.starts_with("::") && !rest.starts_with("::__private")).count();
+        let by_name = code.contains("transactional_message");
+        (elsewhere > 0 || by_name).then(|| "names the runtime outside of `__private`".into())
+    });
+}
+
+#[test]
+fn the_files_of_a_database_are_the_same_for_each() {
+    let folder = root().join("runtime/src/database");
+    let mut databases = Vec::new();
+    for entry in fs::read_dir(folder).expect("reads").map(|entry| entry.expect("reads")) {
+        if entry.file_type().expect("known").is_dir() {
+            let mut files: Vec<_> = fs::read_dir(entry.path())
+                .expect("reads")
+                .map(|file| file.expect("reads").file_name())
+                .collect();
+            files.sort();
+            databases.push((entry.file_name(), files));
+        }
+    }
+    assert!(!databases.is_empty());
+    for (name, files) in &databases {
+        assert_eq!(*files, databases[0].1, "{name:?} and {:?} differ", databases[0].0);
+    }
+}
+
+#[test]
+fn every_statement_is_fixed_text() {
+    // Values are bound; a statement that is put together at run time can be injected into.
+    none(&sources("runtime/src/database"), |source| {
+        let code = source.code();
+        let built =
+            ["query(&format!", "query(format!", "raw_sql(&format!", "raw_sql(format!", "AssertSqlSafe"];
+        built.into_iter().find(|call| code.contains(call)).map(|call| format!("has `{call}`"))
+    });
+}
