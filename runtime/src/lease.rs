@@ -118,14 +118,15 @@ impl Leases {
         contact.last_clock = Some(database_clock);
     }
 
-    /// Until when rows whose lease has lapsed may be taken from their holders: only after one
-    /// unbroken lease of contact, in which every live holder could renew, and only as long as that
-    /// contact is fresh. A statement that has waited for the store must look again.
-    pub(crate) fn take_over_until(&self) -> Option<Instant> {
+    /// Until when, by the database's clock, rows whose lease has lapsed may be taken from their
+    /// holders: only after one unbroken lease of contact, in which every live holder could renew,
+    /// and only as long as that contact is fresh. The statement itself compares, so that it does
+    /// not matter how long it waited, or whether the clock has jumped meanwhile.
+    pub(crate) fn take_over_until(&self) -> Option<Duration> {
         let contact = self.contact.lock().unwrap_or_else(PoisonError::into_inner);
-        let until = contact.last + self.longest_gap();
         let now = Instant::now();
-        (now < until && now - contact.since >= self.lease).then_some(until)
+        let fresh = now - contact.last < self.longest_gap() && now - contact.since >= self.lease;
+        contact.last_clock.filter(|_| fresh).map(|clock| clock + self.longest_gap())
     }
 
     /// How often leases are looked at, and the store is contacted.
@@ -200,7 +201,7 @@ mod tests {
         let until = leases.take_over_until().expect("in contact");
         tokio::time::advance(LEASE / 2).await;
         clock += LEASE / 2;
-        assert!(until < Instant::now(), "a permission from before is no longer one");
+        assert!(until < clock, "a permission from before is no longer one");
         assert_eq!(leases.take_over_until(), None);
         leases.in_contact(clock);
         assert_eq!(leases.take_over_until(), None);

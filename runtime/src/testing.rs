@@ -29,6 +29,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -111,7 +112,7 @@ impl Recorder {
         let options = SqliteConnectOptions::new()
             .filename(format!("/{}", Uuid::new_v4()))
             .vfs("memdb")
-            .busy_timeout(std::time::Duration::from_secs(5));
+            .busy_timeout(Duration::from_secs(5));
         let pool = SqlitePoolOptions::new()
             .min_connections(1)
             .max_connections(4)
@@ -144,7 +145,7 @@ impl Recorder {
         let sent = Arc::new(Sent::default());
         let builder = Messenger::builder(DatabaseSource::from(pool)).fence("test", pool);
         let transport = Arc::clone(&sent) as Arc<dyn Transport>;
-        let messenger = configure(builder).build_with(transport, &InProcess::default()).await?;
+        let messenger = configure(builder).build_with(transport, &InProcess::new(Duration::ZERO)).await?;
         messenger.migrate().await?;
         let Inlets { reports, questions, outgoing } = messenger.prepare().await?;
         let core = || Arc::clone(messenger.core());
@@ -177,8 +178,9 @@ impl Recorder {
         self.messenger.core().lost_reports.lose.store(lose, Ordering::SeqCst);
     }
 
-    /// Does everything that the background workers would do, waits included: brings reports to the
-    /// store, asks about halves that nobody reported, each once, and delivers what is confirmed.
+    /// Does everything that the background workers would do, waits included, until nothing moves any
+    /// more: brings reports to the store, asks about halves that nobody reported, and delivers what
+    /// is confirmed. A handler that answers `Unknown` may be asked more than once.
     ///
     /// # Errors
     /// When the database fails.
@@ -265,6 +267,10 @@ impl Transport for Sent {
         });
         Publication::Acknowledged
     }
+
+    fn capacity(&self) -> usize {
+        usize::MAX
+    }
 }
 
 /// Reports that were swallowed on demand.
@@ -290,7 +296,7 @@ impl LostReports {
         let release = |id| Postponement {
             id,
             held_by: core.leases.token(),
-            after: std::time::Duration::ZERO,
+            after: Duration::ZERO,
             attempts: Attempts::Keep,
             reason: None,
         };

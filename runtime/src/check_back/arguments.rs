@@ -2,6 +2,7 @@
 
 use std::any::{Any, TypeId, type_name};
 use std::collections::HashMap;
+use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +14,16 @@ use super::handler::Asked;
 use crate::message::MessageId;
 
 /// The body of a half message as it was stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// `Debug` shows only its length: it may be private.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Raw(pub Vec<u8>);
+
+impl fmt::Debug for Raw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Raw({} bytes)", self.0.len())
+    }
+}
 
 /// A half message whose outcome is asked for. `T` is the type of its payload; without it, the
 /// payload is [`Raw`].

@@ -10,7 +10,7 @@ use sqlx::Pool;
 use super::{Consume, Received};
 use crate::check_back::Decode;
 use crate::fault;
-use crate::fence::{BusinessDatabase, roll_back};
+use crate::fence::{BusinessDatabase, begin_on_pool, roll_back};
 use crate::message::{Half, MessageId};
 use crate::store::StoreError;
 use crate::transport::Handled;
@@ -52,23 +52,25 @@ where
         Self { queue, pool, handler: Arc::new(handler), retention: RETENTION, message: PhantomData }
     }
 
-    /// The whole transaction. An error means that it was rolled back, or that nobody knows; the
-    /// message comes again in both cases, and the record tells.
-    async fn once(&self, id: MessageId, message: Received<M>) -> Result<(), String> {
-        let mut tx = self.pool.begin_with(DB::BEGIN).await.map_err(|error| error.to_string())?;
-        match DB::enter_inbox(&mut tx, &self.queue, id).await {
-            Ok(true) => {}
+    /// The whole transaction. Without `Done` it was rolled back, or nobody knows; the message
+    /// comes again in both cases, and the record tells.
+    async fn once(&self, id: MessageId, message: Received<M>) -> Handled {
+        let (mut tx, _turn) = match begin_on_pool(&self.pool).await {
+            Ok(begun) => begun,
+            Err(error) => return Handled::NotNow(error.to_string()),
+        };
+        let worked = match DB::enter_inbox(&mut tx, &self.queue, id).await {
+            Ok(true) => self.handler.consume(&mut tx, message).await.map_err(|error| error.to_string()),
             Ok(false) => {
                 tracing::debug!(%id, queue = self.queue, "a message whose effect has happened came again");
                 let _ = roll_back(tx).await;
-                return Ok(());
+                return Handled::Done;
             }
             Err(error) => {
                 let _ = roll_back(tx).await;
-                return Err(error.to_string());
+                return Handled::NotNow(error.to_string());
             }
-        }
-        let worked = self.handler.consume(&mut tx, message).await.map_err(|error| error.to_string());
+        };
         fault::point("effect-done");
         let proven = match worked {
             // A failed statement whose error was swallowed must not be acknowledged.
@@ -77,11 +79,13 @@ where
         };
         if let Err(why) = proven {
             let _ = roll_back(tx).await;
-            return Err(why);
+            return Handled::Failed(why);
         }
-        tx.commit().await.map_err(|error| error.to_string())?;
+        if let Err(error) = tx.commit().await {
+            return Handled::Failed(error.to_string());
+        }
         fault::point("inbox-committed");
-        Ok(())
+        Handled::Done
     }
 }
 
@@ -121,7 +125,7 @@ where
         }
         match Received::decode(half, attempt) {
             Err(why) => Handled::Rejected(format!("the body can't be decoded: {why}")),
-            Ok(message) => self.once(half.id, message).await.map_or_else(Handled::Failed, |()| Handled::Done),
+            Ok(message) => self.once(half.id, message).await,
         }
     }
 

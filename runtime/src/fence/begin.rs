@@ -9,7 +9,7 @@ use sqlx::{Connection, Pool, SqlSafeStr, Transaction};
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::{BusinessDatabase, FenceRefusal, FencedTransaction, roll_back};
+use super::{BusinessDatabase, FenceRefusal, FencedTransaction, WriteTurn, begin_on_pool, roll_back};
 use crate::error::{Error, ErrorKind};
 use crate::fault;
 use crate::message::MessageId;
@@ -54,9 +54,11 @@ pub trait BeginOn<'c>: Send + Sized + 'c {
     type Database: BusinessDatabase;
 
     #[doc(hidden)]
-    fn open(self, fence: Option<FenceKey>)
-    -> BoxFuture<'c, Result<Transaction<'c, Self::Database>, Refusal>>;
+    fn open(self, fence: Option<FenceKey>) -> Opening<'c, Self::Database>;
 }
+
+/// A transaction that is being opened.
+type Opening<'c, DB> = BoxFuture<'c, Result<(Transaction<'c, DB>, WriteTurn), Refusal>>;
 
 /// Why a transaction was not opened.
 #[derive(Debug)]
@@ -70,19 +72,12 @@ impl<'c, DB: BusinessDatabase> BeginOn<'c> for &'c Pool<DB> {
 
     // In a task of its own: a `begin` of sqlx that is dropped half-way can leave an open
     // transaction behind for the next borrower of the connection.
-    fn open(self, fence: Option<FenceKey>) -> BoxFuture<'c, Result<Transaction<'c, DB>, Refusal>> {
+    fn open(self, fence: Option<FenceKey>) -> Opening<'c, DB> {
         let pool = self.clone();
         let open = async move {
-            let mut connection = pool.acquire().await.map_err(Refusal::Begin)?;
-            // Left behind by a transaction that was ended underneath and then dropped: sqlx counts
-            // it as open for ever, so the connection is of no use to anybody.
-            while connection.is_in_transaction() {
-                connection.close().await.map_err(Refusal::Begin)?;
-                connection = pool.acquire().await.map_err(Refusal::Begin)?;
-            }
-            let begin = Some(DB::BEGIN.into_sql_str());
-            let tx = Transaction::begin(connection, begin).await.map_err(Refusal::Begin)?;
-            raise::<DB>(tx, fence).await
+            let failed = |error| Refusal::Fence(FenceRefusal::Failed(error));
+            let (tx, turn) = begin_on_pool(&pool).await.map_err(failed)?;
+            Ok((raise::<DB>(tx, fence).await?, turn))
         };
         Box::pin(async move {
             match tokio::spawn(open.in_current_span()).await {
@@ -96,7 +91,7 @@ impl<'c, DB: BusinessDatabase> BeginOn<'c> for &'c Pool<DB> {
 impl<'c, DB: BusinessDatabase> BeginOn<'c> for &'c mut PoolConnection<DB> {
     type Database = DB;
 
-    fn open(self, fence: Option<FenceKey>) -> BoxFuture<'c, Result<Transaction<'c, DB>, Refusal>> {
+    fn open(self, fence: Option<FenceKey>) -> Opening<'c, DB> {
         Box::pin(on_connection::<DB>(self, fence))
     }
 }
@@ -105,7 +100,7 @@ impl<'c, DB: BusinessDatabase> BeginOn<'c> for &'c mut PoolConnection<DB> {
 impl<'c> BeginOn<'c> for &'c mut sqlx::SqliteConnection {
     type Database = sqlx::Sqlite;
 
-    fn open(self, fence: Option<FenceKey>) -> BoxFuture<'c, Result<Transaction<'c, sqlx::Sqlite>, Refusal>> {
+    fn open(self, fence: Option<FenceKey>) -> Opening<'c, sqlx::Sqlite> {
         Box::pin(on_connection::<sqlx::Sqlite>(self, fence))
     }
 }
@@ -113,13 +108,13 @@ impl<'c> BeginOn<'c> for &'c mut sqlx::SqliteConnection {
 async fn on_connection<DB: BusinessDatabase>(
     connection: &mut DB::Connection,
     fence: Option<FenceKey>,
-) -> Result<Transaction<'_, DB>, Refusal> {
+) -> Result<(Transaction<'_, DB>, WriteTurn), Refusal> {
     // sqlx refuses, too, and rolls back the transaction that is not ours.
     if connection.is_in_transaction() {
         return Err(Refusal::Begin(sqlx::Error::InvalidSavePointStatement));
     }
     let tx = connection.begin_with(DB::BEGIN.into_sql_str()).await.map_err(Refusal::Begin)?;
-    raise::<DB>(tx, fence).await
+    Ok((raise::<DB>(tx, fence).await?, WriteTurn::default()))
 }
 
 /// Inserts the fence row. A call without a message needs none.
@@ -155,7 +150,7 @@ impl<'c, B: BeginOn<'c>> IntoFuture for Begin<'c, B> {
             let open = call.open_transaction(<B::Database as BusinessDatabase>::WAITS_FOR_ITSELF)?;
             let key = open.key();
             match self.on.open(key).await {
-                Ok(tx) => Ok(FencedTransaction::new(tx, open)),
+                Ok((tx, turn)) => Ok(FencedTransaction::new(tx, open, turn)),
                 Err(refusal) => Err(explain(refusal, &call, key)),
             }
         })

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use sqlx::{Database, Pool, Transaction};
+use sqlx::{Connection, Database, Pool, SqlSafeStr, Transaction};
+use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
 
 use super::verdict::FenceRow;
@@ -26,6 +27,13 @@ pub trait BusinessDatabase: Database {
     /// Opens the transaction.
     #[doc(hidden)]
     const BEGIN: &'static str;
+
+    /// Waits until a transaction on this pool may write, where a database has one writer only.
+    #[doc(hidden)]
+    fn take_turn(pool: &Pool<Self>) -> BoxFuture<'_, Result<WriteTurn, StoreError>> {
+        let _ = pool;
+        Box::pin(std::future::ready(Ok(WriteTurn::default())))
+    }
 
     /// Makes a rollback work also when the transaction was ended underneath: then there is none to
     /// roll back, sqlx counts it as open all the same, and the connection would go back to its
@@ -84,10 +92,36 @@ pub trait BusinessDatabase: Database {
     ) -> BoxFuture<'p, Result<u64, StoreError>>;
 }
 
+/// Begins on a connection of the user's pool that is fit for it.
+pub(crate) async fn begin_on_pool<DB: BusinessDatabase>(
+    pool: &Pool<DB>,
+) -> Result<(Transaction<'static, DB>, WriteTurn), StoreError> {
+    let mut connection = pool.acquire().await?;
+    // Left behind by a transaction that was ended underneath and then dropped: sqlx counts it as
+    // open for ever, so the connection is of no use to anybody.
+    while connection.is_in_transaction() {
+        connection.close().await?;
+        connection = pool.acquire().await?;
+    }
+    let turn = DB::take_turn(pool).await?;
+    Ok((Transaction::begin(connection, Some(DB::BEGIN.into_sql_str())).await?, turn))
+}
+
 /// Rolls back, so that the connection is clean for whoever gets it next.
 pub(crate) async fn roll_back<DB: BusinessDatabase>(mut tx: Transaction<'_, DB>) -> Result<(), sqlx::Error> {
     DB::before_rollback(&mut tx).await;
     tx.rollback().await
+}
+
+/// The right to write, where a database has one writer only; given back when it is dropped.
+#[derive(Debug, Default)]
+pub struct WriteTurn(#[expect(dead_code, reason = "held, not read")] Option<OwnedMutexGuard<()>>);
+
+impl WriteTurn {
+    #[cfg(feature = "sqlite")]
+    pub(crate) const fn of(turn: OwnedMutexGuard<()>) -> Self {
+        Self(Some(turn))
+    }
 }
 
 /// The fence row is in the transaction.

@@ -25,7 +25,7 @@ pub use begin::{Begin, BeginOn, begin};
 #[cfg(feature = "sqlite")]
 pub use dialect::BusinessDatabase;
 #[cfg(feature = "sqlite")]
-pub(crate) use dialect::{FenceRefusal, Opened, roll_back};
+pub(crate) use dialect::{FenceRefusal, Opened, WriteTurn, begin_on_pool, roll_back};
 #[cfg(feature = "sqlite")]
 pub use transaction::FencedTransaction;
 

@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut};
 
 use sqlx::Transaction;
 
-use super::{BusinessDatabase, roll_back};
+use super::{BusinessDatabase, WriteTurn, roll_back};
 use crate::error::{Error, ErrorKind};
 use crate::fault;
 use crate::message::{Message, Payload};
@@ -20,11 +20,12 @@ pub struct FencedTransaction<'c, DB: BusinessDatabase> {
     // Declared first, so that it is rolled back before the call may open another.
     tx: Transaction<'c, DB>,
     open: OpenTransaction,
+    turn: WriteTurn,
 }
 
 impl<'c, DB: BusinessDatabase> FencedTransaction<'c, DB> {
-    pub(super) const fn new(tx: Transaction<'c, DB>, open: OpenTransaction) -> Self {
-        Self { tx, open }
+    pub(super) const fn new(tx: Transaction<'c, DB>, open: OpenTransaction, turn: WriteTurn) -> Self {
+        Self { tx, open, turn }
     }
 
     /// Replaces the payload of the call's message, for bodies that learn an id inside the
@@ -42,22 +43,25 @@ impl<'c, DB: BusinessDatabase> FencedTransaction<'c, DB> {
     ///
     /// # Errors
     /// [`ErrorKind::Unproven`]: the fence was not in place, because a statement failed and its
-    /// error was swallowed, or the transaction was ended underneath; it was rolled back.
+    /// error was swallowed, or the transaction was ended underneath; it was not committed.
     /// [`ErrorKind::Unavailable`]: the database failed. Whether the transaction took effect may be
     /// unknown to the caller then; the message follows the truth either way.
     ///
     /// # Cancel safety
     /// A dropped `commit` may or may not take effect; the message follows the truth either way.
     pub async fn commit(self) -> Result<(), Error> {
-        let Self { mut tx, open } = self;
+        let Self { mut tx, open, turn: _turn } = self;
         let function = open.function();
-        if let Some((key, staged)) = open.proof() {
+        // From here on, only the fence knows, unless the database says yes.
+        if let Some((key, staged)) = open.commit_begins() {
             if let Err(cause) = DB::prove_fence(&mut tx, key.call_id, staged.row, staged.amended).await {
                 let _ = roll_back(tx).await;
+                open.commit_refused();
                 return Err(Error::new(
                     ErrorKind::Unproven,
                     format!(
-                        "the transaction of `{function}` was rolled back, because its fence is not in place"
+                        "the transaction of `{function}` was not committed, because its fence is not in place; \
+                         statements since it was ended underneath may have taken effect by themselves"
                     ),
                 )
                 .with_source(cause)
@@ -65,8 +69,6 @@ impl<'c, DB: BusinessDatabase> FencedTransaction<'c, DB> {
             }
             fault::point("commit-proven");
         }
-        // From here on, only the fence knows, unless the database says yes.
-        open.committing();
         match tx.commit().await {
             Ok(()) => {
                 open.committed();
@@ -86,7 +88,7 @@ impl<'c, DB: BusinessDatabase> FencedTransaction<'c, DB> {
     /// # Errors
     /// [`ErrorKind::Unavailable`] when the database failed; the transaction has ended all the same.
     pub async fn rollback(self) -> Result<(), Error> {
-        let Self { tx, open } = self;
+        let Self { tx, open, turn: _turn } = self;
         let rolled_back = roll_back(tx).await;
         rolled_back.map_err(|cause| {
             Error::new(ErrorKind::Unavailable, format!("the rollback of `{}` failed", open.function()))

@@ -14,6 +14,7 @@ use crate::core::Core;
 use crate::database::DatabaseSource;
 use crate::error::{Error, ErrorKind};
 use crate::fence::registry::Fences;
+use crate::store::StoreError;
 use crate::transport::Transport;
 use crate::transport::in_process::InProcess;
 
@@ -99,8 +100,13 @@ impl Builder {
     /// # Errors
     /// [`ErrorKind::Configuration`] with the remedy in its text, [`ErrorKind::Unavailable`].
     pub async fn build(self) -> Result<Messenger, Error> {
-        let in_process = Arc::new(InProcess::default());
-        self.build_with(Arc::clone(&in_process) as Arc<dyn Transport>, &in_process).await
+        let in_process = Arc::new(InProcess::new(self.settings.publish_timeout));
+        let messenger = self.build_with(Arc::clone(&in_process) as Arc<dyn Transport>, &in_process).await?;
+        messenger.core().store.check_durable().await.map_err(|cause| match cause {
+            StoreError::Refused(why) => Error::new(ErrorKind::Configuration, why),
+            cause => cause.into_error("the message store could not be read"),
+        })?;
+        Ok(messenger)
     }
 
     pub(crate) async fn build_with(
@@ -118,7 +124,7 @@ impl Builder {
         }
         handlers.expect(&self.expected)?;
         #[cfg(feature = "sqlite")]
-        refuse_bad_consumers(&self.consumers)?;
+        refuse_bad_consumers(&self.consumers, self.settings.deliver)?;
 
         let store = self.store.open_store().await?;
         let mut fences = Fences::default();
@@ -135,7 +141,7 @@ impl Builder {
         let mut parts = Parts::new(inlets);
         #[cfg(feature = "sqlite")]
         for consumer in self.consumers {
-            let deliveries = in_process.subscribe(consumer.bindings());
+            let deliveries = in_process.subscribe(consumer.queue(), consumer.bindings());
             parts.add_consumer(consumer, deliveries);
         }
         #[cfg(not(feature = "sqlite"))]
@@ -145,7 +151,16 @@ impl Builder {
 }
 
 #[cfg(feature = "sqlite")]
-fn refuse_bad_consumers(consumers: &[crate::Consumer]) -> Result<(), Error> {
+fn refuse_bad_consumers(consumers: &[crate::Consumer], deliver: bool) -> Result<(), Error> {
+    if let (false, Some(consumer)) = (deliver, consumers.first()) {
+        return Err(Error::new(
+            ErrorKind::Configuration,
+            format!(
+                "the consumer `{}` would get nothing: the setting `deliver` is false, and delivery is within the process",
+                consumer.queue()
+            ),
+        ));
+    }
     for (index, consumer) in consumers.iter().enumerate() {
         consumer.validate()?;
         if consumers.iter().take(index).any(|other| other.queue() == consumer.queue()) {

@@ -160,5 +160,5 @@ impl Messenger {
 }
 
 fn started_before() -> Error {
-    Error::new(ErrorKind::Configuration, "the messenger was started before: build another one")
+    Error::new(ErrorKind::Configuration, "the messenger was started, or shut down, before: build another one")
 }

@@ -25,7 +25,7 @@ pub enum AnsweredBy {
 #[must_use = "a call does nothing until it is run"]
 pub struct Call {
     pub(super) function: String,
-    pub(super) fence: Option<AnsweredBy>,
+    pub(super) answered_by: Option<AnsweredBy>,
     pub(super) messenger: Option<Messenger>,
     pub(super) ask_on_err: bool,
     pub(super) check_after: Option<Duration>,
@@ -38,7 +38,7 @@ impl Call {
     pub(crate) fn new(function: String) -> Self {
         Self {
             function,
-            fence: None,
+            answered_by: None,
             messenger: None,
             ask_on_err: false,
             check_after: None,
@@ -49,13 +49,13 @@ impl Call {
 
     /// `fence`
     pub fn fence(mut self) -> Self {
-        self.fence = Some(AnsweredBy::Fence);
+        self.answered_by = Some(AnsweredBy::Fence);
         self
     }
 
     /// `fence = "name"`
     pub fn fence_named(mut self, name: &'static str) -> Self {
-        self.fence = Some(AnsweredBy::NamedFence(name.to_owned()));
+        self.answered_by = Some(AnsweredBy::NamedFence(name.to_owned()));
         self
     }
 
@@ -119,7 +119,7 @@ impl Call {
     }
 
     pub(crate) fn answer(&mut self, answered_by: AnsweredBy) {
-        self.fence = Some(answered_by);
+        self.answered_by = Some(answered_by);
     }
 
     pub(crate) fn add(&mut self, messages: impl IntoIterator<Item = (Message, Option<String>)>) {

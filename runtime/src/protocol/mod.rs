@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use uuid::Uuid;
 
@@ -16,6 +17,7 @@ use crate::error::{Error, ErrorKind, FromHalfError};
 use crate::fault;
 use crate::message::{self, Half, MessageId};
 use crate::messenger::Messenger;
+use crate::store::StoreError;
 use call::{AnsweredBy, Call};
 use report::{Decision, Ending};
 use scope::{Body, CALL, CallScope, Witness};
@@ -64,8 +66,9 @@ async fn begin(call: Call) -> Result<Ticket, Error> {
     let ticket = tokio::time::timeout(patience, tokio::spawn(store_halves(core, live, alive))).await;
     match ticket {
         Ok(Ok(ticket)) => ticket,
-        Ok(Err(failed)) => Err(not_stored(&function).with_source(failed)),
-        Err(_) => Err(not_stored(&function).with_source(format!("no answer within {patience:?}"))),
+        Ok(Err(failed)) => Err(not_stored(ErrorKind::Unavailable, &function).with_source(failed)),
+        Err(_) => Err(not_stored(ErrorKind::Unavailable, &function)
+            .with_source(format!("no answer within {patience:?}"))),
     }
 }
 
@@ -78,18 +81,34 @@ async fn store_halves(
     let deadline = core.leases.deadline();
     if let Err(cause) = core.store.insert_halves(&live.halves, core.leases.hold()).await {
         // The ticket is dropped: should the half have landed all the same, it is cancelled.
-        return Err(not_stored(&live.scope.function).with_source(cause));
+        let schema = matches!(cause, StoreError::Schema(_));
+        let kind = if schema { ErrorKind::Schema } else { ErrorKind::Unavailable };
+        return Err(not_stored(kind, &live.scope.function).with_source(cause));
     }
+    let deadline = hold_surely(&core, &live, deadline).await?;
     core.leases.took(live.ids(), deadline);
     fault::point("after-half");
     Ok(ticket)
 }
 
-fn not_stored(function: &str) -> Error {
-    Error::new(
-        ErrorKind::Unavailable,
-        format!("the half message of `{function}` could not be stored, so its body did not run"),
-    )
+/// Makes sure of halves that took long to be stored: their lease may have lapsed meanwhile, and
+/// somebody may be asking about them.
+async fn hold_surely(core: &Core, live: &LiveCall, mut deadline: Instant) -> Result<Instant, Error> {
+    let ids: Vec<_> = live.ids().collect();
+    let slow = |why: String| not_stored(ErrorKind::Unavailable, &live.scope.function).with_source(why);
+    while deadline < Instant::now() + core.settings.lease / 2 {
+        deadline = core.leases.deadline();
+        let renewed =
+            core.store.renew(&ids, core.leases.hold()).await.map_err(|cause| slow(cause.to_string()))?;
+        if renewed.ids.len() < ids.len() {
+            return Err(slow("the store was so slow that the message was decided before".into()));
+        }
+    }
+    Ok(deadline)
+}
+
+fn not_stored(kind: ErrorKind, function: &str) -> Error {
+    Error::new(kind, format!("the half message of `{function}` could not be stored, so its body did not run"))
 }
 
 /// An annotated call inside an open transaction that its own half message would wait for.
@@ -116,7 +135,7 @@ fn describe(core: &Core, call: Call) -> Result<LiveCall, Error> {
     let call_id = ids.first().copied().unwrap_or_else(Uuid::now_v7);
     let check_after = call.check_after.unwrap_or(core.settings.check_after);
     let limits = core.settings.limits();
-    let witness = match &call.fence {
+    let witness = match &call.answered_by {
         Some(AnsweredBy::Handler(_)) | None => Witness::Handler,
         Some(AnsweredBy::Fence) => Witness::Fence(core.fences.only(&call.function)?),
         Some(AnsweredBy::NamedFence(name)) => Witness::Fence(core.fences.named(name, &call.function)?),

@@ -203,15 +203,18 @@ impl OpenTransaction {
         Ok(())
     }
 
-    /// What has to be proven and written before the commit.
-    pub(crate) fn proof(&self) -> Option<(FenceKey, Staged)> {
-        let body = self.call.body();
+    /// Says what has to be proven and written before the commit. What the body says from now on
+    /// comes too late for it.
+    pub(crate) fn commit_begins(&self) -> Option<(FenceKey, Staged)> {
+        let mut body = self.call.body();
+        body.commit = Commit::Unclear;
         let row = if body.withheld { FenceRow::Withheld } else { FenceRow::Committed };
         self.key().map(|key| (key, Staged { row, amended: body.amended.clone() }))
     }
 
-    pub(crate) fn committing(&self) {
-        self.call.body().commit = Commit::Unclear;
+    /// The transaction was rolled back instead.
+    pub(crate) fn commit_refused(&self) {
+        self.call.body().commit = Commit::Not;
     }
 
     pub(crate) fn committed(&self) {

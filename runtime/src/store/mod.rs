@@ -10,7 +10,6 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::error::{Error, ErrorKind};
@@ -118,15 +117,9 @@ pub(crate) struct Claim {
 pub(crate) struct Bounds {
     pub(crate) rows: u32,
     pub(crate) bytes: usize,
-    /// Until when rows of holders whose lease has lapsed may be taken over, if at all. Judged when
-    /// the statement has what it waited for.
-    pub(crate) take_over: Option<Instant>,
-}
-
-impl Bounds {
-    pub(crate) fn may_take_over(&self) -> bool {
-        self.take_over.is_some_and(|until| Instant::now() < until)
-    }
+    /// Until when, by the database's clock, rows of holders whose lease has lapsed may be taken
+    /// over, if at all. The statement compares when it has what it waited for.
+    pub(crate) take_over_until: Option<Duration>,
 }
 
 /// A finished message, old enough to be deleted with its fence row.
@@ -251,6 +244,9 @@ pub(crate) trait Store: fmt::Debug + Send + Sync {
     /// Checks that the tables have the version that this crate knows.
     async fn check_schema(&self) -> Result<(), StoreError>;
 
+    /// Errs when what is stored would not survive the process.
+    async fn check_durable(&self) -> Result<(), StoreError>;
+
     /// Stores halves durably, all or none, held by us.
     async fn insert_halves(&self, halves: &[Half], hold: Hold) -> Result<(), StoreError>;
 
@@ -298,8 +294,15 @@ pub(crate) trait Store: fmt::Debug + Send + Sync {
     /// Deletes finished messages; others are left alone. Says how many went.
     async fn delete_finished(&self, ids: &[MessageId]) -> Result<u64, StoreError>;
 
-    /// Due halves older than `age`, at most `limit`.
-    async fn overdue_halves(&self, age: Duration, limit: u32) -> Result<Vec<MessageId>, StoreError>;
+    /// Due halves older than `age`, except those that one of `answerable` can answer for; and
+    /// lapsed ones only until `take_over_until` by the database's clock.
+    async fn overdue_halves(
+        &self,
+        age: Duration,
+        limit: u32,
+        answerable: &[AnsweredBy],
+        take_over_until: Duration,
+    ) -> Result<Vec<MessageId>, StoreError>;
 
     /// Which of these calls the store knows.
     async fn known_calls(&self, call_ids: &[MessageId]) -> Result<Vec<MessageId>, StoreError>;

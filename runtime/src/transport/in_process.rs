@@ -3,45 +3,61 @@
 //! A message goes to every queue with a matching binding, and is acknowledged when each of them
 //! has handled it. Nothing is kept here: a message that fails stays in the store, and comes again.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::{Delivery, Handled, Outgoing, Pattern, Publication, Transport};
 
-/// How many deliveries wait at a queue before publishers do.
-const QUEUE_LENGTH: usize = 256;
+/// How many deliveries a queue takes at once. More stay in the store, and keep no other queue's
+/// messages from being delivered.
+const QUEUE_LENGTH: usize = 64;
 
 /// Exchanges and queues of one process.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct InProcess {
     queues: Mutex<Vec<Queue>>,
+    /// How long a consumer may work on a message.
+    patience: Duration,
 }
 
 #[derive(Clone, Debug)]
 struct Queue {
+    name: String,
     bindings: Vec<(String, Pattern)>,
     deliveries: mpsc::Sender<Delivery>,
+    /// One for each delivery that is not settled yet.
+    places: Arc<Semaphore>,
 }
 
 impl InProcess {
+    pub(crate) fn new(patience: Duration) -> Self {
+        Self { queues: Mutex::default(), patience }
+    }
+
     /// Opens a queue. `bindings`: exchange and topic pattern.
-    pub(crate) fn subscribe(&self, bindings: &[(String, String)]) -> mpsc::Receiver<Delivery> {
+    pub(crate) fn subscribe(&self, name: &str, bindings: &[(String, String)]) -> mpsc::Receiver<Delivery> {
         let (deliveries, receiver) = mpsc::channel(QUEUE_LENGTH);
         let bindings =
             bindings.iter().map(|(exchange, pattern)| (exchange.clone(), Pattern::new(pattern))).collect();
-        self.queues.lock().unwrap_or_else(PoisonError::into_inner).push(Queue { bindings, deliveries });
+        let places = Arc::new(Semaphore::new(QUEUE_LENGTH));
+        self.queues().push(Queue { name: name.to_owned(), bindings, deliveries, places });
         receiver
     }
 
-    fn route(&self, exchange: &str, routing_key: &str) -> Vec<mpsc::Sender<Delivery>> {
-        let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+    fn route(&self, exchange: &str, routing_key: &str) -> Vec<Queue> {
         let bound = |queue: &&Queue| {
             queue.bindings.iter().any(|(name, pattern)| name == exchange && pattern.matches(routing_key))
         };
-        queues.iter().filter(bound).map(|queue| queue.deliveries.clone()).collect()
+        self.queues().iter().filter(bound).cloned().collect()
+    }
+
+    fn queues(&self) -> MutexGuard<'_, Vec<Queue>> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -56,23 +72,39 @@ impl Transport for InProcess {
                 message.exchange, message.routing_key
             ));
         }
-        let handled = join_all(queues.into_iter().map(|queue| deliver(queue, outgoing))).await;
+        let handled = join_all(queues.iter().map(|queue| queue.deliver(outgoing, self.patience))).await;
         // As long as one queue may still take it, the message is not given up.
         handled.into_iter().fold(Publication::Acknowledged, |sum, handled| match (sum, handled) {
             (Publication::Failed(why), _) | (_, Handled::Failed(why)) => Publication::Failed(why),
+            (Publication::NotNow(why), _) | (_, Handled::NotNow(why)) => Publication::NotNow(why),
             (Publication::Refused(why), _) | (_, Handled::Rejected(why)) => Publication::Refused(why),
             (sum, Handled::Done) => sum,
         })
     }
+
+    fn capacity(&self) -> usize {
+        self.queues().iter().map(|queue| queue.places.available_permits()).max().unwrap_or(QUEUE_LENGTH)
+    }
 }
 
-async fn deliver(queue: mpsc::Sender<Delivery>, outgoing: &Outgoing) -> Handled {
-    let (settle, settled) = oneshot::channel();
-    let delivery = Delivery { half: outgoing.half.clone(), attempt: outgoing.attempt, settle };
-    if queue.send(delivery).await.is_err() {
-        return Handled::Failed("the consumer has stopped".into());
+impl Queue {
+    async fn deliver(&self, outgoing: &Outgoing, patience: Duration) -> Handled {
+        let Ok(_place) = self.places.try_acquire() else {
+            return Handled::NotNow(format!("the queue `{}` is full", self.name));
+        };
+        let (taken, is_taken) = oneshot::channel();
+        let (settle, settled) = oneshot::channel();
+        let delivery = Delivery { half: outgoing.half.clone(), attempt: outgoing.attempt, taken, settle };
+        // The wait in the queue is no part of the consumer's time.
+        if self.deliveries.send(delivery).await.is_err() || is_taken.await.is_err() {
+            return Handled::NotNow(format!("the consumer of `{}` has stopped", self.name));
+        }
+        match timeout(patience, settled).await {
+            Ok(Ok(handled)) => handled,
+            Ok(Err(_)) => Handled::Failed("the consumer stopped while it handled the message".into()),
+            Err(_) => {
+                Handled::Failed(format!("the consumer of `{}` did not finish within {patience:?}", self.name))
+            }
+        }
     }
-    settled
-        .await
-        .unwrap_or_else(|_| Handled::Failed("the consumer stopped while it handled the message".into()))
 }

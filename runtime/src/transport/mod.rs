@@ -30,6 +30,8 @@ pub(crate) enum Publication {
     Unroutable(String),
     /// Not delivered, or not known to be: to be tried again.
     Failed(String),
+    /// Not tried, since nobody is ready for it: to be tried later, and not counted.
+    NotNow(String),
     /// Never deliverable: trying again won't help.
     Refused(String),
 }
@@ -39,6 +41,9 @@ pub(crate) enum Publication {
 pub(crate) trait Transport: fmt::Debug + Send + Sync {
     /// Publishes one message, and waits until its fate is known. May run for many at once.
     async fn publish(&self, outgoing: &Outgoing) -> Publication;
+
+    /// How many more messages are worth being brought here now.
+    fn capacity(&self) -> usize;
 }
 
 /// A message that came out of the transport.
@@ -47,6 +52,8 @@ pub(crate) struct Delivery {
     pub(crate) half: Arc<Half>,
     /// Which attempt this is, from 1.
     pub(crate) attempt: u32,
+    /// Tells the publisher that the consumer's work on it begins.
+    pub(crate) taken: oneshot::Sender<()>,
     /// Takes the consumer's word; dropped without it, the message comes again.
     pub(crate) settle: oneshot::Sender<Handled>,
 }
@@ -58,6 +65,8 @@ pub(crate) enum Handled {
     Done,
     /// It has not: deliver again later.
     Failed(String),
+    /// It could not even be tried: deliver again later, and don't count it.
+    NotNow(String),
     /// It never will: to the dead letters, with the reason.
     Rejected(String),
 }

@@ -32,63 +32,64 @@ pub(crate) struct Checker {
     pub(crate) asking: JoinSet<()>,
 }
 
-/// Lets go of a call's rows when it is dropped.
-struct LetGo<'a> {
-    core: &'a Core,
-    call: &'a LiveCall,
-}
-
-impl Drop for LetGo<'_> {
-    fn drop(&mut self) {
-        let ids: Vec<_> = self.call.ids().collect();
-        self.core.leases.let_go(&ids);
-    }
-}
-
 impl Checker {
-    /// Settles everything that is due now, and waits for it. Says how many halves were asked about.
-    pub(crate) async fn run_once(&mut self) -> Result<usize, StoreError> {
+    #[cfg(feature = "testing")]
+    /// Settles everything that is due now, and waits for it.
+    pub(crate) async fn run_once(&mut self) -> Result<(), StoreError> {
+        self.wind_up().await;
+        self.claim().await?;
+        while self.asking.join_next().await.is_some() {}
+        Ok(())
+    }
+
+    /// Asks about this process's own calls, and finishes what is being asked.
+    async fn wind_up(&mut self) {
         let mut calls = Vec::new();
         while let Ok(call) = self.questions.try_recv() {
             calls.push(call);
         }
-        let mut count = self.ask_own(calls).await;
-        count += self.claim().await?;
+        self.ask_own(calls).await;
         while self.asking.join_next().await.is_some() {}
-        Ok(count)
     }
 
     /// Asks the fences of calls that this process holds.
-    async fn ask_own(&self, calls: Vec<Arc<LiveCall>>) -> usize {
-        let mut by_fence: HashMap<Uuid, Vec<Suspect>> = HashMap::new();
-        // Whatever the answers are, also a panic: the rows are no longer ours afterwards.
-        let _held: Vec<_> = calls.iter().map(|call| LetGo { core: &self.core, call }).collect();
+    async fn ask_own(&self, calls: Vec<Arc<LiveCall>>) {
+        let mut by_fence: HashMap<Uuid, Vec<Suspect<'_>>> = HashMap::new();
+        // From here on they are anybody's, should we not come to an end: a fence answers everybody
+        // the same. And what an answer frees must not look as if it were still being worked on.
+        for call in &calls {
+            self.core.leases.let_go(&call.ids().collect::<Vec<_>>());
+        }
         for call in &calls {
             let Some(identity) = call.fence() else { continue };
             let held_by = self.core.leases.token();
-            let suspect = |id| Suspect { id, call_id: call.call_id(), held_by, attempts: 1 };
-            by_fence.entry(identity).or_default().extend(call.ids().map(suspect));
+            let suspect = |half| Suspect::of_live(half, held_by);
+            by_fence.entry(identity).or_default().extend(call.halves.iter().map(suspect));
         }
         for (identity, suspects) in by_fence {
             ask_fence(&self.core, identity, &suspects).await;
         }
-        calls.len()
     }
 
-    /// Takes halves that are due, and asks about them. Says how many there were.
+    /// Takes halves that are due, and asks about them: fences at once, handlers as there is room,
+    /// so that handlers that hang keep no fence from being asked. Says how many there were.
     async fn claim(&mut self) -> Result<usize, StoreError> {
-        let core = &self.core;
         let room = WINDOW.saturating_sub(u32::try_from(self.asking.len()).unwrap_or(WINDOW));
-        if room == 0 {
+        let fences = self.core.fences.answerers();
+        let handlers = self.core.handlers.answerers();
+        Ok(self.claim_from(&fences, WINDOW).await? + self.claim_from(&handlers, room).await?)
+    }
+
+    async fn claim_from(&mut self, askable: &[AnsweredBy], rows: u32) -> Result<usize, StoreError> {
+        if rows == 0 || askable.is_empty() {
             return Ok(0);
         }
+        let core = &self.core;
         let settings = &core.settings;
         // A token of its own: a body that takes its row back makes this claim's Cancel void.
         let hold = Hold { token: Uuid::new_v4(), lease: settings.handler_timeout + settings.lease };
-        let bounds = Bounds { rows: room, bytes: BYTES, take_over: core.leases.take_over_until() };
-        let mut askable = core.fences.answerers();
-        askable.extend(core.handlers.answerers());
-        let claim = core.store.claim_halves(&askable, bounds, hold).await?;
+        let bounds = Bounds { rows, bytes: BYTES, take_over_until: core.leases.take_over_until() };
+        let claim = core.store.claim_halves(askable, bounds, hold).await?;
         let count = claim.rows.len();
         for row in claim.undecodable {
             tracing::error!(id = %row.id, why = row.why, "a half message can't be read and is parked");
@@ -104,7 +105,7 @@ impl Checker {
 
     async fn sort_out(&mut self, rows: Vec<Stored>, held_by: Token) {
         let core = Arc::clone(&self.core);
-        let mut by_fence: HashMap<Uuid, Vec<Suspect>> = HashMap::new();
+        let mut by_fence: HashMap<Uuid, Vec<Suspect<'_>>> = HashMap::new();
         for row in rows {
             let (id, call_id) = (row.half.id, row.half.call_id);
             if core.leases.holds(&id) {
@@ -116,7 +117,7 @@ impl Checker {
             }
             match row.half.answered_by {
                 AnsweredBy::Fence(identity) if row.age <= core.settings.check_back_horizon => {
-                    let suspect = Suspect { id, call_id, held_by, attempts: row.attempts };
+                    let suspect = Suspect { id, call_id, held_by, attempts: row.attempts, half: None };
                     by_fence.entry(identity).or_default().push(suspect);
                 }
                 // Its fence row may have been pruned: an answer would no longer be exact.
@@ -154,7 +155,7 @@ impl Worker for Checker {
             tokio::select! {
                 Some(_) = self.asking.join_next() => {}
                 _ = self.questions.recv_many(&mut calls, WINDOW as usize) => {
-                    _ = self.ask_own(std::mem::take(&mut calls)).await;
+                    self.ask_own(std::mem::take(&mut calls)).await;
                 }
                 _ = poll.tick() => match self.claim().await {
                     // There may be more: look again at once.
@@ -162,12 +163,7 @@ impl Worker for Checker {
                     Ok(_) => {}
                     Err(error) => log_store_error(Self::NAME, &error),
                 },
-                () = stop.cancelled() => {
-                    if let Err(error) = self.run_once().await {
-                        log_store_error(Self::NAME, &error);
-                    }
-                    return;
-                }
+                () = stop.cancelled() => return self.wind_up().await,
             }
         }
     }

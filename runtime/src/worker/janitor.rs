@@ -13,12 +13,12 @@ use crate::core::Core;
 use crate::fault;
 use crate::message::state::Event;
 use crate::message::{AnsweredBy, MessageId};
-use crate::store::{Change, StoreError};
+use crate::store::{Change, Finished, StoreError};
 
 /// Rows deleted in one statement.
 const BATCH: u32 = 500;
-/// Batches in one round, so that the janitor never works for long at a stretch.
-const BATCHES: usize = 20;
+/// Batches in one round: a bound on a runaway, far above what a round finds.
+const BATCHES: usize = 1000;
 
 /// Something else that grows old: a consumer's inbox.
 #[async_trait]
@@ -48,18 +48,28 @@ pub(crate) struct Report {
 }
 
 impl Janitor {
-    /// One bounded round.
-    pub(crate) async fn run_once(&self) -> Result<Report, StoreError> {
+    /// One bounded round. A part that fails keeps none of the others from being done.
+    pub(crate) async fn run_once(&self) -> Report {
         let report = Report {
-            pruned: self.prune().await?,
-            parked: self.park_overdue().await?,
-            unknown_fences: self.unknown_fences().await?,
-            unanswerable: unanswerable(&self.core).await?,
+            pruned: or_reported(self.prune().await),
+            parked: or_reported(self.park_overdue().await),
+            unknown_fences: or_reported(self.unknown_fences().await),
+            unanswerable: or_reported(unanswerable(&self.core).await),
         };
         for inbox in &self.inboxes {
-            inbox.prune(BATCH * 10).await?;
+            or_reported(self.prune_inbox(inbox.as_ref()).await);
         }
-        Ok(report)
+        report
+    }
+
+    async fn prune_inbox(&self, inbox: &dyn Prune) -> Result<(), StoreError> {
+        for _ in 0..BATCHES {
+            if inbox.prune(BATCH).await? < u64::from(BATCH) {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        Ok(())
     }
 
     async fn prune(&self) -> Result<u64, StoreError> {
@@ -68,25 +78,14 @@ impl Janitor {
         for _ in 0..BATCHES {
             let finished =
                 core.store.finished(core.settings.retention, BATCH, &core.fences.answerers()).await?;
-            let mut by_fence: HashMap<Uuid, Vec<MessageId>> = HashMap::new();
-            for one in &finished {
-                if let Some(AnsweredBy::Fence(identity)) = one.answered_by {
-                    by_fence.entry(identity).or_default().push(one.call_id);
-                }
-            }
-            // The fence first: a crash in between leaves a message without a fence row, which is
-            // found again, and never a fence row without a message.
-            for (identity, calls) in by_fence {
-                if let Some(fence) = core.fences.by_identity(identity) {
-                    fence.forget(&calls).await?;
-                }
-            }
-            let ids: Vec<_> = finished.iter().map(|one| one.id).collect();
+            let full = finished.len() == BATCH as usize;
+            let ids = self.forget_fences(finished).await;
             if !ids.is_empty() {
                 fault::point("janitor-between");
                 pruned += core.store.delete_finished(&ids).await?;
             }
-            if finished.len() < BATCH as usize {
+            // Without progress, the rest waits for the next round: its fence does not answer.
+            if !full || ids.is_empty() {
                 break;
             }
             tokio::task::yield_now().await;
@@ -94,13 +93,37 @@ impl Janitor {
         Ok(pruned)
     }
 
-    /// Parks halves that are too old to be asked about, whoever could have answered.
+    /// Deletes the fence rows of finished messages, and says which messages have none any more.
+    ///
+    /// The fence goes first: a crash in between leaves a message without a fence row, which is
+    /// found again, and never a fence row without a message.
+    async fn forget_fences(&self, finished: Vec<Finished>) -> Vec<MessageId> {
+        let mut without = Vec::new();
+        let mut by_fence: HashMap<Uuid, Vec<Finished>> = HashMap::new();
+        for one in finished {
+            match one.answered_by {
+                Some(AnsweredBy::Fence(identity)) => by_fence.entry(identity).or_default().push(one),
+                _ => without.push(one.id),
+            }
+        }
+        for (identity, finished) in by_fence {
+            let Some(fence) = self.core.fences.by_identity(identity) else { continue };
+            let calls: Vec<_> = finished.iter().map(|one| one.call_id).collect();
+            match fence.forget(&calls).await {
+                Ok(()) => without.extend(finished.iter().map(|one| one.id)),
+                Err(error) => log_store_error(Self::NAME, &error),
+            }
+        }
+        without
+    }
+
+    /// Parks halves that are too old to be asked about, and that no handler here could answer for.
     async fn park_overdue(&self) -> Result<usize, StoreError> {
         let core = &self.core;
-        if core.leases.take_over_until().is_none() {
-            return Ok(0);
-        }
-        let overdue = core.store.overdue_halves(core.settings.check_back_horizon, BATCH).await?;
+        let Some(until) = core.leases.take_over_until() else { return Ok(0) };
+        let handlers = core.handlers.answerers();
+        let overdue =
+            core.store.overdue_halves(core.settings.check_back_horizon, BATCH, &handlers, until).await?;
         let why = "nobody answered for it within the setting `check_back_horizon`";
         let changes: Vec<_> = overdue
             .into_iter()
@@ -128,6 +151,14 @@ impl Janitor {
         }
         Ok(unknown)
     }
+}
+
+/// What there is, or nothing and a word in the log.
+fn or_reported<T: Default>(result: Result<T, StoreError>) -> T {
+    result.unwrap_or_else(|error| {
+        log_store_error(Janitor::NAME, &error);
+        T::default()
+    })
 }
 
 /// Due halves that nobody in this process can answer for. Another process may have the handler.
@@ -159,10 +190,9 @@ impl Worker for Janitor {
                 () = stop.cancelled() => return,
                 _ = tick.tick() => {}
             }
-            match self.run_once().await {
-                Ok(report) if report == Report::default() => {}
-                Ok(report) => tracing::info!(?report, "a round of the janitor"),
-                Err(error) => log_store_error(Self::NAME, &error),
+            let report = self.run_once().await;
+            if report != Report::default() {
+                tracing::info!(?report, "a round of the janitor");
             }
         }
     }

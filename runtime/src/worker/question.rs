@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use super::{log_store_error, panic_text};
@@ -10,22 +11,31 @@ use crate::check_back::{Asked, Outcome};
 use crate::core::Core;
 use crate::fault;
 use crate::fence::verdict::Verdict;
-use crate::message::MessageId;
-use crate::message::state::Event;
+use crate::message::state::{Applied, Event};
+use crate::message::{Half, MessageId};
 use crate::store::{Attempts, Change, Postponement, Stored, Token};
 
 const WORKER: &str = "checker";
 
 /// A half to be settled by its fence.
-pub(super) struct Suspect {
+pub(super) struct Suspect<'a> {
     pub(super) id: MessageId,
     pub(super) call_id: MessageId,
     pub(super) held_by: Token,
     pub(super) attempts: u32,
+    /// The message itself, where this process has it in memory.
+    pub(super) half: Option<&'a Half>,
+}
+
+impl<'a> Suspect<'a> {
+    /// A half of a call that this process has just run.
+    pub(super) const fn of_live(half: &'a Half, held_by: Token) -> Self {
+        Self { id: half.id, call_id: half.call_id, held_by, attempts: 1, half: Some(half) }
+    }
 }
 
 /// Asks a fence about several halves, and applies its verdicts.
-pub(super) async fn ask_fence(core: &Core, identity: Uuid, suspects: &[Suspect]) {
+pub(super) async fn ask_fence(core: &Core, identity: Uuid, suspects: &[Suspect<'_>]) {
     let verdicts = match core.fences.by_identity(identity) {
         Some(fence) => {
             let calls: Vec<_> = suspects.iter().map(|suspect| suspect.call_id).collect();
@@ -51,8 +61,24 @@ pub(super) async fn ask_fence(core: &Core, identity: Uuid, suspects: &[Suspect])
                 continue;
             }
         };
-        let change = Change::of(suspect.id).amended(payload).because(why);
-        apply(core, event, change, outcome).await;
+        let change = Change::of(suspect.id).amended(payload.clone()).because(why);
+        if apply(core, event, change, outcome).await == Some(Applied::Missing)
+            && let (Event::CheckBackConfirms, Some(half)) = (event, suspect.half)
+        {
+            insert_anew(core, half.clone(), payload).await;
+        }
+    }
+}
+
+/// The business action took effect, and its message is gone, as from a store that was restored.
+async fn insert_anew(core: &Core, mut half: Half, amended: Option<Vec<u8>>) {
+    tracing::warn!(id = %half.id, function = half.function, "a half message is gone from the store; it is stored anew, confirmed");
+    let id = half.id;
+    half.message.payload = amended.unwrap_or(half.message.payload);
+    let hold = core.leases.hold();
+    match core.store.insert_confirmed(&[half], hold).await {
+        Ok(()) => give_back(core, id, hold.token, Duration::ZERO, Attempts::Keep, None).await,
+        Err(error) => log_store_error(WORKER, &error),
     }
 }
 
@@ -68,26 +94,22 @@ pub(super) async fn ask_handler(core: Arc<Core>, name: String, row: Stored, held
     let Some(handler) = core.handlers.get(&name).cloned() else { return };
     let asked = Asked { row: Arc::new(row), data: core.handlers.data.clone() };
     // In a task of its own, so that a panic is an answer like any other.
-    let question = tokio::spawn(async move { (handler.ask)(asked).await });
-    let abort = question.abort_handle();
+    let question = AbortOnDropHandle::new(tokio::spawn(async move { (handler.ask)(asked).await }));
     let patience = core.settings.handler_timeout;
     let (outcome, why) = match tokio::time::timeout(patience, question).await {
         Ok(Ok(Ok(outcome))) => (outcome, format!("the handler `{name}` answered {outcome:?}")),
         Ok(Ok(Err(why))) => (Outcome::Unknown, format!("the handler `{name}` failed: {why}")),
         Ok(Err(failed)) => (Outcome::Unknown, format!("the handler `{name}` {}", describe(failed))),
-        Err(_) => {
-            abort.abort();
-            (Outcome::Unknown, format!("the handler `{name}` did not answer within {patience:?}"))
-        }
+        Err(_) => (Outcome::Unknown, format!("the handler `{name}` did not answer within {patience:?}")),
     };
     fault::point("tombstone-in");
     match outcome {
         Outcome::Confirm => {
-            apply(&core, Event::CheckBackConfirms, Change::of(id).because(why), outcome).await;
+            _ = apply(&core, Event::CheckBackConfirms, Change::of(id).because(why), outcome).await;
         }
         Outcome::Cancel => {
             let change = Change::of(id).held_by(held_by).because(why);
-            apply(&core, Event::CheckBackCancels, change, outcome).await;
+            _ = apply(&core, Event::CheckBackCancels, change, outcome).await;
         }
         Outcome::Unknown if attempts >= budget => {
             count(outcome);
@@ -116,12 +138,18 @@ fn describe(failed: tokio::task::JoinError) -> String {
 }
 
 /// Applies an answer. If it can't be stored the row lapses, and the same question is asked again.
-async fn apply(core: &Core, event: Event, change: Change, outcome: Outcome) {
+async fn apply(core: &Core, event: Event, change: Change, outcome: Outcome) -> Option<Applied> {
     let id = change.id;
     count(outcome);
     match core.store.transition(event, &[change], None).await {
-        Ok(applied) => tracing::debug!(%id, ?outcome, ?applied, "a check-back settled a message"),
-        Err(error) => log_store_error(WORKER, &error),
+        Ok(applied) => {
+            tracing::debug!(%id, ?outcome, ?applied, "a check-back settled a message");
+            applied.first().copied()
+        }
+        Err(error) => {
+            log_store_error(WORKER, &error);
+            None
+        }
     }
 }
 

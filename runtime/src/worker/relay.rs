@@ -75,7 +75,8 @@ impl Relay {
     }
 
     fn room(&self) -> usize {
-        self.core.settings.relay_window.saturating_sub(self.publishing.len())
+        let window = self.core.settings.relay_window.saturating_sub(self.publishing.len());
+        window.min(self.core.transport.capacity())
     }
 
     async fn claim(&mut self) -> Result<bool, StoreError> {
@@ -83,7 +84,7 @@ impl Relay {
         let bounds = Bounds {
             rows: u32::try_from(self.room()).unwrap_or(u32::MAX),
             bytes: core.settings.relay_bytes,
-            take_over: core.leases.take_over_until(),
+            take_over_until: core.leases.take_over_until(),
         };
         let deadline = core.leases.deadline();
         let Claim { rows, undecodable } = core.store.claim_confirmed(bounds, core.leases.hold()).await?;
@@ -113,10 +114,7 @@ impl Relay {
             if !core.leases.surely_holds(&id) {
                 return None;
             }
-            let patience = core.settings.publish_timeout;
-            let publication = tokio::time::timeout(patience, core.transport.publish(&outgoing))
-                .await
-                .unwrap_or_else(|_| Publication::Failed(format!("not acknowledged within {patience:?}")));
+            let publication = core.transport.publish(&outgoing).await;
             fault::point("published");
             held.settled = true;
             Some(Published { id, attempt: outgoing.attempt, publication })
@@ -143,6 +141,10 @@ impl Relay {
         let Published { id, attempt, publication } = one;
         let (reason, hopeless) = match publication {
             Publication::Acknowledged => return,
+            Publication::NotNow(why) => {
+                let after = self.core.settings.delivery_backoff.delay(0);
+                return self.give_back(id, after, Attempts::Keep, Some(why)).await;
+            }
             Publication::Unroutable(why) => (format!("unroutable: {why}"), false),
             Publication::Failed(why) => (why, false),
             Publication::Refused(why) => (why, true),
@@ -166,11 +168,12 @@ impl Relay {
     async fn give_back(&self, id: MessageId, after: Duration, attempts: Attempts, reason: Option<String>) {
         let held_by = self.core.leases.token();
         let back = [Postponement { id, held_by, after, attempts, reason }];
+        // First: what is due again must not look as if it were still being worked on.
+        self.core.leases.let_go([&id]);
         if let Err(error) = self.core.store.postpone(&back).await {
             // Not given back, it lapses; no more is lost than the count of this attempt.
             log_store_error(Self::NAME, &error);
         }
-        self.core.leases.let_go([&id]);
     }
 
     /// Tries until the store has it. What is not noted is published again: a duplicate, no loss.
@@ -217,6 +220,8 @@ impl Worker for Relay {
     async fn run(&mut self, stop: &CancellationToken) {
         let mut poll = tokio::time::interval(self.core.settings.poll_interval);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // What a panic kept from being noted.
+        self.note().await;
         loop {
             let room = self.room() > 0;
             tokio::select! {

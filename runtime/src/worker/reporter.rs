@@ -87,8 +87,10 @@ impl Reporter {
                 // Confirmed before, by a check-back or by an earlier try whose answer was lost.
                 Applied::Already | Applied::Conflict(_) => continue,
             }
-            self.core.leases.took([half.id], deadline);
-            self.hand_over(half).await;
+            if self.core.settings.deliver {
+                self.core.leases.took([half.id], deadline);
+                self.hand_over(half).await;
+            }
         }
     }
 
@@ -96,8 +98,7 @@ impl Reporter {
         let id = half.id;
         let outgoing = Outgoing { half: Arc::new(half), attempt: 1 };
         if self.core.outgoing.try_send(outgoing).is_err() {
-            // The queue is full, or this process does not deliver: left due in the table, for
-            // whoever comes first.
+            // The queue is full: left due in the table, for whoever comes first.
             self.give_back(&[id], std::time::Duration::ZERO, None).await;
         }
     }
@@ -151,8 +152,9 @@ impl Reporter {
             reason: reason.map(str::to_owned),
         };
         let back: Vec<_> = ids.iter().map(back).collect();
-        self.until_stored(|| self.core.store.postpone(&back)).await;
+        // First: what is due again must not look as if it were still being worked on.
         self.core.leases.let_go(ids);
+        self.until_stored(|| self.core.store.postpone(&back)).await;
     }
 
     /// Applies `event` until the store has taken it; a batch that is refused is run row by row.
@@ -161,7 +163,8 @@ impl Reporter {
             return Vec::new();
         }
         let ids: Vec<_> = changes.iter().map(|change| change.id).collect();
-        let hold = Some(self.core.leases.hold());
+        // Where nobody delivers, what is confirmed is anybody's.
+        let hold = self.core.settings.deliver.then(|| self.core.leases.hold());
         let applied = match self.until_stored(|| self.core.store.transition(event, changes, hold)).await {
             Some(applied) => applied,
             None if changes.len() == 1 => vec![Applied::Already],

@@ -51,6 +51,8 @@ pub enum Act {
     Panic,
     /// Writes the effect, ends the transaction by a statement that fails, and says `Ok`.
     Swallow,
+    /// Writes the effect, commits by itself, and says `Ok`.
+    Commit,
     /// Writes the effect, and takes its time.
     Slow(Duration),
 }
@@ -135,6 +137,10 @@ impl<'c> Consume<'c, SqliteConnection, Raw> for Listener {
                         .execute(connection)
                         .await;
                     assert!(failed.is_err(), "the statement was to fail");
+                    Ok(())
+                }
+                Act::Commit => {
+                    sqlx::raw_sql("COMMIT").execute(connection).await.expect("commits");
                     Ok(())
                 }
                 Act::Slow(time) => {

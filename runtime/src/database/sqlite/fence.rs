@@ -3,6 +3,7 @@
 //! SQLite has no statement that fails when the transaction was ended underneath, as by a body that
 //! sends `COMMIT` itself. So the transaction opens a savepoint first: `RELEASE` fails without it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,10 +14,11 @@ use uuid::Uuid;
 
 use super::row::id_list;
 use super::schema::{FENCE, INBOX};
+use super::turns::Turns;
 use super::{PATIENCE, inbox, millis, now, pool, reach};
 use crate::error::{Error, ErrorKind};
 use crate::fence::verdict::{FenceRow, Verdict};
-use crate::fence::{BusinessDatabase, FenceDatabase, FenceRefusal, Opened};
+use crate::fence::{BusinessDatabase, FenceDatabase, FenceRefusal, Opened, WriteTurn};
 use crate::message::MessageId;
 use crate::store::StoreError;
 
@@ -24,6 +26,8 @@ use crate::store::StoreError;
 #[derive(Debug)]
 pub(crate) struct SqliteFence {
     pool: SqlitePool,
+    turns: Arc<Turns>,
+    lock_timeout: Duration,
     /// Migrations wait for open transactions; questions don't.
     patient: SqlitePool,
 }
@@ -31,12 +35,13 @@ pub(crate) struct SqliteFence {
 impl SqliteFence {
     pub(crate) async fn open(options: SqliteConnectOptions, lock_timeout: Duration) -> Result<Self, Error> {
         let options = options.create_if_missing(true);
+        let turns = Turns::of(options.get_filename());
         let patient = pool(options.clone().busy_timeout(PATIENCE), 1);
         let pool = pool(options.busy_timeout(lock_timeout), 1);
         reach(&patient).await.map_err(|cause| {
             Error::new(ErrorKind::Unavailable, "the fence's database could not be opened").with_source(cause)
         })?;
-        Ok(Self { pool, patient })
+        Ok(Self { pool, turns, lock_timeout, patient })
     }
 
     async fn insert_tombstones(
@@ -44,6 +49,7 @@ impl SqliteFence {
         identity: Uuid,
         call_ids: &[MessageId],
     ) -> Result<Vec<(MessageId, Verdict)>, StoreError> {
+        let _turn = self.turns.take(self.lock_timeout).await?;
         // `DO UPDATE`, though it changes nothing, makes the row that was first come back.
         let rows = sqlx::query(concat!(
             "INSERT INTO tm_fence (call_id, outcome, created_at) SELECT unhex(value), ?1, ",
@@ -117,6 +123,7 @@ impl FenceDatabase for SqliteFence {
     }
 
     async fn forget(&self, call_ids: &[MessageId]) -> Result<(), StoreError> {
+        let _turn = self.turns.take(PATIENCE).await?;
         sqlx::query("DELETE FROM tm_fence WHERE call_id IN (SELECT unhex(value) FROM json_each(?))")
             .bind(id_list(call_ids))
             .execute(&self.pool)
@@ -147,6 +154,11 @@ impl BusinessDatabase for Sqlite {
     // One writer a file: a second transaction of the same call would wait for the first.
     const WAITS_FOR_ITSELF: bool = true;
     const BEGIN: &'static str = "BEGIN IMMEDIATE";
+
+    fn take_turn(pool: &SqlitePool) -> BoxFuture<'_, Result<WriteTurn, StoreError>> {
+        let turns = Turns::of(pool.connect_options().get_filename());
+        Box::pin(async move { turns.take(PATIENCE).await.map(WriteTurn::of) })
+    }
 
     // Fails, and changes nothing, when a transaction is open.
     fn before_rollback(connection: &mut SqliteConnection) -> BoxFuture<'_, ()> {

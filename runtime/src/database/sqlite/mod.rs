@@ -10,6 +10,7 @@ mod operate;
 mod row;
 mod schema;
 mod store;
+mod turns;
 
 pub(crate) use fence::SqliteFence;
 pub(crate) use store::SqliteStore;

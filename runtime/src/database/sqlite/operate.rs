@@ -6,7 +6,7 @@ use sqlx::Row;
 
 use super::row::{summarize, summary};
 use super::store::SqliteStore;
-use super::{millis, now};
+use super::{PATIENCE, millis, now};
 use crate::message::state::State;
 use crate::message::{AnsweredBy, MessageId};
 use crate::store::{Finished, MessageInfo, Stats, StoreError};
@@ -62,15 +62,22 @@ impl SqliteStore {
         &self,
         age: Duration,
         limit: u32,
+        answerable: &[AnsweredBy],
+        take_over_until: Duration,
     ) -> Result<Vec<MessageId>, StoreError> {
+        let answerable: Vec<String> = answerable.iter().map(ToString::to_string).collect();
         let ids = sqlx::query_scalar(concat!(
             "SELECT id FROM tm_message WHERE state = 0 AND due_at <= ",
             now!(),
             " AND created_at < ",
             now!(),
-            " - ?1 LIMIT ?2"
+            " - ?1 AND answered_by NOT IN (SELECT value FROM json_each(?2)) AND (held_by IS NULL OR ",
+            now!(),
+            " <= ?3) LIMIT ?4"
         ))
         .bind(millis(age))
+        .bind(serde_json::json!(answerable).to_string())
+        .bind(millis(take_over_until))
         .bind(i64::from(limit))
         .fetch_all(&self.reader)
         .await?;
@@ -115,6 +122,7 @@ impl SqliteStore {
     }
 
     pub(super) async fn make_due(&self, id: MessageId) -> Result<bool, StoreError> {
+        let _turn = self.turns.take(PATIENCE).await?;
         let hastened = sqlx::query(concat!(
             "UPDATE tm_message SET due_at = ",
             now!(),

@@ -1,5 +1,6 @@
 //! The message store on SQLite: the verbs of the protocol and the workers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,6 +11,7 @@ use uuid::Uuid;
 
 use super::row::{columns, id_list, insert_row, move_row, read};
 use super::schema::MESSAGE;
+use super::turns::Turns;
 use super::{PATIENCE, millis, now, pool, reach};
 use crate::error::{Error, ErrorKind};
 use crate::message::state::{Applied, Event, State};
@@ -23,6 +25,7 @@ use crate::store::{
 #[derive(Debug)]
 pub(crate) struct SqliteStore {
     pub(super) writer: SqlitePool,
+    pub(super) turns: Arc<Turns>,
     /// Renewals never queue behind other writes of this process.
     renewer: SqlitePool,
     pub(super) reader: SqlitePool,
@@ -36,13 +39,8 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(PATIENCE);
         let name = options.get_filename().to_string_lossy().into_owned();
-        if name.contains(":memory:") || name.starts_with("file:sqlx-in-memory") {
-            return Err(Error::new(
-                ErrorKind::Configuration,
-                "an in-memory SQLite database can't keep messages over a crash: use a file, or `transactional_message::testing` in tests",
-            ));
-        }
         let store = Self {
+            turns: Turns::of(options.get_filename()),
             writer: pool(options.clone(), 1),
             renewer: pool(options.clone(), 1),
             reader: pool(options, 4),
@@ -55,6 +53,7 @@ impl SqliteStore {
     }
 
     async fn insert(&self, halves: &[Half], state: State, hold: Hold) -> Result<(), StoreError> {
+        let _turn = self.turns.take(PATIENCE).await?;
         let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         for half in halves {
             insert_row(&mut tx, half, state, hold).await?;
@@ -75,7 +74,10 @@ impl SqliteStore {
         {
             let mut rows = select.fetch(&mut *tx);
             while let Some(row) = rows.try_next().await? {
-                let id: Uuid = row.try_get("id")?;
+                let Ok(id) = row.try_get::<Uuid, _>("id") else {
+                    tracing::error!("a row of tm_message has an id that is no UUID; it is left alone");
+                    continue;
+                };
                 match read(&row) {
                     Ok(mut stored) => {
                         let size = stored.half.message.payload.len();
@@ -119,6 +121,20 @@ impl Store for SqliteStore {
         MESSAGE.check(&self.reader).await
     }
 
+    async fn check_durable(&self) -> Result<(), StoreError> {
+        let file: String = sqlx::query_scalar("SELECT file FROM pragma_database_list WHERE name = 'main'")
+            .fetch_one(&self.reader)
+            .await?;
+        if !file.is_empty() {
+            return Ok(());
+        }
+        Err(StoreError::Refused(
+            "an in-memory SQLite database can't keep messages over a crash: use a file, or \
+             `transactional_message::testing` in tests"
+                .into(),
+        ))
+    }
+
     async fn insert_halves(&self, halves: &[Half], hold: Hold) -> Result<(), StoreError> {
         self.insert(halves, State::Half, hold).await
     }
@@ -133,6 +149,7 @@ impl Store for SqliteStore {
         changes: &[Change],
         hold: Option<Hold>,
     ) -> Result<Vec<Applied>, StoreError> {
+        let _turn = self.turns.take(PATIENCE).await?;
         let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         let mut applied = Vec::with_capacity(changes.len());
         for change in changes {
@@ -143,6 +160,7 @@ impl Store for SqliteStore {
     }
 
     async fn renew(&self, ids: &[MessageId], hold: Hold) -> Result<Renewed, StoreError> {
+        let _turn = self.turns.take_urgently().await;
         let mut connection = self.renewer.acquire().await?;
         let renewed = sqlx::query_scalar(concat!(
             "UPDATE tm_message SET held_by = ?1, attempts = CASE state WHEN 0 THEN 0 ELSE attempts END, due_at = ",
@@ -160,6 +178,7 @@ impl Store for SqliteStore {
     }
 
     async fn postpone(&self, postponements: &[Postponement]) -> Result<(), StoreError> {
+        let _turn = self.turns.take(PATIENCE).await?;
         let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         for postponement in postponements {
             let attempts = match postponement.attempts {
@@ -197,10 +216,12 @@ impl Store for SqliteStore {
             "SELECT a.value FROM json_each(?1) a WHERE EXISTS (SELECT 1 FROM tm_message ",
             "WHERE state = 0 AND answered_by = a.value AND due_at <= ",
             now!(),
-            " AND (held_by IS NULL OR ?2))"
+            " AND (held_by IS NULL OR ",
+            now!(),
+            " <= ?2))"
         ))
         .bind(serde_json::json!(names).to_string())
-        .bind(bounds.may_take_over())
+        .bind(bounds.take_over_until.map(millis))
         .fetch_all(&self.reader)
         .await?;
         let mut claim = Claim::default();
@@ -210,6 +231,7 @@ impl Store for SqliteStore {
         let mut bytes = bounds.bytes;
         // An even share for each, so that one handler's backlog does not keep the others waiting.
         let share = (bounds.rows as usize / due.len()).max(1);
+        let _turn = self.turns.take(PATIENCE).await?;
         let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         for name in due {
             let select = sqlx::query(concat!(
@@ -217,10 +239,12 @@ impl Store for SqliteStore {
                 columns!(),
                 " FROM tm_message WHERE state = 0 AND answered_by = ?1 AND due_at <= ",
                 now!(),
-                " AND (held_by IS NULL OR ?2) ORDER BY due_at LIMIT ?3"
+                " AND (held_by IS NULL OR ",
+                now!(),
+                " <= ?2) ORDER BY due_at LIMIT ?3"
             ))
             .bind(name)
-            .bind(bounds.may_take_over())
+            .bind(bounds.take_over_until.map(millis))
             .bind(i64::try_from(share).unwrap_or(i64::MAX));
             Self::take(&mut tx, select, &mut bytes, hold, &mut claim).await?;
         }
@@ -233,24 +257,29 @@ impl Store for SqliteStore {
         let any: bool = sqlx::query_scalar(concat!(
             "SELECT EXISTS (SELECT 1 FROM tm_message WHERE state = 1 AND due_at <= ",
             now!(),
-            " AND (held_by IS NULL OR ?1))"
+            " AND (held_by IS NULL OR ",
+            now!(),
+            " <= ?1))"
         ))
-        .bind(bounds.may_take_over())
+        .bind(bounds.take_over_until.map(millis))
         .fetch_one(&self.reader)
         .await?;
         if !any {
             return Ok(claim);
         }
         let mut bytes = bounds.bytes;
+        let _turn = self.turns.take(PATIENCE).await?;
         let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         let select = sqlx::query(concat!(
             "SELECT ",
             columns!(),
             " FROM tm_message WHERE state = 1 AND due_at <= ",
             now!(),
-            " AND (held_by IS NULL OR ?1) ORDER BY due_at LIMIT ?2"
+            " AND (held_by IS NULL OR ",
+            now!(),
+            " <= ?1) ORDER BY due_at LIMIT ?2"
         ))
-        .bind(bounds.may_take_over())
+        .bind(bounds.take_over_until.map(millis))
         .bind(i64::from(bounds.rows));
         Self::take(&mut tx, select, &mut bytes, hold, &mut claim).await?;
         tx.commit().await?;
@@ -267,6 +296,7 @@ impl Store for SqliteStore {
     }
 
     async fn delete_finished(&self, ids: &[MessageId]) -> Result<u64, StoreError> {
+        let _turn = self.turns.take(PATIENCE).await?;
         let deleted = sqlx::query(
             "DELETE FROM tm_message WHERE id IN (SELECT unhex(value) FROM json_each(?1)) AND state IN (2, 3)",
         )
@@ -276,8 +306,14 @@ impl Store for SqliteStore {
         Ok(deleted.rows_affected())
     }
 
-    async fn overdue_halves(&self, age: Duration, limit: u32) -> Result<Vec<MessageId>, StoreError> {
-        self.select_overdue(age, limit).await
+    async fn overdue_halves(
+        &self,
+        age: Duration,
+        limit: u32,
+        answerable: &[AnsweredBy],
+        take_over_until: Duration,
+    ) -> Result<Vec<MessageId>, StoreError> {
+        self.select_overdue(age, limit, answerable, take_over_until).await
     }
 
     async fn known_calls(&self, call_ids: &[MessageId]) -> Result<Vec<MessageId>, StoreError> {

@@ -19,7 +19,7 @@ async fn a_delivery_whose_acknowledgement_came_too_late_has_one_effect() {
     world.settled(&messenger).await;
     let message = only(&messenger, State::Delivered).await;
     assert!(message.attempts > 0, "it was published again");
-    assert!(message.reason.expect("a reason").contains("not acknowledged within"));
+    assert!(message.reason.expect("a reason").contains("did not finish within"));
     assert_eq!(world.effects(message.id).await, 1);
 }
 
@@ -48,6 +48,19 @@ async fn a_swallowed_error_is_not_acknowledged() {
     world.settled(&messenger).await;
     assert_eq!(world.effects_of_orders().await, [1]);
     assert_eq!(world.listener.orders(), [1, 1]);
+}
+
+#[tokio::test]
+async fn a_handler_that_commits_by_itself_has_one_effect() {
+    let world = World::new().await;
+    let messenger = world.messenger().await;
+    for id in 0..10 {
+        world.listener.will(id, [Act::Commit]);
+        world.handle(&messenger, id).await.expect("ok");
+    }
+    world.settled(&messenger).await;
+    assert_eq!(world.effects_of_orders().await, (0..10).collect::<Vec<_>>());
+    assert_eq!(messenger.stats().await.expect("counts").delivered, 10);
 }
 
 #[tokio::test]

@@ -202,6 +202,18 @@ async fn a_begin_that_fails_can_be_tried_again() {
 }
 
 #[tokio::test]
+async fn a_closed_pool_is_unavailable_and_nothing_is_sent() {
+    let world = World::new().await;
+    let messenger = world.messenger().await;
+    let closed = SqlitePool::connect(&world.url("shop.db")).await.expect("opens");
+    closed.close().await;
+    let error = error_of(&messenger, 1, async { Ok(begin(&closed).await.map(drop)?) }).await;
+    says(&error, ErrorKind::Unavailable, "could not be opened");
+    world.count(&messenger, State::Cancelled, 1).await;
+    assert!(world.listener.heard().is_empty());
+}
+
+#[tokio::test]
 async fn a_function_that_forgot_begin_is_named_and_its_message_parked() {
     let world = World::new().await;
     let messenger = world.messenger().await;

@@ -73,7 +73,7 @@ async fn a_transaction_that_was_ended_underneath_is_unproven_and_its_message_fol
         assert!(error.body_ran());
         let text = error.to_string();
         assert!(
-            text.contains("`it::calls::fenced` was rolled back, because its fence is not in place"),
+            text.contains("`it::calls::fenced` was not committed, because its fence is not in place"),
             "{text}"
         );
         assert!(text.contains("ended underneath"), "{text}");

@@ -58,6 +58,22 @@ async fn finished_messages_go_with_their_fence_rows_and_the_others_stay() {
 }
 
 #[tokio::test]
+async fn what_a_person_decided_goes_too() {
+    let world = World::new().await;
+    let messenger = world.messenger_with(tidy()).await;
+    let forgets = async { Ok(()) };
+    messenger.scope(async { fenced(&order(1), forgets).await }).await.expect("ok");
+    world.count(&messenger, State::Parked, 1).await;
+    let parked = messenger.list(State::Parked, None, 1).await.expect("lists").remove(0);
+    messenger.confirm(parked.id, "looked it up").await.expect("confirms");
+    wait_until("the message to be delivered, and to go", async || {
+        messenger.find(parked.id).await.expect("looks").is_none()
+    })
+    .await;
+    assert_eq!(world.listener.orders(), [1]);
+}
+
+#[tokio::test]
 async fn a_confirmed_message_outlives_the_retention_and_so_does_its_fence_row() {
     let world = World::new().await;
     let lonely = World::start(world.builder().settings(tidy())).await;

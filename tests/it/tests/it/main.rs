@@ -3,6 +3,7 @@
 mod check_back;
 mod conformance;
 mod consumer_inbox;
+mod consumer_late;
 mod consumer_poison;
 mod dropped_caller;
 mod fence_amend;
@@ -15,6 +16,7 @@ mod misconfiguration;
 mod operator;
 mod outage;
 mod outcomes;
+mod poison_rows;
 mod several_messages;
 mod shutdown;
 mod slow_body;

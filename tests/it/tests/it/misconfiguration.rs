@@ -219,7 +219,11 @@ async fn a_messenger_is_started_once_and_takes_calls_in_between() {
     messenger.migrate().await.expect("migrates again");
     messenger.start().await.expect("starts, after the mistake was mended");
     let error = messenger.start().await.expect_err("twice");
-    says(&error, ErrorKind::Configuration, &["the messenger was started before: build another one"]);
+    says(
+        &error,
+        ErrorKind::Configuration,
+        &["the messenger was started, or shut down, before: build another one"],
+    );
     world.handle(&messenger, 1).await.expect("goes on");
     assert!(messenger.shutdown(Duration::from_secs(30)).await);
     let error = world.handle(&messenger, 2).await.expect_err("over").message();

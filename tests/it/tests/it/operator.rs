@@ -240,11 +240,34 @@ async fn confirming_a_fenced_message_by_hand_reads_its_fence() {
 async fn a_fenced_message_without_effect_can_only_be_cancelled_by_hand() {
     let world = World::new().await;
     let (messenger, id) = parked_with_a_fence(&world, false).await;
-    refused(messenger.confirm(id, "test").await, "its fence has no row, so no transaction of it has committed");
+    refused(
+        messenger.confirm(id, "test").await,
+        "its fence has no row, so no transaction of it has committed",
+    );
     messenger.cancel(id, "test").await.expect("the fence says so");
     assert_eq!(messenger.find(id).await.expect("finds").expect("there").state, State::Cancelled);
     assert_eq!(world.fences(2).await, 1, "and is closed");
     assert!(world.listener.orders().is_empty());
+}
+
+#[tokio::test]
+async fn a_message_whose_function_forgot_begin_is_a_persons_to_decide() {
+    let world = World::new().await;
+    let messenger = world.messenger().await;
+    for confirmed in [true, false] {
+        messenger.scope(async { fenced(&order(1), async { Ok(()) }).await }).await.expect("ok");
+        let id = newest(&messenger, State::Parked).await;
+        assert_eq!(messenger.find(id).await.expect("finds").expect("there").answered_by, "nobody");
+        if confirmed {
+            messenger.confirm(id, "looked it up").await.expect("confirms");
+            world.settled(&messenger).await;
+            assert_eq!(world.effects(id).await, 1);
+        } else {
+            messenger.cancel(id, "looked it up").await.expect("cancels");
+            assert_eq!(messenger.find(id).await.expect("finds").expect("there").state, State::Cancelled);
+        }
+    }
+    assert_eq!(world.listener.orders(), [1]);
 }
 
 #[tokio::test]

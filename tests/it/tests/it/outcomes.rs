@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use it::{ShopError, Word, World, fast, fenced, handled, handled_asking, order, wait_until, write};
-use transactional_message::{Messenger, Settings, State, begin, withhold};
+use transactional_message::{Messenger, Settings, State, begin, message_id, withhold};
 
 /// Calls of each kind at once.
 const EACH: u64 = 15;
@@ -204,4 +204,58 @@ async fn a_call_that_leaves_before_its_half_is_stored_sends_nothing() {
     assert_eq!(world.listener.orders(), [99]);
     assert!(world.oracle.questions().is_empty(), "a body that never ran needs no question");
     assert!(messenger.shutdown(Duration::from_secs(30)).await, "no call is left that could be waited for");
+}
+
+#[tokio::test]
+async fn in_a_live_process_nothing_waits_for_a_lease() {
+    let world = World::new().await;
+    // What is left lying until its lease lapses is not seen again in this test.
+    let settings = Settings {
+        lease: Duration::from_hours(1),
+        relay_queue: 1,
+        relay_window: 1,
+        poll_interval: Duration::from_millis(1),
+        ..fast()
+    };
+    let messenger = world.messenger_with(settings).await;
+    let call = async |id: u64| match id % 3 {
+        // More than the relay's queue takes.
+        0 => world.handle(&messenger, id).await.expect("ok"),
+        // Asked about by the checker, delivered from the table.
+        1 => {
+            world.oracle.say(id, [Word::Unknown, Word::Confirm]);
+            world.vanish(&messenger, id).await;
+        }
+        _ => {
+            let body = async {
+                begin(&world.shop).await?.commit().await?;
+                Err(ShopError::Declined)
+            };
+            messenger.scope(async { fenced::<()>(&order(id), body).await }).await.expect_err("declined");
+        }
+    };
+    join_all((0..300).map(call)).await;
+    world.settled(&messenger).await;
+    assert_eq!(world.listener.orders(), (0..300).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_call_inside_a_call_has_an_id_and_an_end_of_its_own() {
+    let world = World::new().await;
+    let messenger = world.messenger().await;
+    let (inner, last) = (order(2), order(3));
+    let body = async {
+        let own = message_id();
+        let of_inner = handled(&inner, async { Ok(message_id()) }).await?;
+        handled::<()>(&last, async { Err(ShopError::Declined) }).await.expect_err("declined");
+        assert_eq!(message_id(), own, "the outer call is the current one again");
+        Ok((own, of_inner))
+    };
+    let order = order(1);
+    let (outer, inner) = messenger.scope(async { handled(&order, body).await }).await.expect("ok");
+    assert_ne!(outer, inner);
+    world.settled(&messenger).await;
+    let heard = |id| world.listener.heard_of(id).remove(0).id;
+    assert_eq!((heard(1), heard(2)), (outer, inner));
+    assert_eq!(world.listener.orders(), [1, 2]);
 }

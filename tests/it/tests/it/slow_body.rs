@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use it::{Word, World, fast, fenced, handled, order, write};
+use it::{Word, World, fast, fenced, handled, order, wait_until, write};
 use transactional_message::{Messenger, Settings, begin};
 
 /// One messenger for the calls, and another over the same store that looks all the time.
@@ -13,27 +13,43 @@ async fn messengers(world: &World) -> (Messenger, Messenger) {
     (own, world.messenger_with(settings).await)
 }
 
+/// More than are renewed in one statement.
+const MANY: u64 = 700;
+
 fn three_leases() -> Duration {
     fast().lease * 3
 }
 
 #[tokio::test]
-async fn a_handler_is_never_asked_about_slow_bodies() {
+async fn a_handler_is_never_asked_about_slow_bodies_however_many_they_are() {
     let world = World::new().await;
     let (own, other) = messengers(&world).await;
+    let (progress, watch) = tokio::sync::watch::channel(0);
     let slow = async |id: u64| {
         // A wrong question would be answered wrongly.
         world.oracle.say(id, [Word::Cancel]);
+        let mut begins = watch.clone();
+        begins.wait_for(|upto| id < *upto).await.expect("begins");
         let body = async {
-            tokio::time::sleep(three_leases()).await;
+            begins.wait_for(|upto| *upto > MANY).await.expect("ends");
             Ok(())
         };
         own.scope(async { handled(&order(id), body).await }).await.expect("ok");
     };
-    join_all((0..20).map(slow)).await;
+    let conduct = async {
+        // In groups, so that none waits long for its half.
+        for upto in (50..=MANY).step_by(50) {
+            progress.send(upto).expect("waits");
+            wait_until("the halves of the group", async || own.stats().await.expect("counts").half == upto)
+                .await;
+        }
+        tokio::time::sleep(three_leases()).await;
+        progress.send(MANY + 1).expect("waits");
+    };
+    tokio::join!(join_all((0..MANY).map(slow)), conduct);
     world.settled(&other).await;
     assert_eq!(world.oracle.questions(), []);
-    assert_eq!(world.listener.orders(), (0..20).collect::<Vec<_>>());
+    assert_eq!(world.listener.orders(), (0..MANY).collect::<Vec<_>>());
 }
 
 #[tokio::test]
