@@ -24,3 +24,8 @@ pub use outage::Outage;
 pub use process::{Gate, Process, gate};
 pub use wait::{vanish, wait_until};
 pub use world::{World, fast, write};
+
+/// The README's examples, compiled as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
