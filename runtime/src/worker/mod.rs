@@ -3,6 +3,7 @@
 pub(crate) mod checker;
 pub(crate) mod janitor;
 pub(crate) mod keeper;
+mod persist;
 mod question;
 pub(crate) mod relay;
 pub(crate) mod reporter;
@@ -15,7 +16,7 @@ use futures_util::FutureExt;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::store::{Change, StoreError};
+use crate::store::StoreError;
 
 /// How long a worker that panicked rests before it goes on.
 const REST: Duration = Duration::from_millis(200);
@@ -57,11 +58,6 @@ pub(crate) fn log_store_error(worker: &'static str, error: &StoreError) {
             tracing::error!(worker, %error, "the store refused");
         }
     }
-}
-
-/// Splits a batch that the store refused into its rows, so that a poison row fails alone.
-pub(crate) fn one_by_one(changes: &[Change]) -> impl Iterator<Item = &[Change]> {
-    changes.chunks(1)
 }
 
 #[cfg(test)]

@@ -12,7 +12,8 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::{Worker, log_store_error, one_by_one};
+use super::persist::persist;
+use super::{Worker, log_store_error};
 use crate::core::Core;
 use crate::fault;
 use crate::message::MessageId;
@@ -127,7 +128,8 @@ impl Relay {
             self.published.iter().cloned().partition(|one| one.publication == Publication::Acknowledged);
         if !acknowledged.is_empty() {
             let changes: Vec<_> = acknowledged.iter().map(|one| Change::of(one.id)).collect();
-            self.persist(Event::Acknowledged, &changes).await;
+            // What is not noted is published again: a duplicate, no loss.
+            persist(&self.core, Self::NAME, Event::Acknowledged, &changes, None).await;
             fault::point("marked");
             metrics::counter!("transactional_message_delivered_total").increment(changes.len() as u64);
         }
@@ -162,7 +164,7 @@ impl Relay {
 
     async fn bury(&self, id: MessageId, reason: String) {
         let change = Change::of(id).held_by(self.core.leases.token()).because(reason);
-        self.persist(Event::GiveUp, &[change]).await;
+        persist(&self.core, Self::NAME, Event::GiveUp, &[change], None).await;
     }
 
     async fn give_back(&self, id: MessageId, after: Duration, attempts: Attempts, reason: Option<String>) {
@@ -174,29 +176,6 @@ impl Relay {
             // Not given back, it lapses; no more is lost than the count of this attempt.
             log_store_error(Self::NAME, &error);
         }
-    }
-
-    /// Tries until the store has it. What is not noted is published again: a duplicate, no loss.
-    async fn persist(&self, event: Event, changes: &[Change]) {
-        let mut rows = vec![changes];
-        let mut tries = 0;
-        while let Some(batch) = rows.last().copied() {
-            match self.core.store.transition(event, batch, None).await {
-                Ok(_) => _ = rows.pop(),
-                Err(error) => {
-                    log_store_error(Self::NAME, &error);
-                    match error {
-                        StoreError::Refused(_) if batch.len() > 1 => rows = one_by_one(batch).collect(),
-                        StoreError::Refused(_) => _ = rows.pop(),
-                        StoreError::Unavailable(_) | StoreError::Schema(_) => {
-                            tokio::time::sleep(self.core.settings.report_backoff.delay(tries)).await;
-                            tries += 1;
-                        }
-                    }
-                }
-            }
-        }
-        self.core.leases.let_go(changes.iter().map(|change| &change.id));
     }
 
     /// Publishes what is in memory, and waits for it. Whatever a deadline cuts off lapses, and is

@@ -1,19 +1,21 @@
 //! The reporter: carries what bodies ended with to the store, until the store has it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
-use super::{Worker, log_store_error, one_by_one};
+use super::persist::{persist, until_stored};
+use super::{Worker, log_store_error};
 use crate::core::Core;
 use crate::fault;
 use crate::message::state::{Applied, Event};
-use crate::message::{AnsweredBy, Half};
+use crate::message::{AnsweredBy, Half, MessageId};
 use crate::protocol::report::{Decision, Ending};
 use crate::protocol::{LiveCall, Report};
-use crate::store::{Attempts, Change, Postponement, StoreError};
+use crate::store::{Attempts, Change, Postponement};
 use crate::transport::Outgoing;
 
 /// Reports taken in one go.
@@ -99,13 +101,16 @@ impl Reporter {
         let outgoing = Outgoing { half: Arc::new(half), attempt: 1 };
         if self.core.outgoing.try_send(outgoing).is_err() {
             // The queue is full: left due in the table, for whoever comes first.
-            self.give_back(&[id], std::time::Duration::ZERO, None).await;
+            self.give_back(&[id], Duration::ZERO, None).await;
         }
     }
 
     async fn insert_anew(&self, half: &Half) {
         let half = std::slice::from_ref(half);
-        self.until_stored(|| self.core.store.insert_confirmed(half, self.core.leases.hold())).await;
+        until_stored(&self.core, Self::NAME, || {
+            self.core.store.insert_confirmed(half, self.core.leases.hold())
+        })
+        .await;
     }
 
     /// A half whose caller left before the body ran: if this is lost, check-back settles it.
@@ -143,8 +148,8 @@ impl Reporter {
     }
 
     /// Gives halves back, to be taken up after `after` by anyone.
-    async fn give_back(&self, ids: &[crate::MessageId], after: std::time::Duration, reason: Option<&str>) {
-        let back = |id: &crate::MessageId| Postponement {
+    async fn give_back(&self, ids: &[MessageId], after: Duration, reason: Option<&str>) {
+        let back = |id: &MessageId| Postponement {
             id: *id,
             held_by: self.core.leases.token(),
             after,
@@ -154,59 +159,21 @@ impl Reporter {
         let back: Vec<_> = ids.iter().map(back).collect();
         // First: what is due again must not look as if it were still being worked on.
         self.core.leases.let_go(ids);
-        self.until_stored(|| self.core.store.postpone(&back)).await;
+        until_stored(&self.core, Self::NAME, || self.core.store.postpone(&back)).await;
     }
 
-    /// Applies `event` until the store has taken it; a batch that is refused is run row by row.
     async fn persist(&self, event: Event, changes: &[Change]) -> Vec<Applied> {
-        if changes.is_empty() {
-            return Vec::new();
-        }
-        let ids: Vec<_> = changes.iter().map(|change| change.id).collect();
         // Where nobody delivers, what is confirmed is anybody's.
         let hold = self.core.settings.deliver.then(|| self.core.leases.hold());
-        let applied = match self.until_stored(|| self.core.store.transition(event, changes, hold)).await {
-            Some(applied) => applied,
-            None if changes.len() == 1 => vec![Applied::Already],
-            None => {
-                let mut applied = Vec::with_capacity(changes.len());
-                for row in one_by_one(changes) {
-                    let one = self.until_stored(|| self.core.store.transition(event, row, hold)).await;
-                    applied.push(one.and_then(|one| one.first().copied()).unwrap_or(Applied::Already));
-                }
-                applied
-            }
-        };
-        self.core.leases.let_go(&ids);
-        for (id, applied) in ids.iter().zip(&applied) {
+        let applied = persist(&self.core, Self::NAME, event, changes, hold).await;
+        for (change, applied) in changes.iter().zip(&applied) {
             if let Applied::Conflict(state) = applied {
-                tracing::info!(%id, ?event, %state, "a report came after the message was decided otherwise");
+                tracing::info!(id = %change.id, ?event, %state, "a report came after the message was decided otherwise");
             }
         }
         metrics::counter!("transactional_message_reports_total", "event" => event.target().name())
             .increment(changes.len() as u64);
         applied
-    }
-
-    /// Tries until the store answers. `None`: it refused, and will refuse again.
-    async fn until_stored<T, F, Fut>(&self, attempt: F) -> Option<T>
-    where
-        F: Fn() -> Fut,
-        Fut: Future<Output = Result<T, StoreError>>,
-    {
-        for tries in 0.. {
-            match attempt().await {
-                Ok(value) => return Some(value),
-                Err(error) => {
-                    log_store_error(Self::NAME, &error);
-                    if matches!(error, StoreError::Refused(_)) {
-                        return None;
-                    }
-                }
-            }
-            tokio::time::sleep(self.core.settings.report_backoff.delay(tries)).await;
-        }
-        None
     }
 
     fn let_go(&self, call: &LiveCall) {
