@@ -5,211 +5,21 @@
 
 #[cfg(feature = "testing")]
 pub(crate) mod conformance;
+mod values;
 
 use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use uuid::Uuid;
 
 use crate::error::{Error, ErrorKind};
 use crate::message::state::{Applied, Event, State};
 use crate::message::{AnsweredBy, Half, MessageId};
 
-/// Proves who holds a row. A fresh one for every claim; one for all bodies of a process.
-pub(crate) type Token = Uuid;
-
-/// Makes rows ours until `lease` from now, by the database's clock.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Hold {
-    pub(crate) token: Token,
-    pub(crate) lease: Duration,
-}
-
-/// One row's part in a transition.
-#[derive(Clone, Debug)]
-pub(crate) struct Change {
-    pub(crate) id: MessageId,
-    /// When given, the row moves only if it is still held with this token.
-    pub(crate) held_by: Option<Token>,
-    /// Replaces the payload (an amended message).
-    pub(crate) payload: Option<Vec<u8>>,
-    /// Why, for a person who reads the row later.
-    pub(crate) reason: Option<String>,
-    /// Replaces who can tell the outcome.
-    pub(crate) answered_by: Option<AnsweredBy>,
-}
-
-impl Change {
-    pub(crate) const fn of(id: MessageId) -> Self {
-        Self { id, held_by: None, payload: None, reason: None, answered_by: None }
-    }
-
-    pub(crate) fn answered_by(mut self, answered_by: AnsweredBy) -> Self {
-        self.answered_by = Some(answered_by);
-        self
-    }
-
-    pub(crate) const fn held_by(mut self, token: Token) -> Self {
-        self.held_by = Some(token);
-        self
-    }
-
-    pub(crate) fn because(mut self, reason: impl Into<String>) -> Self {
-        self.reason = Some(reason.into());
-        self
-    }
-
-    pub(crate) fn amended(mut self, payload: Option<Vec<u8>>) -> Self {
-        self.payload = payload;
-        self
-    }
-}
-
-/// Gives a held row back, to be taken up again later by anyone.
-#[derive(Clone, Debug)]
-pub(crate) struct Postponement {
-    pub(crate) id: MessageId,
-    pub(crate) held_by: Token,
-    pub(crate) after: Duration,
-    pub(crate) attempts: Attempts,
-    pub(crate) reason: Option<String>,
-}
-
-/// What a postponement does to the row's count of attempts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Attempts {
-    Keep,
-    /// One more delivery attempt was made.
-    Spend,
-    /// The question counted at the claim never reached a handler.
-    Refund,
-}
-
-/// A row as it was read or claimed.
-#[derive(Clone, Debug)]
-pub(crate) struct Stored {
-    pub(crate) half: Half,
-    pub(crate) state: State,
-    /// Questions asked while half, delivery attempts since.
-    pub(crate) attempts: u32,
-    pub(crate) age: Duration,
-    /// The row was taken over from a holder whose lease has lapsed.
-    pub(crate) taken_over: bool,
-}
-
-/// A row that can't be read: named, so that it is reported and its neighbours go on.
-#[derive(Clone, Debug)]
-pub(crate) struct Undecodable {
-    pub(crate) id: MessageId,
-    pub(crate) why: String,
-}
-
-/// What a claim found.
-#[derive(Debug, Default)]
-pub(crate) struct Claim {
-    pub(crate) rows: Vec<Stored>,
-    pub(crate) undecodable: Vec<Undecodable>,
-}
-
-/// How much to claim at once, and from whom.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
-    pub(crate) rows: u32,
-    pub(crate) bytes: usize,
-    /// Until when, by the database's clock, rows of holders whose lease has lapsed may be taken
-    /// over, if at all. The statement compares when it has what it waited for.
-    pub(crate) take_over_until: Option<Duration>,
-}
-
-/// A finished message, old enough to be deleted with its fence row.
-#[derive(Clone, Debug)]
-pub(crate) struct Finished {
-    pub(crate) id: MessageId,
-    pub(crate) call_id: MessageId,
-    pub(crate) answered_by: Option<AnsweredBy>,
-}
-
-/// What the renewal of leases found.
-#[derive(Debug)]
-pub(crate) struct Renewed {
-    pub(crate) ids: Vec<MessageId>,
-    /// The database's clock, since its epoch; compared with our own to notice a jump.
-    pub(crate) database_clock: Duration,
-}
-
-/// Counts by state, and how old the oldest unfinished message is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Stats {
-    /// Stored, outcome undecided.
-    pub half: u64,
-    /// Confirmed, not yet delivered.
-    pub confirmed: u64,
-    /// Cancelled, not yet pruned.
-    pub cancelled: u64,
-    /// Delivered, not yet pruned.
-    pub delivered: u64,
-    /// Half messages that wait for a person.
-    pub parked: u64,
-    /// Confirmed messages that wait for a person.
-    pub dead: u64,
-    /// Age of the oldest half or confirmed message.
-    pub oldest_unfinished: Option<Duration>,
-}
-
-impl Stats {
-    /// The count of one state.
-    pub const fn count(&self, state: State) -> u64 {
-        match state {
-            State::Half => self.half,
-            State::Confirmed => self.confirmed,
-            State::Cancelled => self.cancelled,
-            State::Delivered => self.delivered,
-            State::Parked => self.parked,
-            State::Dead => self.dead,
-        }
-    }
-
-    pub(crate) const fn count_mut(&mut self, state: State) -> &mut u64 {
-        match state {
-            State::Half => &mut self.half,
-            State::Confirmed => &mut self.confirmed,
-            State::Cancelled => &mut self.cancelled,
-            State::Delivered => &mut self.delivered,
-            State::Parked => &mut self.parked,
-            State::Dead => &mut self.dead,
-        }
-    }
-}
-
-/// A message as a person sees it. The payload is left out: it may be private.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct MessageInfo {
-    /// The message's id.
-    pub id: MessageId,
-    /// The id of the call that it belongs to.
-    pub call_id: MessageId,
-    /// Where it stands.
-    pub state: State,
-    /// The annotated function.
-    pub function: String,
-    /// Who can tell the outcome: `fence:<identity>`, `handler:<name>` or `nobody`.
-    pub answered_by: String,
-    /// Where it is to be sent.
-    pub exchange: String,
-    /// Where it is to be sent.
-    pub routing_key: String,
-    /// The business key.
-    pub key: Option<String>,
-    /// Questions asked while half, deliveries tried since.
-    pub attempts: u32,
-    /// How long ago it was stored, by the store's clock.
-    pub age: Duration,
-    /// The last failure, or an operator's word.
-    pub reason: Option<String>,
-}
+pub(crate) use values::{
+    Attempts, Bounds, Change, Claim, Finished, Hold, Postponement, Renewed, Stored, Token, Undecodable,
+};
+pub use values::{MessageInfo, Stats};
 
 /// A failure of the store. Credentials never appear in it.
 #[derive(Debug, thiserror::Error)]
