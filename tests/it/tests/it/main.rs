@@ -15,6 +15,7 @@ mod fence_rules;
 mod janitor;
 mod late_ok;
 mod lifecycle;
+mod logging;
 mod misconfiguration;
 mod operator;
 mod operator_fence;

@@ -210,3 +210,14 @@ fn every_statement_is_fixed_text() {
         built.into_iter().find(|call| code.contains(call)).map(|call| format!("has `{call}`"))
     });
 }
+
+#[test]
+fn the_readme_lists_every_setting() {
+    let settings = fs::read_to_string(root().join("runtime/src/messenger/settings.rs")).expect("reads");
+    let readme = fs::read_to_string(root().join("README.md")).expect("reads");
+    let (_, fields) = settings.split_once("pub struct Settings {").expect("the struct");
+    let (fields, _) = fields.split_once("\n}").expect("its end");
+    let names = fields.lines().filter_map(|line| line.trim().strip_prefix("pub ")?.split(':').next());
+    let missing: Vec<_> = names.filter(|name| !readme.contains(&format!("| `{name}` | "))).collect();
+    assert!(fields.lines().count() > 20 && missing.is_empty(), "not in the README's table: {missing:?}");
+}
