@@ -40,7 +40,7 @@ use crate::function::Function;
 /// |---|---|---|
 /// | `message` | expression, `Serialize` | the payload; with `check_back`, of the type that the handler takes |
 /// | `routing_key` | expression, `Display` | where the message goes |
-/// | `exchange` | expression, `Display` | by default `""`, the exchange that routes to the queue named by the key |
+/// | `exchange` | expression, `Display` | by default `""`; a consumer is bound to it as to any other |
 /// | `fence` | | the fence database answers, if there is only one |
 /// | `fence = "orders"` | literal | the fence database of that name answers |
 /// | `check_back` | path of an `async fn` | the handler that answers |
@@ -65,6 +65,10 @@ use crate::function::Function;
 ///
 /// A handler is registered when the program starts, outside of the function. So its path can't use `Self` or
 /// the function's generic parameters, and its payload owns its data: a `message` that borrows goes with `fence`.
+///
+/// # Cancel safety
+///
+/// A call whose future is dropped is settled like one that panics: somebody is asked.
 ///
 /// # Several messages
 ///

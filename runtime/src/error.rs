@@ -59,7 +59,9 @@ impl Error {
         self.kind
     }
 
-    /// Whether the annotated function's body had begun. `false`: nothing was done, a retry is safe.
+    /// Whether the body of the call that this error is about had begun. `false`: that call did
+    /// nothing, and a retry is safe. (An outer annotated body that passes on an inner call's error
+    /// has run all the same.)
     pub const fn body_ran(&self) -> bool {
         self.body_ran
     }
@@ -75,7 +77,12 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: {self} (body {})", self.kind, if self.body_ran { "ran" } else { "did not run" })
+        write!(f, "{:?}: {self}", self.kind)?;
+        match self.kind {
+            // About a messenger, not about a call.
+            ErrorKind::Configuration | ErrorKind::Schema | ErrorKind::Refused => Ok(()),
+            _ => write!(f, " (body {})", if self.body_ran { "ran" } else { "did not run" }),
+        }
     }
 }
 

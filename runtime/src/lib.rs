@@ -3,7 +3,7 @@
 //! Paying an order must also send the accounting voucher. If the process dies in between, the order
 //! books and the accounts differ, for ever. Here the message is stored *undeliverable* first; if that
 //! fails, nothing is done. Then the business action runs. Then its result makes the message
-//! deliverable or removes it; and where the result never came, somebody who knows is asked.
+//! deliverable or cancels it; and where the result never came, somebody who knows is asked.
 //!
 //! ```no_run
 //! use serde::Serialize;
@@ -120,8 +120,9 @@ mod worker;
 /// # impl From<&Parcel> for ParcelSent { fn from(parcel: &Parcel) -> Self { Self { number: parcel.number } } }
 /// use transactional_message::{Data, HalfMessage, Outcome, message_id, transactional_message};
 ///
+/// // A request that timed out may have succeeded: so an `Err` is asked about, too.
 /// #[transactional_message(name = "ship", exchange = "shipping", routing_key = "parcel.sent",
-///                         check_back = ship_outcome, message = ParcelSent::from(&parcel))]
+///                         check_back = ship_outcome, on_err = ask, message = ParcelSent::from(&parcel))]
 /// async fn ship(carrier: &Carrier, parcel: Parcel) -> Result<Label, ShipError> {
 ///     carrier.order(&parcel, message_id()).await
 /// }

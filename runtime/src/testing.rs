@@ -94,7 +94,7 @@ struct Workers {
 
 impl Recorder {
     /// A recorder with an in-memory SQLite database of its own, which is also the business
-    /// database: its tables go into [`pool`](Self::pool).
+    /// database, under every name that a `fence = ".."` may give it: see [`pool`](Self::pool).
     ///
     /// # Errors
     /// When the messenger can't be built: a check-back handler lacks its `Data<T>`, for example.
@@ -143,7 +143,7 @@ impl Recorder {
         configure: impl FnOnce(Builder) -> Builder,
     ) -> Result<Self, Error> {
         let sent = Arc::new(Sent::default());
-        let builder = Messenger::builder(DatabaseSource::from(pool)).fence("test", pool);
+        let builder = Messenger::builder(DatabaseSource::from(pool)).fence("test", pool).any_fence_name();
         let transport = Arc::clone(&sent) as Arc<dyn Transport>;
         let messenger = configure(builder).build_with(transport, &InProcess::new(Duration::ZERO)).await?;
         messenger.migrate().await?;
@@ -216,7 +216,9 @@ impl Recorder {
         self.sent.messages.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Compares what was sent so far with `expected`: exchange, routing key, and body as JSON.
+    /// Compares what was sent so far with `expected`: exchange, routing key, and body as JSON. What
+    /// was parked, by a function that forgot `begin` for example, is in the log and in
+    /// [`Messenger::list`].
     ///
     /// # Panics
     /// When it is not the same; the two lists are in the message.

@@ -9,6 +9,7 @@ mod database;
 mod http;
 mod payments;
 
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -29,13 +30,17 @@ async fn main() -> anyhow::Result<()> {
             tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()),
         )
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
     let config = Config::parse().validated()?;
     let metrics = PrometheusBuilder::new().install_recorder()?;
 
-    let payments = database::open(&config.database_url).await.context("the payments' database")?;
-    let accounting =
-        database::open(config.accounting_database_url()).await.context("accounting's database")?;
+    let payments = database::open(&config.database_url)
+        .await
+        .context("the payments' database (--database-url, DATABASE_URL)")?;
+    let accounting = database::open(config.accounting_database_url())
+        .await
+        .context("accounting's database (--accounting-database-url, ACCOUNTING_DATABASE_URL)")?;
     payments::create_tables(&payments).await?;
     accounting::create_tables(&accounting).await?;
 

@@ -14,7 +14,7 @@ pub use registry::Producer;
 pub enum Outcome {
     /// The business action took effect: the message is delivered.
     Confirm,
-    /// The business action took no effect, **and never will**: the message is removed.
+    /// The business action took no effect, **and never will**: the message is cancelled.
     Cancel,
     /// Nobody can say yet: the question is asked again later.
     Unknown,

@@ -93,7 +93,9 @@ impl Consumer {
         self
     }
 
-    /// How often a message may fail before it is dead. Default: 20.
+    /// After how many deliveries a failure is final. Deliveries are counted per message, for all its
+    /// consumers together; while another consumer may still succeed, this one is called again, too.
+    /// Default: 20.
     #[must_use]
     pub const fn attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts;

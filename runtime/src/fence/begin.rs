@@ -25,7 +25,8 @@ use crate::store::StoreError;
 /// [`ErrorKind::Misuse`] outside a fenced call, while another transaction of the call is open, or
 /// with a pool that leads to another database than the messenger's fence; [`ErrorKind::Fenced`]
 /// when the call was cancelled meanwhile; [`ErrorKind::AlreadyCommitted`] when an earlier
-/// transaction of the call has committed or may have; [`ErrorKind::Unavailable`]. On every error
+/// transaction of the call has committed or may have; [`ErrorKind::Schema`] when the database has no
+/// fence; [`ErrorKind::Unavailable`]. On every error
 /// the transaction is rolled back before the error is returned.
 ///
 /// # Cancel safety
@@ -187,7 +188,13 @@ fn explain(refusal: Refusal, call: &Arc<scope::CallScope>, key: Option<FenceKey>
 }
 
 fn unavailable(function: &str, cause: StoreError) -> Error {
-    let kind =
-        if matches!(cause, StoreError::Schema(_)) { ErrorKind::Schema } else { ErrorKind::Unavailable };
-    Error::new(kind, format!("the fenced transaction of `{function}` could not be opened")).with_source(cause)
+    if matches!(cause, StoreError::Schema(_)) {
+        let text = format!(
+            "the database that `begin` in `{function}` was given has no fence: `Messenger::migrate` creates it in the \
+             databases that went into `Builder::fence`; is `begin`'s pool one of them?"
+        );
+        return Error::new(ErrorKind::Schema, text).with_source(cause);
+    }
+    Error::new(ErrorKind::Unavailable, format!("the fenced transaction of `{function}` could not be opened"))
+        .with_source(cause)
 }

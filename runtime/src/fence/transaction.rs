@@ -87,6 +87,9 @@ impl<'c, DB: BusinessDatabase> FencedTransaction<'c, DB> {
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] when the database failed; the transaction has ended all the same.
+    ///
+    /// # Cancel safety
+    /// Dropped, the transaction is rolled back all the same.
     pub async fn rollback(self) -> Result<(), Error> {
         let Self { tx, open, turn: _turn } = self;
         let rolled_back = roll_back(tx).await;

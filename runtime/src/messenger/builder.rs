@@ -29,6 +29,8 @@ pub struct Builder {
     handlers: Vec<(String, CheckBack)>,
     aliases: Vec<(String, String)>,
     expected: Vec<String>,
+    #[cfg(feature = "testing")]
+    any_fence_name: bool,
     #[cfg(feature = "sqlite")]
     consumers: Vec<crate::Consumer>,
 }
@@ -43,6 +45,8 @@ impl Builder {
             handlers: Vec::new(),
             aliases: Vec::new(),
             expected: Vec::new(),
+            #[cfg(feature = "testing")]
+            any_fence_name: false,
             #[cfg(feature = "sqlite")]
             consumers: Vec::new(),
         }
@@ -58,6 +62,13 @@ impl Builder {
     /// bare `fence` when there is only one.
     pub fn fence(mut self, name: impl Display, database: impl Into<DatabaseSource>) -> Self {
         self.fences.push((name.to_string(), database.into()));
+        self
+    }
+
+    /// Lets every name mean the only fence: a test has one database.
+    #[cfg(feature = "testing")]
+    pub(crate) const fn any_fence_name(mut self) -> Self {
+        self.any_fence_name = true;
         self
     }
 
@@ -99,6 +110,9 @@ impl Builder {
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`] with the remedy in its text, [`ErrorKind::Unavailable`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe: nothing was begun.
     pub async fn build(self) -> Result<Messenger, Error> {
         let in_process = Arc::new(InProcess::new(self.settings.publish_timeout));
         let messenger = self.build_with(Arc::clone(&in_process) as Arc<dyn Transport>, &in_process).await?;
@@ -136,6 +150,10 @@ impl Builder {
                 ));
             }
             fences.add(name, source.open_fence(self.settings.fence_lock_timeout).await?)?;
+        }
+        #[cfg(feature = "testing")]
+        if self.any_fence_name {
+            fences.accept_any_name();
         }
         let (core, inlets) = Core::new(&self.settings, store, fences, handlers, transport);
         let mut parts = Parts::new(inlets);

@@ -65,6 +65,9 @@ impl Messenger {
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`]; [`ErrorKind::Schema`] when the tables are newer than this crate.
+    ///
+    /// # Cancel safety
+    /// Dropped half-way, some tables are there and others are not; call it again.
     pub async fn migrate(&self) -> Result<(), Error> {
         self.migrate_all()
             .await
@@ -87,6 +90,9 @@ impl Messenger {
     /// [`ErrorKind::Schema`] when the tables are missing or of another version: call
     /// [`migrate`](Self::migrate). [`ErrorKind::Configuration`] when two fences are one database,
     /// or the messenger was started before. [`ErrorKind::Unavailable`].
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: a messenger whose start was dropped half-way runs no workers; build another.
     pub async fn start(&self) -> Result<(), Error> {
         let inlets = self.prepare().await?;
         let core = self.core();
@@ -130,12 +136,16 @@ impl Messenger {
     }
 
     /// Shuts down: takes no new calls, waits for those under way, brings their reports to the
-    /// store, and delivers what is in memory. What is not done by the deadline is left to others,
+    /// store, and delivers what is in memory. What is not done within `patience` is left to others,
     /// and to the next start.
     ///
-    /// Says whether everything was done in time.
-    pub async fn shutdown(&self, deadline: Duration) -> bool {
-        let deadline = Instant::now() + deadline;
+    /// Says whether everything was done in time. Afterwards the operator's verbs and
+    /// [`stats`](Self::stats) fail, too.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: dropped half-way, it leaves workers behind that nobody waits for.
+    pub async fn shutdown(&self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
         let core = self.core();
         core.enter(Phase::Built, Phase::Stopping);
         core.enter(Phase::Running, Phase::Stopping);

@@ -77,7 +77,8 @@ impl Messenger {
     }
 
     /// Tries again now: delivers a dead message, or one that waits for its next attempt; asks
-    /// about a half message that waits for its next question.
+    /// about a half message that waits for its next question. The reason is kept when a dead message
+    /// is revived.
     ///
     /// # Errors
     /// [`ErrorKind::Refused`] when there is nothing to try; [`ErrorKind::Unavailable`].

@@ -46,8 +46,8 @@ impl Backoff {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// How long a row stays with a holder that does not renew it: recovery after a crash starts
-    /// within this time. Renewed long before. Default: 5 s.
+    /// How long a row stays with a holder that does not renew it: recovery begins about that long
+    /// after a crash, or after the next start. Renewed long before. Default: 5 s.
     pub lease: Duration,
     /// How long the half message may take to be stored before the call fails. Default: 5 s.
     pub half_timeout: Duration,
@@ -60,7 +60,7 @@ pub struct Settings {
     pub check_back_attempts: u32,
     /// The pauses between questions. Default: 1 s to 5 min.
     pub check_back_backoff: Backoff,
-    /// A fenced half older than this is parked, never asked. Less than `retention`. Default: 3 days.
+    /// A fenced half older than this, or one whose handler this process lacks, is parked, never asked. Less than `retention`. Default: 3 days.
     pub check_back_horizon: Duration,
     /// How long a question to a fence waits for an open transaction. Default: 500 ms.
     pub fence_lock_timeout: Duration,

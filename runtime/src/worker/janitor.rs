@@ -192,7 +192,7 @@ impl Worker for Janitor {
             }
             let report = self.run_once().await;
             if report != Report::default() {
-                tracing::info!(?report, "a round of the janitor");
+                tracing::debug!(?report, "a round of the janitor");
             }
         }
     }

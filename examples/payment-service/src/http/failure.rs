@@ -45,9 +45,12 @@ impl From<transactional_message::Error> for Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
+        let mut error = self.error;
         if self.status.is_server_error() {
-            tracing::warn!(error = self.error, "a request failed");
+            // The details are for the log.
+            tracing::warn!(error, "a request failed");
+            "not available now; try again, a payment with the same payment_id".clone_into(&mut error);
         }
-        (self.status, Json(serde_json::json!({ "error": self.error }))).into_response()
+        (self.status, Json(serde_json::json!({ "error": error }))).into_response()
     }
 }

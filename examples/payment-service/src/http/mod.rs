@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
+use axum::extract::rejection::{JsonRejection, PathRejection};
 use axum::extract::{self, Path};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
@@ -43,7 +44,7 @@ pub(crate) struct State {
 pub(crate) async fn serve(config: &Config, state: State, patience: Duration) -> anyhow::Result<Duration> {
     let listener = TcpListener::bind(config.listen).await.with_context(|| {
         format!(
-            "{} can't be listened on: stop what does, or choose another address with --listen",
+            "{} can't be listened on: stop what listens there, or choose another address of this machine with --listen",
             config.listen
         )
     })?;
@@ -73,7 +74,8 @@ fn routes(config: &Config) -> Router<State> {
         .route("/messages", get(health::count_messages))
         .route("/healthz", get(async || "ok"))
         .route("/readyz", get(health::ready))
-        .route("/metrics", get(health::render_metrics));
+        .route("/metrics", get(health::render_metrics))
+        .fallback(no_such_route);
     if config.runs(Side::Payments) {
         routes = routes
             .route("/payments", post(pay).get(list_payments))
@@ -119,7 +121,7 @@ type Shared = extract::State<State>;
 
 async fn pay(
     extract::State(state): Shared,
-    command: Result<Json<Pay>, extract::rejection::JsonRejection>,
+    command: Result<Json<Pay>, JsonRejection>,
 ) -> Result<(StatusCode, Json<Receipt>), Failure> {
     let Json(command) =
         command.map_err(|error| Failure::new(StatusCode::UNPROCESSABLE_ENTITY, error.body_text()))?;
@@ -137,7 +139,7 @@ async fn list_payments(extract::State(state): Shared) -> Result<Json<Vec<Payment
 
 async fn show_payment(
     extract::State(state): Shared,
-    id: Option<Path<Uuid>>,
+    id: Result<Path<Uuid>, PathRejection>,
 ) -> Result<Json<Payment>, Failure> {
     found(payments::find(&state.payments, known(id)?).await?)
 }
@@ -148,13 +150,18 @@ async fn list_vouchers(extract::State(state): Shared) -> Result<Json<Vec<Voucher
 
 async fn show_voucher(
     extract::State(state): Shared,
-    id: Option<Path<Uuid>>,
+    id: Result<Path<Uuid>, PathRejection>,
 ) -> Result<Json<Voucher>, Failure> {
     found(accounting::find(&state.accounting, known(id)?).await?)
 }
 
-fn known(id: Option<Path<Uuid>>) -> Result<Uuid, Failure> {
-    id.map(|Path(id)| id).ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "an id is a UUID"))
+fn known(id: Result<Path<Uuid>, PathRejection>) -> Result<Uuid, Failure> {
+    id.map(|Path(id)| id).map_err(|_| Failure::new(StatusCode::NOT_FOUND, "an id is a UUID"))
+}
+
+async fn no_such_route() -> Failure {
+    let text = "there is nothing here: try /payments, /vouchers, /messages, /healthz, /readyz or /metrics";
+    Failure::new(StatusCode::NOT_FOUND, text)
 }
 
 fn found<T>(one: Option<T>) -> Result<Json<T>, Failure> {

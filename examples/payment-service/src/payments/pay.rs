@@ -25,9 +25,9 @@ impl Pay {
         let problem = if self.amount_cents <= 0 {
             "amount_cents must be positive"
         } else if !named(&self.order_id) {
-            "order_id must have 1 to 100 bytes"
+            "order_id must have 1 to 100 bytes, none of them NUL"
         } else if !named(&self.account) {
-            "account must have 1 to 100 bytes"
+            "account must have 1 to 100 bytes, none of them NUL"
         } else {
             return Ok(());
         };

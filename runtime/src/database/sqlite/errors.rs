@@ -8,7 +8,10 @@ const UNAVAILABLE: [i64; 8] = [5, 6, 8, 9, 10, 13, 14, 15];
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         let sqlx::Error::Database(database) = &error else {
-            return Self::Unavailable(format!("SQLite: {error}"));
+            return Self::Unavailable(match error {
+                sqlx::Error::PoolClosed => "the messenger has been shut down".to_owned(),
+                error => format!("SQLite: {error}"),
+            });
         };
         let text = format!("SQLite: {}", database.message());
         // Extended codes keep the primary one in their low byte.

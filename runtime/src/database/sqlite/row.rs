@@ -86,7 +86,7 @@ pub(super) async fn move_row(
     let moved = sqlx::query(concat!(
         "UPDATE tm_message SET state = ?1, payload = coalesce(?2, payload), reason = coalesce(?3, reason), ",
         "answered_by = coalesce(?9, answered_by), ",
-        "attempts = CASE WHEN ?1 = 1 THEN 0 ELSE attempts END, ",
+        "attempts = CASE ?1 WHEN 1 THEN 0 WHEN 5 THEN attempts + 1 ELSE attempts END, ",
         "held_by = CASE WHEN ?1 = 1 THEN ?4 END, ",
         "due_at = CASE WHEN ?1 = 1 THEN ",
         now!(),

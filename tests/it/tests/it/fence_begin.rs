@@ -141,7 +141,7 @@ async fn not_on_another_database_and_not_without_tables() {
     let other = World::with_connections(1).await;
     let messenger = world.messenger().await;
     let error = error_of(&messenger, 1, async { Ok(begin(&other.shop).await.map(drop)?) }).await;
-    says(&error, ErrorKind::Schema, "could not be opened");
+    says(&error, ErrorKind::Schema, "has no fence");
     says(&error, ErrorKind::Schema, "migrate");
     clean(&other.shop).await;
     // With tables it is a fence, but of somebody else.
