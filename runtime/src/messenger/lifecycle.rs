@@ -12,7 +12,7 @@ use crate::core::{Inlets, Phase};
 use crate::error::{Error, ErrorKind};
 use crate::store::StoreError;
 use crate::worker::checker::Checker;
-use crate::worker::janitor::{self, Janitor, Prune};
+use crate::worker::janitor::{Janitor, Prune, Report};
 use crate::worker::keeper::Keeper;
 use crate::worker::relay::Relay;
 use crate::worker::reporter::Reporter;
@@ -112,7 +112,8 @@ impl Messenger {
         for consumer in std::mem::take(&mut parts.consumers) {
             parts.run(consumer);
         }
-        parts.run(Janitor { core: core.clone(), inboxes });
+        // Its first round, at once, says which half messages nobody here can answer for.
+        parts.run(Janitor { core: core.clone(), inboxes, told: Report::default() });
         parts.run(Keeper { core: core.clone() });
         Ok(())
     }
@@ -128,7 +129,6 @@ impl Messenger {
         for consumer in &parts.consumers {
             consumer.consumer.inbox.check_schema().await.map_err(failed)?;
         }
-        janitor::unanswerable(core).await.map_err(failed)?;
         if !core.enter(Phase::Built, Phase::Running) {
             return Err(started_before());
         }

@@ -32,6 +32,8 @@ pub(crate) trait Prune: std::fmt::Debug + Send + Sync {
 pub(crate) struct Janitor {
     pub(crate) core: Arc<Core>,
     pub(crate) inboxes: Vec<Arc<dyn Prune>>,
+    /// What was told last: the same is not told every minute.
+    pub(crate) told: Report,
 }
 
 /// What one round found.
@@ -54,7 +56,7 @@ impl Janitor {
             pruned: or_reported(self.prune().await),
             parked: or_reported(self.park_overdue().await),
             unknown_fences: or_reported(self.unknown_fences().await),
-            unanswerable: or_reported(unanswerable(&self.core).await),
+            unanswerable: or_reported(self.unanswerable().await),
         };
         for inbox in &self.inboxes {
             or_reported(self.prune_inbox(inbox.as_ref()).await);
@@ -143,13 +145,40 @@ impl Janitor {
         for (name, fence) in core.fences.iter() {
             let old = fence.older_than(core.settings.retention, BATCH).await?;
             let known = core.store.known_calls(&old).await?;
-            let strangers: Vec<_> = old.iter().filter(|id| !known.contains(id)).collect();
-            if let Some(first) = strangers.first() {
-                tracing::warn!(fence = name, count = strangers.len(), first = %first, "fence rows whose message the store does not know; they are kept");
-            }
-            unknown += strangers.len();
+            let strangers = old.iter().filter(|id| !known.contains(id));
+            let count = strangers.clone().count();
+            tracing::debug!(fence = name, count, first = ?strangers.min(), "old fence rows without a message");
+            unknown += count;
         }
         Ok(unknown)
+    }
+
+    /// Due halves that nobody in this process can answer for. Another process may have the handler.
+    async fn unanswerable(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        let core = &self.core;
+        let mut ours: Vec<String> = core.fences.answerers().iter().map(ToString::to_string).collect();
+        ours.extend(core.handlers.answerers().iter().map(ToString::to_string));
+        let mut due = core.store.due_by_answerer().await?;
+        due.retain(|(name, _)| !ours.contains(name));
+        Ok(due)
+    }
+
+    /// Tells a person what has changed since the last round.
+    fn tell(&self, report: &Report) {
+        if report.unknown_fences > 0 && report.unknown_fences != self.told.unknown_fences {
+            tracing::warn!(
+                count = report.unknown_fences,
+                "fence rows whose message the store does not know; they are kept"
+            );
+        }
+        for (name, count) in report.unanswerable.iter().filter(|one| !self.told.unanswerable.contains(one)) {
+            tracing::warn!(
+                answered_by = name,
+                count,
+                "half messages wait for an answer that this process can't give; if no other process has that handler \
+                 or fence, add it, or use `Builder::alias` for a handler that was renamed"
+            );
+        }
     }
 }
 
@@ -159,23 +188,6 @@ fn or_reported<T: Default>(result: Result<T, StoreError>) -> T {
         log_store_error(Janitor::NAME, &error);
         T::default()
     })
-}
-
-/// Due halves that nobody in this process can answer for. Another process may have the handler.
-pub(crate) async fn unanswerable(core: &Core) -> Result<Vec<(String, u64)>, StoreError> {
-    let mut ours: Vec<String> = core.fences.answerers().iter().map(ToString::to_string).collect();
-    ours.extend(core.handlers.answerers().iter().map(ToString::to_string));
-    let mut due = core.store.due_by_answerer().await?;
-    due.retain(|(name, _)| !ours.contains(name));
-    for (name, count) in &due {
-        tracing::warn!(
-            answered_by = name,
-            count,
-            "half messages wait for an answer that this process can't give; if no other process has that handler or \
-             fence, add it, or use `Builder::alias` for a handler that was renamed"
-        );
-    }
-    Ok(due)
 }
 
 #[async_trait]
@@ -191,9 +203,9 @@ impl Worker for Janitor {
                 _ = tick.tick() => {}
             }
             let report = self.run_once().await;
-            if report != Report::default() {
-                tracing::debug!(?report, "a round of the janitor");
-            }
+            tracing::debug!(?report, "a round of the janitor");
+            self.tell(&report);
+            self.told = report;
         }
     }
 }
