@@ -45,9 +45,9 @@ impl StoreError {
     }
 }
 
-/// The message store.
+/// The message store: what the protocol, the reporter, the relay and the checker need.
 #[async_trait]
-pub(crate) trait Store: fmt::Debug + Send + Sync {
+pub(crate) trait Store: Operate + fmt::Debug + Send + Sync {
     /// Creates or updates the tables. Safe to run by many processes at once.
     async fn migrate(&self) -> Result<(), StoreError>;
 
@@ -72,9 +72,10 @@ pub(crate) trait Store: fmt::Debug + Send + Sync {
         hold: Option<Hold>,
     ) -> Result<Vec<Applied>, StoreError>;
 
-    /// Renews the leases of half messages, which have not been asked about then (also of none: that the store can be written to is what
-    /// counts as contact), taking back what others may have taken over, and of
-    /// confirmed ones that are still held by `hold.token`. Says which rows are ours now.
+    /// Renews leases: of half messages, taking back what others may have taken over (a live body is
+    /// not asked about, so its count begins anew), and of confirmed ones that are still held by
+    /// `hold.token`. Says which rows are ours now. Writes also when there are none: that the store
+    /// can be written to is what counts as contact.
     async fn renew(&self, ids: &[MessageId], hold: Hold) -> Result<Renewed, StoreError>;
 
     /// Gives held rows back; rows that are no longer held so are left alone.
@@ -91,6 +92,13 @@ pub(crate) trait Store: fmt::Debug + Send + Sync {
     /// Takes due confirmed messages.
     async fn claim_confirmed(&self, bounds: Bounds, hold: Hold) -> Result<Claim, StoreError>;
 
+    /// Closes the connections.
+    async fn close(&self);
+}
+
+/// The message store: what people and the janitor ask.
+#[async_trait]
+pub(crate) trait Operate {
     /// Messages of calls all of whose messages are finished, and that finished longer than `age`
     /// ago, oldest first: those without a fence, and those with one of `fences`, since the fence row
     /// must go first.
@@ -136,7 +144,4 @@ pub(crate) trait Store: fmt::Debug + Send + Sync {
 
     /// Counts by state.
     async fn stats(&self) -> Result<Stats, StoreError>;
-
-    /// Closes the connections.
-    async fn close(&self);
 }

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use sqlx::Row;
 
-use super::row::{summarize, summary};
+use super::row::{id_list, summarize, summary};
 use super::store::SqliteStore;
 use super::{PATIENCE, millis, now};
 use crate::message::state::State;
 use crate::message::{AnsweredBy, MessageId};
-use crate::store::{Finished, MessageInfo, Stats, StoreError};
+use crate::store::{Finished, MessageInfo, Operate, Stats, StoreError};
 
 /// The newest rows of one state. The state is written out, so that the partial indexes serve.
 macro_rules! newest {
@@ -24,8 +25,9 @@ macro_rules! newest {
     };
 }
 
-impl SqliteStore {
-    pub(super) async fn select_finished(
+#[async_trait]
+impl Operate for SqliteStore {
+    async fn finished(
         &self,
         age: Duration,
         limit: u32,
@@ -58,7 +60,29 @@ impl SqliteStore {
             .collect()
     }
 
-    pub(super) async fn select_overdue(
+    async fn delete_finished(&self, ids: &[MessageId]) -> Result<u64, StoreError> {
+        let _turn = self.turns.take(PATIENCE).await?;
+        let deleted = sqlx::query(
+            "DELETE FROM tm_message WHERE id IN (SELECT unhex(value) FROM json_each(?1)) AND state IN (2, 3)",
+        )
+        .bind(id_list(ids))
+        .execute(&self.writer)
+        .await?;
+        Ok(deleted.rows_affected())
+    }
+
+    async fn known_calls(&self, call_ids: &[MessageId]) -> Result<Vec<MessageId>, StoreError> {
+        // A call has the id of its first message.
+        let known = sqlx::query_scalar(
+            "SELECT id FROM tm_message WHERE id IN (SELECT unhex(value) FROM json_each(?1))",
+        )
+        .bind(id_list(call_ids))
+        .fetch_all(&self.reader)
+        .await?;
+        Ok(known)
+    }
+
+    async fn overdue_halves(
         &self,
         age: Duration,
         limit: u32,
@@ -84,7 +108,7 @@ impl SqliteStore {
         Ok(ids)
     }
 
-    pub(super) async fn count_due_by_answerer(&self) -> Result<Vec<(String, u64)>, StoreError> {
+    async fn due_by_answerer(&self) -> Result<Vec<(String, u64)>, StoreError> {
         let rows: Vec<(String, i64)> = sqlx::query_as(concat!(
             "SELECT answered_by, count(*) FROM tm_message WHERE state = 0 AND due_at <= ",
             now!(),
@@ -95,7 +119,7 @@ impl SqliteStore {
         Ok(rows.into_iter().map(|(name, count)| (name, count.unsigned_abs())).collect())
     }
 
-    pub(super) async fn select_one(&self, id: MessageId) -> Result<Option<MessageInfo>, StoreError> {
+    async fn find(&self, id: MessageId) -> Result<Option<MessageInfo>, StoreError> {
         let row = sqlx::query(concat!("SELECT ", summary!(), " FROM tm_message WHERE id = ?1"))
             .bind(id)
             .fetch_optional(&self.reader)
@@ -103,7 +127,7 @@ impl SqliteStore {
         row.as_ref().map(summarize).transpose()
     }
 
-    pub(super) async fn select_newest(
+    async fn list(
         &self,
         state: State,
         before: Option<MessageId>,
@@ -121,7 +145,7 @@ impl SqliteStore {
         rows.iter().map(summarize).collect()
     }
 
-    pub(super) async fn make_due(&self, id: MessageId) -> Result<bool, StoreError> {
+    async fn hasten(&self, id: MessageId) -> Result<bool, StoreError> {
         let _turn = self.turns.take(PATIENCE).await?;
         let hastened = sqlx::query(concat!(
             "UPDATE tm_message SET due_at = ",
@@ -134,7 +158,7 @@ impl SqliteStore {
         Ok(hastened.rows_affected() == 1)
     }
 
-    pub(super) async fn count_by_state(&self) -> Result<Stats, StoreError> {
+    async fn stats(&self) -> Result<Stats, StoreError> {
         let rows: Vec<(i64, i64, Option<i64>)> = sqlx::query_as(concat!(
             "SELECT 0, count(*), ",
             now!(),

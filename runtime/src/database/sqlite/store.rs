@@ -17,8 +17,7 @@ use crate::error::{Error, ErrorKind};
 use crate::message::state::{Applied, Event, State};
 use crate::message::{AnsweredBy, Half, MessageId};
 use crate::store::{
-    Attempts, Bounds, Change, Claim, Finished, Hold, MessageInfo, Postponement, Renewed, Stats, Store,
-    StoreError, Undecodable,
+    Attempts, Bounds, Change, Claim, Hold, Postponement, Renewed, Store, StoreError, Undecodable,
 };
 
 /// A message store in a SQLite file.
@@ -284,72 +283,6 @@ impl Store for SqliteStore {
         Self::take(&mut tx, select, &mut bytes, hold, &mut claim).await?;
         tx.commit().await?;
         Ok(claim)
-    }
-
-    async fn finished(
-        &self,
-        age: Duration,
-        limit: u32,
-        fences: &[AnsweredBy],
-    ) -> Result<Vec<Finished>, StoreError> {
-        self.select_finished(age, limit, fences).await
-    }
-
-    async fn delete_finished(&self, ids: &[MessageId]) -> Result<u64, StoreError> {
-        let _turn = self.turns.take(PATIENCE).await?;
-        let deleted = sqlx::query(
-            "DELETE FROM tm_message WHERE id IN (SELECT unhex(value) FROM json_each(?1)) AND state IN (2, 3)",
-        )
-        .bind(id_list(ids))
-        .execute(&self.writer)
-        .await?;
-        Ok(deleted.rows_affected())
-    }
-
-    async fn overdue_halves(
-        &self,
-        age: Duration,
-        limit: u32,
-        answerable: &[AnsweredBy],
-        take_over_until: Duration,
-    ) -> Result<Vec<MessageId>, StoreError> {
-        self.select_overdue(age, limit, answerable, take_over_until).await
-    }
-
-    async fn known_calls(&self, call_ids: &[MessageId]) -> Result<Vec<MessageId>, StoreError> {
-        // A call has the id of its first message.
-        let known = sqlx::query_scalar(
-            "SELECT id FROM tm_message WHERE id IN (SELECT unhex(value) FROM json_each(?1))",
-        )
-        .bind(id_list(call_ids))
-        .fetch_all(&self.reader)
-        .await?;
-        Ok(known)
-    }
-
-    async fn due_by_answerer(&self) -> Result<Vec<(String, u64)>, StoreError> {
-        self.count_due_by_answerer().await
-    }
-
-    async fn find(&self, id: MessageId) -> Result<Option<MessageInfo>, StoreError> {
-        self.select_one(id).await
-    }
-
-    async fn list(
-        &self,
-        state: State,
-        before: Option<MessageId>,
-        limit: u32,
-    ) -> Result<Vec<MessageInfo>, StoreError> {
-        self.select_newest(state, before, limit).await
-    }
-
-    async fn hasten(&self, id: MessageId) -> Result<bool, StoreError> {
-        self.make_due(id).await
-    }
-
-    async fn stats(&self) -> Result<Stats, StoreError> {
-        self.count_by_state().await
     }
 
     async fn close(&self) {
