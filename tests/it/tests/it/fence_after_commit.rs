@@ -9,16 +9,17 @@ use crate::fence_commit::{committed_after, the_truth};
 
 type Tx<'c> = FencedTransaction<'c, sqlx::Sqlite>;
 
+/// A table whose references are checked by the commit: a dangling one makes it fail.
+async fn with_lines(world: &World) {
+    let sql = "CREATE TABLE lines (order_id INTEGER REFERENCES orders (id) DEFERRABLE INITIALLY DEFERRED)";
+    sqlx::raw_sql(sql).execute(&world.shop).await.expect("creates");
+}
+
 #[tokio::test]
 async fn a_commit_that_the_database_refuses_is_an_error_and_sends_nothing() {
     let world = World::with_connections(1).await;
     let messenger = world.messenger().await;
-    sqlx::raw_sql(
-        "CREATE TABLE lines (order_id INTEGER REFERENCES orders (id) DEFERRABLE INITIALLY DEFERRED)",
-    )
-    .execute(&world.shop)
-    .await
-    .expect("creates");
+    with_lines(&world).await;
     let error = committed_after(&world, &messenger, 1, &["INSERT INTO lines VALUES (77)"]).await;
     let error = error.expect_err("a dangling reference");
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
@@ -32,12 +33,7 @@ async fn a_commit_that_the_database_refuses_is_an_error_and_sends_nothing() {
 async fn after_a_failed_commit_there_is_no_second_transaction() {
     let world = World::with_connections(1).await;
     let messenger = world.messenger().await;
-    sqlx::raw_sql(
-        "CREATE TABLE lines (order_id INTEGER REFERENCES orders (id) DEFERRABLE INITIALLY DEFERRED)",
-    )
-    .execute(&world.shop)
-    .await
-    .expect("creates");
+    with_lines(&world).await;
     let body = async {
         let mut tx = begin(&world.shop).await?;
         tx.execute("INSERT INTO lines VALUES (77)").await?;

@@ -86,13 +86,9 @@ async fn a_fence_is_never_asked_about_a_slow_transaction() {
     };
     let order = order(1);
     let (slow, watched) = tokio::join!(own.scope(async { fenced(&order, body).await }), async {
-        let id = loop {
-            let halves = other.list(transactional_message::State::Half, None, 10).await.expect("lists");
-            if let [half] = halves.as_slice() {
-                break half.id;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        };
+        let halves = async || other.list(transactional_message::State::Half, None, 10).await.expect("lists");
+        wait_until("the half", async || halves().await.len() == 1).await;
+        let id = halves().await[0].id;
         // As long as it is half, nobody may have counted a question.
         while let Some(half) = other.find(id).await.expect("finds")
             && half.state == transactional_message::State::Half
