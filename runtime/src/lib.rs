@@ -52,12 +52,12 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // Without a database there is nothing to store in: enough to check annotated functions, no more.
 #![cfg_attr(
-    not(feature = "sqlite"),
+    not(feature = "_sql"),
     allow(dead_code, unreachable_pub, unused_imports, unused_mut, unused_variables, clippy::unused_async)
 )]
 
 mod check_back;
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "_sql")]
 mod consumer;
 mod core;
 mod database;
@@ -138,11 +138,11 @@ mod worker;
 pub use transactional_message_macros::transactional_message;
 
 pub use check_back::{Answer, Asked, Data, Decode, FromAsked, HalfMessage, Handler, Outcome, Raw};
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "_sql")]
 pub use consumer::{Consume, Consumer, Received};
 pub use database::DatabaseSource;
 pub use error::{Error, ErrorKind, FromHalfError};
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "_sql")]
 pub use fence::{Begin, BeginOn, BusinessDatabase, FencedTransaction, begin};
 pub use message::state::State;
 pub use message::{Message, MessageId, Payload};

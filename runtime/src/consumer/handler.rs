@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use crate::check_back::{Decode, Raw};
-use crate::message::{Half, MessageId};
+use crate::message::{Message, MessageId};
 
 /// A message as a consumer's handler gets it. `T` is the type of its payload; without it, the
 /// payload is [`Raw`].
@@ -29,10 +29,9 @@ pub struct Received<T = Raw> {
 }
 
 impl<T: Decode> Received<T> {
-    pub(crate) fn decode(half: &Half, attempt: u32) -> Result<Self, String> {
-        let message = half.message.clone();
+    pub(crate) fn decode(id: MessageId, message: Message, attempt: u32) -> Result<Self, String> {
         Ok(Self {
-            id: half.id,
+            id,
             payload: T::decode(&message.payload)?,
             exchange: message.exchange,
             routing_key: message.routing_key,

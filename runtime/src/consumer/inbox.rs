@@ -11,7 +11,7 @@ use super::{Consume, Received};
 use crate::check_back::Decode;
 use crate::fault;
 use crate::fence::{BusinessDatabase, begin_on_pool, roll_back};
-use crate::message::{Half, MessageId};
+use crate::message::{Message, MessageId};
 use crate::store::StoreError;
 use crate::transport::Handled;
 use crate::worker::janitor::Prune;
@@ -24,7 +24,7 @@ pub(crate) trait Inbox: Prune {
     async fn migrate(&self) -> Result<(), StoreError>;
     async fn check_schema(&self) -> Result<(), StoreError>;
     /// Handles one delivery, up to and including the commit.
-    async fn process(&self, half: &Half, attempt: u32) -> Handled;
+    async fn process(&self, id: MessageId, message: Message, attempt: u32) -> Handled;
     fn with_retention(&self, retention: Duration) -> Arc<dyn Inbox>;
 }
 
@@ -116,16 +116,16 @@ where
         DB::check_inbox(&self.pool).await
     }
 
-    async fn process(&self, half: &Half, attempt: u32) -> Handled {
-        if age(half.id) > self.retention {
+    async fn process(&self, id: MessageId, message: Message, attempt: u32) -> Handled {
+        if age(id) > self.retention {
             return Handled::Rejected(format!(
                 "older than the {:?} for which this consumer remembers messages: it could not be recognised as a duplicate",
                 self.retention
             ));
         }
-        match Received::decode(half, attempt) {
+        match Received::decode(id, message, attempt) {
             Err(why) => Handled::Rejected(format!("the body can't be decoded: {why}")),
-            Ok(message) => self.once(half.id, message).await,
+            Ok(message) => self.once(id, message).await,
         }
     }
 

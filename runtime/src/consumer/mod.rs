@@ -154,13 +154,13 @@ pub(crate) struct ConsumerLoop {
 
 async fn handle(inbox: Arc<dyn Inbox>, attempts: u32, delivery: Delivery) {
     fault::point("received");
-    let Delivery { half, attempt, taken, settle } = delivery;
+    let Delivery { id, message, attempt, taken, settle } = delivery;
     // The publisher may have left while the delivery waited.
     if taken.send(()).is_err() {
         return;
     }
     // In a task of its own, so that a panic fails this message and nothing else.
-    let task = AbortOnDropHandle::new(tokio::spawn(async move { inbox.process(&half, attempt).await }));
+    let task = AbortOnDropHandle::new(tokio::spawn(async move { inbox.process(id, message, attempt).await }));
     let handled = match task.await {
         Ok(handled) => handled,
         Err(failed) => Handled::Failed(match failed.try_into_panic() {

@@ -1,5 +1,7 @@
 //! The databases: all SQL of one of them in one folder, the same file set in each.
 
+#[cfg(feature = "_sql")]
+mod errors;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
 

@@ -5,12 +5,12 @@
 //! idea is DTM's branch barrier; that the transaction waits instead of being killed comes from
 //! writing it first.)
 
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "_sql")]
 mod begin;
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "_sql")]
 mod dialect;
 pub(crate) mod registry;
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "_sql")]
 mod transaction;
 pub(crate) mod verdict;
 
@@ -20,13 +20,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use uuid::Uuid;
 
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "_sql")]
 pub use begin::{Begin, BeginOn, begin};
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "_sql")]
 pub use dialect::BusinessDatabase;
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "_sql")]
 pub(crate) use dialect::{FenceRefusal, Opened, WriteTurn, begin_on_pool, roll_back};
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "_sql")]
 pub use transaction::FencedTransaction;
 
 use crate::message::MessageId;

@@ -31,7 +31,7 @@ pub struct Builder {
     expected: Vec<String>,
     #[cfg(feature = "testing")]
     any_fence_name: bool,
-    #[cfg(feature = "sqlite")]
+    #[cfg(feature = "_sql")]
     consumers: Vec<crate::Consumer>,
 }
 
@@ -47,7 +47,7 @@ impl Builder {
             expected: Vec::new(),
             #[cfg(feature = "testing")]
             any_fence_name: false,
-            #[cfg(feature = "sqlite")]
+            #[cfg(feature = "_sql")]
             consumers: Vec::new(),
         }
     }
@@ -99,7 +99,7 @@ impl Builder {
     }
 
     /// Adds a consumer.
-    #[cfg(feature = "sqlite")]
+    #[cfg(feature = "_sql")]
     pub fn consumer(mut self, consumer: crate::Consumer) -> Self {
         self.consumers.push(consumer);
         self
@@ -137,7 +137,7 @@ impl Builder {
             handlers.alias(&old, &new)?;
         }
         handlers.expect(&self.expected)?;
-        #[cfg(feature = "sqlite")]
+        #[cfg(feature = "_sql")]
         refuse_bad_consumers(&self.consumers, self.settings.deliver)?;
 
         let store = self.store.open_store().await?;
@@ -157,18 +157,18 @@ impl Builder {
         }
         let (core, inlets) = Core::new(&self.settings, store, fences, handlers, transport);
         let mut parts = Parts::new(inlets);
-        #[cfg(feature = "sqlite")]
+        #[cfg(feature = "_sql")]
         for consumer in self.consumers {
             let deliveries = in_process.subscribe(consumer.queue(), consumer.bindings());
             parts.add_consumer(consumer, deliveries);
         }
-        #[cfg(not(feature = "sqlite"))]
+        #[cfg(not(feature = "_sql"))]
         let _ = in_process;
         Ok(Messenger { core, parts: Arc::new(Mutex::new(parts)) })
     }
 }
 
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "_sql")]
 fn refuse_bad_consumers(consumers: &[crate::Consumer], deliver: bool) -> Result<(), Error> {
     if let (false, Some(consumer)) = (deliver, consumers.first()) {
         return Err(Error::new(

@@ -22,7 +22,7 @@ use crate::worker::{Worker, supervise};
 #[derive(Debug)]
 pub(crate) struct Parts {
     inlets: Option<Inlets>,
-    #[cfg(feature = "sqlite")]
+    #[cfg(feature = "_sql")]
     consumers: Vec<crate::consumer::ConsumerLoop>,
     running: Vec<Running>,
 }
@@ -38,13 +38,13 @@ impl Parts {
     pub(super) const fn new(inlets: Inlets) -> Self {
         Self {
             inlets: Some(inlets),
-            #[cfg(feature = "sqlite")]
+            #[cfg(feature = "_sql")]
             consumers: Vec::new(),
             running: Vec::new(),
         }
     }
 
-    #[cfg(feature = "sqlite")]
+    #[cfg(feature = "_sql")]
     pub(super) fn add_consumer(
         &mut self,
         consumer: crate::Consumer,
@@ -77,7 +77,7 @@ impl Messenger {
     async fn migrate_all(&self) -> Result<(), StoreError> {
         self.core().store.migrate().await?;
         self.core().fences.migrate().await?;
-        #[cfg(feature = "sqlite")]
+        #[cfg(feature = "_sql")]
         for consumer in &self.parts.lock().await.consumers {
             consumer.consumer.inbox.migrate().await?;
         }
@@ -98,7 +98,7 @@ impl Messenger {
         let core = self.core();
         let mut parts = self.parts.lock().await;
         let mut inboxes: Vec<Arc<dyn Prune>> = Vec::new();
-        #[cfg(feature = "sqlite")]
+        #[cfg(feature = "_sql")]
         for consumer in &parts.consumers {
             inboxes.push(consumer.consumer.inbox.clone());
         }
@@ -108,7 +108,7 @@ impl Messenger {
         if core.settings.deliver {
             parts.run(Relay::new(core, inlets.outgoing));
         }
-        #[cfg(feature = "sqlite")]
+        #[cfg(feature = "_sql")]
         for consumer in std::mem::take(&mut parts.consumers) {
             parts.run(consumer);
         }
@@ -125,7 +125,7 @@ impl Messenger {
         core.store.check_schema().await.map_err(failed)?;
         core.fences.identify().await?;
         let mut parts = self.parts.lock().await;
-        #[cfg(feature = "sqlite")]
+        #[cfg(feature = "_sql")]
         for consumer in &parts.consumers {
             consumer.consumer.inbox.check_schema().await.map_err(failed)?;
         }

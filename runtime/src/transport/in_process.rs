@@ -94,7 +94,9 @@ impl Queue {
         };
         let (taken, is_taken) = oneshot::channel();
         let (settle, settled) = oneshot::channel();
-        let delivery = Delivery { half: outgoing.half.clone(), attempt: outgoing.attempt, taken, settle };
+        let Outgoing { half, attempt } = outgoing;
+        let delivery =
+            Delivery { id: half.id, message: half.message.clone(), attempt: *attempt, taken, settle };
         // The wait in the queue is no part of the consumer's time.
         if self.deliveries.send(delivery).await.is_err() || is_taken.await.is_err() {
             return Handled::NotNow(format!("the consumer of `{}` has stopped", self.name));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
-use crate::message::Half;
+use crate::message::{Half, Message, MessageId};
 
 pub(crate) use topic::Pattern;
 
@@ -49,7 +49,8 @@ pub(crate) trait Transport: fmt::Debug + Send + Sync {
 /// A message that came out of the transport.
 #[derive(Debug)]
 pub(crate) struct Delivery {
-    pub(crate) half: Arc<Half>,
+    pub(crate) id: MessageId,
+    pub(crate) message: Message,
     /// Which attempt this is, from 1.
     pub(crate) attempt: u32,
     /// Tells the publisher that the consumer's work on it begins.

@@ -3,7 +3,7 @@
 //! A commit is durable when it returns. Writers of one file wait for each other: a body that holds
 //! its transaction open for long holds up every other write to that file, the store's included.
 
-mod errors;
+pub(super) mod errors;
 mod fence;
 mod inbox;
 mod operate;

@@ -1,0 +1,26 @@
+//! sqlx's errors in the terms of the ports: each database reads its own codes.
+
+use sqlx::error::DatabaseError;
+
+use crate::store::StoreError;
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::Database(database) => classify(database.as_ref()),
+            sqlx::Error::PoolClosed => Self::Unavailable("the messenger has been shut down".into()),
+            sqlx::Error::PoolTimedOut => Self::Unavailable(
+                "no connection to the database: it does not answer, or all of the pool's are in use".into(),
+            ),
+            error => Self::Unavailable(error.to_string()),
+        }
+    }
+}
+
+fn classify(error: &dyn DatabaseError) -> StoreError {
+    #[cfg(feature = "sqlite")]
+    if let Some(error) = error.try_downcast_ref::<sqlx::sqlite::SqliteError>() {
+        return super::sqlite::errors::classify(error);
+    }
+    StoreError::Refused(error.message().to_owned())
+}
