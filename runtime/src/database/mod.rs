@@ -2,6 +2,10 @@
 
 #[cfg(feature = "_sql")]
 mod errors;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod network;
+#[cfg(feature = "_sql")]
+mod row;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
 

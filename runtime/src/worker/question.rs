@@ -178,7 +178,7 @@ pub(super) async fn give_back(
     attempts: Attempts,
     reason: Option<String>,
 ) {
-    let back = [Postponement { id, held_by, after, attempts, reason }];
+    let back = [Postponement { id, held_by, after, attempts, reason: reason.map(Into::into) }];
     if let Err(error) = core.store.postpone(&back).await {
         log_store_error(WORKER, &error);
     }

@@ -154,7 +154,7 @@ impl Reporter {
             held_by: self.core.leases.token(),
             after,
             attempts: Attempts::Keep,
-            reason: reason.map(str::to_owned),
+            reason: reason.map(Into::into),
         };
         let back: Vec<_> = ids.iter().map(back).collect();
         // First: what is due again must not look as if it were still being worked on.

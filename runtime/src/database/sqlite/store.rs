@@ -6,19 +6,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::TryStreamExt;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{Row, SqliteConnection, SqlitePool};
-use uuid::Uuid;
+use sqlx::{SqliteConnection, SqlitePool};
 
-use super::row::{columns, id_list, insert_row, move_row, read};
+use super::super::row::Reader;
+use super::row::{columns, id_list, insert_row, move_row};
 use super::schema::MESSAGE;
 use super::turns::Turns;
 use super::{PATIENCE, millis, now, pool, reach};
 use crate::error::{Error, ErrorKind};
 use crate::message::state::{Applied, Event, State};
 use crate::message::{AnsweredBy, Half, MessageId};
-use crate::store::{
-    Attempts, Bounds, Change, Claim, Hold, Postponement, Renewed, Store, StoreError, Undecodable,
-};
+use crate::store::{Attempts, Bounds, Change, Claim, Hold, Postponement, Renewed, Store, StoreError};
 
 /// A message store in a SQLite file.
 #[derive(Debug)]
@@ -73,25 +71,15 @@ impl SqliteStore {
         {
             let mut rows = select.fetch(&mut *tx);
             while let Some(row) = rows.try_next().await? {
-                let Ok(id) = row.try_get::<Uuid, _>("id") else {
-                    tracing::error!("a row of tm_message has an id that is no UUID; it is left alone");
-                    continue;
-                };
-                match read(&row) {
-                    Ok(mut stored) => {
-                        let size = stored.half.message.payload.len();
-                        if size > *bytes && !claim.rows.is_empty() {
-                            break;
-                        }
-                        *bytes = bytes.saturating_sub(size);
-                        if stored.state == State::Half {
-                            stored.attempts += 1;
-                        }
-                        claim.rows.push(stored);
-                    }
-                    Err(why) => claim.undecodable.push(Undecodable { id, why }),
+                let before = claim.rows.len();
+                Reader(&row).claimed(claim);
+                let size = claim.rows.get(before).map_or(0, |row| row.half.message.payload.len());
+                if size > *bytes && before > 0 {
+                    claim.rows.pop();
+                    break;
                 }
-                found.push(id);
+                *bytes = bytes.saturating_sub(size);
+                found.extend(Reader(&row).id());
             }
         }
         for id in found {
@@ -193,7 +181,7 @@ impl Store for SqliteStore {
             ))
             .bind(millis(postponement.after))
             .bind(attempts)
-            .bind(&postponement.reason)
+            .bind(postponement.reason.as_deref())
             .bind(postponement.id)
             .bind(postponement.held_by)
             .execute(&mut *tx)
