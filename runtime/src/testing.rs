@@ -53,7 +53,7 @@ use crate::worker::checker::Checker;
 use crate::worker::relay::Relay;
 use crate::worker::reporter::Reporter;
 
-pub use crate::store::conformance::exercise_sqlite;
+pub use crate::store::conformance::exercise;
 
 /// The store's rounds in one [`Recorder::settle`]: far more than any call needs.
 const ROUNDS: usize = 32;

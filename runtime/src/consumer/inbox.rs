@@ -55,7 +55,7 @@ where
     /// The whole transaction. Without `Done` it was rolled back, or nobody knows; the message
     /// comes again in both cases, and the record tells.
     async fn once(&self, id: MessageId, message: Received<M>) -> Handled {
-        let (mut tx, _turn) = match begin_on_pool(&self.pool).await {
+        let (mut tx, _turn) = match begin_on_pool(&self.pool, None).await {
             Ok(begun) => begun,
             Err(error) => return Handled::NotNow(error.to_string()),
         };

@@ -8,16 +8,19 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
+use sqlx::database::HasStatementCache;
 use sqlx::error::DatabaseError;
 use sqlx::pool::{PoolConnection, PoolOptions};
 use sqlx::query::Query;
-use sqlx::{Connection, Database, Executor, Pool, SqlSafeStr};
+use sqlx::{Connection, Database, Executor, IntoArguments, Pool};
 use tokio::time::timeout;
 
 use crate::store::StoreError;
 
 /// How long an operation may take, connecting included.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a migration may take: it waits for others who migrate, or use the tables.
+pub(super) const MIGRATION: Duration = Duration::from_mins(1);
 
 /// A pool whose operations end in time, and are repeated when their connection turns out to be dead.
 #[derive(Debug)]
@@ -28,6 +31,9 @@ pub(super) struct OwnPool<DB: Database> {
     begin: Option<&'static str>,
 }
 
+/// A statement with its values.
+pub(super) type Bound<DB> = Query<'static, DB, <DB as Database>::Arguments>;
+
 /// A connection for one operation. Dropped before the operation's end, it is closed.
 pub(super) struct Lent<DB: Database> {
     connection: PoolConnection<DB>,
@@ -35,9 +41,10 @@ pub(super) struct Lent<DB: Database> {
     done: bool,
 }
 
-impl<DB: Database> OwnPool<DB>
+impl<DB: Database + HasStatementCache> OwnPool<DB>
 where
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+    DB::Arguments: IntoArguments<DB>,
 {
     /// `session` is what a new connection is told first.
     pub(super) fn new(
@@ -57,44 +64,91 @@ where
         Self { pool: own(connections, options, ""), begin: Some(begin) }
     }
 
-    /// Does `work` on a connection, in time. `work` must be idempotent: it is repeated when its
-    /// connection was dead, as all are after the server's restart.
-    pub(super) async fn run<T, Fut>(&self, work: impl Fn(Lent<DB>) -> Fut) -> Result<T, StoreError>
+    /// The rows of a statement, which must be idempotent; `bind` gives it its values.
+    pub(super) async fn fetch(
+        &self,
+        sql: &'static str,
+        bind: impl Fn(Bound<DB>) -> Bound<DB> + Send + Sync,
+    ) -> Result<Vec<DB::Row>, StoreError> {
+        let bind = &bind;
+        let work = |mut lent: Lent<DB>| async move {
+            let rows = bind(lent.query(sql)).fetch_all(&mut *lent).await?;
+            Ok((lent, rows))
+        };
+        self.run(PATIENCE, self.begin, work).await
+    }
+
+    /// What a statement without rows did.
+    pub(super) async fn execute(
+        &self,
+        sql: &'static str,
+        bind: impl Fn(Bound<DB>) -> Bound<DB> + Send + Sync,
+    ) -> Result<DB::QueryResult, StoreError> {
+        let bind = &bind;
+        let work = |mut lent: Lent<DB>| async move {
+            let done = bind(lent.query(sql)).execute(&mut *lent).await?;
+            Ok((lent, done))
+        };
+        self.run(PATIENCE, self.begin, work).await
+    }
+
+    /// Does `work` in a transaction. It must be idempotent: it is repeated when its connection was
+    /// dead, as all are after the server's restart.
+    pub(super) async fn transaction<T, Fut>(
+        &self,
+        patience: Duration,
+        work: impl Fn(Lent<DB>) -> Fut,
+    ) -> Result<T, StoreError>
     where
         Fut: Future<Output = Result<(Lent<DB>, T), sqlx::Error>>,
     {
-        let done = timeout(PATIENCE, async {
+        self.run(patience, self.begin.or(Some("BEGIN")), work).await
+    }
+
+    async fn run<T, Fut>(
+        &self,
+        patience: Duration,
+        begin: Option<&'static str>,
+        work: impl Fn(Lent<DB>) -> Fut,
+    ) -> Result<T, StoreError>
+    where
+        Fut: Future<Output = Result<(Lent<DB>, T), sqlx::Error>>,
+    {
+        let done = timeout(patience, async {
             for _ in 0..self.pool.size() {
-                match self.attempt(self.pool.acquire().await?, &work).await {
-                    Err(error) if is_lost(&error) => tracing::debug!(%error, "a dead connection"),
+                match self.attempt(begin, &work).await {
+                    Err(Failed::Statement(error)) if is_lost(&error) => {
+                        tracing::debug!(%error, "a connection was dead; trying another");
+                    }
                     done => return done,
                 }
             }
-            self.attempt(self.pool.acquire().await?, &work).await
+            self.attempt(begin, &work).await
         });
         match done.await {
-            Ok(done) => done.map_err(StoreError::from),
+            Ok(done) => done.map_err(|(Failed::Connect(error) | Failed::Statement(error))| error.into()),
             Err(_) => {
-                Err(StoreError::Unavailable(format!("the database did not answer within {PATIENCE:?}")))
+                Err(StoreError::Unavailable(format!("the database did not answer within {patience:?}")))
             }
         }
     }
 
     async fn attempt<T, Fut>(
         &self,
-        connection: PoolConnection<DB>,
+        begin: Option<&'static str>,
         work: &impl Fn(Lent<DB>) -> Fut,
-    ) -> Result<T, sqlx::Error>
+    ) -> Result<T, Failed>
     where
         Fut: Future<Output = Result<(Lent<DB>, T), sqlx::Error>>,
     {
+        let connection = self.pool.acquire().await.map_err(Failed::Connect)?;
         let mut lent = Lent { connection, prepared: self.begin.is_none(), done: false };
-        if let Some(begin) = self.begin {
-            lent.execute(begin).await?;
+        if let Some(begin) = begin {
+            (&mut *lent).execute(begin).await?;
         }
         let (mut lent, value) = work(lent).await?;
-        if self.begin.is_some() {
-            lent.execute("COMMIT").await?;
+        if begin.is_some() {
+            (&mut *lent).execute("COMMIT").await?;
         }
         lent.done = true;
         Ok(value)
@@ -102,6 +156,19 @@ where
 
     pub(super) async fn close(&self) {
         self.pool.close().await;
+    }
+}
+
+/// Where an operation failed.
+enum Failed {
+    /// There is no server, or none that lets us in: nothing to be repeated.
+    Connect(sqlx::Error),
+    Statement(sqlx::Error),
+}
+
+impl From<sqlx::Error> for Failed {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Statement(error)
     }
 }
 
@@ -118,7 +185,7 @@ where
         .acquire_timeout(PATIENCE)
         // A dead connection shows at its first statement, which is repeated on another.
         .test_before_acquire(false)
-        .after_connect(move |connection, _| {
+        .after_connect(move |connection: &mut DB::Connection, _| {
             Box::pin(async move {
                 if !session.is_empty() {
                     connection.execute(session).await?;
@@ -144,9 +211,9 @@ fn is_lost(error: &sqlx::Error) -> bool {
     }
 }
 
-impl<DB: Database> Lent<DB> {
+impl<DB: Database + HasStatementCache> Lent<DB> {
     /// A statement with bound values.
-    pub(super) fn query<'q>(&self, sql: impl SqlSafeStr) -> Query<'q, DB, DB::Arguments> {
+    pub(super) fn query(&self, sql: &'static str) -> Bound<DB> {
         sqlx::query(sql).persistent(self.prepared)
     }
 }

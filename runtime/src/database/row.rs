@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::{ColumnIndex, Decode, Row, Type};
 use uuid::Uuid;
 
-use crate::message::state::State;
+use crate::message::state::{Applied, Event, State};
 use crate::message::{Half, Message, MessageId};
 use crate::store::{Claim, Finished, MessageInfo, Stats, StoreError, Stored, Undecodable};
 
@@ -110,6 +110,13 @@ where
     fn millis(&self, column: &'static str) -> Result<Duration, sqlx::Error> {
         Ok(Duration::from_millis(self.0.try_get::<i64, _>(column)?.unsigned_abs()))
     }
+}
+
+/// What an event means for a row that it did not move.
+pub(super) fn verdict(id: MessageId, event: Event, code: i64) -> Result<Applied, StoreError> {
+    State::from_code(code)
+        .map(|state| event.verdict(state))
+        .ok_or_else(|| StoreError::Refused(format!("message {id} has the unknown state {code}")))
 }
 
 /// Counts by state, each with the age of the oldest where that matters.

@@ -9,7 +9,9 @@ use sqlx::{Connection, Pool, SqlSafeStr, Transaction};
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::{BusinessDatabase, FenceRefusal, FencedTransaction, WriteTurn, begin_on_pool, roll_back};
+use super::{
+    BusinessDatabase, FenceRefusal, FencedTransaction, Isolation, WriteTurn, begin_on_pool, roll_back,
+};
 use crate::error::{Error, ErrorKind};
 use crate::fault;
 use crate::message::MessageId;
@@ -34,7 +36,7 @@ use crate::store::StoreError;
 /// what it opened is rolled back.
 #[must_use = "a transaction is opened when this is awaited"]
 pub const fn begin<'c, B: BeginOn<'c>>(on: B) -> Begin<'c, B> {
-    Begin { on, lifetime: PhantomData }
+    Begin { on, isolation: None, lifetime: PhantomData }
 }
 
 /// A fenced transaction to be opened. See [`begin`].
@@ -42,20 +44,30 @@ pub const fn begin<'c, B: BeginOn<'c>>(on: B) -> Begin<'c, B> {
 #[must_use = "a transaction is opened when this is awaited"]
 pub struct Begin<'c, B> {
     on: B,
+    isolation: Option<Isolation>,
     lifetime: PhantomData<&'c ()>,
+}
+
+impl<B> Begin<'_, B> {
+    /// Chooses the isolation level: it can't be set any more when the fence row is in. Default: the
+    /// database's. (SQLite has one level, [`Isolation::Serializable`].)
+    pub const fn isolation(mut self, isolation: Isolation) -> Self {
+        self.isolation = Some(isolation);
+        self
+    }
 }
 
 /// What [`begin`] can open a transaction on: `&Pool`, `&mut` connection.
 #[diagnostic::on_unimplemented(
     message = "`begin` cannot open a fenced transaction on `{Self}`",
-    note = "pass `&SqlitePool`, or `&mut` a connection; an open transaction is somebody else's to commit"
+    note = "pass the pool, as `&SqlitePool`, or `&mut` a connection; an open transaction is somebody else's to commit"
 )]
 pub trait BeginOn<'c>: Send + Sized + 'c {
     /// The kind of database.
     type Database: BusinessDatabase;
 
     #[doc(hidden)]
-    fn open(self, fence: Option<FenceKey>) -> Opening<'c, Self::Database>;
+    fn open(self, isolation: Option<Isolation>, fence: Option<FenceKey>) -> Opening<'c, Self::Database>;
 }
 
 /// A transaction that is being opened.
@@ -73,11 +85,11 @@ impl<'c, DB: BusinessDatabase> BeginOn<'c> for &'c Pool<DB> {
 
     // In a task of its own: a `begin` of sqlx that is dropped half-way can leave an open
     // transaction behind for the next borrower of the connection.
-    fn open(self, fence: Option<FenceKey>) -> Opening<'c, DB> {
+    fn open(self, isolation: Option<Isolation>, fence: Option<FenceKey>) -> Opening<'c, DB> {
         let pool = self.clone();
         let open = async move {
             let failed = |error| Refusal::Fence(FenceRefusal::Failed(error));
-            let (tx, turn) = begin_on_pool(&pool).await.map_err(failed)?;
+            let (tx, turn) = begin_on_pool(&pool, isolation).await.map_err(failed)?;
             Ok((raise::<DB>(tx, fence).await?, turn))
         };
         Box::pin(async move {
@@ -92,29 +104,40 @@ impl<'c, DB: BusinessDatabase> BeginOn<'c> for &'c Pool<DB> {
 impl<'c, DB: BusinessDatabase> BeginOn<'c> for &'c mut PoolConnection<DB> {
     type Database = DB;
 
-    fn open(self, fence: Option<FenceKey>) -> Opening<'c, DB> {
-        Box::pin(on_connection::<DB>(self, fence))
+    fn open(self, isolation: Option<Isolation>, fence: Option<FenceKey>) -> Opening<'c, DB> {
+        Box::pin(on_connection::<DB>(self, isolation, fence))
     }
 }
 
-#[cfg(feature = "sqlite")]
-impl<'c> BeginOn<'c> for &'c mut sqlx::SqliteConnection {
-    type Database = sqlx::Sqlite;
+/// A bare connection, whose kind of database the compiler has to be told.
+macro_rules! begin_on_connection {
+    ($feature:literal, $database:ty, $connection:ty) => {
+        #[cfg(feature = $feature)]
+        impl<'c> BeginOn<'c> for &'c mut $connection {
+            type Database = $database;
 
-    fn open(self, fence: Option<FenceKey>) -> Opening<'c, sqlx::Sqlite> {
-        Box::pin(on_connection::<sqlx::Sqlite>(self, fence))
-    }
+            fn open(self, isolation: Option<Isolation>, fence: Option<FenceKey>) -> Opening<'c, $database> {
+                Box::pin(on_connection::<$database>(self, isolation, fence))
+            }
+        }
+    };
 }
+
+begin_on_connection!("sqlite", sqlx::Sqlite, sqlx::SqliteConnection);
+begin_on_connection!("postgres", sqlx::Postgres, sqlx::PgConnection);
+begin_on_connection!("mysql", sqlx::MySql, sqlx::MySqlConnection);
 
 async fn on_connection<DB: BusinessDatabase>(
     connection: &mut DB::Connection,
+    isolation: Option<Isolation>,
     fence: Option<FenceKey>,
 ) -> Result<(Transaction<'_, DB>, WriteTurn), Refusal> {
     // sqlx refuses, too, and rolls back the transaction that is not ours.
     if connection.is_in_transaction() {
         return Err(Refusal::Begin(sqlx::Error::InvalidSavePointStatement));
     }
-    let tx = connection.begin_with(DB::BEGIN.into_sql_str()).await.map_err(Refusal::Begin)?;
+    let tx =
+        connection.begin_with(DB::begin_statement(isolation).into_sql_str()).await.map_err(Refusal::Begin)?;
     Ok((raise::<DB>(tx, fence).await?, WriteTurn::default()))
 }
 
@@ -150,7 +173,7 @@ impl<'c, B: BeginOn<'c>> IntoFuture for Begin<'c, B> {
             let call = call?;
             let open = call.open_transaction(<B::Database as BusinessDatabase>::WAITS_FOR_ITSELF)?;
             let key = open.key();
-            match self.on.open(key).await {
+            match self.on.open(self.isolation, key).await {
                 Ok((tx, turn)) => Ok(FencedTransaction::new(tx, open, turn)),
                 Err(refusal) => Err(explain(refusal, &call, key)),
             }

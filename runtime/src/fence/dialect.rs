@@ -17,16 +17,16 @@ use crate::store::StoreError;
 /// not stable.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a database that transactional-message knows",
-    note = "turn its feature on: `sqlite`"
+    note = "turn its feature on: `sqlite`, `postgres` or `mysql`"
 )]
 pub trait BusinessDatabase: Database {
     /// Whether a second transaction would wait for the first one of the same task.
     #[doc(hidden)]
     const WAITS_FOR_ITSELF: bool;
 
-    /// Opens the transaction.
+    /// Opens a transaction.
     #[doc(hidden)]
-    const BEGIN: &'static str;
+    fn begin_statement(isolation: Option<Isolation>) -> &'static str;
 
     /// Waits until a transaction on this pool may write, where a database has one writer only.
     #[doc(hidden)]
@@ -92,9 +92,22 @@ pub trait BusinessDatabase: Database {
     ) -> BoxFuture<'p, Result<u64, StoreError>>;
 }
 
+/// What other transactions a transaction sees. See [`Begin::isolation`](super::Begin::isolation).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Isolation {
+    /// Each statement sees what was committed before it.
+    ReadCommitted,
+    /// All statements see the same.
+    RepeatableRead,
+    /// As if transactions ran one after the other.
+    Serializable,
+}
+
 /// Begins on a connection of the user's pool that is fit for it.
 pub(crate) async fn begin_on_pool<DB: BusinessDatabase>(
     pool: &Pool<DB>,
+    isolation: Option<Isolation>,
 ) -> Result<(Transaction<'static, DB>, WriteTurn), StoreError> {
     let mut connection = pool.acquire().await?;
     // Left behind by a transaction that was ended underneath and then dropped: sqlx counts it as
@@ -104,7 +117,7 @@ pub(crate) async fn begin_on_pool<DB: BusinessDatabase>(
         connection = pool.acquire().await?;
     }
     let turn = DB::take_turn(pool).await?;
-    Ok((Transaction::begin(connection, Some(DB::BEGIN.into_sql_str())).await?, turn))
+    Ok((Transaction::begin(connection, Some(DB::begin_statement(isolation).into_sql_str())).await?, turn))
 }
 
 /// Rolls back, so that the connection is clean for whoever gets it next.
@@ -139,4 +152,15 @@ pub enum FenceRefusal {
     WrongDatabase,
     /// The database failed.
     Failed(StoreError),
+}
+
+impl FenceRefusal {
+    /// What the row says that is there instead of ours.
+    pub(crate) fn of_row(outcome: Option<i64>) -> Self {
+        match outcome {
+            None => Self::WrongDatabase,
+            Some(code) if code == FenceRow::Tombstone.code() => Self::Fenced,
+            Some(_) => Self::AlreadyCommitted,
+        }
+    }
 }

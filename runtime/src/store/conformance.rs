@@ -17,12 +17,12 @@ fn all() -> Bounds {
     Bounds { rows: 1000, bytes: usize::MAX, take_over_until: Some(Duration::from_hours(24 * 365 * 1000)) }
 }
 
-/// Runs the whole suite on the SQLite database at `url`, which must be empty.
+/// Runs the whole suite on `database`, which must be empty.
 ///
 /// # Panics
 /// When the store does not do what it must.
-pub async fn exercise_sqlite(url: &str) {
-    let open = async || DatabaseSource::from(url).open_store().await.expect("opens");
+pub async fn exercise(database: DatabaseSource) {
+    let open = async || database.open_store().await.expect("opens");
     let store = open().await;
     let store = store.as_ref();
     migrations(store).await;

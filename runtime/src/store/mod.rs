@@ -54,8 +54,9 @@ pub(crate) trait Store: Operate + fmt::Debug + Send + Sync {
     /// Checks that the tables have the version that this crate knows.
     async fn check_schema(&self) -> Result<(), StoreError>;
 
-    /// Errs when what is stored would not survive the process.
-    async fn check_durable(&self) -> Result<(), StoreError>;
+    /// The settings under which what was stored can be lost all the same, each as a text. Errs when
+    /// it would not even survive the process.
+    async fn weaknesses(&self) -> Result<Vec<String>, StoreError>;
 
     /// Stores halves durably, all or none, held by us.
     async fn insert_halves(&self, halves: &[Half], hold: Hold) -> Result<(), StoreError>;

@@ -13,12 +13,13 @@ use sqlx::{Row, Sqlite, SqliteConnection, SqlitePool};
 use uuid::Uuid;
 
 use super::row::id_list;
-use super::schema::{FENCE, INBOX};
-use super::turns::Turns;
-use super::{PATIENCE, inbox, millis, now, pool, reach};
+use super::schema::{self, FENCE, INBOX};
+use super::{PATIENCE, inbox, now, pool, reach};
+use crate::database::millis;
+use crate::database::turns::Turns;
 use crate::error::{Error, ErrorKind};
 use crate::fence::verdict::{FenceRow, Verdict};
-use crate::fence::{BusinessDatabase, FenceDatabase, FenceRefusal, Opened, WriteTurn};
+use crate::fence::{BusinessDatabase, FenceDatabase, FenceRefusal, Isolation, Opened, WriteTurn};
 use crate::message::MessageId;
 use crate::store::StoreError;
 
@@ -75,33 +76,24 @@ impl FenceDatabase for SqliteFence {
         if self.identity().await.is_ok() {
             return Ok(());
         }
-        FENCE.migrate(&self.patient).await?;
-        sqlx::query(
-            "INSERT INTO tm_fence_database (singleton, identity) VALUES (1, ?) ON CONFLICT DO NOTHING",
-        )
-        .bind(Uuid::new_v4())
-        .execute(&self.patient)
-        .await?;
-        Ok(())
+        schema::migrate(FENCE, &self.patient).await
+    }
+
+    async fn weaknesses(&self) -> Result<Vec<String>, StoreError> {
+        // How the business's own connections are set up can't be seen from here.
+        Ok(Vec::new())
     }
 
     async fn identity(&self) -> Result<Uuid, StoreError> {
-        FENCE.check(&self.pool).await?;
+        schema::check(FENCE, &self.pool).await?;
         Ok(sqlx::query_scalar("SELECT identity FROM tm_fence_database").fetch_one(&self.pool).await?)
     }
 
     async fn ask(&self, identity: Uuid, call_ids: &[MessageId]) -> Vec<Verdict> {
-        let answers = match self.insert_tombstones(identity, call_ids).await {
-            Ok(answers) => answers,
-            Err(error) => return vec![Verdict::Unknown(error.to_string()); call_ids.len()],
-        };
-        let answer = |id: &MessageId| {
-            answers.iter().find(|(answered, _)| answered == id).map_or_else(
-                || Verdict::Unknown("the pool leads to another database than the message belongs to".into()),
-                |(_, verdict)| verdict.clone(),
-            )
-        };
-        call_ids.iter().map(answer).collect()
+        match self.insert_tombstones(identity, call_ids).await {
+            Ok(answers) => Verdict::of_each(call_ids, &answers),
+            Err(error) => vec![Verdict::Unknown(error.to_string()); call_ids.len()],
+        }
     }
 
     async fn read(&self, identity: Uuid, call_id: MessageId) -> Option<Verdict> {
@@ -115,9 +107,7 @@ impl FenceDatabase for SqliteFence {
             Ok(Some((found, outcome, amended))) if found == identity => {
                 outcome.map(|outcome| FenceRow::verdict(outcome, amended))
             }
-            Ok(_) => Some(Verdict::Unknown(
-                "the pool leads to another database than the message belongs to".into(),
-            )),
+            Ok(_) => Some(Verdict::wrong_database()),
             Err(error) => Some(Verdict::Unknown(StoreError::from(error).to_string())),
         }
     }
@@ -153,7 +143,11 @@ impl FenceDatabase for SqliteFence {
 impl BusinessDatabase for Sqlite {
     // One writer a file: a second transaction of the same call would wait for the first.
     const WAITS_FOR_ITSELF: bool = true;
-    const BEGIN: &'static str = "BEGIN IMMEDIATE";
+
+    // SQLite's transactions are serializable, whatever is asked for.
+    fn begin_statement(_: Option<Isolation>) -> &'static str {
+        "BEGIN IMMEDIATE"
+    }
 
     fn take_turn(pool: &SqlitePool) -> BoxFuture<'_, Result<WriteTurn, StoreError>> {
         let turns = Turns::of(pool.connect_options().get_filename());
@@ -194,11 +188,7 @@ impl BusinessDatabase for Sqlite {
                 .fetch_optional(&mut *connection)
                 .await
                 .map_err(failed)?;
-            Err(match outcome {
-                None => FenceRefusal::WrongDatabase,
-                Some(code) if code == FenceRow::Tombstone.code() => FenceRefusal::Fenced,
-                Some(_) => FenceRefusal::AlreadyCommitted,
-            })
+            Err(FenceRefusal::of_row(outcome))
         })
     }
 
@@ -227,11 +217,11 @@ impl BusinessDatabase for Sqlite {
     }
 
     fn migrate_inbox(pool: &SqlitePool) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(INBOX.migrate(pool))
+        Box::pin(schema::migrate(INBOX, pool))
     }
 
     fn check_inbox(pool: &SqlitePool) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(INBOX.check(pool))
+        Box::pin(schema::check(INBOX, pool))
     }
 
     fn enter_inbox<'c>(

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::super::row::{self, Reader};
 use super::row::{id_list, summary};
 use super::store::SqliteStore;
-use super::{PATIENCE, millis, now};
+use super::{PATIENCE, now};
+use crate::database::millis;
+use crate::database::row::{self, Reader};
 use crate::message::state::State;
 use crate::message::{AnsweredBy, MessageId};
 use crate::store::{Finished, MessageInfo, Operate, Stats, StoreError};

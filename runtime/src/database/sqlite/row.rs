@@ -2,7 +2,8 @@
 
 use sqlx::SqliteConnection;
 
-use super::{millis, now};
+use super::now;
+use crate::database::{millis, row};
 use crate::message::state::{Applied, Event, State};
 use crate::message::{Half, MessageId};
 use crate::store::{Change, Hold, StoreError};
@@ -109,12 +110,7 @@ pub(super) async fn move_row(
         .bind(change.id)
         .fetch_optional(&mut *tx)
         .await?;
-    match code {
-        None => Ok(Applied::Missing),
-        Some(code) => State::from_code(code).map(|state| event.verdict(state)).ok_or_else(|| {
-            StoreError::Refused(format!("message {} has the unknown state {code}", change.id))
-        }),
-    }
+    code.map_or(Ok(Applied::Missing), |code| row::verdict(change.id, event, code))
 }
 
 /// Ids as a JSON list of hexadecimal text, the only kind of list that SQLite can be given.

@@ -8,11 +8,12 @@ use futures_util::TryStreamExt;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{SqliteConnection, SqlitePool};
 
-use super::super::row::Reader;
 use super::row::{columns, id_list, insert_row, move_row};
-use super::schema::MESSAGE;
-use super::turns::Turns;
-use super::{PATIENCE, millis, now, pool, reach};
+use super::schema::{self, MESSAGE};
+use super::{PATIENCE, now, pool, reach};
+use crate::database::millis;
+use crate::database::row::Reader;
+use crate::database::turns::Turns;
 use crate::error::{Error, ErrorKind};
 use crate::message::state::{Applied, Event, State};
 use crate::message::{AnsweredBy, Half, MessageId};
@@ -101,19 +102,19 @@ impl SqliteStore {
 #[async_trait]
 impl Store for SqliteStore {
     async fn migrate(&self) -> Result<(), StoreError> {
-        MESSAGE.migrate(&self.writer).await
+        schema::migrate(MESSAGE, &self.writer).await
     }
 
     async fn check_schema(&self) -> Result<(), StoreError> {
-        MESSAGE.check(&self.reader).await
+        schema::check(MESSAGE, &self.reader).await
     }
 
-    async fn check_durable(&self) -> Result<(), StoreError> {
+    async fn weaknesses(&self) -> Result<Vec<String>, StoreError> {
         let file: String = sqlx::query_scalar("SELECT file FROM pragma_database_list WHERE name = 'main'")
             .fetch_one(&self.reader)
             .await?;
         if !file.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         Err(StoreError::Refused(
             "an in-memory SQLite database can't keep messages over a crash: use a file, or \
