@@ -22,6 +22,10 @@ fn classify(error: &dyn DatabaseError) -> StoreError {
     if let Some(error) = error.try_downcast_ref::<sqlx::sqlite::SqliteError>() {
         return super::sqlite::errors::classify(error);
     }
+    #[cfg(feature = "mysql")]
+    if let Some(error) = error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() {
+        return super::mysql::errors::classify(error);
+    }
     #[cfg(feature = "postgres")]
     if let Some(error) = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
         return super::postgres::errors::classify(error);

@@ -4,6 +4,8 @@
 mod errors;
 #[cfg(feature = "postgres")]
 mod literal;
+#[cfg(feature = "mysql")]
+pub(crate) mod mysql;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod network;
 #[cfg(feature = "_sql")]

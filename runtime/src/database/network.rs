@@ -12,13 +12,14 @@ use sqlx::database::HasStatementCache;
 use sqlx::error::DatabaseError;
 use sqlx::pool::{PoolConnection, PoolOptions};
 use sqlx::query::Query;
-use sqlx::{Connection, Database, Executor, IntoArguments, Pool};
+use sqlx::{ConnectOptions, Connection, Database, Executor, IntoArguments, Pool};
 use tokio::time::timeout;
 
 use crate::store::StoreError;
 
 /// How long an operation may take, connecting included.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+const IDLE: Duration = Duration::from_secs(20);
 /// How long a migration may take: it waits for others who migrate, or use the tables.
 pub(super) const MIGRATION: Duration = Duration::from_mins(1);
 
@@ -64,6 +65,22 @@ where
         Self { pool: own(connections, options, ""), begin: Some(begin) }
     }
 
+    /// Makes sure that there is a server that lets us in: the pool itself tries for long, and does
+    /// not say why it failed.
+    pub(super) async fn reach(&self) -> Result<(), StoreError> {
+        let options = self.pool.connect_options();
+        let connect = async {
+            let connection = options.connect().await?;
+            connection.close().await
+        };
+        match timeout(PATIENCE, connect).await {
+            Ok(reached) => reached.map_err(StoreError::from),
+            Err(_) => {
+                Err(StoreError::Unavailable(format!("the database did not answer within {PATIENCE:?}")))
+            }
+        }
+    }
+
     /// The rows of a statement, which must be idempotent; `bind` gives it its values.
     pub(super) async fn fetch(
         &self,
@@ -75,7 +92,7 @@ where
             let rows = bind(lent.query(sql)).fetch_all(&mut *lent).await?;
             Ok((lent, rows))
         };
-        self.run(PATIENCE, self.begin, work).await
+        self.run(work).await
     }
 
     /// What a statement without rows did.
@@ -89,7 +106,7 @@ where
             let done = bind(lent.query(sql)).execute(&mut *lent).await?;
             Ok((lent, done))
         };
-        self.run(PATIENCE, self.begin, work).await
+        self.run(work).await
     }
 
     /// Does `work` in a transaction. It must be idempotent: it is repeated when its connection was
@@ -102,10 +119,18 @@ where
     where
         Fut: Future<Output = Result<(Lent<DB>, T), sqlx::Error>>,
     {
-        self.run(patience, self.begin.or(Some("BEGIN")), work).await
+        self.repeated(patience, self.begin.or(Some("BEGIN")), work).await
     }
 
-    async fn run<T, Fut>(
+    /// The same, each statement by itself.
+    pub(super) async fn run<T, Fut>(&self, work: impl Fn(Lent<DB>) -> Fut) -> Result<T, StoreError>
+    where
+        Fut: Future<Output = Result<(Lent<DB>, T), sqlx::Error>>,
+    {
+        self.repeated(PATIENCE, self.begin, work).await
+    }
+
+    async fn repeated<T, Fut>(
         &self,
         patience: Duration,
         begin: Option<&'static str>,
@@ -183,6 +208,8 @@ where
     PoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(PATIENCE)
+        // Before MySQL ends the session by itself.
+        .idle_timeout(IDLE)
         // A dead connection shows at its first statement, which is repeated on another.
         .test_before_acquire(false)
         .after_connect(move |connection: &mut DB::Connection, _| {

@@ -31,6 +31,8 @@ enum Known {
     Sqlite(Box<sqlx::sqlite::SqliteConnectOptions>),
     #[cfg(feature = "postgres")]
     Postgres(Box<sqlx::postgres::PgConnectOptions>),
+    #[cfg(feature = "mysql")]
+    MySql(Box<sqlx::mysql::MySqlConnectOptions>),
 }
 
 // Connection options and URLs carry passwords.
@@ -47,6 +49,8 @@ impl fmt::Debug for DatabaseSource {
             Place::Known(Known::Sqlite(_)) => "DatabaseSource(SqlitePool)",
             #[cfg(feature = "postgres")]
             Place::Known(Known::Postgres(_)) => "DatabaseSource(PgPool)",
+            #[cfg(feature = "mysql")]
+            Place::Known(Known::MySql(_)) => "DatabaseSource(MySqlPool)",
         })
     }
 }
@@ -85,6 +89,7 @@ macro_rules! from_pool {
 
 from_pool!("sqlite", sqlx::SqlitePool, Sqlite);
 from_pool!("postgres", sqlx::PgPool, Postgres);
+from_pool!("mysql", sqlx::MySqlPool, MySql);
 
 impl DatabaseSource {
     /// Says that the way to this PostgreSQL leads through a transaction pooler such as `PgBouncer`:
@@ -105,6 +110,8 @@ impl DatabaseSource {
             Known::Postgres(options) => {
                 Ok(Arc::new(super::postgres::PostgresStore::open(*options, self.pooled).await?))
             }
+            #[cfg(feature = "mysql")]
+            Known::MySql(options) => Ok(Arc::new(super::mysql::MySqlStore::open(*options).await?)),
         }
     }
 
@@ -119,6 +126,8 @@ impl DatabaseSource {
             Known::Postgres(options) => {
                 Ok(Arc::new(super::postgres::PostgresFence::open(*options, lock_timeout, self.pooled).await?))
             }
+            #[cfg(feature = "mysql")]
+            Known::MySql(options) => Ok(Arc::new(super::mysql::MySqlFence::open(*options).await?)),
         }
     }
 
@@ -150,6 +159,10 @@ fn resolve_url(url: &str) -> Result<Known, Error> {
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => {
             parsed(url, "PostgreSQL", "postgres://user:password@host:5432/database").map(Known::Postgres)
+        }
+        #[cfg(feature = "mysql")]
+        "mysql" | "mariadb" => {
+            parsed(url, "MySQL", "mysql://user:password@host:3306/database").map(Known::MySql)
         }
         #[cfg(not(feature = "sqlite"))]
         "sqlite" => Err(without_feature("sqlite")),

@@ -36,8 +36,7 @@ impl PostgresFence {
         pooled: bool,
     ) -> Result<Self, Error> {
         let pool = pool(options, CONNECTIONS, pooled);
-        let reached = pool.fetch("SELECT 1", |query| query).await;
-        reached.map_err(|cause| cause.into_error("the fence's database could not be opened"))?;
+        pool.reach().await.map_err(|cause| cause.into_error("the fence's database could not be opened"))?;
         Ok(Self { pool, lock_timeout })
     }
 

@@ -81,8 +81,11 @@ impl PostgresStore {
     pub(crate) async fn open(options: PgConnectOptions, pooled: bool) -> Result<Self, Error> {
         let store =
             Self { pool: pool(options.clone(), CONNECTIONS, pooled), renewer: pool(options, 1, pooled) };
-        let reached = store.pool.fetch("SELECT 1", |query| query).await;
-        reached.map_err(|cause| cause.into_error("the message store could not be opened"))?;
+        store
+            .pool
+            .reach()
+            .await
+            .map_err(|cause| cause.into_error("the message store could not be opened"))?;
         Ok(store)
     }
 
