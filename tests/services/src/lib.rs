@@ -1,7 +1,9 @@
 //! Private servers for tests: PostgreSQL, `PgBouncer`, MariaDB and RabbitMQ, each in a directory and on
 //! ports of its own.
 //!
-//! A test that wants to harm a server starts one for itself, and harms that:
+//! `cargo run -p services -- run -- cargo test` starts one server of each kind, tells the command
+//! where they are (see [`shared`]), and stops them when the command has ended. A test that wants to
+//! harm a server starts one for itself, and harms that:
 //!
 //! ```no_run
 //! # async fn test() -> anyhow::Result<()> {
@@ -31,6 +33,7 @@ mod process;
 mod program;
 pub mod rabbitmq;
 mod server;
+pub mod shared;
 
 pub use server::Server;
 

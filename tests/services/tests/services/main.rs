@@ -3,6 +3,7 @@
 mod mariadb;
 mod postgres;
 mod rabbitmq;
+mod run;
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
