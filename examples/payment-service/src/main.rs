@@ -15,10 +15,10 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 use metrics_exporter_prometheus::PrometheusBuilder;
-use sqlx::SqlitePool;
 use transactional_message::{Messenger, Settings};
 
 use config::{Config, Side};
+use database::Database;
 
 /// How long a shutdown may take.
 const SHUTDOWN: Duration = Duration::from_secs(10);
@@ -35,10 +35,10 @@ async fn main() -> anyhow::Result<()> {
     let config = Config::parse().validated()?;
     let metrics = PrometheusBuilder::new().install_recorder()?;
 
-    let payments = database::open(&config.database_url)
+    let payments = Database::open(&config.database_url)
         .await
         .context("the payments' database (--database-url, DATABASE_URL)")?;
-    let accounting = database::open(config.accounting_database_url())
+    let accounting = Database::open(config.accounting_database_url())
         .await
         .context("accounting's database (--accounting-database-url, ACCOUNTING_DATABASE_URL)")?;
     payments::create_tables(&payments).await?;
@@ -61,13 +61,13 @@ async fn main() -> anyhow::Result<()> {
 /// Stores messages beside the payments, and delivers them where accounting is.
 async fn messenger(
     config: &Config,
-    payments: &SqlitePool,
-    accounting: &SqlitePool,
+    payments: &Database,
+    accounting: &Database,
 ) -> Result<Messenger, transactional_message::Error> {
     let settings = Settings { deliver: config.runs(Side::Accounting), ..Settings::default() };
     let mut builder = Messenger::builder(payments).settings(settings).fence("payments", payments);
     if config.runs(Side::Accounting) {
-        builder = builder.consumer(accounting::consumer(accounting.clone()));
+        builder = builder.consumer(accounting::consumer(accounting));
     }
     builder.build().await
 }
