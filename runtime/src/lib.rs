@@ -151,6 +151,8 @@ pub use messenger::{Builder, Messenger};
 pub use protocol::call::AnsweredBy;
 pub use protocol::scope::{message_id, withhold};
 pub use store::{MessageInfo, Stats};
+#[cfg(feature = "rabbitmq")]
+pub use transport::rabbitmq::{ExchangeKind, RabbitMq};
 
 #[doc(hidden)]
 #[path = "private.rs"]
