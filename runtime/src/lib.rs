@@ -53,7 +53,15 @@
 // Without a database there is nothing to store in: enough to check annotated functions, no more.
 #![cfg_attr(
     not(feature = "_sql"),
-    allow(dead_code, unreachable_pub, unused_imports, unused_mut, unused_variables, clippy::unused_async)
+    allow(
+        dead_code,
+        unreachable_pub,
+        unused_imports,
+        unused_mut,
+        unused_variables,
+        clippy::unnecessary_wraps,
+        clippy::unused_async
+    )
 )]
 
 mod check_back;
