@@ -140,11 +140,11 @@ where
     }
 }
 
-/// How old a message is, by the time in its id.
+/// How old a message is, by the time in its id. An id of somebody else's making may have none; then
+/// nobody knows, and it is taken for new.
 fn age(id: MessageId) -> Duration {
-    let made = id.get_timestamp().map_or(Duration::ZERO, |timestamp| {
-        let (seconds, nanos) = timestamp.to_unix();
-        Duration::new(seconds, nanos)
-    });
-    SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().saturating_sub(made)
+    let Some(made) = id.get_timestamp() else { return Duration::ZERO };
+    let (seconds, nanos) = made.to_unix();
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    now.saturating_sub(Duration::new(seconds, nanos))
 }

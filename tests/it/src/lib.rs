@@ -11,6 +11,8 @@ mod listener;
 mod oracle;
 mod outage;
 mod process;
+mod proxy;
+mod rabbit;
 mod wait;
 mod world;
 
@@ -22,6 +24,8 @@ pub use listener::{Act, Heard, Listener};
 pub use oracle::{Oracle, Question, Word, ask};
 pub use outage::Outage;
 pub use process::{Gate, Process, gate};
+pub use proxy::Proxy;
+pub use rabbit::{Rabbit, Taken, send};
 pub use wait::{vanish, wait_until};
 pub use world::{World, fast, write};
 
