@@ -35,18 +35,15 @@ async fn main() -> anyhow::Result<()> {
     let config = Config::parse();
     let metrics = PrometheusBuilder::new().install_recorder()?;
 
-    let accounting = Database::open(config.accounting_database_url())
-        .await
-        .context("accounting's database (--accounting-database-url, ACCOUNTING_DATABASE_URL)")?;
-    accounting::create_tables(&accounting).await?;
-    let payments = if config.sends() {
-        let payments = Database::open(&config.database_url)
-            .await
-            .context("the payments' database (--database-url, DATABASE_URL)")?;
-        payments::create_tables(&payments).await?;
-        payments
+    // Of a side that does not run here, nothing is asked for: the other's database stands in.
+    let (payments, accounting) = if !config.runs(Side::Accounting) {
+        let payments = open_payments(&config).await?;
+        (payments.clone(), payments)
+    } else if !config.sends() {
+        let accounting = open_accounting(&config).await?;
+        (accounting.clone(), accounting)
     } else {
-        accounting.clone()
+        (open_payments(&config).await?, open_accounting(&config).await?)
     };
 
     let messenger = messenger(&config, &payments, &accounting).await?;
@@ -61,6 +58,22 @@ async fn main() -> anyhow::Result<()> {
         tracing::warn!("not everything was done in time; the next start goes on with it");
     }
     Ok(())
+}
+
+async fn open_payments(config: &Config) -> anyhow::Result<Database> {
+    let database = Database::open(&config.database_url)
+        .await
+        .context("the payments' database (--database-url, DATABASE_URL)")?;
+    payments::create_tables(&database).await?;
+    Ok(database)
+}
+
+async fn open_accounting(config: &Config) -> anyhow::Result<Database> {
+    let database = Database::open(config.accounting_database_url())
+        .await
+        .context("accounting's database (--accounting-database-url, ACCOUNTING_DATABASE_URL)")?;
+    accounting::create_tables(&database).await?;
+    Ok(database)
 }
 
 /// Stores messages beside the payments, and delivers them through RabbitMQ, or within the process
