@@ -12,9 +12,9 @@ use sqlx::{MySql, MySqlConnection, MySqlPool, Row};
 use uuid::Uuid;
 
 use super::schema::{self, FENCE, INBOX};
-use super::{decoded, id_list, ids, inbox, now, pool, session, weaknesses};
+use super::{Lent, decoded, id_list, ids, inbox, now, pool, session, weaknesses};
 use crate::database::millis;
-use crate::database::network::{Bound, OwnPool};
+use crate::database::network::OwnPool;
 use crate::error::Error;
 use crate::fence::verdict::{FenceRow, Verdict};
 use crate::fence::{BusinessDatabase, FenceDatabase, FenceRefusal, Isolation, Opened};
@@ -25,20 +25,21 @@ use crate::store::StoreError;
 #[derive(Debug)]
 pub(crate) struct MySqlFence {
     pool: OwnPool<MySql>,
+    /// In seconds, which is how MySQL counts lock time-outs.
+    lock_timeout: u64,
 }
 
 /// Connections for questions. One waits for an open transaction at most.
 const CONNECTIONS: u32 = 4;
-/// MySQL counts lock time-outs in seconds: the shortest there is.
 const SESSION: &str = session!("1");
 /// The error that says that a row with this key is there.
 const DUPLICATE: u16 = 1062;
 
 impl MySqlFence {
-    pub(crate) async fn open(options: MySqlConnectOptions) -> Result<Self, Error> {
+    pub(crate) async fn open(options: MySqlConnectOptions, lock_timeout: Duration) -> Result<Self, Error> {
         let pool = pool(options, CONNECTIONS, SESSION);
         pool.reach().await.map_err(|cause| cause.into_error("the fence's database could not be opened"))?;
-        Ok(Self { pool })
+        Ok(Self { pool, lock_timeout: lock_timeout.as_millis().div_ceil(1000).try_into().unwrap_or(1) })
     }
 
     async fn insert_tombstones(
@@ -55,8 +56,17 @@ impl MySqlFence {
             " STRAIGHT_JOIN tm_fence_database d WHERE d.identity = ? ",
             "ON DUPLICATE KEY UPDATE outcome = tm_fence.outcome"
         );
-        let bind = |query: Bound<MySql>| query.bind(FenceRow::Tombstone.code()).bind(&list).bind(identity);
-        self.pool.execute(insert, bind).await?;
+        let work = |mut lent: Lent| {
+            let list = &list;
+            async move {
+                let patience = lent.query("SET SESSION innodb_lock_wait_timeout = ?").bind(self.lock_timeout);
+                patience.execute(&mut *lent).await?;
+                let insert = lent.query(insert).bind(FenceRow::Tombstone.code()).bind(list).bind(identity);
+                insert.execute(&mut *lent).await?;
+                Ok((lent, ()))
+            }
+        };
+        self.pool.run(work).await?;
         // Committed by itself; what is there now stays as it is.
         let select = concat!(
             "SELECT f.call_id, f.outcome, f.amended FROM ",
