@@ -97,11 +97,16 @@ async fn hold_surely(core: &Core, live: &LiveCall, mut deadline: Instant) -> Res
     let ids: Vec<_> = live.ids().collect();
     let slow = |why: String| not_stored(ErrorKind::Unavailable, &live.scope.function).with_source(why);
     while deadline < Instant::now() + core.settings.lease / 2 {
-        deadline = core.leases.deadline();
+        let renewal = core.leases.deadline();
         let renewed =
             core.store.renew(&ids, core.leases.hold()).await.map_err(|cause| slow(cause.to_string()))?;
-        if renewed.ids.len() < ids.len() {
+        if renewed.ids.len() + renewed.locked.len() < ids.len() {
             return Err(slow("the store was so slow that the message was decided before".into()));
+        }
+        if renewed.locked.is_empty() {
+            deadline = renewal;
+        } else {
+            tokio::time::sleep(core.leases.tick()).await;
         }
     }
     Ok(deadline)

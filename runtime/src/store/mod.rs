@@ -75,7 +75,7 @@ pub(crate) trait Store: Operate + fmt::Debug + Send + Sync {
 
     /// Renews leases: of half messages, taking back what others may have taken over (a live body is
     /// not asked about, so its count begins anew), and of confirmed ones that are still held by
-    /// `hold.token`. Says which rows are ours now. Writes also when there are none: that the store
+    /// `hold.token`. Says which rows are ours now. Waits for no row that somebody else has locked. Writes also when there are none: that the store
     /// can be written to is what counts as contact.
     async fn renew(&self, ids: &[MessageId], hold: Hold) -> Result<Renewed, StoreError>;
 

@@ -152,6 +152,8 @@ pub(crate) struct Finished {
 #[derive(Debug)]
 pub(crate) struct Renewed {
     pub(crate) ids: Vec<MessageId>,
+    /// Rows that are still ours, and were locked by somebody else: not renewed yet.
+    pub(crate) locked: Vec<MessageId>,
     /// The database's clock, since its epoch; compared with our own to notice a jump.
     pub(crate) database_clock: Duration,
 }

@@ -9,7 +9,7 @@ use super::{Lent, decoded, id_list, ids, late_now};
 use crate::database::{millis, row};
 use crate::message::state::{Applied, Event, State};
 use crate::message::{Half, MessageId};
-use crate::store::{Change, Hold, StoreError};
+use crate::store::{Change, Hold, StoreError, Token};
 
 /// The columns of a whole row, and its age.
 macro_rules! columns {
@@ -169,4 +169,45 @@ async fn write_contents(lent: &mut Lent, change: &Change) -> Result<(), sqlx::Er
     .execute(&mut **lent)
     .await?;
     Ok(())
+}
+
+/// Rows that their body or their publisher may keep: `?` is a list of ids, and the holder's token.
+macro_rules! ours {
+    ($lock:literal) => {
+        concat!(
+            "SELECT m.id FROM ",
+            ids!(),
+            " STRAIGHT_JOIN tm_message m ON m.id = UNHEX(c.id) WHERE m.state = 0 OR (m.state = 1 AND m.held_by = ?)",
+            $lock
+        )
+    };
+}
+pub(super) use ours;
+
+pub(super) async fn select_ours(
+    lent: &mut Lent,
+    sql: &'static str,
+    list: &str,
+    token: Token,
+) -> Result<Vec<MessageId>, sqlx::Error> {
+    let rows = lent.query(sql).bind(list).bind(token).fetch_all(&mut **lent).await?;
+    Ok(decoded::<(MessageId,)>(&rows)?.into_iter().map(|(id,)| id).collect())
+}
+
+/// Renews rows that we have locked. Returns the database's clock.
+pub(super) async fn renew(lent: &mut Lent, free: &[MessageId], hold: Hold) -> Result<i64, sqlx::Error> {
+    lent.query(concat!(
+        "UPDATE ",
+        ids!(),
+        " STRAIGHT_JOIN tm_message m ON m.id = UNHEX(c.id) SET m.held_by = ?, m.due_at = ",
+        late_now!(),
+        " + ?, m.attempts = IF(m.state = 0, 0, m.attempts)"
+    ))
+    .bind(id_list(free))
+    .bind(hold.token)
+    .bind(millis(hold.lease))
+    .execute(&mut **lent)
+    .await?;
+    let clock = lent.query(concat!("SELECT ", late_now!())).fetch_all(&mut **lent).await?;
+    Ok(decoded::<(i64,)>(&clock)?.first().map_or(0, |(clock,)| *clock))
 }

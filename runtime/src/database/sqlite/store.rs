@@ -162,7 +162,11 @@ impl Store for SqliteStore {
         .fetch_all(&mut *connection)
         .await?;
         let clock: i64 = sqlx::query_scalar(concat!("SELECT ", now!())).fetch_one(&mut *connection).await?;
-        Ok(Renewed { ids: renewed, database_clock: Duration::from_millis(clock.unsigned_abs()) })
+        Ok(Renewed {
+            ids: renewed,
+            locked: Vec::new(),
+            database_clock: Duration::from_millis(clock.unsigned_abs()),
+        })
     }
 
     async fn postpone(&self, postponements: &[Postponement]) -> Result<(), StoreError> {
