@@ -22,6 +22,7 @@ mod operator_fence;
 mod outage;
 mod outcomes;
 mod poison_rows;
+mod rabbitmq_consumer;
 mod rabbitmq_delivery;
 mod several_messages;
 mod shutdown;
