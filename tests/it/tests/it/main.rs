@@ -24,6 +24,8 @@ mod outcomes;
 mod poison_rows;
 mod rabbitmq_consumer;
 mod rabbitmq_delivery;
+mod rabbitmq_outage;
+mod rabbitmq_setup;
 mod several_messages;
 mod shutdown;
 mod slow_body;
