@@ -27,7 +27,7 @@ async fn a_message_gets_from_the_call_to_the_effect() {
     let consumer =
         Consumer::new(&queue, world.books.clone(), world.listener.clone()).bind(&rabbit.exchange, "order.#");
     let messenger = World::start(rabbit.with(world.builder()).consumer(consumer)).await;
-    rabbit.has(&queue, 0).await;
+    rabbit.is_consumed(&queue).await;
     send_all(&messenger, (0..50).map(|id| to(&rabbit.exchange, "order.paid", id))).await;
     world.settled(&messenger).await;
     assert_eq!(messenger.stats().await.expect("counts").delivered, 50);
