@@ -2,6 +2,7 @@
 
 #[path = "../scenarios/commit_refused.rs"]
 mod commit_refused;
+mod one_writer;
 #[path = "../scenarios/mod.rs"]
 mod scenarios;
 
