@@ -27,7 +27,7 @@ pub use databases::{
     Connection, Dialect, MySqlDatabases, Place, PooledDatabase, PostgresSchemas, SqliteFiles, number,
     numbers, run, texts, write,
 };
-pub use listener::{Act, Heard, Listener, effect};
+pub use listener::{Act, Heard, Listener};
 pub use oracle::{Oracle, Question, Word, ask};
 pub use outage::Outage;
 pub use process::{Gate, Process, gate};

@@ -119,7 +119,7 @@ async fn handle<DB: Dialect>(
     act: Act,
 ) -> Result<(), String> {
     let body = String::from_utf8_lossy(&message.payload.0).into_owned();
-    effect::<DB>(connection, &queue, message.id, &body).await.map_err(|error| error.to_string())?;
+    DB::effect(connection, &queue, message.id, &body).await.map_err(|error| error.to_string())?;
     match act {
         Act::Write => Ok(()),
         Act::Fail => Err("no ink".into()),
@@ -138,18 +138,6 @@ async fn handle<DB: Dialect>(
             Ok(())
         }
     }
-}
-
-/// Writes the effect of a message.
-pub async fn effect<DB: Dialect>(
-    connection: &mut Connection<DB>,
-    queue: &str,
-    message_id: MessageId,
-    body: &str,
-) -> Result<(), sqlx::Error> {
-    let (queue, id, body) = (DB::text(queue), DB::id(message_id), DB::text(body));
-    let sql = format!("INSERT INTO effects (queue, message_id, body) VALUES ({queue}, {id}, {body})");
-    DB::run(connection, sql).await.map(drop)
 }
 
 // Not for every `DB` at once: the connection alone does not say which it is.

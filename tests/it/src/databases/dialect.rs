@@ -1,7 +1,7 @@
 //! How a database speaks: statements of the tests, and what legitimately differs in what it does.
 //!
-//! Values are written into the statements' text: nothing is prepared, so that all of it works behind
-//! a transaction pooler, too.
+//! Nothing is prepared for longer than a statement, so that all of it works behind a transaction
+//! pooler, too; most values are written into the statements' text.
 
 use futures_util::future::BoxFuture;
 use sqlx::{AssertSqlSafe, Database, Pool};
@@ -44,9 +44,6 @@ pub trait Dialect: BusinessDatabase {
     /// An id as it is written in a statement.
     fn id(id: Uuid) -> String;
 
-    /// A text as it is written in a statement.
-    fn text(text: &str) -> String;
-
     /// Runs statements, and says how many rows the last one changed.
     fn run(
         connection: &mut Self::Connection,
@@ -65,6 +62,14 @@ pub trait Dialect: BusinessDatabase {
         sql: impl Into<String>,
     ) -> BoxFuture<'_, Result<Vec<String>, sqlx::Error>>;
 
+    /// Writes the effect of a message.
+    fn effect<'c>(
+        connection: &'c mut Self::Connection,
+        queue: &'c str,
+        message_id: MessageId,
+        body: &'c str,
+    ) -> BoxFuture<'c, Result<(), sqlx::Error>>;
+
     /// A consumer that listens there.
     fn consumer(queue: &str, pool: Pool<Self>, listener: Listener) -> Consumer;
 }
@@ -72,7 +77,7 @@ pub trait Dialect: BusinessDatabase {
 /// What is the same for all, and can't be written once for a generic `DB`: sqlx's traits are
 /// implemented for each database by itself.
 macro_rules! speaks {
-    () => {
+    ($placeholders:literal) => {
         fn run(
             connection: &mut Self::Connection,
             sql: impl Into<String>,
@@ -99,6 +104,17 @@ macro_rules! speaks {
             Box::pin(async move {
                 statement.fetch_all(connection).await?.iter().map(|row| row.try_get(0)).collect()
             })
+        }
+
+        fn effect<'c>(
+            connection: &'c mut Self::Connection,
+            queue: &'c str,
+            message_id: MessageId,
+            body: &'c str,
+        ) -> BoxFuture<'c, Result<(), sqlx::Error>> {
+            let sql = concat!("INSERT INTO effects (queue, message_id, body) VALUES (", $placeholders, ")");
+            let insert = sqlx::query(sql).bind(queue).bind(message_id).bind(body).persistent(false);
+            Box::pin(async move { insert.execute(connection).await.map(drop) })
         }
 
         fn consumer(queue: &str, pool: Pool<Self>, listener: Listener) -> Consumer {

@@ -5,7 +5,7 @@ use services::shared::MYSQL_URL;
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::{ConnectOptions, MySql, MySqlConnection, MySqlPool, Pool, Row};
 use tokio::sync::OnceCell;
-use transactional_message::{Consumer, DatabaseSource};
+use transactional_message::{Consumer, DatabaseSource, MessageId};
 use url::Url;
 use uuid::Uuid;
 
@@ -144,10 +144,5 @@ impl Dialect for MySql {
         format!("x'{}'", id.simple())
     }
 
-    fn text(text: &str) -> String {
-        let hexadecimal = text.bytes().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
-        format!("CONVERT(x'{hexadecimal}' USING utf8mb4)")
-    }
-
-    speaks!();
+    speaks!("?, ?, ?");
 }

@@ -5,7 +5,7 @@ use services::shared::POSTGRES_URL;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, PgConnection, PgPool, Pool, Postgres, Row};
 use tokio::sync::OnceCell;
-use transactional_message::{Consumer, DatabaseSource};
+use transactional_message::{Consumer, DatabaseSource, MessageId};
 use uuid::Uuid;
 
 use super::dialect::{speaks, statement};
@@ -142,9 +142,5 @@ impl Dialect for Postgres {
         format!("'{id}'::uuid")
     }
 
-    fn text(text: &str) -> String {
-        format!("'{}'", text.replace('\'', "''"))
-    }
-
-    speaks!();
+    speaks!("$1, $2, $3");
 }

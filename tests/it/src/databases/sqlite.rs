@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
 use sqlx::{Pool, Row, Sqlite, SqlitePool};
 use tempfile::TempDir;
-use transactional_message::{Consumer, DatabaseSource};
+use transactional_message::{Consumer, DatabaseSource, MessageId};
 use uuid::Uuid;
 
 use super::dialect::{speaks, statement};
@@ -108,9 +108,5 @@ impl Dialect for Sqlite {
         format!("x'{}'", id.simple())
     }
 
-    fn text(text: &str) -> String {
-        format!("'{}'", text.replace('\'', "''"))
-    }
-
-    speaks!();
+    speaks!("?, ?, ?");
 }

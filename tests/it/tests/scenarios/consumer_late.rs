@@ -24,9 +24,7 @@ impl<'c> Consume<'c, Connection<Db>, Raw> for Pausing {
         let Self { gate, fails } = self.clone();
         Box::pin(async move {
             let body = String::from_utf8(message.payload.0).expect("text");
-            it::effect::<Db>(connection, "books", message.id, &body)
-                .await
-                .map_err(|error| error.to_string())?;
+            Db::effect(connection, "books", message.id, &body).await.map_err(|error| error.to_string())?;
             gate.wait();
             if fails { Err("too late".into()) } else { Ok(()) }
         })

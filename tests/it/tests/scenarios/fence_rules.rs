@@ -1,7 +1,7 @@
 //! Fenced functions that do without a transaction, call others, or say everything about a message.
 
-use it::{Dialect, fenced, fenced_amendable, handled, order, run};
-use transactional_message::{ErrorKind, State, begin, withhold};
+use it::{Dialect, fenced, fenced_amendable, order, run};
+use transactional_message::{State, begin, withhold};
 
 use crate::{Db, World};
 
@@ -39,34 +39,6 @@ async fn a_repeated_request_that_finds_its_work_done_sends_nothing() {
     world.count(&messenger, State::Cancelled, 2).await;
     assert_eq!(world.fences(2).await, 1, "the one that did not say so was asked");
     assert_eq!(world.fences(1).await, 0);
-}
-
-#[tokio::test]
-async fn a_call_inside_an_open_transaction_is_refused_at_once_and_before_and_after_it_is_not() {
-    let world = World::new().await;
-    let messenger = World::start(world.builder_on("shop").consumer(world.consumer())).await;
-    let inner = async |id| messenger.scope(async { handled(&order(id), async { Ok(()) }).await }).await;
-    let (before, after) = (order(2), order(3));
-    let body = async {
-        handled(&before, async { Ok(()) }).await?;
-        let mut tx = begin(&world.shop).await?;
-        World::write(&mut tx, 1).await?;
-        let error = handled(&order(4), async { Ok(()) }).await.expect_err("would wait for itself").message();
-        assert_eq!(error.kind(), ErrorKind::Misuse);
-        assert!(!error.body_ran());
-        let text = error.to_string();
-        assert!(
-            text.contains("it would wait for itself; call it before `begin` or after `commit`"),
-            "{text}"
-        );
-        assert!(text.contains("it::calls::handled") && text.contains("it::calls::fenced"), "{text}");
-        tx.commit().await?;
-        handled(&after, async { Ok(()) }).await
-    };
-    messenger.scope(async { fenced(&order(1), body).await }).await.expect("ok");
-    inner(5).await.expect("ok");
-    world.settled(&messenger).await;
-    assert_eq!(world.listener.orders(), [1, 2, 3, 5]);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 
 #[path = "../scenarios/commit_refused.rs"]
 mod commit_refused;
+mod one_writer;
 #[path = "../scenarios/mod.rs"]
 mod scenarios;
 
