@@ -53,7 +53,15 @@
 // Without a database there is nothing to store in: enough to check annotated functions, no more.
 #![cfg_attr(
     not(feature = "_sql"),
-    allow(dead_code, unreachable_pub, unused_imports, unused_mut, unused_variables, clippy::unused_async)
+    allow(
+        dead_code,
+        unreachable_pub,
+        unused_imports,
+        unused_mut,
+        unused_variables,
+        clippy::unnecessary_wraps,
+        clippy::unused_async
+    )
 )]
 
 mod check_back;
@@ -151,6 +159,8 @@ pub use messenger::{Builder, Messenger};
 pub use protocol::call::AnsweredBy;
 pub use protocol::scope::{message_id, withhold};
 pub use store::{MessageInfo, Stats};
+#[cfg(feature = "rabbitmq")]
+pub use transport::rabbitmq::{ExchangeKind, RabbitMq};
 
 #[doc(hidden)]
 #[path = "private.rs"]

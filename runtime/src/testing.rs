@@ -35,6 +35,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{Pool, Sqlite};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -48,8 +49,7 @@ use crate::message::state::State;
 use crate::messenger::{Builder, Messenger};
 use crate::protocol::Report;
 use crate::store::{Attempts, Postponement, StoreError};
-use crate::transport::in_process::InProcess;
-use crate::transport::{Outgoing, Publication, Transport};
+use crate::transport::{Delivery, Outgoing, Publication, Queue, Transport};
 use crate::worker::checker::Checker;
 use crate::worker::relay::Relay;
 use crate::worker::reporter::Reporter;
@@ -151,7 +151,7 @@ impl<DB: BusinessDatabase> Recorder<DB> {
         let sent = Arc::new(Sent::default());
         let builder = Messenger::builder(DatabaseSource::from(pool)).fence("test", pool).any_fence_name();
         let transport = Arc::clone(&sent) as Arc<dyn Transport>;
-        let messenger = configure(builder).build_with(transport, &InProcess::new(Duration::ZERO)).await?;
+        let messenger = configure(builder).build_with(transport).await?;
         messenger.migrate().await?;
         let Inlets { reports, questions, outgoing } = messenger.prepare().await?;
         let core = || Arc::clone(messenger.core());
@@ -278,6 +278,11 @@ impl Transport for Sent {
 
     fn capacity(&self) -> usize {
         usize::MAX
+    }
+
+    // A recorder runs no consumers.
+    fn subscribe(&self, _queue: Queue) -> Result<mpsc::Receiver<Delivery>, Error> {
+        Ok(mpsc::channel(1).1)
     }
 }
 

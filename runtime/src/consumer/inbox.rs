@@ -10,7 +10,7 @@ use sqlx::Pool;
 use super::{Consume, Received};
 use crate::check_back::Decode;
 use crate::fault;
-use crate::fence::{BusinessDatabase, begin_on_pool, roll_back};
+use crate::fence::{BusinessDatabase, begin_on_pool};
 use crate::message::{Message, MessageId};
 use crate::store::StoreError;
 use crate::transport::Handled;
@@ -55,7 +55,7 @@ where
     /// The whole transaction. Without `Done` it was rolled back, or nobody knows; the message
     /// comes again in both cases, and the record tells.
     async fn once(&self, id: MessageId, message: Received<M>) -> Handled {
-        let (mut tx, _turn) = match begin_on_pool(&self.pool, None).await {
+        let (mut tx, _turn) = match begin_on_pool(&self.pool).await {
             Ok(begun) => begun,
             Err(error) => return Handled::NotNow(error.to_string()),
         };
@@ -63,11 +63,11 @@ where
             Ok(true) => self.handler.consume(&mut tx, message).await.map_err(|error| error.to_string()),
             Ok(false) => {
                 tracing::debug!(%id, queue = self.queue, "a message whose effect has happened came again");
-                let _ = roll_back(tx).await;
+                let _ = tx.rollback().await;
                 return Handled::Done;
             }
             Err(error) => {
-                let _ = roll_back(tx).await;
+                let _ = tx.rollback().await;
                 return Handled::NotNow(error.to_string());
             }
         };
@@ -78,7 +78,7 @@ where
             Err(why) => Err(why),
         };
         if let Err(why) = proven {
-            let _ = roll_back(tx).await;
+            let _ = tx.rollback().await;
             return Handled::Failed(why);
         }
         if let Err(error) = tx.commit().await {
@@ -140,11 +140,11 @@ where
     }
 }
 
-/// How old a message is, by the time in its id.
+/// How old a message is, by the time in its id. An id of somebody else's making may have none; then
+/// nobody knows, and it is taken for new.
 fn age(id: MessageId) -> Duration {
-    let made = id.get_timestamp().map_or(Duration::ZERO, |timestamp| {
-        let (seconds, nanos) = timestamp.to_unix();
-        Duration::new(seconds, nanos)
-    });
-    SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().saturating_sub(made)
+    let Some(made) = id.get_timestamp() else { return Duration::ZERO };
+    let (seconds, nanos) = made.to_unix();
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    now.saturating_sub(Duration::new(seconds, nanos))
 }

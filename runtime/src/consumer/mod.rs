@@ -22,16 +22,25 @@ use crate::error::{Error, ErrorKind};
 use crate::fault;
 use crate::fence::BusinessDatabase;
 use crate::message::limits::SHORT_STRING_BYTES;
-use crate::transport::{Delivery, Handled};
+use crate::transport::{Delivery, Handled, Queue};
 use crate::worker::{Worker, panic_text};
+
+/// The default pauses between attempts, in seconds.
+const RETRY_AFTER: [u64; 4] = [1, 5, 25, 120];
+const MOST_PAUSES: usize = 16;
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_hours(24);
 
 /// A queue and the handler of its messages.
 ///
 /// The handler runs in a transaction whose first statement records the message in the *inbox*, so
 /// that its effect happens once per message, however often the message is delivered. A handler
-/// that fails is asked again with growing pauses, up to [`attempts`](Self::attempts); the message
-/// waits in the message store meanwhile. After that, and at once when the body can't be decoded,
-/// the message is dead, with the reason, and waits for a person.
+/// that fails is asked again with growing pauses, up to [`attempts`](Self::attempts). After that,
+/// and at once when the body can't be decoded, the message is dead, with the reason, and waits for
+/// a person.
+///
+/// Within the process, a message waits in the message store for its next attempt, and is dead there.
+/// With RabbitMQ it waits in the queues `<queue>.retry.<delay>`, and the dead are in `<queue>.dead`.
 ///
 /// ```no_run
 /// # use serde::Deserialize;
@@ -59,6 +68,7 @@ pub struct Consumer {
     bindings: Vec<(String, String)>,
     attempts: u32,
     concurrency: usize,
+    retry_after: Vec<Duration>,
     pub(crate) inbox: Arc<dyn Inbox>,
 }
 
@@ -69,6 +79,7 @@ impl fmt::Debug for Consumer {
             .field("bindings", &self.bindings)
             .field("attempts", &self.attempts)
             .field("concurrency", &self.concurrency)
+            .field("retry_after", &self.retry_after)
             .finish_non_exhaustive()
     }
 }
@@ -83,7 +94,8 @@ impl Consumer {
     {
         let queue = queue.to_string();
         let inbox = Arc::new(SqlInbox::new(queue.clone(), pool, handler));
-        Self { queue, bindings: Vec::new(), attempts: 20, concurrency: 8, inbox }
+        let retry_after = RETRY_AFTER.map(Duration::from_secs).to_vec();
+        Self { queue, bindings: Vec::new(), attempts: 20, concurrency: 8, retry_after, inbox }
     }
 
     /// Takes messages of `exchange` whose routing key matches `pattern` (`*`: one word, `#`: any number).
@@ -93,9 +105,11 @@ impl Consumer {
         self
     }
 
-    /// After how many deliveries a failure is final. Deliveries are counted per message, for all its
-    /// consumers together; while another consumer may still succeed, this one is called again, too.
-    /// Default: 20.
+    /// After how many attempts a failure is final. Default: 20.
+    ///
+    /// Within the process, attempts are counted per message, for all its consumers together; while
+    /// another consumer may still succeed, this one is called again, too. With RabbitMQ, every queue
+    /// counts for itself; a message that the process died over has been attempted, too.
     #[must_use]
     pub const fn attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts;
@@ -106,6 +120,17 @@ impl Consumer {
     #[must_use]
     pub const fn concurrency(mut self, concurrency: usize) -> Self {
         self.concurrency = concurrency;
+        self
+    }
+
+    /// How long a failed message waits for its next attempt: after the first, the second, and so on;
+    /// the last pause is kept. Default: 1 s, 5 s, 25 s, 2 min.
+    ///
+    /// For RabbitMQ, where each pause is a queue of its own; within the process, the setting
+    /// `delivery_backoff` counts.
+    #[must_use]
+    pub fn retry_after(mut self, pauses: impl IntoIterator<Item = Duration>) -> Self {
+        self.retry_after = pauses.into_iter().collect();
         self
     }
 
@@ -121,8 +146,15 @@ impl Consumer {
         &self.queue
     }
 
-    pub(crate) fn bindings(&self) -> &[(String, String)] {
-        &self.bindings
+    /// What the transport has to know.
+    pub(crate) fn wanted(&self) -> Queue {
+        Queue {
+            name: self.queue.clone(),
+            bindings: self.bindings.clone(),
+            concurrency: self.concurrency,
+            attempts: self.attempts,
+            retry_after: self.retry_after.clone(),
+        }
     }
 
     pub(crate) fn validate(&self) -> Result<(), Error> {
@@ -134,6 +166,10 @@ impl Consumer {
             "`attempts` must be at least 1"
         } else if self.concurrency == 0 {
             "`concurrency` must be at least 1"
+        } else if self.retry_after.is_empty() || self.retry_after.len() > MOST_PAUSES {
+            "`retry_after` must have 1 to 16 pauses: each is a queue in RabbitMQ"
+        } else if !self.retry_after.iter().all(|pause| (SHORTEST_PAUSE..=LONGEST_PAUSE).contains(pause)) {
+            "the pauses of `retry_after` must be between 1 ms and 24 h"
         } else {
             return Ok(());
         };
@@ -155,7 +191,7 @@ pub(crate) struct ConsumerLoop {
 async fn handle(inbox: Arc<dyn Inbox>, attempts: u32, delivery: Delivery) {
     fault::point("received");
     let Delivery { id, message, attempt, taken, settle } = delivery;
-    // The publisher may have left while the delivery waited.
+    // Whoever delivers it may have left while it waited.
     if taken.send(()).is_err() {
         return;
     }
@@ -174,7 +210,7 @@ async fn handle(inbox: Arc<dyn Inbox>, attempts: u32, delivery: Delivery) {
         }
         handled => handled,
     };
-    // Nobody listens any more when the publisher gave up: the message comes again.
+    // Nobody listens any more when that one gave up: the message comes again.
     let _ = settle.send(handled);
 }
 
@@ -187,15 +223,13 @@ impl Worker for ConsumerLoop {
             tokio::select! {
                 Some(_) = self.handling.join_next() => {}
                 delivery = self.deliveries.recv(), if self.handling.len() < self.consumer.concurrency => {
-                    let Some(delivery) = delivery else { return };
+                    let Some(delivery) = delivery else { break };
                     let inbox = Arc::clone(&self.consumer.inbox);
                     self.handling.spawn(handle(inbox, self.consumer.attempts, delivery));
                 }
-                () = stop.cancelled() => {
-                    while self.handling.join_next().await.is_some() {}
-                    return;
-                }
+                () = stop.cancelled() => break,
             }
         }
+        while self.handling.join_next().await.is_some() {}
     }
 }

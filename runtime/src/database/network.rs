@@ -56,6 +56,7 @@ where
         Self { pool: own(connections, options, session), begin: None }
     }
 
+    #[cfg(feature = "postgres")]
     /// Behind a transaction pooler: `begin` opens each operation's transaction.
     pub(super) fn pooled(
         options: <DB::Connection as Connection>::Options,

@@ -21,6 +21,7 @@ pub struct DatabaseSource {
 #[derive(Clone)]
 enum Place {
     Url(String),
+    #[cfg(feature = "_sql")]
     Known(Known),
 }
 
@@ -45,12 +46,8 @@ impl fmt::Debug for DatabaseSource {
                 "mysql" | "mariadb" => "DatabaseSource(mysql:…)",
                 _ => "DatabaseSource(url)",
             },
-            #[cfg(feature = "sqlite")]
-            Place::Known(Known::Sqlite(_)) => "DatabaseSource(SqlitePool)",
-            #[cfg(feature = "postgres")]
-            Place::Known(Known::Postgres(_)) => "DatabaseSource(PgPool)",
-            #[cfg(feature = "mysql")]
-            Place::Known(Known::MySql(_)) => "DatabaseSource(MySqlPool)",
+            #[cfg(feature = "_sql")]
+            Place::Known(_) => "DatabaseSource(pool)",
         })
     }
 }
@@ -127,12 +124,15 @@ impl DatabaseSource {
                 Ok(Arc::new(super::postgres::PostgresFence::open(*options, lock_timeout, self.pooled).await?))
             }
             #[cfg(feature = "mysql")]
-            Known::MySql(options) => Ok(Arc::new(super::mysql::MySqlFence::open(*options).await?)),
+            Known::MySql(options) => {
+                Ok(Arc::new(super::mysql::MySqlFence::open(*options, lock_timeout).await?))
+            }
         }
     }
 
     fn resolve(&self) -> Result<Known, Error> {
         let known = match &self.place {
+            #[cfg(feature = "_sql")]
             Place::Known(known) => known.clone(),
             Place::Url(url) => resolve_url(url)?,
         };

@@ -32,6 +32,8 @@ pub struct Builder {
     any_fence_name: bool,
     #[cfg(feature = "_sql")]
     consumers: Vec<crate::Consumer>,
+    #[cfg(feature = "rabbitmq")]
+    rabbitmq: Option<crate::RabbitMq>,
 }
 
 impl Builder {
@@ -48,6 +50,8 @@ impl Builder {
             any_fence_name: false,
             #[cfg(feature = "_sql")]
             consumers: Vec::new(),
+            #[cfg(feature = "rabbitmq")]
+            rabbitmq: None,
         }
     }
 
@@ -104,6 +108,15 @@ impl Builder {
         self
     }
 
+    /// Delivers through RabbitMQ: a URL (`amqp://user:password@host:5672/vhost`), or a
+    /// [`RabbitMq`](crate::RabbitMq) with more to say. Consumers subscribe there, too. Without it,
+    /// delivery is within the process.
+    #[cfg(feature = "rabbitmq")]
+    pub fn rabbitmq(mut self, rabbitmq: impl Into<crate::RabbitMq>) -> Self {
+        self.rabbitmq = Some(rabbitmq.into());
+        self
+    }
+
     /// Checks everything, and opens the databases. Nothing runs until
     /// [`start`](Messenger::start).
     ///
@@ -112,18 +125,33 @@ impl Builder {
     ///
     /// # Cancel safety
     /// Cancel safe: nothing was begun.
-    pub async fn build(self) -> Result<Messenger, Error> {
-        let in_process = Arc::new(InProcess::new(self.settings.publish_timeout));
-        let messenger = self.build_with(Arc::clone(&in_process) as Arc<dyn Transport>, &in_process).await?;
+    pub async fn build(mut self) -> Result<Messenger, Error> {
+        let transport = self.transport()?;
+        let messenger = self.build_with(transport).await?;
         messenger.warn_of_weaknesses().await?;
         Ok(messenger)
     }
 
-    pub(crate) async fn build_with(
-        self,
-        transport: Arc<dyn Transport>,
-        in_process: &InProcess,
-    ) -> Result<Messenger, Error> {
+    /// RabbitMQ if that was asked for, and otherwise this process itself.
+    fn transport(&mut self) -> Result<Arc<dyn Transport>, Error> {
+        #[cfg(feature = "rabbitmq")]
+        if let Some(rabbitmq) = self.rabbitmq.take() {
+            return Ok(Arc::new(rabbitmq.open(self.settings.publish_timeout)?));
+        }
+        #[cfg(feature = "_sql")]
+        if let (false, Some(consumer)) = (self.settings.deliver, self.consumers.first()) {
+            return Err(Error::new(
+                ErrorKind::Configuration,
+                format!(
+                    "the consumer `{}` would get nothing: the setting `deliver` is false, and delivery is within the process",
+                    consumer.queue()
+                ),
+            ));
+        }
+        Ok(Arc::new(InProcess::new(self.settings.publish_timeout)))
+    }
+
+    pub(crate) async fn build_with(self, transport: Arc<dyn Transport>) -> Result<Messenger, Error> {
         self.settings.validate()?;
         let mut handlers = Registry::linked(self.data)?;
         for (name, handler) in self.handlers {
@@ -134,7 +162,7 @@ impl Builder {
         }
         handlers.expect(&self.expected)?;
         #[cfg(feature = "_sql")]
-        refuse_bad_consumers(&self.consumers, self.settings.deliver)?;
+        refuse_bad_consumers(&self.consumers)?;
 
         let store = self.store.open_store().await?;
         let mut fences = Fences::default();
@@ -155,26 +183,15 @@ impl Builder {
         let mut parts = Parts::new(inlets);
         #[cfg(feature = "_sql")]
         for consumer in self.consumers {
-            let deliveries = in_process.subscribe(consumer.queue(), consumer.bindings());
+            let deliveries = core.transport.subscribe(consumer.wanted())?;
             parts.add_consumer(consumer, deliveries);
         }
-        #[cfg(not(feature = "_sql"))]
-        let _ = in_process;
         Ok(Messenger { core, parts: Arc::new(Mutex::new(parts)) })
     }
 }
 
 #[cfg(feature = "_sql")]
-fn refuse_bad_consumers(consumers: &[crate::Consumer], deliver: bool) -> Result<(), Error> {
-    if let (false, Some(consumer)) = (deliver, consumers.first()) {
-        return Err(Error::new(
-            ErrorKind::Configuration,
-            format!(
-                "the consumer `{}` would get nothing: the setting `deliver` is false, and delivery is within the process",
-                consumer.queue()
-            ),
-        ));
-    }
+fn refuse_bad_consumers(consumers: &[crate::Consumer]) -> Result<(), Error> {
     for (index, consumer) in consumers.iter().enumerate() {
         consumer.validate()?;
         if consumers.iter().take(index).any(|other| other.queue() == consumer.queue()) {

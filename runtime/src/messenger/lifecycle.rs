@@ -14,6 +14,7 @@ use crate::store::StoreError;
 use crate::worker::checker::Checker;
 use crate::worker::janitor::{Janitor, Prune, Report};
 use crate::worker::keeper::Keeper;
+use crate::worker::link::Link;
 use crate::worker::relay::Relay;
 use crate::worker::reporter::Reporter;
 use crate::worker::{Worker, supervise};
@@ -108,6 +109,7 @@ impl Messenger {
         if core.settings.deliver {
             parts.run(Relay::new(core, inlets.outgoing));
         }
+        parts.run(Link { core: core.clone() });
         #[cfg(feature = "_sql")]
         for consumer in std::mem::take(&mut parts.consumers) {
             parts.run(consumer);

@@ -85,6 +85,14 @@ impl Change {
     }
 }
 
+/// Whether a change must be on disk when it is reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flush {
+    Now,
+    /// Soon is enough, where the database can tell the two apart.
+    Later,
+}
+
 /// Gives a held row back, to be taken up again later by anyone.
 #[derive(Clone, Debug)]
 pub(crate) struct Postponement {
@@ -152,6 +160,8 @@ pub(crate) struct Finished {
 #[derive(Debug)]
 pub(crate) struct Renewed {
     pub(crate) ids: Vec<MessageId>,
+    /// Rows that are still ours, and were locked by somebody else: not renewed yet.
+    pub(crate) locked: Vec<MessageId>,
     /// The database's clock, since its epoch; compared with our own to notice a jump.
     pub(crate) database_clock: Duration,
 }

@@ -11,7 +11,8 @@ use futures_util::future::join_all;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::{Delivery, Handled, Outgoing, Pattern, Publication, Transport};
+use super::{Delivery, Handled, Outgoing, Pattern, Publication, Queue, Transport};
+use crate::error::Error;
 
 /// How many deliveries a queue takes at once. More stay in the store, and keep no other queue's
 /// messages from being delivered.
@@ -20,13 +21,13 @@ const QUEUE_LENGTH: usize = 64;
 /// Exchanges and queues of one process.
 #[derive(Debug)]
 pub(crate) struct InProcess {
-    queues: Mutex<Vec<Queue>>,
+    queues: Mutex<Vec<Subscriber>>,
     /// How long a consumer may work on a message.
     patience: Duration,
 }
 
 #[derive(Clone, Debug)]
-struct Queue {
+struct Subscriber {
     name: String,
     bindings: Vec<(String, Pattern)>,
     deliveries: mpsc::Sender<Delivery>,
@@ -39,24 +40,14 @@ impl InProcess {
         Self { queues: Mutex::default(), patience }
     }
 
-    /// Opens a queue. `bindings`: exchange and topic pattern.
-    pub(crate) fn subscribe(&self, name: &str, bindings: &[(String, String)]) -> mpsc::Receiver<Delivery> {
-        let (deliveries, receiver) = mpsc::channel(QUEUE_LENGTH);
-        let bindings =
-            bindings.iter().map(|(exchange, pattern)| (exchange.clone(), Pattern::new(pattern))).collect();
-        let places = Arc::new(Semaphore::new(QUEUE_LENGTH));
-        self.queues().push(Queue { name: name.to_owned(), bindings, deliveries, places });
-        receiver
-    }
-
-    fn route(&self, exchange: &str, routing_key: &str) -> Vec<Queue> {
-        let bound = |queue: &&Queue| {
+    fn route(&self, exchange: &str, routing_key: &str) -> Vec<Subscriber> {
+        let bound = |queue: &&Subscriber| {
             queue.bindings.iter().any(|(name, pattern)| name == exchange && pattern.matches(routing_key))
         };
         self.queues().iter().filter(bound).cloned().collect()
     }
 
-    fn queues(&self) -> MutexGuard<'_, Vec<Queue>> {
+    fn queues(&self) -> MutexGuard<'_, Vec<Subscriber>> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -85,9 +76,18 @@ impl Transport for InProcess {
     fn capacity(&self) -> usize {
         self.queues().iter().map(|queue| queue.places.available_permits()).max().unwrap_or(QUEUE_LENGTH)
     }
+
+    fn subscribe(&self, queue: Queue) -> Result<mpsc::Receiver<Delivery>, Error> {
+        let (deliveries, receiver) = mpsc::channel(QUEUE_LENGTH);
+        let pattern = |(exchange, pattern): (String, String)| (exchange, Pattern::new(&pattern));
+        let bindings = queue.bindings.into_iter().map(pattern).collect();
+        let places = Arc::new(Semaphore::new(QUEUE_LENGTH));
+        self.queues().push(Subscriber { name: queue.name, bindings, deliveries, places });
+        Ok(receiver)
+    }
 }
 
-impl Queue {
+impl Subscriber {
     async fn deliver(&self, outgoing: &Outgoing, patience: Duration) -> Handled {
         let Ok(_place) = self.places.try_acquire() else {
             return Handled::NotNow(format!("the queue `{}` is full", self.name));

@@ -1,14 +1,19 @@
 //! The port to whatever carries messages to consumers.
 
 pub(crate) mod in_process;
+#[cfg(feature = "rabbitmq")]
+pub(crate) mod rabbitmq;
 mod topic;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
+use crate::error::Error;
 use crate::message::{Half, Message, MessageId};
 
 pub(crate) use topic::Pattern;
@@ -36,7 +41,25 @@ pub(crate) enum Publication {
     Refused(String),
 }
 
-/// Publishes messages.
+/// A queue, as its consumer wants it.
+#[derive(Clone, Debug)]
+#[cfg_attr(
+    not(feature = "rabbitmq"),
+    allow(dead_code, reason = "the store has its own settings for retries")
+)]
+pub(crate) struct Queue {
+    pub(crate) name: String,
+    /// Exchange and topic pattern.
+    pub(crate) bindings: Vec<(String, String)>,
+    /// How many deliveries are handled at once.
+    pub(crate) concurrency: usize,
+    /// After how many attempts a failure is final.
+    pub(crate) attempts: u32,
+    /// How long a failed delivery waits after the first attempt, the second, and so on.
+    pub(crate) retry_after: Vec<Duration>,
+}
+
+/// Carries messages from the relay to consumers.
 #[async_trait]
 pub(crate) trait Transport: fmt::Debug + Send + Sync {
     /// Publishes one message, and waits until its fate is known. May run for many at once.
@@ -44,6 +67,15 @@ pub(crate) trait Transport: fmt::Debug + Send + Sync {
 
     /// How many more messages are worth being brought here now.
     fn capacity(&self) -> usize;
+
+    /// Opens a queue for the one consumer in this process that has it.
+    fn subscribe(&self, queue: Queue) -> Result<mpsc::Receiver<Delivery>, Error>;
+
+    /// Does what goes on in the background, until `stop`; then finishes what is being handled.
+    /// Called again after a panic.
+    async fn run(&self, stop: &CancellationToken) {
+        stop.cancelled().await;
+    }
 }
 
 /// A message that came out of the transport.
@@ -53,7 +85,7 @@ pub(crate) struct Delivery {
     pub(crate) message: Message,
     /// Which attempt this is, from 1.
     pub(crate) attempt: u32,
-    /// Tells the publisher that the consumer's work on it begins.
+    /// Tells whoever delivers it that the consumer's work on it begins.
     pub(crate) taken: oneshot::Sender<()>,
     /// Takes the consumer's word; dropped without it, the message comes again.
     pub(crate) settle: oneshot::Sender<Handled>,

@@ -3,6 +3,7 @@
 pub(crate) mod checker;
 pub(crate) mod janitor;
 pub(crate) mod keeper;
+pub(crate) mod link;
 mod persist;
 mod question;
 pub(crate) mod relay;

@@ -80,6 +80,10 @@ impl Relay {
         window.min(self.core.transport.capacity())
     }
 
+    async fn claim_if_there_is_room(&mut self) -> Result<bool, StoreError> {
+        if self.room() == 0 { Ok(false) } else { self.claim().await }
+    }
+
     async fn claim(&mut self) -> Result<bool, StoreError> {
         let core = &self.core;
         let bounds = Bounds {
@@ -213,7 +217,8 @@ impl Worker for Relay {
                     self.note().await;
                 }
                 Some(outgoing) = self.outgoing.recv(), if room => self.publish(outgoing),
-                _ = poll.tick(), if room => match self.claim().await {
+                // Also what wakes the relay when a transport that was away takes messages again.
+                _ = poll.tick() => match self.claim_if_there_is_room().await {
                     // There may be more: look again at once.
                     Ok(true) => poll.reset_immediately(),
                     Ok(false) => {}

@@ -106,9 +106,9 @@ impl Reporter {
     }
 
     async fn insert_anew(&self, half: &Half) {
-        let half = std::slice::from_ref(half);
+        let half = [half];
         until_stored(&self.core, Self::NAME, || {
-            self.core.store.insert_confirmed(half, self.core.leases.hold())
+            self.core.store.insert_confirmed(&half, self.core.leases.hold())
         })
         .await;
     }

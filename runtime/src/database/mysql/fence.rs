@@ -12,33 +12,36 @@ use sqlx::{MySql, MySqlConnection, MySqlPool, Row};
 use uuid::Uuid;
 
 use super::schema::{self, FENCE, INBOX};
-use super::{decoded, id_list, ids, inbox, now, pool, session, weaknesses};
+use super::{Lent, decoded, id_list, ids, inbox, now, pool, session, weaknesses};
 use crate::database::millis;
-use crate::database::network::{Bound, OwnPool};
+use crate::database::network::OwnPool;
 use crate::error::Error;
+use crate::fault;
 use crate::fence::verdict::{FenceRow, Verdict};
-use crate::fence::{BusinessDatabase, FenceDatabase, FenceRefusal, Isolation, Opened};
+use crate::fence::{BusinessDatabase, CommitFailure, FenceDatabase, FenceRefusal, Isolation, held};
 use crate::message::MessageId;
+use crate::protocol::scope::{FenceKey, Staged};
 use crate::store::StoreError;
 
 /// The business database in MySQL.
 #[derive(Debug)]
 pub(crate) struct MySqlFence {
     pool: OwnPool<MySql>,
+    /// In seconds, which is how MySQL counts lock time-outs.
+    lock_timeout: u64,
 }
 
 /// Connections for questions. One waits for an open transaction at most.
 const CONNECTIONS: u32 = 4;
-/// MySQL counts lock time-outs in seconds: the shortest there is.
 const SESSION: &str = session!("1");
 /// The error that says that a row with this key is there.
 const DUPLICATE: u16 = 1062;
 
 impl MySqlFence {
-    pub(crate) async fn open(options: MySqlConnectOptions) -> Result<Self, Error> {
+    pub(crate) async fn open(options: MySqlConnectOptions, lock_timeout: Duration) -> Result<Self, Error> {
         let pool = pool(options, CONNECTIONS, SESSION);
         pool.reach().await.map_err(|cause| cause.into_error("the fence's database could not be opened"))?;
-        Ok(Self { pool })
+        Ok(Self { pool, lock_timeout: lock_timeout.as_millis().div_ceil(1000).try_into().unwrap_or(1) })
     }
 
     async fn insert_tombstones(
@@ -55,8 +58,17 @@ impl MySqlFence {
             " STRAIGHT_JOIN tm_fence_database d WHERE d.identity = ? ",
             "ON DUPLICATE KEY UPDATE outcome = tm_fence.outcome"
         );
-        let bind = |query: Bound<MySql>| query.bind(FenceRow::Tombstone.code()).bind(&list).bind(identity);
-        self.pool.execute(insert, bind).await?;
+        let work = |mut lent: Lent| {
+            let list = &list;
+            async move {
+                let patience = lent.query("SET SESSION innodb_lock_wait_timeout = ?").bind(self.lock_timeout);
+                patience.execute(&mut *lent).await?;
+                let insert = lent.query(insert).bind(FenceRow::Tombstone.code()).bind(list).bind(identity);
+                insert.execute(&mut *lent).await?;
+                Ok((lent, ()))
+            }
+        };
+        self.pool.run(work).await?;
         // Committed by itself; what is there now stays as it is.
         let select = concat!(
             "SELECT f.call_id, f.outcome, f.amended FROM ",
@@ -154,13 +166,15 @@ impl BusinessDatabase for MySql {
         }
     }
 
-    fn open_fence(
+    fn begin_fenced(
         connection: &mut MySqlConnection,
-        identity: Uuid,
-        call_id: MessageId,
-    ) -> BoxFuture<'_, Result<Opened, FenceRefusal>> {
+        isolation: Option<Isolation>,
+        fence: FenceKey,
+    ) -> BoxFuture<'_, Result<(), FenceRefusal>> {
         Box::pin(async move {
+            let FenceKey { identity, call_id } = fence;
             let failed = |error: sqlx::Error| FenceRefusal::Failed(error.into());
+            held::begin::<Self>(connection, Self::begin_statement(isolation)).await.map_err(failed)?;
             sqlx::raw_sql("SAVEPOINT tm_fence").execute(&mut *connection).await.map_err(failed)?;
             let inserted = sqlx::query(concat!(
                 "INSERT INTO tm_fence (call_id, outcome, created_at) SELECT ?, ?, ",
@@ -173,7 +187,7 @@ impl BusinessDatabase for MySql {
             .execute(&mut *connection)
             .await;
             match inserted {
-                Ok(done) if done.rows_affected() == 1 => return Ok(Opened),
+                Ok(done) if done.rows_affected() == 1 => return Ok(()),
                 Err(error) if !is_duplicate(&error) => return Err(failed(error)),
                 _ => {}
             }
@@ -187,26 +201,15 @@ impl BusinessDatabase for MySql {
         })
     }
 
-    fn prove_fence(
+    fn commit_fenced(
         connection: &mut MySqlConnection,
         call_id: MessageId,
-        row: FenceRow,
-        amended: Option<Vec<u8>>,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        staged: Staged,
+    ) -> BoxFuture<'_, Result<(), CommitFailure>> {
         Box::pin(async move {
-            release(connection, "RELEASE SAVEPOINT tm_fence").await?;
-            let updated =
-                sqlx::query("UPDATE tm_fence SET outcome = ?, amended = ? WHERE call_id = ? AND outcome = ?")
-                    .bind(row.code())
-                    .bind(amended)
-                    .bind(call_id)
-                    .bind(FenceRow::Committed.code())
-                    .execute(connection)
-                    .await?;
-            if updated.rows_affected() == 1 {
-                return Ok(());
-            }
-            Err(StoreError::Refused("the fence row is gone from the transaction".into()))
+            prove(connection, call_id, staged).await.map_err(CommitFailure::Unproven)?;
+            fault::point("commit-proven");
+            held::commit::<Self>(connection).await.map_err(CommitFailure::Unclear)
         })
     }
 
@@ -247,6 +250,27 @@ impl BusinessDatabase for MySql {
 pub(super) fn is_duplicate(error: &sqlx::Error) -> bool {
     let error = error.as_database_error().and_then(|error| error.try_downcast_ref::<MySqlDatabaseError>());
     error.is_some_and(|error| error.number() == DUPLICATE)
+}
+
+/// Proves that the fence row is part of the open transaction, and writes what was staged.
+async fn prove(
+    connection: &mut MySqlConnection,
+    call_id: MessageId,
+    staged: Staged,
+) -> Result<(), StoreError> {
+    release(connection, "RELEASE SAVEPOINT tm_fence").await?;
+    let updated =
+        sqlx::query("UPDATE tm_fence SET outcome = ?, amended = ? WHERE call_id = ? AND outcome = ?")
+            .bind(staged.row.code())
+            .bind(staged.amended)
+            .bind(call_id)
+            .bind(FenceRow::Committed.code())
+            .execute(connection)
+            .await?;
+    if updated.rows_affected() == 1 {
+        return Ok(());
+    }
+    Err(StoreError::Refused("the fence row is gone from the transaction".into()))
 }
 
 /// Fails when the transaction that opened the savepoint is no longer the one that is open.

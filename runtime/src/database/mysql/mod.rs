@@ -1,7 +1,8 @@
 //! MySQL and MariaDB.
 //!
-//! There is no `RETURNING` in common: what a transition did is found out in a transaction, which
-//! locks rows in the order of their ids; what a claim took, by the token that it left.
+//! There is no `RETURNING` in common: what becomes of rows is found out in a transaction, which
+//! locks them first, in the order of their ids. A client that vanishes leaves them locked for as
+//! long as the session may be idle, which is half a minute.
 
 pub(super) mod errors;
 mod fence;

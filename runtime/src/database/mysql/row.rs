@@ -7,9 +7,9 @@ use uuid::Uuid;
 
 use super::{Lent, decoded, id_list, ids, late_now};
 use crate::database::{millis, row};
-use crate::message::state::{Applied, Event, State};
+use crate::message::state::{Applied, Event, State, mask};
 use crate::message::{Half, MessageId};
-use crate::store::{Change, Hold, StoreError};
+use crate::store::{Change, Hold, StoreError, Token};
 
 /// The columns of a whole row, and its age.
 macro_rules! columns {
@@ -88,17 +88,18 @@ macro_rules! moved {
     };
 }
 
-/// Applies `event` to rows, each if its state allows it, in the transaction that is open.
+/// Applies `event` to rows that are in one of the states `from`, in the transaction that is open.
 pub(super) async fn transition(
     lent: &mut Lent,
     event: Event,
+    from: &[State],
     changes: &[Change],
     hold: Option<Hold>,
 ) -> Result<Result<Vec<Applied>, StoreError>, sqlx::Error> {
     let rows = lock(lent, changes).await?;
     let free = |change: &&Change| {
         rows.get(&change.id).is_some_and(|(code, held_by)| {
-            (1 << code) & event.source_mask() != 0 && (change.held_by.is_none() || change.held_by == *held_by)
+            (1 << code) & mask(from) != 0 && (change.held_by.is_none() || change.held_by == *held_by)
         })
     };
     let free: Vec<&Change> = changes.iter().filter(free).collect();
@@ -169,4 +170,45 @@ async fn write_contents(lent: &mut Lent, change: &Change) -> Result<(), sqlx::Er
     .execute(&mut **lent)
     .await?;
     Ok(())
+}
+
+/// Rows that their body or their publisher may keep: `?` is a list of ids, and the holder's token.
+macro_rules! ours {
+    ($lock:literal) => {
+        concat!(
+            "SELECT m.id FROM ",
+            ids!(),
+            " STRAIGHT_JOIN tm_message m ON m.id = UNHEX(c.id) WHERE m.state = 0 OR (m.state = 1 AND m.held_by = ?)",
+            $lock
+        )
+    };
+}
+pub(super) use ours;
+
+pub(super) async fn select_ours(
+    lent: &mut Lent,
+    sql: &'static str,
+    list: &str,
+    token: Token,
+) -> Result<Vec<MessageId>, sqlx::Error> {
+    let rows = lent.query(sql).bind(list).bind(token).fetch_all(&mut **lent).await?;
+    Ok(decoded::<(MessageId,)>(&rows)?.into_iter().map(|(id,)| id).collect())
+}
+
+/// Renews rows that we have locked. Returns the database's clock.
+pub(super) async fn renew(lent: &mut Lent, free: &[MessageId], hold: Hold) -> Result<i64, sqlx::Error> {
+    lent.query(concat!(
+        "UPDATE ",
+        ids!(),
+        " STRAIGHT_JOIN tm_message m ON m.id = UNHEX(c.id) SET m.held_by = ?, m.due_at = ",
+        late_now!(),
+        " + ?, m.attempts = IF(m.state = 0, 0, m.attempts)"
+    ))
+    .bind(id_list(free))
+    .bind(hold.token)
+    .bind(millis(hold.lease))
+    .execute(&mut **lent)
+    .await?;
+    let clock = lent.query(concat!("SELECT ", late_now!())).fetch_all(&mut **lent).await?;
+    Ok(decoded::<(i64,)>(&clock)?.first().map_or(0, |(clock,)| *clock))
 }

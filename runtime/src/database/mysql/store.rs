@@ -7,7 +7,7 @@ use sqlx::MySql;
 use sqlx::mysql::MySqlConnectOptions;
 use uuid::Uuid;
 
-use super::row::{columns, insert, transition};
+use super::row::{columns, insert, ours, renew, select_ours, transition};
 use super::schema::{self, MESSAGE};
 use super::{Lent, decoded, id_list, ids, late_now, name_list, names, now, pool, session, weaknesses};
 use crate::database::millis;
@@ -16,7 +16,7 @@ use crate::database::row::Reader;
 use crate::error::Error;
 use crate::message::state::{Applied, Event, State};
 use crate::message::{AnsweredBy, Half, MessageId};
-use crate::store::{Attempts, Bounds, Change, Claim, Hold, Postponement, Renewed, Store, StoreError};
+use crate::store::{Attempts, Bounds, Change, Claim, Flush, Hold, Postponement, Renewed, Store, StoreError};
 
 /// A message store in a MySQL database.
 #[derive(Debug)]
@@ -30,22 +30,18 @@ pub(crate) struct MySqlStore {
 const CONNECTIONS: u32 = 6;
 const SESSION: &str = session!("2");
 
-/// Rows that are due by the clock `$now`; those of a holder, only until the last `?`.
+/// Locks rows that may be taken up now; from a holder only until the first `?`s. Rows that are
+/// locked are skipped: somebody else is just taking them.
 macro_rules! due {
-    ($now:expr) => {
-        concat!("due_at <= ", $now, " AND (held_by IS NULL OR ", $now, " <= ?)")
-    };
-}
-
-/// Looks for rows to be claimed, without locking them.
-macro_rules! look {
     ($whose:literal) => {
         concat!(
             "SELECT id, held_by, octet_length(payload) FROM tm_message WHERE ",
             $whose,
-            " AND ",
-            due!(now!()),
-            " ORDER BY due_at LIMIT ?"
+            " AND due_at <= ",
+            now!(),
+            " AND (held_by IS NULL OR ",
+            now!(),
+            " <= ?) ORDER BY due_at LIMIT ? FOR UPDATE SKIP LOCKED"
         )
     };
 }
@@ -65,7 +61,7 @@ impl MySqlStore {
         Ok(store)
     }
 
-    async fn insert(&self, halves: &[Half], state: State, hold: Hold) -> Result<(), StoreError> {
+    async fn insert(&self, halves: &[&Half], state: State, hold: Hold) -> Result<(), StoreError> {
         let work = |mut lent: Lent| async move {
             for half in halves {
                 insert(&mut lent, half, state, hold).await?;
@@ -78,53 +74,46 @@ impl MySqlStore {
             _ => self.pool.transaction(PATIENCE, work).await,
         }
     }
+}
 
-    /// Takes those of the found rows that nobody has taken meanwhile.
-    async fn take(
-        &self,
-        found: &[Found],
-        state: State,
-        bounds: Bounds,
-        hold: Hold,
-    ) -> Result<Claim, StoreError> {
-        let mut claim = Claim::default();
-        let ids: Vec<_> = found.iter().map(|(id, _, _)| *id).collect();
-        let list = id_list(&ids);
-        let take = concat!(
-            "UPDATE ",
-            ids!(),
-            " STRAIGHT_JOIN tm_message m ON m.id = UNHEX(c.id) SET m.held_by = ?, m.due_at = ",
-            late_now!(),
-            " + ?, m.attempts = m.attempts + (m.state = 0) WHERE m.state = ? AND ",
-            due!(late_now!())
-        );
-        let bind = |query: Bound<MySql>| {
-            query
-                .bind(&list)
-                .bind(hold.token)
-                .bind(millis(hold.lease))
-                .bind(state.code())
-                .bind(bounds.take_over_until.map(millis))
-        };
-        if ids.is_empty() || self.pool.execute(take, bind).await?.rows_affected() == 0 {
-            return Ok(claim);
-        }
-        let read = concat!(
+/// Takes rows that are locked, in the same transaction.
+async fn take(lent: &mut Lent, found: Vec<Found>, bytes: usize, hold: Hold) -> Result<Claim, sqlx::Error> {
+    let mut claim = Claim::default();
+    let found = fitting(found, bytes);
+    if found.is_empty() {
+        return Ok(claim);
+    }
+    let list = id_list(&found.iter().map(|(id, _, _)| *id).collect::<Vec<_>>());
+    lent.query(concat!(
+        "UPDATE ",
+        ids!(),
+        " STRAIGHT_JOIN tm_message m ON m.id = UNHEX(c.id) SET m.held_by = ?, m.due_at = ",
+        late_now!(),
+        " + ?, m.attempts = m.attempts + (m.state = 0)"
+    ))
+    .bind(&list)
+    .bind(hold.token)
+    .bind(millis(hold.lease))
+    .execute(&mut **lent)
+    .await?;
+    let rows = lent
+        .query(concat!(
             "SELECT ",
             columns!(),
             " FROM tm_message WHERE id IN (SELECT UNHEX(c.id) FROM ",
             ids!(),
-            ") AND held_by = ? AND state = ?"
-        );
-        let bind = |query: Bound<MySql>| query.bind(&list).bind(hold.token).bind(state.code());
-        for row in &self.pool.fetch(read, bind).await? {
-            Reader(row).claimed(&mut claim);
-        }
-        for row in &mut claim.rows {
-            row.taken_over = found.iter().any(|(id, holder, _)| *id == row.half.id && holder.is_some());
-        }
-        Ok(claim)
+            ")"
+        ))
+        .bind(&list)
+        .fetch_all(&mut **lent)
+        .await?;
+    for row in &rows {
+        Reader(row).claimed(&mut claim);
     }
+    for row in &mut claim.rows {
+        row.taken_over = found.iter().any(|(id, holder, _)| *id == row.half.id && holder.is_some());
+    }
+    Ok(claim)
 }
 
 /// As many rows as fit, and one at least.
@@ -151,52 +140,44 @@ impl Store for MySqlStore {
         weaknesses(&self.pool).await
     }
 
-    async fn insert_halves(&self, halves: &[Half], hold: Hold) -> Result<(), StoreError> {
+    async fn insert_halves(&self, halves: &[&Half], hold: Hold) -> Result<(), StoreError> {
         self.insert(halves, State::Half, hold).await
     }
 
-    async fn insert_confirmed(&self, halves: &[Half], hold: Hold) -> Result<(), StoreError> {
+    async fn insert_confirmed(&self, halves: &[&Half], hold: Hold) -> Result<(), StoreError> {
         self.insert(halves, State::Confirmed, hold).await
     }
 
-    async fn transition(
+    // How a commit is flushed is the whole server's setting.
+    async fn apply(
         &self,
         event: Event,
+        from: &[State],
         changes: &[Change],
         hold: Option<Hold>,
+        _: Flush,
     ) -> Result<Vec<Applied>, StoreError> {
         let work = |mut lent: Lent| async move {
-            let applied = transition(&mut lent, event, changes, hold).await?;
+            let applied = transition(&mut lent, event, from, changes, hold).await?;
             Ok((lent, applied))
         };
         self.pool.transaction(PATIENCE, work).await?
     }
 
     async fn renew(&self, ids: &[MessageId], hold: Hold) -> Result<Renewed, StoreError> {
-        let list = id_list(ids);
-        let renew = concat!(
-            "UPDATE ",
-            ids!(),
-            " STRAIGHT_JOIN tm_message m ON m.id = UNHEX(c.id) SET m.held_by = ?, m.due_at = ",
-            late_now!(),
-            " + ?, m.attempts = IF(m.state = 0, 0, m.attempts) WHERE m.state = 0 OR (m.state = 1 AND m.held_by = ?)"
-        );
-        let bind = |query: Bound<MySql>| {
-            query.bind(&list).bind(hold.token).bind(millis(hold.lease)).bind(hold.token)
+        let list = &id_list(ids);
+        let work = |mut lent: Lent| async move {
+            let ours = select_ours(&mut lent, ours!(""), list, hold.token).await?;
+            let free = select_ours(&mut lent, ours!(" FOR UPDATE SKIP LOCKED"), list, hold.token).await?;
+            // Without rows it writes nothing, but it fails where writing is not allowed.
+            let clock = renew(&mut lent, &free, hold).await?;
+            Ok((lent, (ours, free, clock)))
         };
-        // Without rows it writes nothing, but it fails where writing is not allowed.
-        self.renewer.execute(renew, bind).await?;
-        let read = concat!(
-            "SELECT m.id FROM ",
-            ids!(),
-            " STRAIGHT_JOIN tm_message m ON m.id = UNHEX(c.id) WHERE m.held_by = ? AND m.state IN (0, 1)"
-        );
-        let ids = self.renewer.fetch(read, |query| query.bind(&list).bind(hold.token)).await?;
-        let clock = self.renewer.fetch(concat!("SELECT ", late_now!()), |query| query).await?;
-        let clock = decoded::<(i64,)>(&clock)?.first().map_or(0, |(clock,)| clock.unsigned_abs());
+        let (ours, free, clock) = self.renewer.transaction(PATIENCE, work).await?;
         Ok(Renewed {
-            ids: decoded::<(MessageId,)>(&ids)?.into_iter().map(|(id,)| id).collect(),
-            database_clock: Duration::from_millis(clock),
+            locked: ours.into_iter().filter(|id| !free.contains(id)).collect(),
+            ids: free,
+            database_clock: Duration::from_millis(clock.unsigned_abs()),
         })
     }
 
@@ -233,33 +214,44 @@ impl Store for MySqlStore {
         hold: Hold,
     ) -> Result<Claim, StoreError> {
         let until = bounds.take_over_until.map(millis);
-        let names = name_list(askable);
         let busy = concat!(
             "SELECT name FROM ",
             names!(),
-            " WHERE EXISTS (SELECT 1 FROM tm_message WHERE state = 0 AND answered_by = name AND ",
-            due!(now!()),
-            ")"
+            " WHERE EXISTS (SELECT 1 FROM tm_message WHERE state = 0 AND answered_by = name AND due_at <= ",
+            now!(),
+            " AND (held_by IS NULL OR ",
+            now!(),
+            " <= ?))"
         );
+        let names = name_list(askable);
         let busy = self.pool.fetch(busy, |query| query.bind(&names).bind(until)).await?;
-        let busy: Vec<(String,)> = decoded(&busy)?;
+        let busy = &decoded::<(String,)>(&busy)?;
         // An even share for each, so that one handler's backlog does not keep the others waiting.
         let share = (i64::from(bounds.rows) / i64::try_from(busy.len().max(1)).unwrap_or(1)).max(1);
-        let mut found = Vec::new();
-        for (name,) in &busy {
-            let bind = |query: Bound<MySql>| query.bind(name).bind(until).bind(share);
-            found.extend(decoded::<Found>(
-                &self.pool.fetch(look!("state = 0 AND answered_by = ?"), bind).await?,
-            )?);
+        let work = |mut lent: Lent| async move {
+            let mut found = Vec::new();
+            for (name,) in busy {
+                let due =
+                    lent.query(due!("state = 0 AND answered_by = ?")).bind(name).bind(until).bind(share);
+                found.extend(decoded::<Found>(&due.fetch_all(&mut *lent).await?)?);
+            }
+            let claim = take(&mut lent, found, bounds.bytes, hold).await?;
+            Ok((lent, claim))
+        };
+        if busy.is_empty() {
+            return Ok(Claim::default());
         }
-        self.take(&fitting(found, bounds.bytes), State::Half, bounds, hold).await
+        self.pool.transaction(PATIENCE, work).await
     }
 
     async fn claim_confirmed(&self, bounds: Bounds, hold: Hold) -> Result<Claim, StoreError> {
-        let bind =
-            |query: Bound<MySql>| query.bind(bounds.take_over_until.map(millis)).bind(i64::from(bounds.rows));
-        let found = decoded(&self.pool.fetch(look!("state = 1"), bind).await?)?;
-        self.take(&fitting(found, bounds.bytes), State::Confirmed, bounds, hold).await
+        let work = |mut lent: Lent| async move {
+            let due = lent.query(due!("state = 1")).bind(bounds.take_over_until.map(millis));
+            let rows = due.bind(i64::from(bounds.rows)).fetch_all(&mut *lent).await?;
+            let claim = take(&mut lent, decoded(&rows)?, bounds.bytes, hold).await?;
+            Ok((lent, claim))
+        };
+        self.pool.transaction(PATIENCE, work).await
     }
 
     async fn close(&self) {

@@ -30,26 +30,28 @@ macro_rules! now {
 }
 pub(crate) use now;
 
-/// A database that has `synchronous_commit` off would lose what it said it has; `local` and stronger
-/// ones stay as they are.
-const DURABLE_SESSION: &str = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
-const DURABLE_TRANSACTION: &str = "BEGIN; SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'";
+/// Whatever the server's defaults are: what is committed is on disk, and a statement sees what was
+/// committed before it.
+const SESSION: &str = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'; \
+    SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED";
+const TRANSACTION: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
+    SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'";
 
 type Lent = super::network::Lent<Postgres>;
 
 fn pool(options: PgConnectOptions, connections: u32, pooled: bool) -> OwnPool<Postgres> {
     let options = options.disable_statement_logging();
     if pooled {
-        OwnPool::pooled(options, connections, DURABLE_TRANSACTION)
+        OwnPool::pooled(options, connections, TRANSACTION)
     } else {
-        OwnPool::new(options, connections, DURABLE_SESSION)
+        OwnPool::new(options, connections, SESSION)
     }
 }
 
-/// Settings of the server under which a commit can be lost that was reported, each as a text.
+/// Settings of the server under which a commit can be lost that was reported, each as a text. That
+/// `synchronous_commit` is off is none: what depends on it turns it on.
 async fn weaknesses(pool: &OwnPool<Postgres>) -> Result<Vec<String>, StoreError> {
-    let sql = "SELECT name, setting FROM pg_settings WHERE (name IN ('fsync', 'full_page_writes') AND setting = 'off') \
-               OR (name = 'synchronous_commit' AND reset_val = 'off')";
+    let sql = "SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off'";
     let rows = pool.fetch(sql, |query| query).await?;
     let settings: Vec<(String, String)> = decoded(&rows)?;
     Ok(settings.into_iter().map(|(name, setting)| format!("PostgreSQL's `{name}` is {setting}")).collect())

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use sqlx::Postgres;
 use sqlx::postgres::PgConnectOptions;
 
-use super::row::{columns, insert, transition};
+use super::row::{apply, columns, insert};
 use super::schema::{self, MESSAGE};
 use super::{decoded, now, pool, weaknesses};
 use crate::database::millis;
@@ -15,7 +15,7 @@ use crate::database::row::Reader;
 use crate::error::Error;
 use crate::message::state::{Applied, Event, State};
 use crate::message::{AnsweredBy, Half, MessageId};
-use crate::store::{Attempts, Bounds, Change, Claim, Hold, Postponement, Renewed, Store, StoreError};
+use crate::store::{Attempts, Bounds, Change, Claim, Flush, Hold, Postponement, Renewed, Store, StoreError};
 
 /// A message store in a PostgreSQL database.
 #[derive(Debug)]
@@ -130,44 +130,49 @@ impl Store for PostgresStore {
         weaknesses(&self.pool).await
     }
 
-    async fn insert_halves(&self, halves: &[Half], hold: Hold) -> Result<(), StoreError> {
+    async fn insert_halves(&self, halves: &[&Half], hold: Hold) -> Result<(), StoreError> {
         insert(&self.pool, halves, State::Half, hold).await
     }
 
-    async fn insert_confirmed(&self, halves: &[Half], hold: Hold) -> Result<(), StoreError> {
+    async fn insert_confirmed(&self, halves: &[&Half], hold: Hold) -> Result<(), StoreError> {
         insert(&self.pool, halves, State::Confirmed, hold).await
     }
 
-    async fn transition(
+    async fn apply(
         &self,
         event: Event,
+        from: &[State],
         changes: &[Change],
         hold: Option<Hold>,
+        flush: Flush,
     ) -> Result<Vec<Applied>, StoreError> {
-        transition(&self.pool, event, changes, hold).await
+        apply(&self.pool, event, from, changes, hold, flush).await
     }
 
     async fn renew(&self, ids: &[MessageId], hold: Hold) -> Result<Renewed, StoreError> {
         // The message to WAL makes sure that the server can commit, also when there is no row.
         let sql = concat!(
-            "WITH ours AS (SELECT id FROM tm_message WHERE id = ANY($1) AND (state = 0 OR (state = 1 AND ",
-            "held_by = $2)) ORDER BY id FOR UPDATE), ",
+            "WITH ours AS (SELECT id FROM tm_message WHERE id = ANY($1) AND (state = 0 OR (state = 1 AND held_by = $2))), ",
+            "free AS (SELECT m.id FROM tm_message m JOIN ours ON ours.id = m.id WHERE m.state = 0 OR ",
+            "(m.state = 1 AND m.held_by = $2) ORDER BY m.id FOR UPDATE OF m SKIP LOCKED), ",
             "renewed AS (UPDATE tm_message m SET held_by = $2, due_at = ",
             now!(),
-            " + $3, attempts = CASE m.state WHEN 0 THEN 0 ELSE m.attempts END FROM ours WHERE m.id = ours.id ",
+            " + $3, attempts = CASE m.state WHEN 0 THEN 0 ELSE m.attempts END FROM free WHERE m.id = free.id ",
             "RETURNING m.id), ",
             "written AS MATERIALIZED (SELECT pg_logical_emit_message(true, 'transactional-message', '') AS at) ",
-            "SELECT renewed.id, ",
+            "SELECT ours.id, renewed.id IS NOT NULL, ",
             now!(),
-            " FROM written LEFT JOIN renewed ON true WHERE written.at IS NOT NULL"
+            " FROM written LEFT JOIN ours ON true LEFT JOIN renewed ON renewed.id = ours.id WHERE written.at IS NOT NULL"
         );
         let bind = |query: Bound<Postgres>| query.bind(ids).bind(hold.token).bind(millis(hold.lease));
-        let rows: Vec<(Option<MessageId>, i64)> = decoded(&self.renewer.fetch(sql, bind).await?)?;
-        let clock = rows.first().map_or(0, |(_, clock)| clock.unsigned_abs());
-        Ok(Renewed {
-            ids: rows.into_iter().filter_map(|(id, _)| id).collect(),
-            database_clock: Duration::from_millis(clock),
-        })
+        let rows: Vec<(Option<MessageId>, bool, i64)> = decoded(&self.renewer.fetch(sql, bind).await?)?;
+        let clock = rows.first().map_or(0, |(_, _, clock)| clock.unsigned_abs());
+        let (renewed, locked): (Vec<_>, Vec<_>) = rows
+            .into_iter()
+            .filter_map(|(id, renewed, _)| id.map(|id| (id, renewed)))
+            .partition(|(_, renewed)| *renewed);
+        let ids = |rows: Vec<(MessageId, bool)>| rows.into_iter().map(|(id, _)| id).collect();
+        Ok(Renewed { ids: ids(renewed), locked: ids(locked), database_clock: Duration::from_millis(clock) })
     }
 
     async fn postpone(&self, postponements: &[Postponement]) -> Result<(), StoreError> {

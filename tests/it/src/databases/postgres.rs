@@ -71,8 +71,8 @@ impl Place for PostgresSchemas {
     }
 
     async fn create(&self, names: &[&str]) {
-        let create: String =
-            names.iter().map(|name| format!("CREATE SCHEMA {};", self.schema(name))).collect();
+        let create = names.iter().map(|name| format!("CREATE SCHEMA {};", self.schema(name)));
+        let create = create.collect::<Vec<_>>().concat();
         Postgres::run(&mut connect(&self.server).await, create).await.expect("creates schemas");
     }
 

@@ -1,6 +1,12 @@
 //! What does not depend on the database, or is about several.
 
+#![allow(clippy::large_futures, reason = "tests: nobody waits for them by the thousand")]
+
 mod misconfiguration;
+mod rabbitmq_consumer;
+mod rabbitmq_delivery;
+mod rabbitmq_outage;
+mod rabbitmq_setup;
 mod tidy;
 
 type World = it::World<it::SqliteFiles>;

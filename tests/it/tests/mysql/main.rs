@@ -1,5 +1,7 @@
 //! Every scenario on MySQL or MariaDB, and what only that has.
 
+#![allow(clippy::large_futures, reason = "tests: nobody waits for them by the thousand")]
+
 #[path = "../scenarios/mod.rs"]
 mod scenarios;
 

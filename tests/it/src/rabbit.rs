@@ -1,0 +1,215 @@
+//! A real RabbitMQ, with names of their own for each test, and a plain client beside the messenger.
+
+use std::env;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use lapin::message::Delivery;
+use lapin::options::{
+    BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ExchangeDeclareOptions, QueueBindOptions,
+    QueueDeclareOptions,
+};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind};
+use transactional_message::{AnsweredBy, Builder, Message, Messenger, RabbitMq};
+use uuid::Uuid;
+
+use crate::{Proxy, ShopError, wait_until};
+
+/// Says where the broker is.
+const VARIABLE: &str = "TM_TEST_AMQP_URL";
+
+/// One test's part of the broker.
+#[derive(Debug)]
+pub struct Rabbit {
+    /// The broker's URL.
+    pub url: String,
+    /// The test's own exchange: topic, durable. Declared only when somebody does.
+    pub exchange: String,
+    suffix: String,
+    connection: Connection,
+    channel: Channel,
+}
+
+/// A message that the plain client took out of a queue, and acknowledged.
+#[derive(Debug)]
+pub struct Taken {
+    /// Its properties.
+    pub properties: BasicProperties,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+impl Taken {
+    /// A header as text.
+    pub fn header(&self, name: &str) -> Option<String> {
+        match self.properties.headers().as_ref()?.inner().get(name)? {
+            AMQPValue::LongString(text) => Some(text.to_string()),
+            AMQPValue::LongLongInt(number) => Some(number.to_string()),
+            other => Some(format!("{other:?}")),
+        }
+    }
+
+    /// The message's id.
+    pub fn id(&self) -> Uuid {
+        self.properties.message_id().as_ref().expect("an id").as_str().parse().expect("a UUID")
+    }
+}
+
+impl Rabbit {
+    /// Connects to the broker that the environment names.
+    pub async fn new() -> Self {
+        let url = env::var(VARIABLE).unwrap_or_else(|_| {
+            panic!(
+                "these tests need a RabbitMQ (3.10 or newer): set {VARIABLE}, as in \
+                 `{VARIABLE}=amqp://guest:guest@127.0.0.1:5672`"
+            )
+        });
+        let connection =
+            Connection::connect(&url, ConnectionProperties::default()).await.expect("RabbitMQ is there");
+        let channel = connection.create_channel().await.expect("a channel");
+        let suffix = Uuid::new_v4().simple().to_string();
+        Self { url, exchange: format!("shop-{suffix}"), suffix, connection, channel }
+    }
+
+    /// The test's own name for a queue.
+    pub fn queue(&self, name: &str) -> String {
+        format!("{name}-{}", self.suffix)
+    }
+
+    /// How the messenger gets to the broker, with the test's exchange declared.
+    pub fn settings(&self) -> RabbitMq {
+        RabbitMq::new(&self.url).exchange(&self.exchange, transactional_message::ExchangeKind::Topic)
+    }
+
+    /// The same for a builder.
+    pub fn with(&self, builder: Builder) -> Builder {
+        builder.rabbitmq(self.settings())
+    }
+
+    /// A proxy in front of the broker, and the broker's URL through it.
+    pub async fn proxy(&self, is_open: bool) -> (Proxy, String) {
+        let (scheme, rest) = self.url.split_once("://").expect("a URL");
+        let end = rest.find('/').unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        let (login, host) = authority.rsplit_once('@').unwrap_or(("guest:guest", authority));
+        let host = if host.contains(':') { host.to_owned() } else { format!("{host}:5672") };
+        let proxy = Proxy::new(&host, is_open).await;
+        let url = format!("{scheme}://{login}@{}{path}", proxy.address());
+        (proxy, url)
+    }
+
+    /// Declares the test's exchange.
+    pub async fn declare_exchange(&self) {
+        let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+        let name = self.exchange.as_str().into();
+        let declared =
+            self.channel.exchange_declare(name, ExchangeKind::Topic, options, FieldTable::default());
+        declared.await.expect("declares");
+    }
+
+    /// Declares a plain queue and binds it to the test's exchange.
+    pub async fn bind(&self, queue: &str, pattern: &str) {
+        let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        let declared = self.channel.queue_declare(queue.into(), options, FieldTable::default());
+        declared.await.expect("declares");
+        let bound = self.channel.queue_bind(
+            queue.into(),
+            self.exchange.as_str().into(),
+            pattern.into(),
+            QueueBindOptions::default(),
+            FieldTable::default(),
+        );
+        bound.await.expect("binds");
+    }
+
+    /// Publishes to the test's exchange, as anybody may.
+    pub async fn publish(&self, routing_key: &str, body: &[u8], properties: BasicProperties) {
+        self.send(&self.exchange, routing_key, body, properties).await;
+    }
+
+    /// Puts a message into a queue.
+    pub async fn publish_to(&self, queue: &str, body: &[u8], properties: BasicProperties) {
+        self.send("", queue, body, properties).await;
+    }
+
+    async fn send(&self, exchange: &str, routing_key: &str, body: &[u8], properties: BasicProperties) {
+        let (exchange, options) = (exchange.into(), BasicPublishOptions::default());
+        let published =
+            self.channel.basic_publish(exchange, routing_key.into(), options, body, properties).await;
+        published.expect("publishes");
+    }
+
+    /// How many messages are ready in a queue; none if there is no such queue.
+    pub async fn ready(&self, queue: &str) -> Option<u32> {
+        let channel = self.connection.create_channel().await.expect("a channel");
+        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let seen = channel.queue_declare(queue.into(), options, FieldTable::default()).await;
+        seen.ok().map(|queue| queue.message_count())
+    }
+
+    /// Waits until a messenger has this queue, with all its bindings.
+    pub async fn is_consumed(&self, queue: &str) {
+        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        wait_until(&format!("a consumer of {queue}"), async || {
+            let channel = self.connection.create_channel().await.expect("a channel");
+            let seen = channel.queue_declare(queue.into(), options, FieldTable::default()).await;
+            seen.is_ok_and(|queue| queue.consumer_count() > 0)
+        })
+        .await;
+    }
+
+    /// Waits until a queue has this many messages that nobody works on.
+    pub async fn has(&self, queue: &str, count: u32) {
+        wait_until(&format!("{count} messages in {queue}"), async || self.ready(queue).await == Some(count))
+            .await;
+    }
+
+    /// Takes this many messages out of a queue.
+    pub async fn take(&self, queue: &str, count: usize) -> Vec<Taken> {
+        let channel = self.connection.create_channel().await.expect("a channel");
+        let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
+        let consumer = channel.basic_consume(queue.into(), "".into(), options, FieldTable::default());
+        let mut consumer = consumer.await.expect("consumes");
+        let mut taken = Vec::new();
+        while taken.len() < count {
+            let next = tokio::time::timeout(Duration::from_secs(30), consumer.next()).await;
+            let next = next.unwrap_or_else(|_| panic!("only {} of {count} came to {queue}", taken.len()));
+            let Delivery { properties, data, .. } = next.expect("goes on").expect("a message");
+            taken.push(Taken { properties, body: data });
+        }
+        taken
+    }
+
+    /// Takes a message out of a queue as a process does that dies over it.
+    pub async fn take_and_vanish(&self, queue: &str) {
+        let connecting = Connection::connect(&self.url, ConnectionProperties::default());
+        let connection = connecting.await.expect("RabbitMQ is there");
+        let channel = connection.create_channel().await.expect("a channel");
+        channel.basic_qos(1, BasicQosOptions::default()).await.expect("takes one");
+        let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
+        let consumer = channel.basic_consume(queue.into(), "".into(), options, arguments);
+        let mut consumer = consumer.await.expect("consumes");
+        let taken = tokio::time::timeout(Duration::from_secs(30), consumer.next()).await;
+        taken.expect("a message is there").expect("goes on").expect("a message");
+        connection.close(200, "vanishes".into()).await.expect("closes");
+    }
+
+    /// Deletes a queue, or does nothing.
+    pub async fn delete(&self, queue: &str) {
+        let _ = self.channel.queue_delete(queue.into(), lapin::options::QueueDeleteOptions::default()).await;
+    }
+
+    /// Deletes the test's exchange.
+    pub async fn delete_exchange(&self) {
+        let options = lapin::options::ExchangeDeleteOptions::default();
+        self.channel.exchange_delete(self.exchange.as_str().into(), options).await.expect("deletes");
+    }
+}
+
+/// Sends a message whose business action always takes effect.
+pub async fn send(messenger: &Messenger, message: Message) {
+    let handler = AnsweredBy::Handler("it.handled".into());
+    let ended: Result<(), ShopError> = messenger.call(handler, [message], async { Ok(()) }).await;
+    ended.expect("ok");
+}
