@@ -3,7 +3,7 @@
 //! Whoever works on a row holds its lease: a running body, a publish in flight. What is held here
 //! is renewed by the keeper; a holder that dies renews nothing, and its rows lapse.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -89,13 +89,21 @@ impl Leases {
         ids
     }
 
-    /// Notes a renewal: `asked` were ours, `renewed` still are, unless they were let go meanwhile.
-    pub(crate) fn renewed(&self, asked: &[MessageId], renewed: &[MessageId], deadline: Instant) {
+    /// Notes a renewal: `asked` were ours, `renewed` still are, unless they were let go meanwhile;
+    /// `locked` are, too, for as long as they were before.
+    pub(crate) fn renewed(
+        &self,
+        asked: &[MessageId],
+        renewed: &[MessageId],
+        locked: &[MessageId],
+        deadline: Instant,
+    ) {
+        let renewed: HashSet<_> = renewed.iter().collect();
         let mut held = self.held();
         for id in asked {
             if renewed.contains(id) {
                 held.entry(*id).and_modify(|until| *until = deadline);
-            } else {
+            } else if !locked.contains(id) {
                 held.remove(id);
             }
         }
@@ -161,13 +169,14 @@ mod tests {
         assert!(leases.to_renew().is_empty());
         tokio::time::advance(LEASE / 2).await;
         assert_eq!(leases.to_renew(), [id(1)]);
-        leases.renewed(&[id(1)], &[id(1)], leases.deadline());
+        leases.renewed(&[id(1)], &[id(1)], &[], leases.deadline());
         tokio::time::advance(LEASE * 3 / 4).await;
         assert!(leases.surely_holds(&id(1)));
         tokio::time::advance(LEASE / 4).await;
         assert!(!leases.surely_holds(&id(1)));
-        assert!(leases.holds(&id(1)));
-        leases.renewed(&[id(1)], &[], leases.deadline());
+        leases.renewed(&[id(1)], &[], &[id(1)], leases.deadline());
+        assert!(leases.holds(&id(1)) && !leases.surely_holds(&id(1)), "locked: still ours, not renewed");
+        leases.renewed(&[id(1)], &[], &[], leases.deadline());
         assert!(!leases.holds(&id(1)));
     }
 
@@ -176,7 +185,7 @@ mod tests {
         let leases = Leases::new(LEASE);
         leases.took([id(1)], leases.deadline());
         leases.let_go(&[id(1)]);
-        leases.renewed(&[id(1)], &[id(1)], leases.deadline());
+        leases.renewed(&[id(1)], &[id(1)], &[], leases.deadline());
         assert!(!leases.holds(&id(1)));
     }
 

@@ -151,7 +151,7 @@ pub use consumer::{Consume, Consumer, Received};
 pub use database::DatabaseSource;
 pub use error::{Error, ErrorKind, FromHalfError};
 #[cfg(feature = "_sql")]
-pub use fence::{Begin, BeginOn, BusinessDatabase, FencedTransaction, begin};
+pub use fence::{Begin, BeginOn, BusinessDatabase, FencedTransaction, Isolation, begin};
 pub use message::state::State;
 pub use message::{Message, MessageId, Payload};
 pub use messenger::settings::{Backoff, Settings};

@@ -15,10 +15,10 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 use metrics_exporter_prometheus::PrometheusBuilder;
-use sqlx::SqlitePool;
-use transactional_message::{Messenger, Settings};
+use transactional_message::{ExchangeKind, Messenger, RabbitMq, Settings};
 
 use config::{Config, Side};
+use database::Database;
 
 /// How long a shutdown may take.
 const SHUTDOWN: Duration = Duration::from_secs(10);
@@ -32,17 +32,19 @@ async fn main() -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
-    let config = Config::parse().validated()?;
+    let config = Config::parse();
     let metrics = PrometheusBuilder::new().install_recorder()?;
 
-    let payments = database::open(&config.database_url)
-        .await
-        .context("the payments' database (--database-url, DATABASE_URL)")?;
-    let accounting = database::open(config.accounting_database_url())
-        .await
-        .context("accounting's database (--accounting-database-url, ACCOUNTING_DATABASE_URL)")?;
-    payments::create_tables(&payments).await?;
-    accounting::create_tables(&accounting).await?;
+    // Of a side that does not run here, nothing is asked for: the other's database stands in.
+    let (payments, accounting) = if !config.runs(Side::Accounting) {
+        let payments = open_payments(&config).await?;
+        (payments.clone(), payments)
+    } else if !config.sends() {
+        let accounting = open_accounting(&config).await?;
+        (accounting.clone(), accounting)
+    } else {
+        (open_payments(&config).await?, open_accounting(&config).await?)
+    };
 
     let messenger = messenger(&config, &payments, &accounting).await?;
     messenger.migrate().await?;
@@ -58,16 +60,41 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Stores messages beside the payments, and delivers them where accounting is.
+async fn open_payments(config: &Config) -> anyhow::Result<Database> {
+    let database = Database::open(&config.database_url)
+        .await
+        .context("the payments' database (--database-url, DATABASE_URL)")?;
+    payments::create_tables(&database).await?;
+    Ok(database)
+}
+
+async fn open_accounting(config: &Config) -> anyhow::Result<Database> {
+    let database = Database::open(config.accounting_database_url())
+        .await
+        .context("accounting's database (--accounting-database-url, ACCOUNTING_DATABASE_URL)")?;
+    accounting::create_tables(&database).await?;
+    Ok(database)
+}
+
+/// Stores messages beside the payments, and delivers them through RabbitMQ, or within the process
+/// where accounting is.
 async fn messenger(
     config: &Config,
-    payments: &SqlitePool,
-    accounting: &SqlitePool,
+    payments: &Database,
+    accounting: &Database,
 ) -> Result<Messenger, transactional_message::Error> {
-    let settings = Settings { deliver: config.runs(Side::Accounting), ..Settings::default() };
-    let mut builder = Messenger::builder(payments).settings(settings).fence("payments", payments);
+    let by_broker = config.amqp_url.is_some();
+    let settings = Settings { deliver: by_broker || config.runs(Side::Accounting), ..Settings::default() };
+    let mut builder = Messenger::builder(payments).settings(settings);
+    if config.sends() {
+        builder = builder.fence("payments", payments);
+    }
+    if let Some(url) = &config.amqp_url {
+        let rabbitmq = RabbitMq::new(url).exchange("payments", ExchangeKind::Topic).app_id("payment-service");
+        builder = builder.rabbitmq(rabbitmq);
+    }
     if config.runs(Side::Accounting) {
-        builder = builder.consumer(accounting::consumer(accounting.clone()));
+        builder = builder.consumer(accounting::consumer(accounting));
     }
     builder.build().await
 }

@@ -1,4 +1,6 @@
 -- In the business database: one row a call, and the identity of the database.
+CREATE TABLE IF NOT EXISTS tm_schema (part TEXT NOT NULL PRIMARY KEY, version INTEGER NOT NULL) STRICT;
+
 CREATE TABLE tm_fence (
     call_id    BLOB    NOT NULL PRIMARY KEY,
     outcome    INTEGER NOT NULL,               -- 1 committed, 2 tombstone, 3 withheld
@@ -11,3 +13,6 @@ CREATE TABLE tm_fence_database (
     singleton INTEGER NOT NULL PRIMARY KEY CHECK (singleton = 1),
     identity  BLOB    NOT NULL
 ) STRICT;
+INSERT INTO tm_fence_database (singleton, identity) VALUES (1, randomblob(16));
+
+INSERT INTO tm_schema (part, version) VALUES ('fence', 1);

@@ -1,4 +1,6 @@
 -- The message store. Times are milliseconds since the Unix epoch, by the database's clock.
+CREATE TABLE IF NOT EXISTS tm_schema (part TEXT NOT NULL PRIMARY KEY, version INTEGER NOT NULL) STRICT;
+
 CREATE TABLE tm_message (
     id           BLOB    NOT NULL PRIMARY KEY,  -- UUIDv7
     call_id      BLOB    NOT NULL,              -- id of the call's first message; key of its fence row
@@ -28,3 +30,5 @@ CREATE INDEX tm_message_finished ON tm_message (finished_at) WHERE state IN (2, 
 CREATE INDEX tm_message_waiting ON tm_message (state, id) WHERE state IN (4, 5);
 -- Only the further messages of calls that have several.
 CREATE INDEX tm_message_siblings ON tm_message (call_id) WHERE call_id <> id;
+
+INSERT INTO tm_schema (part, version) VALUES ('message', 1);

@@ -10,7 +10,7 @@ use sqlx::Pool;
 use super::{Consume, Received};
 use crate::check_back::Decode;
 use crate::fault;
-use crate::fence::{BusinessDatabase, begin_on_pool, roll_back};
+use crate::fence::{BusinessDatabase, begin_on_pool};
 use crate::message::{Message, MessageId};
 use crate::store::StoreError;
 use crate::transport::Handled;
@@ -63,11 +63,11 @@ where
             Ok(true) => self.handler.consume(&mut tx, message).await.map_err(|error| error.to_string()),
             Ok(false) => {
                 tracing::debug!(%id, queue = self.queue, "a message whose effect has happened came again");
-                let _ = roll_back(tx).await;
+                let _ = tx.rollback().await;
                 return Handled::Done;
             }
             Err(error) => {
-                let _ = roll_back(tx).await;
+                let _ = tx.rollback().await;
                 return Handled::NotNow(error.to_string());
             }
         };
@@ -78,7 +78,7 @@ where
             Err(why) => Err(why),
         };
         if let Err(why) = proven {
-            let _ = roll_back(tx).await;
+            let _ = tx.rollback().await;
             return Handled::Failed(why);
         }
         if let Err(error) = tx.commit().await {

@@ -22,5 +22,13 @@ fn classify(error: &dyn DatabaseError) -> StoreError {
     if let Some(error) = error.try_downcast_ref::<sqlx::sqlite::SqliteError>() {
         return super::sqlite::errors::classify(error);
     }
+    #[cfg(feature = "mysql")]
+    if let Some(error) = error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() {
+        return super::mysql::errors::classify(error);
+    }
+    #[cfg(feature = "postgres")]
+    if let Some(error) = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
+        return super::postgres::errors::classify(error);
+    }
     StoreError::Refused(error.message().to_owned())
 }

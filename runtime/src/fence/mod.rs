@@ -9,6 +9,8 @@
 mod begin;
 #[cfg(feature = "_sql")]
 mod dialect;
+#[cfg(feature = "_sql")]
+pub(crate) mod held;
 pub(crate) mod registry;
 #[cfg(feature = "_sql")]
 mod transaction;
@@ -23,9 +25,9 @@ use uuid::Uuid;
 #[cfg(feature = "_sql")]
 pub use begin::{Begin, BeginOn, begin};
 #[cfg(feature = "_sql")]
-pub use dialect::BusinessDatabase;
+pub use dialect::{BusinessDatabase, Isolation};
 #[cfg(feature = "_sql")]
-pub(crate) use dialect::{FenceRefusal, Opened, WriteTurn, begin_on_pool, roll_back};
+pub(crate) use dialect::{CommitFailure, FenceRefusal, WriteTurn, begin_on_pool};
 #[cfg(feature = "_sql")]
 pub use transaction::FencedTransaction;
 
@@ -38,6 +40,9 @@ use verdict::Verdict;
 pub(crate) trait FenceDatabase: fmt::Debug + Send + Sync {
     /// Creates or updates the tables, and gives the database its identity.
     async fn migrate(&self) -> Result<(), StoreError>;
+
+    /// The settings under which a commit can be lost that was reported, each as a text.
+    async fn weaknesses(&self) -> Result<Vec<String>, StoreError>;
 
     /// The identity of the database, which every half that belongs to it records.
     async fn identity(&self) -> Result<Uuid, StoreError>;

@@ -1,6 +1,7 @@
 //! What a fence answers, and what that means for the message.
 
 use crate::check_back::Outcome;
+use crate::message::MessageId;
 
 /// The fence's answer for one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,9 +26,22 @@ impl Verdict {
     }
 }
 
+impl Verdict {
+    /// No row, and none could be written: the database's identity is another.
+    pub(crate) fn wrong_database() -> Self {
+        Self::Unknown("the pool leads to another database than the message belongs to".into())
+    }
+
+    /// The answers in the order of `call_ids`.
+    pub(crate) fn of_each(call_ids: &[MessageId], answers: &[(MessageId, Self)]) -> Vec<Self> {
+        let answer = |id: &MessageId| answers.iter().find(|(answered, _)| answered == id);
+        call_ids.iter().map(|id| answer(id).map_or_else(Self::wrong_database, |(_, it)| it.clone())).collect()
+    }
+}
+
 /// What a fence row says, as a number in the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FenceRow {
+pub(crate) enum FenceRow {
     Committed,
     Tombstone,
     Withheld,

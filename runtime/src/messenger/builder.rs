@@ -14,7 +14,6 @@ use crate::core::Core;
 use crate::database::DatabaseSource;
 use crate::error::{Error, ErrorKind};
 use crate::fence::registry::Fences;
-use crate::store::StoreError;
 use crate::transport::Transport;
 use crate::transport::in_process::InProcess;
 
@@ -129,10 +128,7 @@ impl Builder {
     pub async fn build(mut self) -> Result<Messenger, Error> {
         let transport = self.transport()?;
         let messenger = self.build_with(transport).await?;
-        messenger.core().store.check_durable().await.map_err(|cause| match cause {
-            StoreError::Refused(why) => Error::new(ErrorKind::Configuration, why),
-            cause => cause.into_error("the message store could not be read"),
-        })?;
+        messenger.warn_of_weaknesses().await?;
         Ok(messenger)
     }
 

@@ -120,6 +120,28 @@ impl Messenger {
         Ok(())
     }
 
+    /// Names settings of the databases that are weaker than the promise needs.
+    pub(super) async fn warn_of_weaknesses(&self) -> Result<(), Error> {
+        let core = self.core();
+        let stored = core.store.weaknesses().await.map_err(|cause| match cause {
+            StoreError::Refused(why) => Error::new(ErrorKind::Configuration, why),
+            cause => cause.into_error("the message store could not be read"),
+        })?;
+        for weakness in stored {
+            tracing::warn!("the message store can lose messages in a crash of its machine: {weakness}");
+        }
+        for (name, fence) in core.fences.iter() {
+            let failed = |cause: StoreError| cause.into_error("the fence's database could not be read");
+            for weakness in fence.weaknesses().await.map_err(failed)? {
+                tracing::warn!(
+                    fence = name,
+                    "the business database can lose what messages were sent for, in a crash of its machine: {weakness}"
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// Everything that `start` does before the workers run.
     pub(crate) async fn prepare(&self) -> Result<Inlets, Error> {
         let core = self.core();

@@ -1,5 +1,6 @@
 //! What goes over the port: in, what is to be done to which row; out, rows and counts.
 
+use std::ops::Deref;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -17,6 +18,34 @@ pub(crate) struct Hold {
     pub(crate) lease: Duration,
 }
 
+/// Why something became of a row, for a person who reads it later. Other people's error texts get
+/// here: so it is bounded, and has no NUL, which PostgreSQL's text cannot hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reason(String);
+
+impl Reason {
+    const LONGEST: usize = 2000;
+}
+
+impl<T: Into<String>> From<T> for Reason {
+    fn from(text: T) -> Self {
+        let mut text = text.into();
+        text.truncate(text.floor_char_boundary(Self::LONGEST));
+        if text.contains('\0') {
+            text = text.replace('\0', "\u{fffd}");
+        }
+        Self(text)
+    }
+}
+
+impl Deref for Reason {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
 /// One row's part in a transition.
 #[derive(Clone, Debug)]
 pub(crate) struct Change {
@@ -25,8 +54,7 @@ pub(crate) struct Change {
     pub(crate) held_by: Option<Token>,
     /// Replaces the payload (an amended message).
     pub(crate) payload: Option<Vec<u8>>,
-    /// Why, for a person who reads the row later.
-    pub(crate) reason: Option<String>,
+    pub(crate) reason: Option<Reason>,
     /// Replaces who can tell the outcome.
     pub(crate) answered_by: Option<AnsweredBy>,
 }
@@ -46,7 +74,7 @@ impl Change {
         self
     }
 
-    pub(crate) fn because(mut self, reason: impl Into<String>) -> Self {
+    pub(crate) fn because(mut self, reason: impl Into<Reason>) -> Self {
         self.reason = Some(reason.into());
         self
     }
@@ -57,6 +85,14 @@ impl Change {
     }
 }
 
+/// Whether a change must be on disk when it is reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flush {
+    Now,
+    /// Soon is enough, where the database can tell the two apart.
+    Later,
+}
+
 /// Gives a held row back, to be taken up again later by anyone.
 #[derive(Clone, Debug)]
 pub(crate) struct Postponement {
@@ -64,7 +100,7 @@ pub(crate) struct Postponement {
     pub(crate) held_by: Token,
     pub(crate) after: Duration,
     pub(crate) attempts: Attempts,
-    pub(crate) reason: Option<String>,
+    pub(crate) reason: Option<Reason>,
 }
 
 /// What a postponement does to the row's count of attempts.
@@ -81,7 +117,6 @@ pub(crate) enum Attempts {
 #[derive(Clone, Debug)]
 pub(crate) struct Stored {
     pub(crate) half: Half,
-    pub(crate) state: State,
     /// Questions asked while half, delivery attempts since.
     pub(crate) attempts: u32,
     pub(crate) age: Duration,
@@ -125,6 +160,8 @@ pub(crate) struct Finished {
 #[derive(Debug)]
 pub(crate) struct Renewed {
     pub(crate) ids: Vec<MessageId>,
+    /// Rows that are still ours, and were locked by somebody else: not renewed yet.
+    pub(crate) locked: Vec<MessageId>,
     /// The database's clock, since its epoch; compared with our own to notice a jump.
     pub(crate) database_clock: Duration,
 }

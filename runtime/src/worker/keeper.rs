@@ -29,7 +29,7 @@ impl Keeper {
         for batch in due.chunks(BATCH).chain(due.is_empty().then_some(&[][..])) {
             let deadline = core.leases.deadline();
             let answer = core.store.renew(batch, core.leases.hold()).await?;
-            core.leases.renewed(batch, &answer.ids, deadline);
+            core.leases.renewed(batch, &answer.ids, &answer.locked, deadline);
             core.leases.in_contact(answer.database_clock);
             renewed += answer.ids.len();
         }

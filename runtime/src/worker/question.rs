@@ -76,7 +76,7 @@ async fn insert_anew(core: &Core, mut half: Half, amended: Option<Vec<u8>>) {
     let id = half.id;
     half.message.payload = amended.unwrap_or(half.message.payload);
     let hold = core.leases.hold();
-    match core.store.insert_confirmed(&[half], hold).await {
+    match core.store.insert_confirmed(&[&half], hold).await {
         Ok(()) => give_back(core, id, hold.token, Duration::ZERO, Attempts::Keep, None).await,
         Err(error) => log_store_error(WORKER, &error),
     }
@@ -178,7 +178,7 @@ pub(super) async fn give_back(
     attempts: Attempts,
     reason: Option<String>,
 ) {
-    let back = [Postponement { id, held_by, after, attempts, reason }];
+    let back = [Postponement { id, held_by, after, attempts, reason: reason.map(Into::into) }];
     if let Err(error) = core.store.postpone(&back).await {
         log_store_error(WORKER, &error);
     }

@@ -173,7 +173,7 @@ impl Relay {
 
     async fn give_back(&self, id: MessageId, after: Duration, attempts: Attempts, reason: Option<String>) {
         let held_by = self.core.leases.token();
-        let back = [Postponement { id, held_by, after, attempts, reason }];
+        let back = [Postponement { id, held_by, after, attempts, reason: reason.map(Into::into) }];
         // First: what is due again must not look as if it were still being worked on.
         self.core.leases.let_go([&id]);
         if let Err(error) = self.core.store.postpone(&back).await {

@@ -107,9 +107,9 @@ impl Reporter {
     }
 
     async fn insert_anew(&self, half: &Half) {
-        let half = std::slice::from_ref(half);
+        let half = [half];
         until_stored(&self.core, Self::NAME, || {
-            self.core.store.insert_confirmed(half, self.core.leases.hold())
+            self.core.store.insert_confirmed(&half, self.core.leases.hold())
         })
         .await;
     }
@@ -155,7 +155,7 @@ impl Reporter {
             held_by: self.core.leases.token(),
             after,
             attempts: Attempts::Keep,
-            reason: reason.map(str::to_owned),
+            reason: reason.map(Into::into),
         };
         let back: Vec<_> = ids.iter().map(back).collect();
         // First: what is due again must not look as if it were still being worked on.

@@ -1,17 +1,19 @@
 //! The consumer's handler: its writes and the inbox commit together, so it books once per message.
 
-use sqlx::SqliteConnection;
 use transactional_message::Received;
 
-use super::vouchers::{self, Voucher};
+use super::vouchers::{Voucher, Vouchers};
 
-pub(super) async fn book(tx: &mut SqliteConnection, message: Received<Voucher>) -> Result<(), sqlx::Error> {
-    vouchers::insert(tx, &message.payload).await
+pub(super) async fn book<DB: Vouchers>(
+    tx: &mut DB::Connection,
+    message: Received<Voucher>,
+) -> Result<(), sqlx::Error> {
+    DB::insert(tx, &message.payload).await
 }
 
 #[cfg(test)]
 mod tests {
-    use sqlx::SqlitePool;
+    use sqlx::{Sqlite, SqlitePool};
     use transactional_message::testing::{Recorder, received};
     use uuid::Uuid;
 
@@ -19,7 +21,7 @@ mod tests {
 
     async fn database() -> SqlitePool {
         let recorder = Recorder::new().await.expect("a recorder");
-        vouchers::create_tables(recorder.pool()).await.expect("tables");
+        Vouchers::create_tables(recorder.pool()).await.expect("tables");
         recorder.pool().clone()
     }
 
@@ -33,9 +35,9 @@ mod tests {
             amount_cents: 250,
         };
         let mut connection = db.acquire().await.expect("a connection");
-        book(&mut connection, received(voucher.clone())).await.expect("booked");
-        assert_eq!(vouchers::find(&db, voucher.payment_id).await.expect("found"), Some(voucher.clone()));
+        book::<Sqlite>(&mut connection, received(voucher.clone())).await.expect("booked");
+        assert_eq!(Vouchers::find(&db, voucher.payment_id).await.expect("found"), Some(voucher.clone()));
         // A second voucher for one payment would be a bug of ours: the table refuses it.
-        book(&mut connection, received(voucher)).await.expect_err("refused");
+        book::<Sqlite>(&mut connection, received(voucher)).await.expect_err("refused");
     }
 }

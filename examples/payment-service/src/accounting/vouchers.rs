@@ -1,7 +1,8 @@
-//! Accounting's table.
+//! Accounting's table, and the statements on it: the same text on SQLite and PostgreSQL.
 
 use serde::{Deserialize, Serialize};
-use sqlx::{SqliteConnection, SqlitePool};
+use sqlx::{Pool, Postgres, Sqlite};
+use transactional_message::BusinessDatabase;
 use uuid::Uuid;
 
 /// What was booked for a payment, and what the message says.
@@ -13,44 +14,79 @@ pub(crate) struct Voucher {
     pub(crate) amount_cents: i64,
 }
 
-pub(crate) async fn create_tables(db: &SqlitePool) -> Result<(), sqlx::Error> {
-    sqlx::raw_sql(
-        "CREATE TABLE IF NOT EXISTS voucher (
-             number INTEGER PRIMARY KEY,
-             payment_id BLOB NOT NULL UNIQUE,
-             order_id TEXT NOT NULL,
-             account TEXT NOT NULL,
-             amount_cents INTEGER NOT NULL
-         ) STRICT;",
-    )
-    .execute(db)
-    .await?;
-    Ok(())
+type Answer<T> = Result<T, sqlx::Error>;
+
+/// A database with accounting's table.
+pub(crate) trait Vouchers: BusinessDatabase {
+    fn create_tables(pool: &Pool<Self>) -> impl Future<Output = Answer<()>> + Send;
+
+    fn insert(tx: &mut Self::Connection, voucher: &Voucher) -> impl Future<Output = Answer<()>> + Send;
+
+    fn find(pool: &Pool<Self>, payment_id: Uuid) -> impl Future<Output = Answer<Option<Voucher>>> + Send;
+
+    fn newest(pool: &Pool<Self>, limit: u32) -> impl Future<Output = Answer<Vec<Voucher>>> + Send;
 }
 
-pub(super) async fn insert(tx: &mut SqliteConnection, voucher: &Voucher) -> Result<(), sqlx::Error> {
-    sqlx::query("INSERT INTO voucher (payment_id, order_id, account, amount_cents) VALUES (?, ?, ?, ?)")
-        .bind(voucher.payment_id)
-        .bind(&voucher.order_id)
-        .bind(&voucher.account)
-        .bind(voucher.amount_cents)
-        .execute(tx)
-        .await?;
-    Ok(())
+macro_rules! vouchers {
+    ($database:ty, $table:literal) => {
+        impl Vouchers for $database {
+            async fn create_tables(pool: &Pool<Self>) -> Answer<()> {
+                sqlx::raw_sql($table).execute(pool).await?;
+                Ok(())
+            }
+
+            async fn insert(tx: &mut Self::Connection, voucher: &Voucher) -> Answer<()> {
+                sqlx::query(
+                    "INSERT INTO voucher (payment_id, order_id, account, amount_cents) VALUES ($1, $2, $3, $4)",
+                )
+                .bind(voucher.payment_id)
+                .bind(&voucher.order_id)
+                .bind(&voucher.account)
+                .bind(voucher.amount_cents)
+                .execute(tx)
+                .await?;
+                Ok(())
+            }
+
+            async fn find(pool: &Pool<Self>, payment_id: Uuid) -> Answer<Option<Voucher>> {
+                sqlx::query_as(
+                    "SELECT payment_id, order_id, account, amount_cents FROM voucher WHERE payment_id = $1",
+                )
+                .bind(payment_id)
+                .fetch_optional(pool)
+                .await
+            }
+
+            async fn newest(pool: &Pool<Self>, limit: u32) -> Answer<Vec<Voucher>> {
+                sqlx::query_as(
+                    "SELECT payment_id, order_id, account, amount_cents FROM voucher ORDER BY number DESC LIMIT $1",
+                )
+                .bind(i64::from(limit))
+                .fetch_all(pool)
+                .await
+            }
+        }
+    };
 }
 
-pub(crate) async fn find(db: &SqlitePool, payment_id: Uuid) -> Result<Option<Voucher>, sqlx::Error> {
-    sqlx::query_as("SELECT payment_id, order_id, account, amount_cents FROM voucher WHERE payment_id = ?")
-        .bind(payment_id)
-        .fetch_optional(db)
-        .await
-}
-
-pub(crate) async fn newest(db: &SqlitePool, limit: u32) -> Result<Vec<Voucher>, sqlx::Error> {
-    sqlx::query_as(
-        "SELECT payment_id, order_id, account, amount_cents FROM voucher ORDER BY number DESC LIMIT ?",
-    )
-    .bind(limit)
-    .fetch_all(db)
-    .await
-}
+vouchers!(
+    Sqlite,
+    "CREATE TABLE IF NOT EXISTS voucher (
+         number INTEGER PRIMARY KEY,
+         payment_id BLOB NOT NULL UNIQUE,
+         order_id TEXT NOT NULL,
+         account TEXT NOT NULL,
+         amount_cents INTEGER NOT NULL
+     ) STRICT;"
+);
+vouchers!(
+    Postgres,
+    "SELECT pg_advisory_xact_lock(20260102);
+     CREATE TABLE IF NOT EXISTS voucher (
+         number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+         payment_id uuid NOT NULL UNIQUE,
+         order_id text NOT NULL,
+         account text NOT NULL,
+         amount_cents bigint NOT NULL
+     );"
+);

@@ -14,7 +14,6 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
-use sqlx::SqlitePool;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, timeout_at};
@@ -24,6 +23,7 @@ use uuid::Uuid;
 
 use crate::accounting::{self, Voucher};
 use crate::config::{Config, Side};
+use crate::database::Database;
 use crate::payments::{self, Paid, Pay, Payment};
 use failure::Failure;
 
@@ -33,8 +33,8 @@ const NEWEST: u32 = 100;
 /// What the handlers share.
 #[derive(Clone, Debug)]
 pub(crate) struct State {
-    pub(crate) payments: SqlitePool,
-    pub(crate) accounting: SqlitePool,
+    pub(crate) payments: Database,
+    pub(crate) accounting: Database,
     pub(crate) messenger: Messenger,
     pub(crate) metrics: PrometheusHandle,
 }

@@ -1,11 +1,11 @@
 //! The annotated function: the one place where payment and message are tied together.
 
 use serde::{Deserialize, Serialize};
-use sqlx::SqlitePool;
+use sqlx::Pool;
 use transactional_message::{begin, transactional_message, withhold};
 use uuid::Uuid;
 
-use super::ledger::{self, Payment};
+use super::ledger::{Ledger, Payment};
 
 /// The longest order and account names.
 const NAME_BYTES: usize = 100;
@@ -85,17 +85,18 @@ pub(crate) enum PayError {
         amount_cents: command.amount_cents,
     }
 )]
-pub(super) async fn pay(db: &SqlitePool, command: Pay) -> Result<Paid, PayError> {
+pub(super) async fn pay<DB: Ledger>(db: &Pool<DB>, command: Pay) -> Result<Paid, PayError> {
+    let payment = Payment::from(command);
     let mut tx = begin(db).await?;
-    if let Some(payment) = ledger::find(&mut *tx, command.payment_id).await? {
+    if !DB::insert(&mut tx, &payment).await? {
         // Done before: this call has nothing to send.
         withhold()?;
-        return if payment == Payment::from(command) { Ok(Paid::Before) } else { Err(PayError::Conflict) };
+        let first = DB::find(&mut tx, payment.payment_id).await?;
+        return if first == Some(payment) { Ok(Paid::Before) } else { Err(PayError::Conflict) };
     }
-    if !ledger::withdraw(&mut tx, &command.account, command.amount_cents).await? {
+    if !DB::withdraw(&mut tx, &payment).await? {
         return Err(PayError::Declined);
     }
-    ledger::insert(&mut tx, &Payment::from(command)).await?;
     tx.commit().await?;
     Ok(Paid::Now)
 }
@@ -109,7 +110,7 @@ mod tests {
 
     async fn recorder() -> Recorder {
         let recorder = Recorder::new().await.expect("a recorder");
-        ledger::create_tables(recorder.pool()).await.expect("tables");
+        Ledger::create_tables(recorder.pool()).await.expect("tables");
         recorder
     }
 

@@ -13,13 +13,18 @@ use sqlx::{Row, Sqlite, SqliteConnection, SqlitePool};
 use uuid::Uuid;
 
 use super::row::id_list;
-use super::schema::{FENCE, INBOX};
-use super::turns::Turns;
-use super::{PATIENCE, inbox, millis, now, pool, reach};
+use super::schema::{self, FENCE, INBOX};
+use super::{PATIENCE, inbox, now, pool, reach};
+use crate::database::millis;
+use crate::database::turns::Turns;
 use crate::error::{Error, ErrorKind};
+use crate::fault;
 use crate::fence::verdict::{FenceRow, Verdict};
-use crate::fence::{BusinessDatabase, FenceDatabase, FenceRefusal, Opened, WriteTurn};
+use crate::fence::{
+    BusinessDatabase, CommitFailure, FenceDatabase, FenceRefusal, Isolation, WriteTurn, held,
+};
 use crate::message::MessageId;
+use crate::protocol::scope::{FenceKey, Staged};
 use crate::store::StoreError;
 
 /// The business database in a SQLite file.
@@ -75,33 +80,24 @@ impl FenceDatabase for SqliteFence {
         if self.identity().await.is_ok() {
             return Ok(());
         }
-        FENCE.migrate(&self.patient).await?;
-        sqlx::query(
-            "INSERT INTO tm_fence_database (singleton, identity) VALUES (1, ?) ON CONFLICT DO NOTHING",
-        )
-        .bind(Uuid::new_v4())
-        .execute(&self.patient)
-        .await?;
-        Ok(())
+        schema::migrate(FENCE, &self.patient).await
+    }
+
+    async fn weaknesses(&self) -> Result<Vec<String>, StoreError> {
+        // How the business's own connections are set up can't be seen from here.
+        Ok(Vec::new())
     }
 
     async fn identity(&self) -> Result<Uuid, StoreError> {
-        FENCE.check(&self.pool).await?;
+        schema::check(FENCE, &self.pool).await?;
         Ok(sqlx::query_scalar("SELECT identity FROM tm_fence_database").fetch_one(&self.pool).await?)
     }
 
     async fn ask(&self, identity: Uuid, call_ids: &[MessageId]) -> Vec<Verdict> {
-        let answers = match self.insert_tombstones(identity, call_ids).await {
-            Ok(answers) => answers,
-            Err(error) => return vec![Verdict::Unknown(error.to_string()); call_ids.len()],
-        };
-        let answer = |id: &MessageId| {
-            answers.iter().find(|(answered, _)| answered == id).map_or_else(
-                || Verdict::Unknown("the pool leads to another database than the message belongs to".into()),
-                |(_, verdict)| verdict.clone(),
-            )
-        };
-        call_ids.iter().map(answer).collect()
+        match self.insert_tombstones(identity, call_ids).await {
+            Ok(answers) => Verdict::of_each(call_ids, &answers),
+            Err(error) => vec![Verdict::Unknown(error.to_string()); call_ids.len()],
+        }
     }
 
     async fn read(&self, identity: Uuid, call_id: MessageId) -> Option<Verdict> {
@@ -115,9 +111,7 @@ impl FenceDatabase for SqliteFence {
             Ok(Some((found, outcome, amended))) if found == identity => {
                 outcome.map(|outcome| FenceRow::verdict(outcome, amended))
             }
-            Ok(_) => Some(Verdict::Unknown(
-                "the pool leads to another database than the message belongs to".into(),
-            )),
+            Ok(_) => Some(Verdict::wrong_database()),
             Err(error) => Some(Verdict::Unknown(StoreError::from(error).to_string())),
         }
     }
@@ -153,7 +147,11 @@ impl FenceDatabase for SqliteFence {
 impl BusinessDatabase for Sqlite {
     // One writer a file: a second transaction of the same call would wait for the first.
     const WAITS_FOR_ITSELF: bool = true;
-    const BEGIN: &'static str = "BEGIN IMMEDIATE";
+
+    // SQLite's transactions are serializable, whatever is asked for.
+    fn begin_statement(_: Option<Isolation>) -> &'static str {
+        "BEGIN IMMEDIATE"
+    }
 
     fn take_turn(pool: &SqlitePool) -> BoxFuture<'_, Result<WriteTurn, StoreError>> {
         let turns = Turns::of(pool.connect_options().get_filename());
@@ -167,13 +165,15 @@ impl BusinessDatabase for Sqlite {
         })
     }
 
-    fn open_fence(
+    fn begin_fenced(
         connection: &mut SqliteConnection,
-        identity: Uuid,
-        call_id: MessageId,
-    ) -> BoxFuture<'_, Result<Opened, FenceRefusal>> {
+        isolation: Option<Isolation>,
+        fence: FenceKey,
+    ) -> BoxFuture<'_, Result<(), FenceRefusal>> {
         Box::pin(async move {
+            let FenceKey { identity, call_id } = fence;
             let failed = |error: sqlx::Error| FenceRefusal::Failed(error.into());
+            held::begin::<Self>(connection, Self::begin_statement(isolation)).await.map_err(failed)?;
             sqlx::query("SAVEPOINT tm_fence").execute(&mut *connection).await.map_err(failed)?;
             let inserted = sqlx::query(concat!(
                 "INSERT INTO tm_fence (call_id, outcome, created_at) SELECT ?1, ?2, ",
@@ -187,51 +187,35 @@ impl BusinessDatabase for Sqlite {
             .await
             .map_err(failed)?;
             if inserted.rows_affected() == 1 {
-                return Ok(Opened);
+                return Ok(());
             }
             let outcome: Option<i64> = sqlx::query_scalar("SELECT outcome FROM tm_fence WHERE call_id = ?1")
                 .bind(call_id)
                 .fetch_optional(&mut *connection)
                 .await
                 .map_err(failed)?;
-            Err(match outcome {
-                None => FenceRefusal::WrongDatabase,
-                Some(code) if code == FenceRow::Tombstone.code() => FenceRefusal::Fenced,
-                Some(_) => FenceRefusal::AlreadyCommitted,
-            })
+            Err(FenceRefusal::of_row(outcome))
         })
     }
 
-    fn prove_fence(
+    fn commit_fenced(
         connection: &mut SqliteConnection,
         call_id: MessageId,
-        row: FenceRow,
-        amended: Option<Vec<u8>>,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        staged: Staged,
+    ) -> BoxFuture<'_, Result<(), CommitFailure>> {
         Box::pin(async move {
-            release(connection, "RELEASE tm_fence").await?;
-            let updated = sqlx::query(
-                "UPDATE tm_fence SET outcome = ?1, amended = ?2 WHERE call_id = ?3 AND outcome = ?4",
-            )
-            .bind(row.code())
-            .bind(amended)
-            .bind(call_id)
-            .bind(FenceRow::Committed.code())
-            .execute(connection)
-            .await?;
-            if updated.rows_affected() == 1 {
-                return Ok(());
-            }
-            Err(StoreError::Refused("the fence row is gone from the transaction".into()))
+            prove(connection, call_id, staged).await.map_err(CommitFailure::Unproven)?;
+            fault::point("commit-proven");
+            held::commit::<Self>(connection).await.map_err(CommitFailure::Unclear)
         })
     }
 
     fn migrate_inbox(pool: &SqlitePool) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(INBOX.migrate(pool))
+        Box::pin(schema::migrate(INBOX, pool))
     }
 
     fn check_inbox(pool: &SqlitePool) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(INBOX.check(pool))
+        Box::pin(schema::check(INBOX, pool))
     }
 
     fn enter_inbox<'c>(
@@ -258,6 +242,27 @@ impl BusinessDatabase for Sqlite {
     ) -> BoxFuture<'p, Result<u64, StoreError>> {
         Box::pin(inbox::prune(pool, queue, age, limit))
     }
+}
+
+/// Proves that the fence row is part of the open transaction, and writes what was staged.
+async fn prove(
+    connection: &mut SqliteConnection,
+    call_id: MessageId,
+    staged: Staged,
+) -> Result<(), StoreError> {
+    release(connection, "RELEASE tm_fence").await?;
+    let updated =
+        sqlx::query("UPDATE tm_fence SET outcome = ?1, amended = ?2 WHERE call_id = ?3 AND outcome = ?4")
+            .bind(staged.row.code())
+            .bind(staged.amended)
+            .bind(call_id)
+            .bind(FenceRow::Committed.code())
+            .execute(connection)
+            .await?;
+    if updated.rows_affected() == 1 {
+        return Ok(());
+    }
+    Err(StoreError::Refused("the fence row is gone from the transaction".into()))
 }
 
 /// Fails when the transaction that opened the savepoint is no longer the one that is open.

@@ -5,7 +5,8 @@ use std::time::Duration;
 use sqlx::{SqliteConnection, SqlitePool};
 
 use super::fence::release;
-use super::{millis, now};
+use super::now;
+use crate::database::millis;
 use crate::message::MessageId;
 use crate::store::StoreError;
 

@@ -10,7 +10,6 @@ mod operate;
 mod row;
 mod schema;
 mod store;
-mod turns;
 
 pub(crate) use fence::SqliteFence;
 pub(crate) use store::SqliteStore;
@@ -31,10 +30,6 @@ macro_rules! now {
     };
 }
 pub(crate) use now;
-
-pub(crate) fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4)
-}
 
 /// How long a write waits for other writers.
 const PATIENCE: Duration = Duration::from_secs(5);

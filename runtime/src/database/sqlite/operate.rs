@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::Row;
 
-use super::row::{id_list, summarize, summary};
+use super::row::{id_list, summary};
 use super::store::SqliteStore;
-use super::{PATIENCE, millis, now};
+use super::{PATIENCE, now};
+use crate::database::millis;
+use crate::database::row::{self, Reader};
 use crate::message::state::State;
 use crate::message::{AnsweredBy, MessageId};
 use crate::store::{Finished, MessageInfo, Operate, Stats, StoreError};
@@ -48,16 +49,7 @@ impl Operate for SqliteStore {
         .bind(i64::from(limit))
         .fetch_all(&self.reader)
         .await?;
-        rows.iter()
-            .map(|row| {
-                let answered_by: String = row.try_get("answered_by")?;
-                Ok(Finished {
-                    id: row.try_get("id")?,
-                    call_id: row.try_get("call_id")?,
-                    answered_by: answered_by.parse().ok(),
-                })
-            })
-            .collect()
+        Ok(rows.iter().map(|row| Reader(row).finished()).collect::<Result<_, _>>()?)
     }
 
     async fn delete_finished(&self, ids: &[MessageId]) -> Result<u64, StoreError> {
@@ -124,7 +116,7 @@ impl Operate for SqliteStore {
             .bind(id)
             .fetch_optional(&self.reader)
             .await?;
-        row.as_ref().map(summarize).transpose()
+        row.as_ref().map(|row| Reader(row).summary()).transpose()
     }
 
     async fn list(
@@ -142,7 +134,7 @@ impl Operate for SqliteStore {
             State::Dead => newest!(5),
         };
         let rows = sqlx::query(sql).bind(before).bind(i64::from(limit)).fetch_all(&self.reader).await?;
-        rows.iter().map(summarize).collect()
+        rows.iter().map(|row| Reader(row).summary()).collect()
     }
 
     async fn hasten(&self, id: MessageId) -> Result<bool, StoreError> {
@@ -159,7 +151,7 @@ impl Operate for SqliteStore {
     }
 
     async fn stats(&self) -> Result<Stats, StoreError> {
-        let rows: Vec<(i64, i64, Option<i64>)> = sqlx::query_as(concat!(
+        let rows = sqlx::query_as(concat!(
             "SELECT 0, count(*), ",
             now!(),
             " - min(created_at) FROM tm_message WHERE state = 0 ",
@@ -171,14 +163,6 @@ impl Operate for SqliteStore {
         ))
         .fetch_all(&self.reader)
         .await?;
-        let mut stats = Stats::default();
-        for (code, count, age) in rows {
-            if let Some(state) = State::from_code(code) {
-                *stats.count_mut(state) = count.unsigned_abs();
-            }
-            let age = age.map(|age| Duration::from_millis(age.max(0).unsigned_abs()));
-            stats.oldest_unfinished = stats.oldest_unfinished.max(age);
-        }
-        Ok(stats)
+        Ok(row::stats(rows))
     }
 }

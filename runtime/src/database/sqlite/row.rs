@@ -1,21 +1,19 @@
-//! One row of the message store: written, moved, read.
+//! One row of the message store: written, and moved.
 
-use std::time::Duration;
+use sqlx::SqliteConnection;
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
-use uuid::Uuid;
+use super::now;
+use crate::database::{millis, row};
+use crate::message::state::{Applied, Event, State, mask};
+use crate::message::{Half, MessageId};
+use crate::store::{Change, Hold, StoreError};
 
-use super::{millis, now};
-use crate::message::state::{Applied, Event, State};
-use crate::message::{Half, Message, MessageId};
-use crate::store::{Change, Hold, MessageInfo, StoreError, Stored};
-
-/// The columns that [`read`] takes, and the age.
+/// The columns of a whole row that is being claimed, and its age. A question is counted.
 macro_rules! columns {
     () => {
         concat!(
-            "id, call_id, state, answered_by, function, check_after, held_by, attempts, exchange, ",
+            "id, call_id, answered_by, function, check_after, held_by, ",
+            "attempts + (state = 0) AS attempts, exchange, ",
             "routing_key, message_type, content_type, message_key, headers, payload, ",
             "max(0, ",
             now!(),
@@ -25,7 +23,7 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
-/// The columns that [`summarize`] takes.
+/// The columns that a person is shown.
 macro_rules! summary {
     () => {
         concat!(
@@ -75,10 +73,11 @@ pub(super) async fn insert_row(
     Ok(())
 }
 
-/// Applies `event` to one row, if its state allows it.
+/// Applies `event` to one row, if it is in one of the states `from`.
 pub(super) async fn move_row(
     tx: &mut SqliteConnection,
     event: Event,
+    from: &[State],
     change: &Change,
     hold: Option<Hold>,
 ) -> Result<Applied, StoreError> {
@@ -96,11 +95,11 @@ pub(super) async fn move_row(
     ))
     .bind(target.code())
     .bind(&change.payload)
-    .bind(&change.reason)
+    .bind(change.reason.as_deref())
     .bind(hold.map(|hold| hold.token))
     .bind(hold.map_or(0, |hold| millis(hold.lease)))
     .bind(change.id)
-    .bind(event.source_mask())
+    .bind(mask(from))
     .bind(change.held_by)
     .bind(change.answered_by.as_ref().map(ToString::to_string))
     .execute(&mut *tx)
@@ -112,73 +111,7 @@ pub(super) async fn move_row(
         .bind(change.id)
         .fetch_optional(&mut *tx)
         .await?;
-    match code {
-        None => Ok(Applied::Missing),
-        Some(code) => State::from_code(code).map(|state| event.verdict(state)).ok_or_else(|| {
-            StoreError::Refused(format!("message {} has the unknown state {code}", change.id))
-        }),
-    }
-}
-
-/// Reads a row that was selected with [`columns`].
-pub(super) fn read(row: &SqliteRow) -> Result<Stored, String> {
-    read_columns(row).map_err(|error| error.to_string())?
-}
-
-// The outer error is a column of the wrong type, the inner one a value that makes no sense.
-fn read_columns(row: &SqliteRow) -> Result<Result<Stored, String>, sqlx::Error> {
-    let code: i64 = row.try_get("state")?;
-    let Some(state) = State::from_code(code) else { return Ok(Err(format!("unknown state {code}"))) };
-    let answered_by = match row.try_get::<String, _>("answered_by")?.parse() {
-        Ok(answered_by) => answered_by,
-        Err(why) => return Ok(Err(why)),
-    };
-    let headers = match serde_json::from_str(&row.try_get::<String, _>("headers")?) {
-        Ok(headers) => headers,
-        Err(why) => return Ok(Err(format!("headers: {why}"))),
-    };
-    let message = Message {
-        exchange: row.try_get("exchange")?,
-        routing_key: row.try_get("routing_key")?,
-        message_type: row.try_get("message_type")?,
-        content_type: row.try_get("content_type")?,
-        key: row.try_get("message_key")?,
-        headers,
-        payload: row.try_get("payload")?,
-    };
-    let half = Half {
-        id: row.try_get("id")?,
-        call_id: row.try_get("call_id")?,
-        function: row.try_get("function")?,
-        answered_by,
-        check_after: Duration::from_millis(row.try_get::<i64, _>("check_after")?.unsigned_abs()),
-        message,
-    };
-    Ok(Ok(Stored {
-        half,
-        state,
-        attempts: u32::try_from(row.try_get::<i64, _>("attempts")?).unwrap_or(u32::MAX),
-        age: Duration::from_millis(row.try_get::<i64, _>("age")?.unsigned_abs()),
-        taken_over: row.try_get::<Option<Uuid>, _>("held_by")?.is_some(),
-    }))
-}
-
-/// Reads what a person is shown: also of a row that is of no use to the workers.
-pub(super) fn summarize(row: &SqliteRow) -> Result<MessageInfo, StoreError> {
-    let code: i64 = row.try_get("state")?;
-    Ok(MessageInfo {
-        id: row.try_get("id")?,
-        call_id: row.try_get("call_id")?,
-        state: State::from_code(code).ok_or_else(|| StoreError::Refused(format!("unknown state {code}")))?,
-        function: row.try_get("function")?,
-        answered_by: row.try_get("answered_by")?,
-        exchange: row.try_get("exchange")?,
-        routing_key: row.try_get("routing_key")?,
-        key: row.try_get("message_key")?,
-        attempts: u32::try_from(row.try_get::<i64, _>("attempts")?).unwrap_or(u32::MAX),
-        age: Duration::from_millis(row.try_get::<i64, _>("age")?.unsigned_abs()),
-        reason: row.try_get("reason")?,
-    })
+    code.map_or(Ok(Applied::Missing), |code| row::verdict(change.id, event, code))
 }
 
 /// Ids as a JSON list of hexadecimal text, the only kind of list that SQLite can be given.

@@ -6,24 +6,25 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::TryStreamExt;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{Row, SqliteConnection, SqlitePool};
-use uuid::Uuid;
+use sqlx::{SqliteConnection, SqlitePool};
 
-use super::row::{columns, id_list, insert_row, move_row, read};
-use super::schema::MESSAGE;
-use super::turns::Turns;
-use super::{PATIENCE, millis, now, pool, reach};
+use super::row::{columns, id_list, insert_row, move_row};
+use super::schema::{self, MESSAGE};
+use super::{PATIENCE, now, pool, reach};
+use crate::database::millis;
+use crate::database::row::Reader;
+use crate::database::turns::Turns;
 use crate::error::{Error, ErrorKind};
 use crate::message::state::{Applied, Event, State};
 use crate::message::{AnsweredBy, Half, MessageId};
-use crate::store::{
-    Attempts, Bounds, Change, Claim, Hold, Postponement, Renewed, Store, StoreError, Undecodable,
-};
+use crate::store::{Attempts, Bounds, Change, Claim, Flush, Hold, Postponement, Renewed, Store, StoreError};
 
 /// A message store in a SQLite file.
 #[derive(Debug)]
 pub(crate) struct SqliteStore {
     pub(super) writer: SqlitePool,
+    /// Its commits reach the disk with the next of the others.
+    relaxed: SqlitePool,
     pub(super) turns: Arc<Turns>,
     /// Renewals never queue behind other writes of this process.
     renewer: SqlitePool,
@@ -41,6 +42,7 @@ impl SqliteStore {
         let store = Self {
             turns: Turns::of(options.get_filename()),
             writer: pool(options.clone(), 1),
+            relaxed: pool(options.clone().synchronous(SqliteSynchronous::Normal), 1),
             renewer: pool(options.clone(), 1),
             reader: pool(options, 4),
         };
@@ -51,7 +53,7 @@ impl SqliteStore {
         Ok(store)
     }
 
-    async fn insert(&self, halves: &[Half], state: State, hold: Hold) -> Result<(), StoreError> {
+    async fn insert(&self, halves: &[&Half], state: State, hold: Hold) -> Result<(), StoreError> {
         let _turn = self.turns.take(PATIENCE).await?;
         let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         for half in halves {
@@ -73,25 +75,15 @@ impl SqliteStore {
         {
             let mut rows = select.fetch(&mut *tx);
             while let Some(row) = rows.try_next().await? {
-                let Ok(id) = row.try_get::<Uuid, _>("id") else {
-                    tracing::error!("a row of tm_message has an id that is no UUID; it is left alone");
-                    continue;
-                };
-                match read(&row) {
-                    Ok(mut stored) => {
-                        let size = stored.half.message.payload.len();
-                        if size > *bytes && !claim.rows.is_empty() {
-                            break;
-                        }
-                        *bytes = bytes.saturating_sub(size);
-                        if stored.state == State::Half {
-                            stored.attempts += 1;
-                        }
-                        claim.rows.push(stored);
-                    }
-                    Err(why) => claim.undecodable.push(Undecodable { id, why }),
+                let before = claim.rows.len();
+                Reader(&row).claimed(claim);
+                let size = claim.rows.get(before).map_or(0, |row| row.half.message.payload.len());
+                if size > *bytes && before > 0 {
+                    claim.rows.pop();
+                    break;
                 }
-                found.push(id);
+                *bytes = bytes.saturating_sub(size);
+                found.extend(Reader(&row).id());
             }
         }
         for id in found {
@@ -113,19 +105,19 @@ impl SqliteStore {
 #[async_trait]
 impl Store for SqliteStore {
     async fn migrate(&self) -> Result<(), StoreError> {
-        MESSAGE.migrate(&self.writer).await
+        schema::migrate(MESSAGE, &self.writer).await
     }
 
     async fn check_schema(&self) -> Result<(), StoreError> {
-        MESSAGE.check(&self.reader).await
+        schema::check(MESSAGE, &self.reader).await
     }
 
-    async fn check_durable(&self) -> Result<(), StoreError> {
+    async fn weaknesses(&self) -> Result<Vec<String>, StoreError> {
         let file: String = sqlx::query_scalar("SELECT file FROM pragma_database_list WHERE name = 'main'")
             .fetch_one(&self.reader)
             .await?;
         if !file.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         Err(StoreError::Refused(
             "an in-memory SQLite database can't keep messages over a crash: use a file, or \
@@ -134,25 +126,31 @@ impl Store for SqliteStore {
         ))
     }
 
-    async fn insert_halves(&self, halves: &[Half], hold: Hold) -> Result<(), StoreError> {
+    async fn insert_halves(&self, halves: &[&Half], hold: Hold) -> Result<(), StoreError> {
         self.insert(halves, State::Half, hold).await
     }
 
-    async fn insert_confirmed(&self, halves: &[Half], hold: Hold) -> Result<(), StoreError> {
+    async fn insert_confirmed(&self, halves: &[&Half], hold: Hold) -> Result<(), StoreError> {
         self.insert(halves, State::Confirmed, hold).await
     }
 
-    async fn transition(
+    async fn apply(
         &self,
         event: Event,
+        from: &[State],
         changes: &[Change],
         hold: Option<Hold>,
+        flush: Flush,
     ) -> Result<Vec<Applied>, StoreError> {
+        let writer = match flush {
+            Flush::Now => &self.writer,
+            Flush::Later => &self.relaxed,
+        };
         let _turn = self.turns.take(PATIENCE).await?;
-        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut tx = writer.begin_with("BEGIN IMMEDIATE").await?;
         let mut applied = Vec::with_capacity(changes.len());
         for change in changes {
-            applied.push(move_row(&mut tx, event, change, hold).await?);
+            applied.push(move_row(&mut tx, event, from, change, hold).await?);
         }
         tx.commit().await?;
         Ok(applied)
@@ -173,7 +171,11 @@ impl Store for SqliteStore {
         .fetch_all(&mut *connection)
         .await?;
         let clock: i64 = sqlx::query_scalar(concat!("SELECT ", now!())).fetch_one(&mut *connection).await?;
-        Ok(Renewed { ids: renewed, database_clock: Duration::from_millis(clock.unsigned_abs()) })
+        Ok(Renewed {
+            ids: renewed,
+            locked: Vec::new(),
+            database_clock: Duration::from_millis(clock.unsigned_abs()),
+        })
     }
 
     async fn postpone(&self, postponements: &[Postponement]) -> Result<(), StoreError> {
@@ -193,7 +195,7 @@ impl Store for SqliteStore {
             ))
             .bind(millis(postponement.after))
             .bind(attempts)
-            .bind(&postponement.reason)
+            .bind(postponement.reason.as_deref())
             .bind(postponement.id)
             .bind(postponement.held_by)
             .execute(&mut *tx)
@@ -288,6 +290,7 @@ impl Store for SqliteStore {
     async fn close(&self) {
         self.reader.close().await;
         self.renewer.close().await;
+        self.relaxed.close().await;
         self.writer.close().await;
     }
 }

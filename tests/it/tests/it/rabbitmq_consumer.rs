@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use it::{Act, Heard, Listener, Rabbit, World, order, send, wait_until};
+use it::{Act, Heard, Listener, Rabbit, order, send, wait_until};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldArray, FieldTable};
 use sqlx::SqliteConnection;
 use transactional_message::{Consumer, Message, Messenger, Received};
 use uuid::Uuid;
+
+use crate::World;
 
 const SOON: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(100)];
 

@@ -1,8 +1,10 @@
 //! Through a real RabbitMQ: what is published, what is told about what can't be, and to whom.
 
 use futures_util::future::join_all;
-use it::{Order, Rabbit, World, order, send, wait_until};
+use it::{Order, Rabbit, order, send, wait_until};
 use transactional_message::{Consumer, Message, MessageInfo, Messenger, State};
+
+use crate::World;
 
 fn to(exchange: &str, routing_key: &str, id: u64) -> Message {
     Message::json(exchange, routing_key, &order(id)).expect("encodes")

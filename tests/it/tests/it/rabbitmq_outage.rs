@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use it::{Rabbit, World, order, send, wait_until};
+use it::{Rabbit, order, send, wait_until};
 use transactional_message::{Consumer, ExchangeKind, Message, Messenger, RabbitMq, State};
+
+use crate::World;
 
 async fn send_orders(messenger: &Messenger, exchange: &str, ids: std::ops::Range<u64>) {
     let message = |id| Message::json(exchange, "order.paid", &order(id)).expect("encodes");

@@ -4,10 +4,12 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use it::{Rabbit, World, order, send, wait_until};
+use it::{Rabbit, order, send, wait_until};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use transactional_message::{Consumer, ErrorKind, ExchangeKind, Message, RabbitMq, State};
+
+use crate::World;
 
 /// What the whole process logs from now on: connections have threads of their own, which only a
 /// global subscriber hears.

@@ -1,0 +1,28 @@
+//! MySQL's errors, in the terms of the ports.
+
+use sqlx::mysql::MySqlDatabaseError;
+
+use crate::store::StoreError;
+
+/// "Not now": connections used up or refused, shutting down, locks, deadlocks, read-only, time-outs,
+/// full disks, killed sessions.
+const UNAVAILABLE: [u16; 25] = [
+    1021, 1037, 1040, 1041, 1044, 1045, 1049, 1053, 1114, 1129, 1130, 1180, 1203, 1205, 1206, 1213, 1226,
+    1290, 1317, 1792, 1836, 1927, 1969, 3024, 4031,
+];
+
+pub(crate) fn classify(error: &MySqlDatabaseError) -> StoreError {
+    let number = error.number();
+    let text = format!("MySQL: {} ({number})", error.message());
+    match number {
+        // ER_NO_SUCH_TABLE, ER_BAD_FIELD_ERROR
+        1146 | 1054 => StoreError::Schema(format!("{text}; call `Messenger::migrate` first")),
+        // ER_TABLEACCESS_DENIED_ERROR, ER_COLUMNACCESS_DENIED_ERROR
+        1142 | 1143 => StoreError::Schema(format!(
+            "{text}: this user lacks a right; it needs SELECT, INSERT, UPDATE and DELETE on the tables tm_*, and CREATE \
+             to run `Messenger::migrate`"
+        )),
+        number if UNAVAILABLE.contains(&number) => StoreError::Unavailable(text),
+        _ => StoreError::Refused(text),
+    }
+}

@@ -1,0 +1,287 @@
+//! The fence on MySQL: the checker's side, and the statements of a fenced transaction.
+//!
+//! As on SQLite, a failed statement does not end the transaction here, and a body may end it
+//! underneath. So the transaction opens a savepoint first: `RELEASE` fails without it.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::{BoxFuture, join_all};
+use sqlx::mysql::{MySqlConnectOptions, MySqlDatabaseError};
+use sqlx::{MySql, MySqlConnection, MySqlPool, Row};
+use uuid::Uuid;
+
+use super::schema::{self, FENCE, INBOX};
+use super::{Lent, decoded, id_list, ids, inbox, now, pool, session, weaknesses};
+use crate::database::millis;
+use crate::database::network::OwnPool;
+use crate::error::Error;
+use crate::fault;
+use crate::fence::verdict::{FenceRow, Verdict};
+use crate::fence::{BusinessDatabase, CommitFailure, FenceDatabase, FenceRefusal, Isolation, held};
+use crate::message::MessageId;
+use crate::protocol::scope::{FenceKey, Staged};
+use crate::store::StoreError;
+
+/// The business database in MySQL.
+#[derive(Debug)]
+pub(crate) struct MySqlFence {
+    pool: OwnPool<MySql>,
+    /// In seconds, which is how MySQL counts lock time-outs.
+    lock_timeout: u64,
+}
+
+/// Connections for questions. One waits for an open transaction at most.
+const CONNECTIONS: u32 = 4;
+const SESSION: &str = session!("1");
+/// The error that says that a row with this key is there.
+const DUPLICATE: u16 = 1062;
+
+impl MySqlFence {
+    pub(crate) async fn open(options: MySqlConnectOptions, lock_timeout: Duration) -> Result<Self, Error> {
+        let pool = pool(options, CONNECTIONS, SESSION);
+        pool.reach().await.map_err(|cause| cause.into_error("the fence's database could not be opened"))?;
+        Ok(Self { pool, lock_timeout: lock_timeout.as_millis().div_ceil(1000).try_into().unwrap_or(1) })
+    }
+
+    async fn insert_tombstones(
+        &self,
+        identity: Uuid,
+        call_ids: &[MessageId],
+    ) -> Result<Vec<(MessageId, Verdict)>, StoreError> {
+        let list = id_list(call_ids);
+        let insert = concat!(
+            "INSERT INTO tm_fence (call_id, outcome, created_at) SELECT UNHEX(c.id), ?, ",
+            now!(),
+            " FROM ",
+            ids!(),
+            " STRAIGHT_JOIN tm_fence_database d WHERE d.identity = ? ",
+            "ON DUPLICATE KEY UPDATE outcome = tm_fence.outcome"
+        );
+        let work = |mut lent: Lent| {
+            let list = &list;
+            async move {
+                let patience = lent.query("SET SESSION innodb_lock_wait_timeout = ?").bind(self.lock_timeout);
+                patience.execute(&mut *lent).await?;
+                let insert = lent.query(insert).bind(FenceRow::Tombstone.code()).bind(list).bind(identity);
+                insert.execute(&mut *lent).await?;
+                Ok((lent, ()))
+            }
+        };
+        self.pool.run(work).await?;
+        // Committed by itself; what is there now stays as it is.
+        let select = concat!(
+            "SELECT f.call_id, f.outcome, f.amended FROM ",
+            ids!(),
+            " STRAIGHT_JOIN tm_fence f ON f.call_id = UNHEX(c.id) STRAIGHT_JOIN tm_fence_database d WHERE d.identity = ?"
+        );
+        let rows = self.pool.fetch(select, |query| query.bind(&list).bind(identity)).await?;
+        let rows: Vec<(MessageId, i64, Option<Vec<u8>>)> = decoded(&rows)?;
+        Ok(rows.into_iter().map(|(id, outcome, amended)| (id, FenceRow::verdict(outcome, amended))).collect())
+    }
+
+    async fn ask_one(&self, identity: Uuid, call_id: MessageId) -> (MessageId, Verdict) {
+        let answer = self.insert_tombstones(identity, &[call_id]).await;
+        let answer = answer.map(|mut answers| answers.pop().map_or(Verdict::wrong_database(), |(_, it)| it));
+        (call_id, answer.unwrap_or_else(|error| Verdict::Unknown(error.to_string())))
+    }
+}
+
+#[async_trait]
+impl FenceDatabase for MySqlFence {
+    async fn migrate(&self) -> Result<(), StoreError> {
+        schema::migrate(FENCE, &self.pool).await
+    }
+
+    async fn weaknesses(&self) -> Result<Vec<String>, StoreError> {
+        weaknesses(&self.pool).await
+    }
+
+    async fn identity(&self) -> Result<Uuid, StoreError> {
+        schema::check(FENCE, &self.pool).await?;
+        let rows = self.pool.fetch("SELECT identity FROM tm_fence_database", |query| query).await?;
+        rows.first().map_or_else(
+            || Err(StoreError::Schema("the table tm_fence_database is empty: it must have one row".into())),
+            |row| Ok(row.try_get(0)?),
+        )
+    }
+
+    async fn ask(&self, identity: Uuid, call_ids: &[MessageId]) -> Vec<Verdict> {
+        // A call with several messages is asked about once: a statement can't insert a row twice.
+        let mut asked = call_ids.to_vec();
+        asked.sort_unstable();
+        asked.dedup();
+        let answers = match self.insert_tombstones(identity, &asked).await {
+            Ok(answers) => answers,
+            // One open transaction keeps no other call from being answered.
+            Err(_) => join_all(asked.iter().map(|id| self.ask_one(identity, *id))).await,
+        };
+        Verdict::of_each(call_ids, &answers)
+    }
+
+    async fn read(&self, identity: Uuid, call_id: MessageId) -> Option<Verdict> {
+        let sql = "SELECT d.identity, f.outcome, f.amended FROM tm_fence_database d \
+                   LEFT JOIN tm_fence f ON f.call_id = ?";
+        let rows = self.pool.fetch(sql, |query| query.bind(call_id)).await;
+        let rows = rows.and_then(|rows| Ok(decoded::<(Uuid, Option<i64>, Option<Vec<u8>>)>(&rows)?));
+        match rows.map(|mut rows| rows.pop()) {
+            Ok(Some((found, outcome, amended))) if found == identity => {
+                outcome.map(|outcome| FenceRow::verdict(outcome, amended))
+            }
+            Ok(_) => Some(Verdict::wrong_database()),
+            Err(error) => Some(Verdict::Unknown(error.to_string())),
+        }
+    }
+
+    async fn forget(&self, call_ids: &[MessageId]) -> Result<(), StoreError> {
+        let sql = concat!("DELETE f FROM ", ids!(), " STRAIGHT_JOIN tm_fence f ON f.call_id = UNHEX(c.id)");
+        self.pool.execute(sql, |query| query.bind(id_list(call_ids))).await?;
+        Ok(())
+    }
+
+    async fn older_than(&self, age: Duration, limit: u32) -> Result<Vec<MessageId>, StoreError> {
+        let sql = concat!(
+            "SELECT call_id FROM tm_fence WHERE created_at < ",
+            now!(),
+            " - ? ORDER BY created_at LIMIT ?"
+        );
+        let rows = self.pool.fetch(sql, |query| query.bind(millis(age)).bind(i64::from(limit))).await?;
+        Ok(decoded::<(MessageId,)>(&rows)?.into_iter().map(|(id,)| id).collect())
+    }
+
+    async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+impl BusinessDatabase for MySql {
+    const WAITS_FOR_ITSELF: bool = false;
+
+    fn begin_statement(isolation: Option<Isolation>) -> &'static str {
+        match isolation {
+            None => "BEGIN",
+            Some(Isolation::ReadCommitted) => "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; BEGIN",
+            Some(Isolation::RepeatableRead) => "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; BEGIN",
+            Some(Isolation::Serializable) => "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; BEGIN",
+        }
+    }
+
+    fn begin_fenced(
+        connection: &mut MySqlConnection,
+        isolation: Option<Isolation>,
+        fence: FenceKey,
+    ) -> BoxFuture<'_, Result<(), FenceRefusal>> {
+        Box::pin(async move {
+            let FenceKey { identity, call_id } = fence;
+            let failed = |error: sqlx::Error| FenceRefusal::Failed(error.into());
+            held::begin::<Self>(connection, Self::begin_statement(isolation)).await.map_err(failed)?;
+            sqlx::raw_sql("SAVEPOINT tm_fence").execute(&mut *connection).await.map_err(failed)?;
+            let inserted = sqlx::query(concat!(
+                "INSERT INTO tm_fence (call_id, outcome, created_at) SELECT ?, ?, ",
+                now!(),
+                " FROM tm_fence_database WHERE identity = ?"
+            ))
+            .bind(call_id)
+            .bind(FenceRow::Committed.code())
+            .bind(identity)
+            .execute(&mut *connection)
+            .await;
+            match inserted {
+                Ok(done) if done.rows_affected() == 1 => return Ok(()),
+                Err(error) if !is_duplicate(&error) => return Err(failed(error)),
+                _ => {}
+            }
+            let rows = sqlx::query("SELECT outcome FROM tm_fence WHERE call_id = ? LOCK IN SHARE MODE")
+                .bind(call_id)
+                .fetch_all(connection)
+                .await
+                .map_err(failed)?;
+            let outcome = rows.first().map(|row| row.try_get::<i64, _>(0)).transpose().map_err(failed)?;
+            Err(FenceRefusal::of_row(outcome))
+        })
+    }
+
+    fn commit_fenced(
+        connection: &mut MySqlConnection,
+        call_id: MessageId,
+        staged: Staged,
+    ) -> BoxFuture<'_, Result<(), CommitFailure>> {
+        Box::pin(async move {
+            prove(connection, call_id, staged).await.map_err(CommitFailure::Unproven)?;
+            fault::point("commit-proven");
+            held::commit::<Self>(connection).await.map_err(CommitFailure::Unclear)
+        })
+    }
+
+    fn migrate_inbox(pool: &MySqlPool) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(schema::migrate_on(INBOX, pool))
+    }
+
+    fn check_inbox(pool: &MySqlPool) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(schema::check_on(INBOX, pool))
+    }
+
+    fn enter_inbox<'c>(
+        connection: &'c mut MySqlConnection,
+        queue: &'c str,
+        message_id: MessageId,
+    ) -> BoxFuture<'c, Result<bool, StoreError>> {
+        Box::pin(inbox::enter(connection, queue, message_id))
+    }
+
+    fn prove_inbox<'c>(
+        connection: &'c mut MySqlConnection,
+        queue: &'c str,
+        message_id: MessageId,
+    ) -> BoxFuture<'c, Result<(), StoreError>> {
+        Box::pin(inbox::prove(connection, queue, message_id))
+    }
+
+    fn prune_inbox<'p>(
+        pool: &'p MySqlPool,
+        queue: &'p str,
+        age: Duration,
+        limit: u32,
+    ) -> BoxFuture<'p, Result<u64, StoreError>> {
+        Box::pin(inbox::prune(pool, queue, age, limit))
+    }
+}
+
+pub(super) fn is_duplicate(error: &sqlx::Error) -> bool {
+    let error = error.as_database_error().and_then(|error| error.try_downcast_ref::<MySqlDatabaseError>());
+    error.is_some_and(|error| error.number() == DUPLICATE)
+}
+
+/// Proves that the fence row is part of the open transaction, and writes what was staged.
+async fn prove(
+    connection: &mut MySqlConnection,
+    call_id: MessageId,
+    staged: Staged,
+) -> Result<(), StoreError> {
+    release(connection, "RELEASE SAVEPOINT tm_fence").await?;
+    let updated =
+        sqlx::query("UPDATE tm_fence SET outcome = ?, amended = ? WHERE call_id = ? AND outcome = ?")
+            .bind(staged.row.code())
+            .bind(staged.amended)
+            .bind(call_id)
+            .bind(FenceRow::Committed.code())
+            .execute(connection)
+            .await?;
+    if updated.rows_affected() == 1 {
+        return Ok(());
+    }
+    Err(StoreError::Refused("the fence row is gone from the transaction".into()))
+}
+
+/// Fails when the transaction that opened the savepoint is no longer the one that is open.
+pub(super) async fn release(
+    connection: &mut MySqlConnection,
+    statement: &'static str,
+) -> Result<(), StoreError> {
+    sqlx::raw_sql(statement).execute(connection).await.map(|_| ()).map_err(|error| {
+        StoreError::Refused(format!(
+            "the transaction was ended underneath, by a COMMIT or ROLLBACK of its own, by a statement that MySQL commits \
+             before, or by a deadlock ({error})"
+        ))
+    })
+}

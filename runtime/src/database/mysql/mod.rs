@@ -1,0 +1,112 @@
+//! MySQL and MariaDB.
+//!
+//! There is no `RETURNING` in common: what becomes of rows is found out in a transaction, which
+//! locks them first, in the order of their ids. A client that vanishes leaves them locked for as
+//! long as the session may be idle, which is half a minute.
+
+pub(super) mod errors;
+mod fence;
+mod inbox;
+mod operate;
+mod row;
+mod schema;
+mod store;
+
+pub(crate) use fence::MySqlFence;
+pub(crate) use store::MySqlStore;
+
+use sqlx::mysql::{MySqlConnectOptions, MySqlRow};
+use sqlx::{ConnectOptions, FromRow, MySql};
+
+use super::network::OwnPool;
+use crate::message::{AnsweredBy, MessageId};
+use crate::store::StoreError;
+
+/// Milliseconds since the Unix epoch, by the database's clock, when the statement was begun: the
+/// same in all of it, and fit for an index.
+macro_rules! now {
+    () => {
+        "(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000)"
+    };
+}
+pub(crate) use now;
+
+/// The same, when a row is looked at, which is after the wait for its lock. Only in our sessions,
+/// whose time zone is known.
+macro_rules! late_now {
+    () => {
+        "(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', SYSDATE(3)) DIV 1000)"
+    };
+}
+use late_now;
+
+/// A list of ids as a table, in its order: `?` is what [`id_list`] returns.
+macro_rules! ids {
+    () => {
+        "JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$')) c"
+    };
+}
+use ids;
+
+/// A list of names as a table: `?` is what [`name_list`] returns.
+macro_rules! names {
+    () => {
+        "JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(300) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$')) a"
+    };
+}
+use names;
+
+type Lent = super::network::Lent<MySql>;
+
+fn pool(options: MySqlConnectOptions, connections: u32, session: &'static str) -> OwnPool<MySql> {
+    OwnPool::new(options.disable_statement_logging(), connections, session)
+}
+
+/// What our sessions are told first: lock no gaps, wait for a lock only so many seconds, and end
+/// a transaction whose client has vanished.
+macro_rules! session {
+    ($lock_timeout:literal) => {
+        concat!(
+            "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; SET SESSION time_zone = '+00:00', ",
+            "SESSION wait_timeout = 30, SESSION innodb_lock_wait_timeout = ",
+            $lock_timeout
+        )
+    };
+}
+use session;
+
+/// Ids as a JSON list of hexadecimal text, sorted: rows are locked in this order.
+fn id_list(ids: &[MessageId]) -> String {
+    let mut ids = ids.to_vec();
+    ids.sort_unstable();
+    let ids: Vec<String> = ids.iter().map(|id| id.simple().to_string()).collect();
+    serde_json::json!(ids).to_string()
+}
+
+/// Names as a JSON list.
+fn name_list(names: &[AnsweredBy]) -> String {
+    serde_json::json!(names.iter().map(ToString::to_string).collect::<Vec<_>>()).to_string()
+}
+
+/// Rows as tuples.
+fn decoded<T: for<'r> FromRow<'r, MySqlRow>>(rows: &[MySqlRow]) -> Result<Vec<T>, sqlx::Error> {
+    rows.iter().map(T::from_row).collect()
+}
+
+/// Settings of the server under which a commit can be lost that was reported, each as a text.
+async fn weaknesses(pool: &OwnPool<MySql>) -> Result<Vec<String>, StoreError> {
+    // Some of them are unsigned.
+    let sql = "SELECT CAST(@@GLOBAL.innodb_flush_log_at_trx_commit AS SIGNED), CAST(@@GLOBAL.log_bin AS SIGNED), \
+               CAST(@@GLOBAL.sync_binlog AS SIGNED)";
+    let rows: Vec<(i64, i64, i64)> = decoded(&pool.fetch(sql, |query| query).await?)?;
+    let mut found = Vec::new();
+    for (flush, log_bin, sync_binlog) in rows {
+        if flush != 1 {
+            found.push(format!("MySQL's `innodb_flush_log_at_trx_commit` is {flush}, and not 1"));
+        }
+        if log_bin != 0 && sync_binlog != 1 {
+            found.push(format!("MySQL's `sync_binlog` is {sync_binlog}, and not 1"));
+        }
+    }
+    Ok(found)
+}

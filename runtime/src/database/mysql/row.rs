@@ -1,0 +1,214 @@
+//! Rows of the message store: written, and moved.
+
+use std::collections::HashMap;
+
+use sqlx::mysql::MySqlConnection;
+use uuid::Uuid;
+
+use super::{Lent, decoded, id_list, ids, late_now};
+use crate::database::{millis, row};
+use crate::message::state::{Applied, Event, State, mask};
+use crate::message::{Half, MessageId};
+use crate::store::{Change, Hold, StoreError, Token};
+
+/// The columns of a whole row, and its age.
+macro_rules! columns {
+    () => {
+        concat!(
+            "id, call_id, answered_by, `function`, check_after, held_by, attempts, exchange, ",
+            "routing_key, message_type, content_type, message_key, headers, payload, ",
+            "greatest(0, ",
+            now!(),
+            " - created_at) AS age"
+        )
+    };
+}
+pub(super) use columns;
+
+/// The columns that a person is shown.
+macro_rules! summary {
+    () => {
+        concat!(
+            "id, call_id, state, `function`, answered_by, exchange, routing_key, message_key, attempts, reason, ",
+            "greatest(0, ",
+            now!(),
+            " - created_at) AS age"
+        )
+    };
+}
+pub(super) use summary;
+
+/// Inserts a message in `state`, held by us.
+pub(super) async fn insert(
+    connection: &mut MySqlConnection,
+    half: &Half,
+    state: State,
+    hold: Hold,
+) -> Result<(), sqlx::Error> {
+    // A retry of an insert whose answer was lost finds its own rows: not an error.
+    sqlx::query(concat!(
+        "INSERT INTO tm_message (due_at, created_at, id, call_id, state, answered_by, `function`, check_after, held_by, ",
+        "exchange, routing_key, message_type, content_type, message_key, headers, payload) VALUES (",
+        late_now!(),
+        " + ?, ",
+        late_now!(),
+        ", ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON DUPLICATE KEY UPDATE tm_message.id = tm_message.id"
+    ))
+    .bind(millis(hold.lease))
+    .bind(half.id)
+    .bind(half.call_id)
+    .bind(state.code())
+    .bind(half.answered_by.to_string())
+    .bind(&half.function)
+    .bind(millis(half.check_after))
+    .bind(hold.token)
+    .bind(&half.message.exchange)
+    .bind(&half.message.routing_key)
+    .bind(&half.message.message_type)
+    .bind(&half.message.content_type)
+    .bind(&half.message.key)
+    .bind(serde_json::json!(half.message.headers).to_string())
+    .bind(&half.message.payload)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Sets what `event` makes of rows; the conditions come after it.
+macro_rules! moved {
+    () => {
+        concat!(
+            "SET m.state = ?, m.attempts = CASE ? WHEN 1 THEN 0 WHEN 5 THEN m.attempts + 1 ELSE m.attempts END, ",
+            "m.held_by = ?, m.due_at = ",
+            late_now!(),
+            " + ?, m.finished_at = IF(? IN (2, 3), ",
+            late_now!(),
+            ", NULL)"
+        )
+    };
+}
+
+/// Applies `event` to rows that are in one of the states `from`, in the transaction that is open.
+pub(super) async fn transition(
+    lent: &mut Lent,
+    event: Event,
+    from: &[State],
+    changes: &[Change],
+    hold: Option<Hold>,
+) -> Result<Result<Vec<Applied>, StoreError>, sqlx::Error> {
+    let rows = lock(lent, changes).await?;
+    let free = |change: &&Change| {
+        rows.get(&change.id).is_some_and(|(code, held_by)| {
+            (1 << code) & mask(from) != 0 && (change.held_by.is_none() || change.held_by == *held_by)
+        })
+    };
+    let free: Vec<&Change> = changes.iter().filter(free).collect();
+    let ids: Vec<_> = free.iter().map(|change| change.id).collect();
+    let code = event.target().code();
+    if !ids.is_empty() {
+        let hold = hold.filter(|_| event.target() == State::Confirmed);
+        // Nobody holds what is finished, or waits for a person, and it is never due.
+        let due_in = (event.target() == State::Confirmed).then(|| hold.map_or(0, |hold| millis(hold.lease)));
+        lent.query(concat!(
+            "UPDATE ",
+            ids!(),
+            " STRAIGHT_JOIN tm_message m ON m.id = UNHEX(c.id) ",
+            moved!()
+        ))
+        .bind(id_list(&ids))
+        .bind(code)
+        .bind(code)
+        .bind(hold.map(|hold| hold.token))
+        .bind(due_in)
+        .bind(code)
+        .execute(&mut **lent)
+        .await?;
+    }
+    for change in &free {
+        write_contents(lent, change).await?;
+    }
+    let applied = |change: &Change| match rows.get(&change.id) {
+        _ if ids.contains(&change.id) => Ok(Applied::Moved),
+        None => Ok(Applied::Missing),
+        Some((code, _)) => row::verdict(change.id, event, *code),
+    };
+    Ok(changes.iter().map(applied).collect())
+}
+
+/// Locks rows, in the order of their ids; says the state and the holder of each.
+async fn lock(
+    lent: &mut Lent,
+    changes: &[Change],
+) -> Result<HashMap<MessageId, (i64, Option<Uuid>)>, sqlx::Error> {
+    let ids: Vec<_> = changes.iter().map(|change| change.id).collect();
+    let rows = lent
+        .query(concat!(
+            "SELECT m.id, m.state, m.held_by FROM ",
+            ids!(),
+            " STRAIGHT_JOIN tm_message m ON m.id = UNHEX(c.id) FOR UPDATE"
+        ))
+        .bind(id_list(&ids))
+        .fetch_all(&mut **lent)
+        .await?;
+    let rows: Vec<(MessageId, i64, Option<Uuid>)> = decoded(&rows)?;
+    Ok(rows.into_iter().map(|(id, state, held_by)| (id, (state, held_by))).collect())
+}
+
+/// Writes what a change has besides the state, if it has anything.
+async fn write_contents(lent: &mut Lent, change: &Change) -> Result<(), sqlx::Error> {
+    if change.payload.is_none() && change.reason.is_none() && change.answered_by.is_none() {
+        return Ok(());
+    }
+    lent.query(
+        "UPDATE tm_message SET payload = coalesce(?, payload), reason = coalesce(?, reason), \
+         answered_by = coalesce(?, answered_by) WHERE id = ?",
+    )
+    .bind(&change.payload)
+    .bind(change.reason.as_deref())
+    .bind(change.answered_by.as_ref().map(ToString::to_string))
+    .bind(change.id)
+    .execute(&mut **lent)
+    .await?;
+    Ok(())
+}
+
+/// Rows that their body or their publisher may keep: `?` is a list of ids, and the holder's token.
+macro_rules! ours {
+    ($lock:literal) => {
+        concat!(
+            "SELECT m.id FROM ",
+            ids!(),
+            " STRAIGHT_JOIN tm_message m ON m.id = UNHEX(c.id) WHERE m.state = 0 OR (m.state = 1 AND m.held_by = ?)",
+            $lock
+        )
+    };
+}
+pub(super) use ours;
+
+pub(super) async fn select_ours(
+    lent: &mut Lent,
+    sql: &'static str,
+    list: &str,
+    token: Token,
+) -> Result<Vec<MessageId>, sqlx::Error> {
+    let rows = lent.query(sql).bind(list).bind(token).fetch_all(&mut **lent).await?;
+    Ok(decoded::<(MessageId,)>(&rows)?.into_iter().map(|(id,)| id).collect())
+}
+
+/// Renews rows that we have locked. Returns the database's clock.
+pub(super) async fn renew(lent: &mut Lent, free: &[MessageId], hold: Hold) -> Result<i64, sqlx::Error> {
+    lent.query(concat!(
+        "UPDATE ",
+        ids!(),
+        " STRAIGHT_JOIN tm_message m ON m.id = UNHEX(c.id) SET m.held_by = ?, m.due_at = ",
+        late_now!(),
+        " + ?, m.attempts = IF(m.state = 0, 0, m.attempts)"
+    ))
+    .bind(id_list(free))
+    .bind(hold.token)
+    .bind(millis(hold.lease))
+    .execute(&mut **lent)
+    .await?;
+    let clock = lent.query(concat!("SELECT ", late_now!())).fetch_all(&mut **lent).await?;
+    Ok(decoded::<(i64,)>(&clock)?.first().map_or(0, |(clock,)| *clock))
+}

@@ -1,0 +1,275 @@
+//! A small pool of our own to a database server.
+//!
+//! An operation that is cut off, by its caller or by time, leaves its connection in the middle of
+//! something: sqlx 0.9 gives such a connection to the next borrower, whose statement then may never
+//! be committed. So a connection that does not come back from its operation is closed.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+use sqlx::database::HasStatementCache;
+use sqlx::error::DatabaseError;
+use sqlx::pool::{PoolConnection, PoolOptions};
+use sqlx::query::Query;
+use sqlx::{ConnectOptions, Connection, Database, Executor, IntoArguments, Pool};
+use tokio::time::timeout;
+
+use crate::store::StoreError;
+
+/// How long an operation may take, connecting included.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+const IDLE: Duration = Duration::from_secs(20);
+/// How long a migration may take: it waits for others who migrate, or use the tables.
+pub(super) const MIGRATION: Duration = Duration::from_mins(1);
+
+/// A pool whose operations end in time, and are repeated when their connection turns out to be dead.
+#[derive(Debug)]
+pub(super) struct OwnPool<DB: Database> {
+    pool: Pool<DB>,
+    /// Begins every operation as a transaction, where a connection's next statement may reach
+    /// another session: behind a transaction pooler. Nothing is prepared there.
+    begin: Option<&'static str>,
+}
+
+/// A statement with its values.
+pub(super) type Bound<DB> = Query<'static, DB, <DB as Database>::Arguments>;
+
+/// A connection for one operation. Dropped before the operation's end, it is closed.
+pub(super) struct Lent<DB: Database> {
+    connection: PoolConnection<DB>,
+    prepared: bool,
+    done: bool,
+}
+
+impl<DB: Database + HasStatementCache> OwnPool<DB>
+where
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+    DB::Arguments: IntoArguments<DB>,
+{
+    /// `session` is what a new connection is told first.
+    pub(super) fn new(
+        options: <DB::Connection as Connection>::Options,
+        connections: u32,
+        session: &'static str,
+    ) -> Self {
+        Self { pool: own(connections, options, session), begin: None }
+    }
+
+    #[cfg(feature = "postgres")]
+    /// Behind a transaction pooler: `begin` opens each operation's transaction.
+    pub(super) fn pooled(
+        options: <DB::Connection as Connection>::Options,
+        connections: u32,
+        begin: &'static str,
+    ) -> Self {
+        Self { pool: own(connections, options, ""), begin: Some(begin) }
+    }
+
+    /// Makes sure that there is a server that lets us in: the pool itself tries for long, and does
+    /// not say why it failed.
+    pub(super) async fn reach(&self) -> Result<(), StoreError> {
+        let options = self.pool.connect_options();
+        let connect = async {
+            let connection = options.connect().await?;
+            connection.close().await
+        };
+        match timeout(PATIENCE, connect).await {
+            Ok(reached) => reached.map_err(StoreError::from),
+            Err(_) => {
+                Err(StoreError::Unavailable(format!("the database did not answer within {PATIENCE:?}")))
+            }
+        }
+    }
+
+    /// The rows of a statement, which must be idempotent; `bind` gives it its values.
+    pub(super) async fn fetch(
+        &self,
+        sql: &'static str,
+        bind: impl Fn(Bound<DB>) -> Bound<DB> + Send + Sync,
+    ) -> Result<Vec<DB::Row>, StoreError> {
+        let bind = &bind;
+        let work = |mut lent: Lent<DB>| async move {
+            let rows = bind(lent.query(sql)).fetch_all(&mut *lent).await?;
+            Ok((lent, rows))
+        };
+        self.run(work).await
+    }
+
+    /// What a statement without rows did.
+    pub(super) async fn execute(
+        &self,
+        sql: &'static str,
+        bind: impl Fn(Bound<DB>) -> Bound<DB> + Send + Sync,
+    ) -> Result<DB::QueryResult, StoreError> {
+        let bind = &bind;
+        let work = |mut lent: Lent<DB>| async move {
+            let done = bind(lent.query(sql)).execute(&mut *lent).await?;
+            Ok((lent, done))
+        };
+        self.run(work).await
+    }
+
+    /// Does `work` in a transaction. It must be idempotent: it is repeated when its connection was
+    /// dead, as all are after the server's restart.
+    pub(super) async fn transaction<T, Fut>(
+        &self,
+        patience: Duration,
+        work: impl Fn(Lent<DB>) -> Fut,
+    ) -> Result<T, StoreError>
+    where
+        Fut: Future<Output = Result<(Lent<DB>, T), sqlx::Error>>,
+    {
+        self.repeated(patience, self.begin.or(Some("BEGIN")), work).await
+    }
+
+    /// The same, each statement by itself.
+    pub(super) async fn run<T, Fut>(&self, work: impl Fn(Lent<DB>) -> Fut) -> Result<T, StoreError>
+    where
+        Fut: Future<Output = Result<(Lent<DB>, T), sqlx::Error>>,
+    {
+        self.repeated(PATIENCE, self.begin, work).await
+    }
+
+    async fn repeated<T, Fut>(
+        &self,
+        patience: Duration,
+        begin: Option<&'static str>,
+        work: impl Fn(Lent<DB>) -> Fut,
+    ) -> Result<T, StoreError>
+    where
+        Fut: Future<Output = Result<(Lent<DB>, T), sqlx::Error>>,
+    {
+        let done = timeout(patience, async {
+            for _ in 0..self.pool.size() {
+                match self.attempt(begin, &work).await {
+                    Err(Failed::Statement(error)) if is_lost(&error) => {
+                        tracing::debug!(%error, "a connection was dead; trying another");
+                    }
+                    done => return done,
+                }
+            }
+            self.attempt(begin, &work).await
+        });
+        match done.await {
+            Ok(done) => done.map_err(|(Failed::Connect(error) | Failed::Statement(error))| error.into()),
+            Err(_) => {
+                Err(StoreError::Unavailable(format!("the database did not answer within {patience:?}")))
+            }
+        }
+    }
+
+    async fn attempt<T, Fut>(
+        &self,
+        begin: Option<&'static str>,
+        work: &impl Fn(Lent<DB>) -> Fut,
+    ) -> Result<T, Failed>
+    where
+        Fut: Future<Output = Result<(Lent<DB>, T), sqlx::Error>>,
+    {
+        let connection = self.pool.acquire().await.map_err(Failed::Connect)?;
+        let mut lent = Lent { connection, prepared: self.begin.is_none(), done: false };
+        if let Some(begin) = begin {
+            (&mut *lent).execute(begin).await?;
+        }
+        let (mut lent, value) = work(lent).await?;
+        if begin.is_some() {
+            (&mut *lent).execute("COMMIT").await?;
+        }
+        lent.done = true;
+        Ok(value)
+    }
+
+    pub(super) async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// Where an operation failed.
+enum Failed {
+    /// There is no server, or none that lets us in: nothing to be repeated.
+    Connect(sqlx::Error),
+    Statement(sqlx::Error),
+}
+
+impl From<sqlx::Error> for Failed {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Statement(error)
+    }
+}
+
+fn own<DB: Database>(
+    connections: u32,
+    options: <DB::Connection as Connection>::Options,
+    session: &'static str,
+) -> Pool<DB>
+where
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+{
+    PoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(PATIENCE)
+        // Before MySQL ends the session by itself.
+        .idle_timeout(IDLE)
+        // A dead connection shows at its first statement, which is repeated on another.
+        .test_before_acquire(false)
+        .after_connect(move |connection: &mut DB::Connection, _| {
+            Box::pin(async move {
+                if !session.is_empty() {
+                    connection.execute(session).await?;
+                }
+                Ok(())
+            })
+        })
+        .connect_lazy_with(options)
+}
+
+/// Whether the connection is dead, and nothing else is wrong.
+fn is_lost(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) => true,
+        // PostgreSQL and MySQL, when they are shut down or close the session.
+        sqlx::Error::Database(error) => {
+            matches!(
+                DatabaseError::code(error.as_ref()).as_deref(),
+                Some("57P01" | "57P02" | "08S01" | "70100")
+            )
+        }
+        _ => false,
+    }
+}
+
+impl<DB: Database + HasStatementCache> Lent<DB> {
+    /// A statement with bound values.
+    pub(super) fn query(&self, sql: &'static str) -> Bound<DB> {
+        sqlx::query(sql).persistent(self.prepared)
+    }
+}
+
+impl<DB: Database> Drop for Lent<DB> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.connection.close_on_drop();
+        }
+    }
+}
+
+impl<DB: Database> Deref for Lent<DB> {
+    type Target = DB::Connection;
+
+    fn deref(&self) -> &Self::Target {
+        &self.connection
+    }
+}
+
+impl<DB: Database> DerefMut for Lent<DB> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.connection
+    }
+}
+
+impl<DB: Database> fmt::Debug for Lent<DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lent").finish_non_exhaustive()
+    }
+}

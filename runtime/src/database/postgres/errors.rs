@@ -1,0 +1,26 @@
+//! PostgreSQL's errors, in the terms of the ports.
+
+use sqlx::postgres::PgDatabaseError;
+
+use crate::store::StoreError;
+
+/// Classes of SQLSTATE that say "not now": connection, authorization, transaction state and
+/// rollback, resources, object in use (lock time-out), operator intervention, system.
+const UNAVAILABLE: [&str; 9] = ["08", "25", "28", "3D", "40", "53", "55", "57", "58"];
+
+pub(crate) fn classify(error: &PgDatabaseError) -> StoreError {
+    let code = error.code();
+    let text = format!("PostgreSQL: {} ({code})", error.message());
+    match code {
+        // undefined_table, undefined_column, of ours.
+        "42P01" | "42703" if error.message().contains("tm_") => {
+            StoreError::Schema(format!("{text}; call `Messenger::migrate` first"))
+        }
+        "42501" => StoreError::Schema(format!(
+            "{text}: this user lacks a right; it needs SELECT, INSERT, UPDATE and DELETE on the tables tm_*, and CREATE \
+             to run `Messenger::migrate`"
+        )),
+        code if UNAVAILABLE.iter().any(|class| code.starts_with(class)) => StoreError::Unavailable(text),
+        _ => StoreError::Refused(text),
+    }
+}

@@ -1,0 +1,63 @@
+//! PostgreSQL: every operation is one statement, and so one transaction.
+//!
+//! Nothing depends on a session: it works behind a transaction pooler, too. Rows are locked in the
+//! order of their ids, so that statements over the same rows wait for each other, and never in a
+//! circle.
+
+pub(super) mod errors;
+mod fence;
+mod inbox;
+mod operate;
+mod row;
+mod schema;
+mod store;
+
+pub(crate) use fence::PostgresFence;
+pub(crate) use store::PostgresStore;
+
+use sqlx::postgres::{PgConnectOptions, PgRow};
+use sqlx::{ConnectOptions, FromRow, Postgres};
+
+use super::network::OwnPool;
+use crate::store::StoreError;
+
+/// Milliseconds since the Unix epoch, by the database's clock. A subquery: looked up once a
+/// statement, when it begins to work, and so fit for an index.
+macro_rules! now {
+    () => {
+        "(SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint)"
+    };
+}
+pub(crate) use now;
+
+/// Whatever the server's defaults are: what is committed is on disk, and a statement sees what was
+/// committed before it.
+const SESSION: &str = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'; \
+    SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED";
+const TRANSACTION: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
+    SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'";
+
+type Lent = super::network::Lent<Postgres>;
+
+fn pool(options: PgConnectOptions, connections: u32, pooled: bool) -> OwnPool<Postgres> {
+    let options = options.disable_statement_logging();
+    if pooled {
+        OwnPool::pooled(options, connections, TRANSACTION)
+    } else {
+        OwnPool::new(options, connections, SESSION)
+    }
+}
+
+/// Settings of the server under which a commit can be lost that was reported, each as a text. That
+/// `synchronous_commit` is off is none: what depends on it turns it on.
+async fn weaknesses(pool: &OwnPool<Postgres>) -> Result<Vec<String>, StoreError> {
+    let sql = "SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off'";
+    let rows = pool.fetch(sql, |query| query).await?;
+    let settings: Vec<(String, String)> = decoded(&rows)?;
+    Ok(settings.into_iter().map(|(name, setting)| format!("PostgreSQL's `{name}` is {setting}")).collect())
+}
+
+/// Rows as tuples.
+fn decoded<T: for<'r> FromRow<'r, PgRow>>(rows: &[PgRow]) -> Result<Vec<T>, StoreError> {
+    Ok(rows.iter().map(T::from_row).collect::<Result<_, _>>()?)
+}

@@ -1,0 +1,149 @@
+//! The message store on PostgreSQL: what people and the janitor ask.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::Postgres;
+
+use super::row::summary;
+use super::store::PostgresStore;
+use super::{decoded, now};
+use crate::database::millis;
+use crate::database::network::Bound;
+use crate::database::row::{self, Reader};
+use crate::message::state::State;
+use crate::message::{AnsweredBy, MessageId};
+use crate::store::{Finished, MessageInfo, Operate, Stats, StoreError};
+
+/// The newest rows of one state. The state is written out, so that the partial indexes serve.
+macro_rules! newest {
+    ($state:literal) => {
+        concat!(
+            "SELECT ",
+            summary!(),
+            " FROM tm_message WHERE state = ",
+            $state,
+            " AND ($1::uuid IS NULL OR id < $1) ORDER BY id DESC LIMIT $2"
+        )
+    };
+}
+
+fn names(answered_by: &[AnsweredBy]) -> Vec<String> {
+    answered_by.iter().map(ToString::to_string).collect()
+}
+
+#[async_trait]
+impl Operate for PostgresStore {
+    async fn finished(
+        &self,
+        age: Duration,
+        limit: u32,
+        fences: &[AnsweredBy],
+    ) -> Result<Vec<Finished>, StoreError> {
+        let sql = concat!(
+            "SELECT id, call_id, answered_by FROM tm_message m WHERE state IN (2, 3) AND finished_at < ",
+            now!(),
+            " - $1 AND (answered_by NOT LIKE 'fence:%' OR answered_by = ANY($2)) ",
+            // A call's first message has its id; the partial index has the others.
+            "AND NOT EXISTS (SELECT 1 FROM tm_message f WHERE f.id = m.call_id AND f.state NOT IN (2, 3)) ",
+            "AND NOT EXISTS (SELECT 1 FROM tm_message o WHERE o.call_id = m.call_id AND o.call_id <> o.id ",
+            "AND o.state NOT IN (2, 3)) ORDER BY finished_at LIMIT $3"
+        );
+        let fences = names(fences);
+        let rows = self.pool.fetch(sql, |query| query.bind(millis(age)).bind(&fences).bind(i64::from(limit)));
+        Ok(rows.await?.iter().map(|row| Reader(row).finished()).collect::<Result<_, _>>()?)
+    }
+
+    async fn delete_finished(&self, ids: &[MessageId]) -> Result<u64, StoreError> {
+        let sql = "DELETE FROM tm_message WHERE id = ANY($1) AND state IN (2, 3)";
+        Ok(self.pool.execute(sql, |query| query.bind(ids)).await?.rows_affected())
+    }
+
+    async fn known_calls(&self, call_ids: &[MessageId]) -> Result<Vec<MessageId>, StoreError> {
+        // A call has the id of its first message.
+        let sql = "SELECT id FROM tm_message WHERE id = ANY($1)";
+        let rows = self.pool.fetch(sql, |query| query.bind(call_ids)).await?;
+        Ok(rows.iter().map(|row| Reader(row).id()).collect::<Result<_, _>>()?)
+    }
+
+    async fn overdue_halves(
+        &self,
+        age: Duration,
+        limit: u32,
+        answerable: &[AnsweredBy],
+        take_over_until: Duration,
+    ) -> Result<Vec<MessageId>, StoreError> {
+        let sql = concat!(
+            "SELECT id FROM tm_message WHERE state = 0 AND due_at <= ",
+            now!(),
+            " AND created_at < ",
+            now!(),
+            " - $1 AND answered_by <> ALL($2) AND (held_by IS NULL OR ",
+            now!(),
+            " <= $3) LIMIT $4"
+        );
+        let answerable = names(answerable);
+        let bind = |query: Bound<Postgres>| {
+            query.bind(millis(age)).bind(&answerable).bind(millis(take_over_until)).bind(i64::from(limit))
+        };
+        let rows = self.pool.fetch(sql, bind).await?;
+        Ok(rows.iter().map(|row| Reader(row).id()).collect::<Result<_, _>>()?)
+    }
+
+    async fn due_by_answerer(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        let sql = concat!(
+            "SELECT answered_by, count(*) FROM tm_message WHERE state = 0 AND due_at <= ",
+            now!(),
+            " GROUP BY answered_by"
+        );
+        let rows: Vec<(String, i64)> = decoded(&self.pool.fetch(sql, |query| query).await?)?;
+        Ok(rows.into_iter().map(|(name, count)| (name, count.unsigned_abs())).collect())
+    }
+
+    async fn find(&self, id: MessageId) -> Result<Option<MessageInfo>, StoreError> {
+        let sql = concat!("SELECT ", summary!(), " FROM tm_message WHERE id = $1");
+        let rows = self.pool.fetch(sql, |query| query.bind(id)).await?;
+        rows.first().map(|row| Reader(row).summary()).transpose()
+    }
+
+    async fn list(
+        &self,
+        state: State,
+        before: Option<MessageId>,
+        limit: u32,
+    ) -> Result<Vec<MessageInfo>, StoreError> {
+        let sql = match state {
+            State::Half => newest!(0),
+            State::Confirmed => newest!(1),
+            State::Cancelled => newest!(2),
+            State::Delivered => newest!(3),
+            State::Parked => newest!(4),
+            State::Dead => newest!(5),
+        };
+        let rows = self.pool.fetch(sql, |query| query.bind(before).bind(i64::from(limit))).await?;
+        rows.iter().map(|row| Reader(row).summary()).collect()
+    }
+
+    async fn hasten(&self, id: MessageId) -> Result<bool, StoreError> {
+        let sql = concat!(
+            "UPDATE tm_message SET due_at = ",
+            now!(),
+            " WHERE id = $1 AND state IN (0, 1) AND held_by IS NULL"
+        );
+        Ok(self.pool.execute(sql, |query| query.bind(id)).await?.rows_affected() == 1)
+    }
+
+    async fn stats(&self) -> Result<Stats, StoreError> {
+        let sql = concat!(
+            "SELECT 0::bigint, count(*), ",
+            now!(),
+            " - min(created_at) FROM tm_message WHERE state = 0 ",
+            "UNION ALL SELECT 1, count(*), ",
+            now!(),
+            " - min(created_at) FROM tm_message WHERE state = 1 ",
+            "UNION ALL SELECT state, count(*), NULL FROM tm_message WHERE state IN (2, 3) GROUP BY state ",
+            "UNION ALL SELECT state, count(*), NULL FROM tm_message WHERE state IN (4, 5) GROUP BY state"
+        );
+        Ok(row::stats(decoded(&self.pool.fetch(sql, |query| query).await?)?))
+    }
+}

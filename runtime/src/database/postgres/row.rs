@@ -1,0 +1,148 @@
+//! Rows of the message store: written, and moved.
+
+use std::collections::{HashMap, HashSet};
+
+use serde_json::json;
+use sqlx::Postgres;
+
+use super::{decoded, now};
+use crate::database::network::{Bound, OwnPool};
+use crate::database::{millis, row};
+use crate::message::state::{Applied, Event, State, mask};
+use crate::message::{Half, Message, MessageId};
+use crate::store::{Change, Flush, Hold, StoreError};
+
+/// The columns of a row that is being claimed, and its age; `held_by` is its holder before.
+macro_rules! columns {
+    () => {
+        concat!(
+            "m.id, m.call_id, m.answered_by, m.function, m.check_after, due.held_by, m.attempts, m.exchange, ",
+            "m.routing_key, m.message_type, m.content_type, m.message_key, m.headers, m.payload, ",
+            "greatest(0, ",
+            now!(),
+            " - m.created_at) AS age"
+        )
+    };
+}
+pub(super) use columns;
+
+/// The columns that a person is shown.
+macro_rules! summary {
+    () => {
+        concat!(
+            "id, call_id, state, function, answered_by, exchange, routing_key, message_key, attempts, reason, ",
+            "greatest(0, ",
+            now!(),
+            " - created_at) AS age"
+        )
+    };
+}
+pub(super) use summary;
+
+/// Inserts messages in `state`, held by us, in one statement.
+pub(super) async fn insert(
+    pool: &OwnPool<Postgres>,
+    halves: &[&Half],
+    state: State,
+    hold: Hold,
+) -> Result<(), StoreError> {
+    let text = |of: fn(&Half) -> &str| halves.iter().map(|half| of(half)).collect::<Vec<_>>();
+    let optional =
+        |of: fn(&Message) -> Option<&str>| halves.iter().map(|half| of(&half.message)).collect::<Vec<_>>();
+    // A retry of an insert whose answer was lost finds its own rows: not an error.
+    let sql = concat!(
+        "INSERT INTO tm_message (state, due_at, held_by, created_at, id, call_id, answered_by, function, ",
+        "check_after, exchange, routing_key, message_type, content_type, message_key, headers, payload) ",
+        "SELECT $1, ",
+        now!(),
+        " + $2, $3, ",
+        now!(),
+        ", * FROM unnest($4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::bigint[], $9::text[], $10::text[], ",
+        "$11::text[], $12::text[], $13::text[], $14::text[], $15::bytea[]) ON CONFLICT (id) DO NOTHING"
+    );
+    let bind = |query: Bound<Postgres>| {
+        query
+            .bind(state.code())
+            .bind(millis(hold.lease))
+            .bind(hold.token)
+            .bind(halves.iter().map(|half| half.id).collect::<Vec<_>>())
+            .bind(halves.iter().map(|half| half.call_id).collect::<Vec<_>>())
+            .bind(halves.iter().map(|half| half.answered_by.to_string()).collect::<Vec<_>>())
+            .bind(text(|half| &half.function))
+            .bind(halves.iter().map(|half| millis(half.check_after)).collect::<Vec<_>>())
+            .bind(text(|half| &half.message.exchange))
+            .bind(text(|half| &half.message.routing_key))
+            .bind(optional(|message| message.message_type.as_deref()))
+            .bind(text(|half| &half.message.content_type))
+            .bind(optional(|message| message.key.as_deref()))
+            .bind(halves.iter().map(|half| json!(half.message.headers).to_string()).collect::<Vec<_>>())
+            .bind(halves.iter().map(|half| half.message.payload.as_slice()).collect::<Vec<_>>())
+    };
+    pool.execute(sql, bind).await?;
+    Ok(())
+}
+
+/// Applies `event` to rows that are in one of the states `from`, in one statement; a second one finds
+/// out about those that it did not move.
+pub(super) async fn apply(
+    pool: &OwnPool<Postgres>,
+    event: Event,
+    from: &[State],
+    changes: &[Change],
+    hold: Option<Hold>,
+    flush: Flush,
+) -> Result<Vec<Applied>, StoreError> {
+    let sql = concat!(
+        "WITH change AS (SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::text[], $5::text[]) ",
+        "AS c (id, held_by, payload, reason, answered_by)), ",
+        // Takes effect because the statement asks for what `set_config` returns.
+        "flush AS MATERIALIZED (SELECT set_config('synchronous_commit', ",
+        "CASE WHEN $10 THEN 'off' ELSE current_setting('synchronous_commit') END, true) AS configured), ",
+        "free AS (SELECT m.id FROM flush JOIN change c ON flush.configured IS NOT NULL JOIN tm_message m ON m.id = c.id ",
+        "WHERE (1::bigint << m.state::int) & $6 <> 0 AND (c.held_by IS NULL OR m.held_by = c.held_by) ",
+        "ORDER BY m.id FOR UPDATE OF m) ",
+        "UPDATE tm_message m SET state = $7, payload = coalesce(c.payload, m.payload), ",
+        "reason = coalesce(c.reason, m.reason), answered_by = coalesce(c.answered_by, m.answered_by), ",
+        "attempts = CASE $7 WHEN 1 THEN 0 WHEN 5 THEN m.attempts + 1 ELSE m.attempts END, ",
+        "held_by = CASE WHEN $7 = 1 THEN $8::uuid END, ",
+        "due_at = CASE WHEN $7 = 1 THEN ",
+        now!(),
+        " + $9 END, finished_at = CASE WHEN $7 IN (2, 3) THEN ",
+        now!(),
+        " END FROM free JOIN change c ON c.id = free.id WHERE m.id = free.id RETURNING m.id"
+    );
+    let ids: Vec<_> = changes.iter().map(|change| change.id).collect();
+    let answered_by = |change: &Change| change.answered_by.as_ref().map(ToString::to_string);
+    let bind = |query: Bound<Postgres>| {
+        query
+            .bind(&ids)
+            .bind(changes.iter().map(|change| change.held_by).collect::<Vec<_>>())
+            .bind(changes.iter().map(|change| change.payload.as_deref()).collect::<Vec<_>>())
+            .bind(changes.iter().map(|change| change.reason.as_deref()).collect::<Vec<_>>())
+            .bind(changes.iter().map(answered_by).collect::<Vec<_>>())
+            .bind(mask(from))
+            .bind(event.target().code())
+            .bind(hold.map(|hold| hold.token))
+            .bind(hold.map_or(0, |hold| millis(hold.lease)))
+            .bind(flush == Flush::Later)
+    };
+    let moved: Vec<(MessageId,)> = decoded(&pool.fetch(sql, bind).await?)?;
+    let moved: HashSet<MessageId> = moved.into_iter().map(|(id,)| id).collect();
+    let others: Vec<_> = ids.iter().filter(|id| !moved.contains(id)).copied().collect();
+    let states = states(pool, &others).await?;
+    let applied = |id| match states.get(&id) {
+        _ if moved.contains(&id) => Ok(Applied::Moved),
+        None => Ok(Applied::Missing),
+        Some(code) => row::verdict(id, event, *code),
+    };
+    ids.into_iter().map(applied).collect()
+}
+
+async fn states(pool: &OwnPool<Postgres>, ids: &[MessageId]) -> Result<HashMap<MessageId, i64>, StoreError> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let sql = "SELECT id, state FROM tm_message WHERE id = ANY($1)";
+    let rows: Vec<(MessageId, i64)> = decoded(&pool.fetch(sql, |query| query.bind(ids)).await?)?;
+    Ok(rows.into_iter().collect())
+}

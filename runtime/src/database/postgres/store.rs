@@ -1,0 +1,227 @@
+//! The message store on PostgreSQL: the verbs of the protocol and the workers.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::Postgres;
+use sqlx::postgres::PgConnectOptions;
+
+use super::row::{apply, columns, insert};
+use super::schema::{self, MESSAGE};
+use super::{decoded, now, pool, weaknesses};
+use crate::database::millis;
+use crate::database::network::{Bound, OwnPool};
+use crate::database::row::Reader;
+use crate::error::Error;
+use crate::message::state::{Applied, Event, State};
+use crate::message::{AnsweredBy, Half, MessageId};
+use crate::store::{Attempts, Bounds, Change, Claim, Flush, Hold, Postponement, Renewed, Store, StoreError};
+
+/// A message store in a PostgreSQL database.
+#[derive(Debug)]
+pub(crate) struct PostgresStore {
+    pub(super) pool: OwnPool<Postgres>,
+    /// Renewals never queue behind other operations of this process.
+    renewer: OwnPool<Postgres>,
+}
+
+/// Connections for everything but renewals. An operation takes about a millisecond.
+const CONNECTIONS: u32 = 6;
+
+/// What a claim looks for. Locked rows are skipped: somebody else is just taking them.
+macro_rules! found {
+    ($whose:literal, $limit:literal) => {
+        concat!(
+            "SELECT id, held_by, due_at, octet_length(payload) AS size FROM tm_message WHERE ",
+            due!($whose),
+            " ORDER BY due_at LIMIT ",
+            $limit,
+            " FOR UPDATE SKIP LOCKED"
+        )
+    };
+}
+
+/// Rows that may be taken up now; from a holder only until `$1`.
+macro_rules! due {
+    ($whose:literal) => {
+        concat!($whose, " AND due_at <= ", now!(), " AND (held_by IS NULL OR ", now!(), " <= $1)")
+    };
+}
+
+/// Takes what was found: as many rows as fit into `$3` bytes, and one at least.
+macro_rules! take {
+    ($found:expr) => {
+        concat!(
+            "WITH found AS (",
+            $found,
+            "), due AS (SELECT id, held_by FROM (SELECT id, held_by, ",
+            "row_number() OVER (ORDER BY due_at, id) AS place, sum(size) OVER (ORDER BY due_at, id) AS total ",
+            "FROM found) sized WHERE total <= $3 OR place = 1) ",
+            "UPDATE tm_message m SET held_by = $4, due_at = ",
+            now!(),
+            " + $5, attempts = m.attempts + (m.state = 0)::int FROM due WHERE m.id = due.id RETURNING ",
+            columns!()
+        )
+    };
+}
+
+const TAKE_CONFIRMED: &str = take!(found!("state = 1", "$2"));
+
+/// An even share for each who can answer, so that one handler's backlog does not keep the others waiting.
+const TAKE_HALVES: &str = take!(concat!(
+    "SELECT found.* FROM (SELECT name, count(*) OVER () AS names FROM unnest($6::text[]) AS askable (name) ",
+    "WHERE EXISTS (SELECT 1 FROM tm_message WHERE ",
+    due!("state = 0 AND answered_by = name"),
+    ")) busy, LATERAL (",
+    found!("state = 0 AND answered_by = busy.name", "greatest(1, $2 / busy.names)"),
+    ") found"
+));
+
+impl PostgresStore {
+    pub(crate) async fn open(options: PgConnectOptions, pooled: bool) -> Result<Self, Error> {
+        let store =
+            Self { pool: pool(options.clone(), CONNECTIONS, pooled), renewer: pool(options, 1, pooled) };
+        store
+            .pool
+            .reach()
+            .await
+            .map_err(|cause| cause.into_error("the message store could not be opened"))?;
+        Ok(store)
+    }
+
+    async fn claim(
+        &self,
+        take: &'static str,
+        names: Option<&[String]>,
+        bounds: Bounds,
+        hold: Hold,
+    ) -> Result<Claim, StoreError> {
+        let bind = |query: Bound<Postgres>| {
+            let query = query
+                .bind(bounds.take_over_until.map(millis))
+                .bind(i64::from(bounds.rows))
+                .bind(i64::try_from(bounds.bytes).unwrap_or(i64::MAX))
+                .bind(hold.token)
+                .bind(millis(hold.lease));
+            match names {
+                Some(names) => query.bind(names),
+                None => query,
+            }
+        };
+        let mut claim = Claim::default();
+        for row in &self.pool.fetch(take, bind).await? {
+            Reader(row).claimed(&mut claim);
+        }
+        Ok(claim)
+    }
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn migrate(&self) -> Result<(), StoreError> {
+        schema::migrate(MESSAGE, &self.pool).await
+    }
+
+    async fn check_schema(&self) -> Result<(), StoreError> {
+        schema::check(MESSAGE, &self.pool).await
+    }
+
+    async fn weaknesses(&self) -> Result<Vec<String>, StoreError> {
+        weaknesses(&self.pool).await
+    }
+
+    async fn insert_halves(&self, halves: &[&Half], hold: Hold) -> Result<(), StoreError> {
+        insert(&self.pool, halves, State::Half, hold).await
+    }
+
+    async fn insert_confirmed(&self, halves: &[&Half], hold: Hold) -> Result<(), StoreError> {
+        insert(&self.pool, halves, State::Confirmed, hold).await
+    }
+
+    async fn apply(
+        &self,
+        event: Event,
+        from: &[State],
+        changes: &[Change],
+        hold: Option<Hold>,
+        flush: Flush,
+    ) -> Result<Vec<Applied>, StoreError> {
+        apply(&self.pool, event, from, changes, hold, flush).await
+    }
+
+    async fn renew(&self, ids: &[MessageId], hold: Hold) -> Result<Renewed, StoreError> {
+        // The message to WAL makes sure that the server can commit, also when there is no row.
+        let sql = concat!(
+            "WITH ours AS (SELECT id FROM tm_message WHERE id = ANY($1) AND (state = 0 OR (state = 1 AND held_by = $2))), ",
+            "free AS (SELECT m.id FROM tm_message m JOIN ours ON ours.id = m.id WHERE m.state = 0 OR ",
+            "(m.state = 1 AND m.held_by = $2) ORDER BY m.id FOR UPDATE OF m SKIP LOCKED), ",
+            "renewed AS (UPDATE tm_message m SET held_by = $2, due_at = ",
+            now!(),
+            " + $3, attempts = CASE m.state WHEN 0 THEN 0 ELSE m.attempts END FROM free WHERE m.id = free.id ",
+            "RETURNING m.id), ",
+            "written AS MATERIALIZED (SELECT pg_logical_emit_message(true, 'transactional-message', '') AS at) ",
+            "SELECT ours.id, renewed.id IS NOT NULL, ",
+            now!(),
+            " FROM written LEFT JOIN ours ON true LEFT JOIN renewed ON renewed.id = ours.id WHERE written.at IS NOT NULL"
+        );
+        let bind = |query: Bound<Postgres>| query.bind(ids).bind(hold.token).bind(millis(hold.lease));
+        let rows: Vec<(Option<MessageId>, bool, i64)> = decoded(&self.renewer.fetch(sql, bind).await?)?;
+        let clock = rows.first().map_or(0, |(_, _, clock)| clock.unsigned_abs());
+        let (renewed, locked): (Vec<_>, Vec<_>) = rows
+            .into_iter()
+            .filter_map(|(id, renewed, _)| id.map(|id| (id, renewed)))
+            .partition(|(_, renewed)| *renewed);
+        let ids = |rows: Vec<(MessageId, bool)>| rows.into_iter().map(|(id, _)| id).collect();
+        Ok(Renewed { ids: ids(renewed), locked: ids(locked), database_clock: Duration::from_millis(clock) })
+    }
+
+    async fn postpone(&self, postponements: &[Postponement]) -> Result<(), StoreError> {
+        let attempts = |one: &Postponement| match one.attempts {
+            Attempts::Keep => 0,
+            Attempts::Spend => 1_i64,
+            Attempts::Refund => -1,
+        };
+        let sql = concat!(
+            "WITH back AS (SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::text[]) ",
+            "AS b (id, held_by, after, attempts, reason)), ",
+            "ours AS (SELECT m.id FROM tm_message m JOIN back b ON b.id = m.id WHERE m.held_by = b.held_by ",
+            "AND m.state IN (0, 1) ORDER BY m.id FOR UPDATE OF m) ",
+            "UPDATE tm_message m SET held_by = NULL, due_at = ",
+            now!(),
+            " + b.after, attempts = greatest(0, m.attempts + b.attempts), reason = coalesce(b.reason, m.reason) ",
+            "FROM ours JOIN back b ON b.id = ours.id WHERE m.id = ours.id"
+        );
+        let bind = |query: Bound<Postgres>| {
+            query
+                .bind(postponements.iter().map(|one| one.id).collect::<Vec<_>>())
+                .bind(postponements.iter().map(|one| one.held_by).collect::<Vec<_>>())
+                .bind(postponements.iter().map(|one| millis(one.after)).collect::<Vec<_>>())
+                .bind(postponements.iter().map(attempts).collect::<Vec<_>>())
+                .bind(postponements.iter().map(|one| one.reason.as_deref()).collect::<Vec<_>>())
+        };
+        self.pool.execute(sql, bind).await?;
+        Ok(())
+    }
+
+    async fn claim_halves(
+        &self,
+        askable: &[AnsweredBy],
+        bounds: Bounds,
+        hold: Hold,
+    ) -> Result<Claim, StoreError> {
+        if askable.is_empty() {
+            return Ok(Claim::default());
+        }
+        let names: Vec<_> = askable.iter().map(ToString::to_string).collect();
+        self.claim(TAKE_HALVES, Some(&names), bounds, hold).await
+    }
+
+    async fn claim_confirmed(&self, bounds: Bounds, hold: Hold) -> Result<Claim, StoreError> {
+        self.claim(TAKE_CONFIRMED, None, bounds, hold).await
+    }
+
+    async fn close(&self) {
+        self.renewer.close().await;
+        self.pool.close().await;
+    }
+}

@@ -1,0 +1,133 @@
+//! A row of the message store, read in the same way from every database.
+
+use std::time::Duration;
+
+use sqlx::{ColumnIndex, Decode, Row, Type};
+use uuid::Uuid;
+
+use crate::message::state::{Applied, Event, State};
+use crate::message::{Half, Message, MessageId};
+use crate::store::{Claim, Finished, MessageInfo, Stats, StoreError, Stored, Undecodable};
+
+/// Reads one row.
+pub(super) struct Reader<'r, R>(pub(super) &'r R);
+
+impl<R: Row> Reader<'_, R>
+where
+    &'static str: ColumnIndex<R>,
+    Uuid: Type<R::Database> + for<'v> Decode<'v, R::Database>,
+    i64: Type<R::Database> + for<'v> Decode<'v, R::Database>,
+    String: Type<R::Database> + for<'v> Decode<'v, R::Database>,
+    Vec<u8>: Type<R::Database> + for<'v> Decode<'v, R::Database>,
+{
+    pub(super) fn id(&self) -> Result<MessageId, sqlx::Error> {
+        self.0.try_get("id")
+    }
+
+    /// Adds the row to a claim, to its rows or to those that can't be read.
+    pub(super) fn claimed(&self, claim: &mut Claim) {
+        match (self.id(), self.stored()) {
+            (Ok(_), Ok(stored)) => claim.rows.push(stored),
+            (Ok(id), Err(why)) => claim.undecodable.push(Undecodable { id, why }),
+            (Err(_), _) => tracing::error!("a row of tm_message has an id that is no UUID; it is left alone"),
+        }
+    }
+
+    /// A row with all its columns, and `age`; `held_by` is its holder before the claim.
+    pub(super) fn stored(&self) -> Result<Stored, String> {
+        self.columns().map_err(|error| error.to_string())?
+    }
+
+    // The outer error is a column of the wrong type, the inner one a value that makes no sense.
+    fn columns(&self) -> Result<Result<Stored, String>, sqlx::Error> {
+        let row = self.0;
+        let answered_by = match row.try_get::<String, _>("answered_by")?.parse() {
+            Ok(answered_by) => answered_by,
+            Err(why) => return Ok(Err(why)),
+        };
+        let headers = match serde_json::from_str(&row.try_get::<String, _>("headers")?) {
+            Ok(headers) => headers,
+            Err(why) => return Ok(Err(format!("headers: {why}"))),
+        };
+        let message = Message {
+            exchange: row.try_get("exchange")?,
+            routing_key: row.try_get("routing_key")?,
+            message_type: row.try_get("message_type")?,
+            content_type: row.try_get("content_type")?,
+            key: row.try_get("message_key")?,
+            headers,
+            payload: row.try_get("payload")?,
+        };
+        let half = Half {
+            id: row.try_get("id")?,
+            call_id: row.try_get("call_id")?,
+            function: row.try_get("function")?,
+            answered_by,
+            check_after: self.millis("check_after")?,
+            message,
+        };
+        Ok(Ok(Stored {
+            half,
+            attempts: self.attempts()?,
+            age: self.millis("age")?,
+            taken_over: row.try_get::<Option<Uuid>, _>("held_by")?.is_some(),
+        }))
+    }
+
+    /// What a person is shown: also of a row that is of no use to the workers.
+    pub(super) fn summary(&self) -> Result<MessageInfo, StoreError> {
+        let row = self.0;
+        let code: i64 = row.try_get("state")?;
+        Ok(MessageInfo {
+            id: row.try_get("id")?,
+            call_id: row.try_get("call_id")?,
+            state: State::from_code(code)
+                .ok_or_else(|| StoreError::Refused(format!("unknown state {code}")))?,
+            function: row.try_get("function")?,
+            answered_by: row.try_get("answered_by")?,
+            exchange: row.try_get("exchange")?,
+            routing_key: row.try_get("routing_key")?,
+            key: row.try_get("message_key")?,
+            attempts: self.attempts()?,
+            age: self.millis("age")?,
+            reason: row.try_get("reason")?,
+        })
+    }
+
+    pub(super) fn finished(&self) -> Result<Finished, sqlx::Error> {
+        let answered_by: String = self.0.try_get("answered_by")?;
+        Ok(Finished {
+            id: self.0.try_get("id")?,
+            call_id: self.0.try_get("call_id")?,
+            answered_by: answered_by.parse().ok(),
+        })
+    }
+
+    fn attempts(&self) -> Result<u32, sqlx::Error> {
+        Ok(u32::try_from(self.0.try_get::<i64, _>("attempts")?).unwrap_or(u32::MAX))
+    }
+
+    fn millis(&self, column: &'static str) -> Result<Duration, sqlx::Error> {
+        Ok(Duration::from_millis(self.0.try_get::<i64, _>(column)?.unsigned_abs()))
+    }
+}
+
+/// What an event means for a row that it did not move.
+pub(super) fn verdict(id: MessageId, event: Event, code: i64) -> Result<Applied, StoreError> {
+    State::from_code(code)
+        .map(|state| event.verdict(state))
+        .ok_or_else(|| StoreError::Refused(format!("message {id} has the unknown state {code}")))
+}
+
+/// Counts by state, each with the age of the oldest where that matters.
+pub(super) fn stats(rows: Vec<(i64, i64, Option<i64>)>) -> Stats {
+    let mut stats = Stats::default();
+    for (code, count, age) in rows {
+        if let Some(state) = State::from_code(code) {
+            *stats.count_mut(state) = count.unsigned_abs();
+        }
+        let age = age.map(|age| Duration::from_millis(age.max(0).unsigned_abs()));
+        stats.oldest_unfinished = stats.oldest_unfinished.max(age);
+    }
+    stats
+}

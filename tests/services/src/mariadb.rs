@@ -1,0 +1,74 @@
+//! MariaDB, which the tests of MySQL use: Debian has no MySQL.
+
+use rustix::process::Signal;
+
+use crate::home::Home;
+use crate::process::run;
+use crate::server::{self, Launch, Server};
+use crate::{PASSWORD, USER, port, program};
+
+/// Starts a MariaDB server.
+///
+/// # Errors
+/// When it is not installed, or doesn't start.
+pub async fn start() -> anyhow::Result<Server> {
+    server::start(prepare).await
+}
+
+async fn prepare() -> anyhow::Result<Server> {
+    let mariadbd = program::find("mariadbd", &program::path())?;
+    let install = program::find("mariadb-install-db", &program::path())?;
+
+    let home = Home::new(None)?;
+    // It refuses to run as root, but when told to.
+    let root: &[&str] = if rustix::process::geteuid().is_root() { &["--user=root"] } else { &[] };
+    let data = format!("--datadir={}/data", home.path().display());
+    let mut command = home.command(&install)?;
+    command.args(["--no-defaults", "--skip-test-db", "--auth-root-authentication-method=normal"]);
+    run(command.arg(&data).args(root)).await?;
+
+    let [port] = port::free()?;
+    // Every start runs it, so it must change nothing the second time.
+    let users = home.write(
+        "users.sql",
+        &format!(
+            "CREATE DATABASE IF NOT EXISTS {USER};\n\
+             CREATE USER IF NOT EXISTS {USER}@'127.0.0.1' IDENTIFIED BY '{PASSWORD}';\n\
+             GRANT ALL ON *.* TO {USER}@'127.0.0.1' WITH GRANT OPTION;\n"
+        ),
+    )?;
+    let mut arguments: Vec<String> = [
+        // Must be the first.
+        "--no-defaults",
+        "--bind-address=127.0.0.1",
+        "--skip-name-resolve",
+        "--max-connections=300",
+        "--character-set-server=utf8mb4",
+        "--log-bin=binlog",
+        "--server-id=1",
+        "--innodb-flush-log-at-trx-commit=1",
+        "--sync-binlog=1",
+    ]
+    .map(String::from)
+    .into();
+    arguments.extend([
+        data,
+        format!("--port={port}"),
+        format!("--init-file={}", users.display()),
+        format!("--socket={}/socket", home.path().display()),
+        format!("--pid-file={}/mariadbd.pid", home.path().display()),
+        format!("--tmpdir={}", home.path().display()),
+    ]);
+    arguments.extend(root.iter().copied().map(String::from));
+    let launch = Launch {
+        name: "MariaDB",
+        url: format!("mysql://{USER}:{PASSWORD}@127.0.0.1:{port}/{USER}"),
+        ports: vec![port],
+        program: mariadbd,
+        arguments,
+        environment: Vec::new(),
+        ready: "ready for connections.",
+        end: Signal::KILL,
+    };
+    Ok(Server::new(home, launch))
+}

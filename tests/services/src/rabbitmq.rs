@@ -1,0 +1,152 @@
+//! RabbitMQ: a node that knows no other, with and without TLS.
+
+use std::ffi::OsStr;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+
+use rustix::process::Signal;
+
+use crate::certificate::Identity;
+use crate::home::Home;
+use crate::process::run;
+use crate::server::{self, Launch};
+use crate::{PASSWORD, USER, port, program};
+
+/// RabbitMQ's own scripts. Those in /usr/sbin change to the user `rabbitmq`, who can't read our files.
+const SCRIPTS: &str = "/usr/lib/rabbitmq/bin";
+/// Nodes find each other through `epmd`, which a node would start as a daemon for the whole machine,
+/// and leave behind. Each node has its own instead, which is killed with it.
+const START: &str = r#"epmd & exec "$0" -noinput"#;
+/// Below what any node uses.
+const LITTLE_MEMORY: &str = "0.0000001";
+/// RabbitMQ's default.
+const ENOUGH_MEMORY: &str = "0.4";
+
+/// A RabbitMQ server. It is a [`Server`](crate::Server), and can more.
+#[derive(Debug)]
+pub struct Server(crate::Server);
+
+/// Starts a RabbitMQ server.
+///
+/// # Errors
+/// When it is not installed, or doesn't start.
+pub async fn start() -> anyhow::Result<Server> {
+    server::start(async || prepare()).await.map(Server)
+}
+
+impl Deref for Server {
+    type Target = crate::Server;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl Server {
+    /// Where it is with TLS.
+    pub fn amqps_url(&self) -> String {
+        format!("amqps://{USER}:{PASSWORD}@localhost:{}/%2f", self.ports()[1])
+    }
+
+    /// The certificate of the authority that signed the server's certificate, in PEM.
+    pub fn authority(&self) -> PathBuf {
+        self.directory().join("authority.pem")
+    }
+
+    /// Runs `rabbitmqctl` against it, and returns what that prints.
+    ///
+    /// # Errors
+    /// When the command fails.
+    pub async fn ctl(
+        &self,
+        arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    ) -> anyhow::Result<String> {
+        let rabbitmqctl = program::find("rabbitmqctl", &[SCRIPTS.into()])?;
+        run(self.command(&rabbitmqctl)?.arg("--quiet").args(arguments)).await
+    }
+
+    /// Makes it believe that it's short of memory, whereupon it blocks everybody who publishes; or
+    /// that it has enough again.
+    ///
+    /// # Errors
+    /// When `rabbitmqctl` fails.
+    pub async fn alarm(&self, on: bool) -> anyhow::Result<()> {
+        let memory = if on { LITTLE_MEMORY } else { ENOUGH_MEMORY };
+        self.ctl(["set_vm_memory_high_watermark", memory]).await?;
+        Ok(())
+    }
+}
+
+fn prepare() -> anyhow::Result<crate::Server> {
+    let rabbitmq = program::find("rabbitmq-server", &[SCRIPTS.into()])?;
+    program::find("epmd", &program::path())?;
+    let home = Home::new(None)?;
+    let ports @ [plain, tls, distribution, epmd] = port::free()?;
+    let settings = settings(&home, plain, tls)?;
+    let launch = Launch {
+        name: "RabbitMQ",
+        url: format!("amqp://{USER}:{PASSWORD}@127.0.0.1:{plain}/%2f"),
+        ports: ports.into(),
+        program: "/bin/sh".into(),
+        arguments: vec!["-c".into(), START.into(), rabbitmq.display().to_string()],
+        environment: environment(&home, &settings, distribution, epmd)?,
+        ready: "Server startup complete",
+        end: Signal::KILL,
+    };
+    Ok(crate::Server::new(home, launch))
+}
+
+fn settings(home: &Home, plain: u16, tls: u16) -> anyhow::Result<PathBuf> {
+    let Identity { authority, certificate, key } = Identity::new()?;
+    let authority = home.write("authority.pem", &authority)?;
+    let certificate = home.write("certificate.pem", &certificate)?;
+    let key = home.write("key.pem", &key)?;
+    let settings = format!(
+        "listeners.tcp.1 = 127.0.0.1:{plain}\n\
+         listeners.ssl.1 = 127.0.0.1:{tls}\n\
+         ssl_options.cacertfile = {}\n\
+         ssl_options.certfile = {}\n\
+         ssl_options.keyfile = {}\n\
+         ssl_options.verify = verify_none\n\
+         ssl_options.fail_if_no_peer_cert = false\n\
+         default_user = {USER}\n\
+         default_pass = {PASSWORD}\n",
+        authority.display(),
+        certificate.display(),
+        key.display(),
+    );
+    home.write("rabbitmq.conf", &settings)
+}
+
+/// What the node and `rabbitmqctl` need to know, to find each other and disturb nobody else.
+fn environment(
+    home: &Home,
+    settings: &Path,
+    distribution: u16,
+    epmd: u16,
+) -> anyhow::Result<Vec<(&'static str, String)>> {
+    let plugins = home.write("enabled_plugins", "[].\n")?;
+    let within = |name: &str| home.path().join(name).display().to_string();
+    Ok(vec![
+        ("RABBITMQ_NODENAME", format!("services-{epmd}@localhost")),
+        ("RABBITMQ_CONFIG_FILE", settings.display().to_string()),
+        // Debian's has settings for the whole machine.
+        ("RABBITMQ_CONF_ENV_FILE", "/dev/null".into()),
+        ("RABBITMQ_ENABLED_PLUGINS_FILE", plugins.display().to_string()),
+        ("RABBITMQ_MNESIA_BASE", within("mnesia")),
+        ("RABBITMQ_LOG_BASE", within("logs")),
+        // To the standard output.
+        ("RABBITMQ_LOGS", "-".into()),
+        ("RABBITMQ_PID_FILE", within("rabbitmq.pid")),
+        // The script then becomes the node, and doesn't stand between it and us.
+        ("RABBITMQ_ALLOW_INPUT", "1".into()),
+        ("RABBITMQ_DIST_PORT", distribution.to_string()),
+        ("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1}".into()),
+        // Any port: eleven are the default, for all that run on the machine.
+        ("RABBITMQ_CTL_DIST_PORT_MIN", "0".into()),
+        ("RABBITMQ_CTL_DIST_PORT_MAX", "0".into()),
+        ("ERL_EPMD_PORT", epmd.to_string()),
+        ("ERL_EPMD_ADDRESS", "127.0.0.1".into()),
+        ("ERL_ZFLAGS", "-start_epmd false".into()),
+    ])
+}
