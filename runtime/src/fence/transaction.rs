@@ -53,7 +53,9 @@ impl<'c, DB: BusinessDatabase> FencedTransaction<'c, DB> {
         let Self { mut tx, open, turn: _turn } = self;
         let function = open.function();
         // From here on, only the fence knows, unless the database says yes.
-        if let Some((key, staged)) = open.commit_begins() {
+        if let Some((key, staged)) = open.commit_begins()
+            && !fault::bug("no-probe")
+        {
             if let Err(cause) = DB::prove_fence(&mut tx, key.call_id, staged.row, staged.amended).await {
                 let _ = roll_back(tx).await;
                 open.commit_refused();
@@ -69,7 +71,7 @@ impl<'c, DB: BusinessDatabase> FencedTransaction<'c, DB> {
             }
             fault::point("commit-proven");
         }
-        match tx.commit().await {
+        match fault::pending("commit-sent", tx.commit()).await {
             Ok(()) => {
                 open.committed();
                 Ok(())

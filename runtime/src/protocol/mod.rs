@@ -79,7 +79,8 @@ async fn store_halves(
 ) -> Result<Ticket, Error> {
     let ticket = Ticket::new(&core, Arc::clone(&live), alive);
     let deadline = core.leases.deadline();
-    if let Err(cause) = core.store.insert_halves(&live.halves, core.leases.hold()).await {
+    let stored = core.store.insert_halves(&live.halves, core.leases.hold());
+    if let Err(cause) = fault::pending("half-sent", stored).await {
         // The ticket is dropped: should the half have landed all the same, it is cancelled.
         let schema = matches!(cause, StoreError::Schema(_));
         let kind = if schema { ErrorKind::Schema } else { ErrorKind::Unavailable };
@@ -211,6 +212,9 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn decision(&self) -> Decision {
+        if fault::bug("cancel-on-err") && self.ending == Ending::Err {
+            return Decision::Cancel;
+        }
         report::decide(self.call.scope.witness, self.ending, &self.call.scope.body(), self.call.ask_on_err)
     }
 }
