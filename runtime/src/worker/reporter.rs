@@ -70,7 +70,7 @@ impl Reporter {
         let changes: Vec<_> =
             halves.iter().map(|(half, amended)| Change::of(half.id).amended((*amended).clone())).collect();
         let deadline = self.core.leases.deadline();
-        let applied = self.persist(Event::BodyConfirms, &changes).await;
+        let applied = fault::pending("confirm-sent", self.persist(Event::BodyConfirms, &changes)).await;
         if !changes.is_empty() {
             fault::point("confirmed");
         }
