@@ -6,6 +6,7 @@ mod misconfiguration;
 mod rabbitmq_consumer;
 mod rabbitmq_delivery;
 mod rabbitmq_outage;
+mod rabbitmq_rights;
 mod rabbitmq_setup;
 mod tidy;
 
