@@ -117,6 +117,14 @@ fn sqlx_is_named_where_databases_are() {
 }
 
 #[test]
+fn lapin_is_named_where_rabbitmq_is() {
+    none(&sources("runtime/src"), |source| {
+        let allowed = source.path.starts_with("runtime/src/transport/rabbitmq/");
+        (!allowed && source.code().contains("lapin")).then(|| "names lapin".into())
+    });
+}
+
+#[test]
 fn statements_stand_where_databases_are() {
     let words = ["SELECT ", "INSERT INTO", "UPDATE tm_", "DELETE FROM"];
     none(&sources("runtime/src"), |source| {
