@@ -116,6 +116,13 @@ mod armed {
         }
     }
 
+    impl std::fmt::Display for Fault {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            let fate = if self.fate == Fate::Die { "die" } else { "freeze" };
+            write!(f, "{fate}@{}:{}", self.point, self.visit)
+        }
+    }
+
     static ARMED: Mutex<VecDeque<Fault>> = Mutex::new(VecDeque::new());
     static BUG: OnceLock<Option<String>> = OnceLock::new();
 
