@@ -10,7 +10,7 @@ use sqlx::Pool;
 use super::{Consume, Received};
 use crate::check_back::Decode;
 use crate::fault;
-use crate::fence::{BusinessDatabase, begin_on_pool, roll_back};
+use crate::fence::{BusinessDatabase, begin_on_pool};
 use crate::message::{Message, MessageId};
 use crate::store::StoreError;
 use crate::transport::Handled;
@@ -58,7 +58,7 @@ where
         if fault::bug("inbox-apart") && !self.enter_apart(id).await {
             return Handled::Done;
         }
-        let (mut tx, _turn) = match begin_on_pool(&self.pool, None).await {
+        let (mut tx, _turn) = match begin_on_pool(&self.pool).await {
             Ok(begun) => begun,
             Err(error) => return Handled::NotNow(error.to_string()),
         };
@@ -70,11 +70,11 @@ where
             Ok(true) => self.handler.consume(&mut tx, message).await.map_err(|error| error.to_string()),
             Ok(false) => {
                 tracing::debug!(%id, queue = self.queue, "a message whose effect has happened came again");
-                let _ = roll_back(tx).await;
+                let _ = tx.rollback().await;
                 return Handled::Done;
             }
             Err(error) => {
-                let _ = roll_back(tx).await;
+                let _ = tx.rollback().await;
                 return Handled::NotNow(error.to_string());
             }
         };
@@ -86,7 +86,7 @@ where
             Err(why) => Err(why),
         };
         if let Err(why) = proven {
-            let _ = roll_back(tx).await;
+            let _ = tx.rollback().await;
             return Handled::Failed(why);
         }
         if let Err(error) = fault::pending("inbox-commit-sent", tx.commit()).await {
@@ -98,7 +98,7 @@ where
 
     /// A planted bug: the record in a transaction of its own. Says whether the message is new.
     async fn enter_apart(&self, id: MessageId) -> bool {
-        let Ok((mut tx, _turn)) = begin_on_pool(&self.pool, None).await else { return false };
+        let Ok((mut tx, _turn)) = begin_on_pool(&self.pool).await else { return false };
         let entered = DB::enter_inbox(&mut tx, &self.queue, id).await;
         tx.commit().await.is_ok() && matches!(entered, Ok(true))
     }

@@ -7,7 +7,7 @@
 
 use std::fmt::Write;
 
-use sqlx::{AssertSqlSafe, RawSql};
+use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 use uuid::Uuid;
 
 /// A value, as PostgreSQL reads it.
@@ -20,13 +20,13 @@ pub(super) enum Literal<'v> {
 }
 
 /// Replaces `$1`, `$2`, … in `sql` by `values`.
-pub(super) fn fill(sql: &'static str, values: &[Literal<'_>]) -> RawSql {
+pub(super) fn fill(sql: &'static str, values: &[Literal<'_>]) -> SqlStr {
     let mut text = sql.to_owned();
     // From the last to the first: `$1` is a part of `$10`.
     for (index, value) in values.iter().enumerate().rev() {
         text = text.replace(&format!("${}", index + 1), &value.written());
     }
-    sqlx::raw_sql(AssertSqlSafe(text))
+    AssertSqlSafe(text).into_sql_str()
 }
 
 impl Literal<'_> {

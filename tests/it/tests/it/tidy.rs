@@ -202,8 +202,13 @@ fn the_files_of_a_database_are_the_same_for_each() {
 
 #[test]
 fn every_statement_is_fixed_text() {
-    // Values are bound; a statement that is put together at run time can be injected into.
-    none(&sources("runtime/src/database"), |source| {
+    // Values are bound; a statement that is put together at run time can be injected into. The one
+    // file that does it writes nothing but digits, and has its own test for that.
+    let exception = "runtime/src/database/literal.rs";
+    let (literal, others): (Vec<_>, Vec<_>) =
+        sources("runtime/src/database").into_iter().partition(|source| source.path == exception);
+    assert_eq!(literal.len(), 1);
+    none(&others, |source| {
         let code = source.code();
         let built =
             ["query(&format!", "query(format!", "raw_sql(&format!", "raw_sql(format!", "AssertSqlSafe"];
