@@ -35,13 +35,12 @@ mod armed {
 
     /// Every point, in the order in which a message passes them. What ends with `-sent` is passed
     /// whenever the process waits for the answer.
-    pub const POINTS: [&str; 22] = [
+    pub const POINTS: [&str; 21] = [
         "before-half",
         "half-sent",
         "after-half",
         "fence-inserted",
         "mid-body",
-        "commit-proven",
         "commit-sent",
         "committed",
         "confirm-sent",

@@ -153,13 +153,14 @@ impl Call {
         match result {
             Ok(()) => told.done(self.action),
             Err(ActionError::Refused) => told.refused(self.action),
-            Err(ActionError::Message(error)) if !error.body_ran() => told.refused(self.action),
-            Err(ActionError::Message(error)) if error.kind() == ErrorKind::Unproven => {
-                told.refused(self.action)
-            }
-            Err(ActionError::Message(error)) if error.kind() == ErrorKind::Fenced => told.robbed(self.action),
+            Err(ActionError::Message(error)) => match error.kind() {
+                ErrorKind::Fenced => told.robbed(self.action),
+                ErrorKind::Unproven | ErrorKind::RolledBack => told.refused(self.action),
+                _ if !error.body_ran() => told.refused(self.action),
+                // Nobody can tell this caller whether it took effect.
+                _ => Ok(()),
+            },
             Err(ActionError::Database(error)) if is_duplicate(&error) => told.robbed(self.action),
-            // Nobody can tell this caller whether it took effect.
             Err(_) => Ok(()),
         }
     }
