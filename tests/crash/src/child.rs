@@ -151,6 +151,7 @@ fn settings(retention: Duration) -> Settings {
     Settings {
         lease: millis(500),
         check_after: millis(100),
+        handler_timeout: millis(500),
         check_back_backoff: Backoff::new(millis(20), millis(200)),
         delivery_backoff: Backoff::new(millis(20), millis(200)),
         check_back_attempts: ATTEMPTS,
