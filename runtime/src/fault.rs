@@ -35,13 +35,12 @@ mod armed {
 
     /// Every point, in the order in which a message passes them. What ends with `-sent` is passed
     /// whenever the process waits for the answer.
-    pub const POINTS: [&str; 22] = [
+    pub const POINTS: [&str; 21] = [
         "before-half",
         "half-sent",
         "after-half",
         "fence-inserted",
         "mid-body",
-        "commit-proven",
         "commit-sent",
         "committed",
         "confirm-sent",
@@ -113,6 +112,13 @@ mod armed {
             }
             let visit = visit.parse().ok().filter(|visit| *visit > 0).ok_or_else(wrong)?;
             Ok(Self { fate, point: point.to_owned(), visit })
+        }
+    }
+
+    impl std::fmt::Display for Fault {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            let fate = if self.fate == Fate::Die { "die" } else { "freeze" };
+            write!(f, "{fate}@{}:{}", self.point, self.visit)
         }
     }
 
