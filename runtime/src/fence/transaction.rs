@@ -6,6 +6,7 @@ use std::ops::{Deref, DerefMut};
 use super::held::{self, HeldTransaction};
 use super::{BusinessDatabase, CommitFailure, WriteTurn};
 use crate::error::{Error, ErrorKind};
+use crate::fault;
 use crate::message::{Message, Payload};
 use crate::protocol::scope::OpenTransaction;
 use crate::store::StoreError;
@@ -54,11 +55,13 @@ impl<'c, DB: BusinessDatabase> FencedTransaction<'c, DB> {
         let Self { mut tx, open, turn: _turn } = self;
         let function = open.function();
         // From here on, only the fence knows, unless the database says what became of it.
-        let committed = match open.commit_begins() {
-            Some((fence, staged)) => DB::commit_fenced(&mut tx, fence.call_id, staged).await,
-            None => held::commit::<DB>(&mut tx).await.map_err(CommitFailure::Unclear),
+        let commit = async {
+            match open.commit_begins().filter(|_| !fault::bug("no-probe")) {
+                Some((fence, staged)) => DB::commit_fenced(&mut tx, fence.call_id, staged).await,
+                None => held::commit::<DB>(&mut tx).await.map_err(CommitFailure::Unclear),
+            }
         };
-        let failure = match committed {
+        let failure = match fault::pending("commit-sent", commit).await {
             Ok(()) => {
                 open.committed();
                 return Ok(());

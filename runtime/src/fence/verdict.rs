@@ -2,6 +2,7 @@
 
 use crate::check_back::Outcome;
 use crate::message::MessageId;
+use crate::message::state::Event;
 
 /// The fence's answer for one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +24,20 @@ impl Verdict {
             Self::Withheld | Self::Closed => Outcome::Cancel,
             Self::Unknown(_) => Outcome::Unknown,
         }
+    }
+
+    /// What it means for the call's messages, whoever holds them by now: a fence row is final.
+    pub(crate) const fn event(&self) -> Option<Event> {
+        match self {
+            Self::Committed { .. } => Some(Event::CheckBackConfirms),
+            Self::Withheld | Self::Closed => Some(Event::BodyCancels),
+            Self::Unknown(_) => None,
+        }
+    }
+
+    /// Whether a person may decide so, too.
+    pub(crate) fn allows(&self, event: Event) -> bool {
+        self.event().is_some_and(|own| own.target() == event.target())
     }
 }
 

@@ -68,8 +68,10 @@ impl Messenger {
     pub async fn cancel(&self, id: MessageId, reason: &str) -> Result<(), Error> {
         if let Some((fence, identity, call_id)) = self.fence_of_parked(id).await? {
             match fence.ask(identity, &[call_id]).await.pop() {
-                Some(Verdict::Closed | Verdict::Withheld) | None => {}
-                Some(verdict) => return Err(contradicts(id, "cancelled", &verdict)),
+                Some(verdict) if !verdict.allows(Event::OperatorCancels) => {
+                    return Err(contradicts(id, "cancelled", &verdict));
+                }
+                Some(_) | None => {}
             }
         }
         self.decide(Event::OperatorCancels, Change::of(id).because(format!("cancelled by hand: {reason}")))

@@ -72,7 +72,8 @@ pub struct Settings {
     pub delivery_attempts: u32,
     /// The pauses between delivery attempts. Default: 500 ms to 1 min.
     pub delivery_backoff: Backoff,
-    /// How long a consumer, or a broker, may take to acknowledge a message. Default: 30 s.
+    /// How long RabbitMQ may take to confirm the messages that are published together, or, within the
+    /// process, a consumer to handle one. Default: 30 s.
     pub publish_timeout: Duration,
     /// Messages being published at once. Default: 256.
     pub relay_window: usize,

@@ -90,7 +90,8 @@ async fn store_halves(
     // Dropped on every error: should the half have landed all the same, it is cancelled.
     let ticket = Ticket::new(&core, Arc::clone(&live), alive);
     let deadline = core.leases.deadline();
-    Arc::clone(&core.group_commit).insert(Arc::clone(&live), place).await?;
+    let inserted = Arc::clone(&core.group_commit).insert(Arc::clone(&live), place);
+    fault::pending("half-sent", inserted).await?;
     let deadline = hold_surely(&core, &live, deadline).await?;
     core.leases.took(live.ids(), deadline);
     fault::point("after-half");
@@ -220,6 +221,9 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn decision(&self) -> Decision {
+        if fault::bug("cancel-on-err") && self.ending == Ending::Err {
+            return Decision::Cancel;
+        }
         report::decide(self.call.scope.witness, self.ending, &self.call.scope.body(), self.call.ask_on_err)
     }
 }

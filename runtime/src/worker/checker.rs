@@ -10,6 +10,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::answer::{Claimed, Triage, triage};
 use super::question::{Suspect, ask_fence, ask_handler, give_back, park};
 use super::{Worker, log_store_error};
 use crate::core::Core;
@@ -105,36 +106,42 @@ impl Checker {
 
     async fn sort_out(&mut self, rows: Vec<Stored>, held_by: Token) {
         let core = Arc::clone(&self.core);
+        let (budget, horizon) = (core.settings.check_back_attempts, core.settings.check_back_horizon);
         let mut by_fence: HashMap<Uuid, Vec<Suspect<'_>>> = HashMap::new();
         for row in rows {
             let (id, call_id) = (row.half.id, row.half.call_id);
-            if core.leases.holds(&id) {
-                // A live body of our own, whose lease lapsed in an outage: taken back, not asked about.
-                if let Err(error) = core.store.renew(&[id], core.leases.hold()).await {
-                    log_store_error(Self::NAME, &error);
+            let claimed = Claimed {
+                ours: core.leases.holds(&id),
+                taken_over: row.taken_over,
+                attempts: row.attempts,
+                age: row.age,
+                check_after: row.half.check_after,
+            };
+            match triage(&row.half.answered_by, claimed, budget, horizon) {
+                Triage::TakeBack => {
+                    if let Err(error) = core.store.renew(&[id], core.leases.hold()).await {
+                        log_store_error(Self::NAME, &error);
+                    }
                 }
-                continue;
-            }
-            match row.half.answered_by {
-                AnsweredBy::Fence(identity) if row.age <= core.settings.check_back_horizon => {
+                Triage::AskFence(identity) => {
                     let suspect = Suspect { id, call_id, held_by, attempts: row.attempts, half: None };
                     by_fence.entry(identity).or_default().push(suspect);
                 }
-                // Its fence row may have been pruned: an answer would no longer be exact.
-                AnsweredBy::Fence(_) => {
-                    park(&core, id, held_by, "older than the setting `check_back_horizon`".into()).await;
+                Triage::AskHandler(name) => {
+                    let name = name.to_owned();
+                    self.asking.spawn(ask_handler(Arc::clone(&core), name, row, held_by));
                 }
-                // Its holder vanished without a word: what it has sent may still be in flight.
-                AnsweredBy::Handler(_) if row.taken_over && !row.half.check_after.is_zero() => {
+                Triage::WaitFirst => {
                     let reason = Some("its process vanished".to_owned());
                     give_back(&core, id, held_by, row.half.check_after, Attempts::Refund, reason).await;
                 }
-                // Parked when it got this name; never claimed.
-                AnsweredBy::Nobody => {}
-                AnsweredBy::Handler(ref name) => {
-                    let name = name.clone();
-                    self.asking.spawn(ask_handler(Arc::clone(&core), name, row, held_by));
+                Triage::TooOld => {
+                    park(&core, id, held_by, "older than the setting `check_back_horizon`".into()).await;
                 }
+                Triage::UsedUp => {
+                    park(&core, id, held_by, format!("asked {budget} times without an answer")).await;
+                }
+                Triage::Leave => {}
             }
         }
         for (identity, suspects) in by_fence {

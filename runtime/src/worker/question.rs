@@ -6,10 +6,12 @@ use std::time::Duration;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
+use super::answer::{Step, after_handler};
 use super::{log_store_error, panic_text};
 use crate::check_back::{Asked, Outcome};
 use crate::core::Core;
 use crate::fault;
+use crate::fence::FenceDatabase;
 use crate::fence::verdict::Verdict;
 use crate::message::state::{Applied, Event};
 use crate::message::{Half, MessageId};
@@ -39,7 +41,7 @@ pub(super) async fn ask_fence(core: &Core, identity: Uuid, suspects: &[Suspect<'
     let verdicts = match core.fences.by_identity(identity) {
         Some(fence) => {
             let calls: Vec<_> = suspects.iter().map(|suspect| suspect.call_id).collect();
-            fence.ask(identity, &calls).await
+            fault::pending("tombstone-sent", ask(fence.as_ref(), identity, &calls)).await
         }
         None => {
             vec![Verdict::Unknown("this process does not have the fence's database".into()); suspects.len()]
@@ -48,18 +50,19 @@ pub(super) async fn ask_fence(core: &Core, identity: Uuid, suspects: &[Suspect<'
     fault::point("tombstone-in");
     for (suspect, verdict) in suspects.iter().zip(verdicts) {
         let outcome = verdict.outcome();
-        let (event, payload, why) = match verdict {
-            Verdict::Committed { amended } => (Event::CheckBackConfirms, amended, "the fence: committed"),
-            Verdict::Withheld => (Event::BodyCancels, None, "the fence: nothing to send"),
-            // A tombstone is final, whoever holds the row by now.
-            Verdict::Closed => (Event::BodyCancels, None, "the fence: not committed, and closed"),
-            Verdict::Unknown(why) => {
-                let after = core.settings.check_back_backoff.delay(suspect.attempts.saturating_sub(1));
-                tracing::info!(id = %suspect.id, why, retry_in = ?after, "a fence gave no answer yet");
-                give_back(core, suspect.id, suspect.held_by, after, Attempts::Keep, Some(why)).await;
-                count(outcome);
-                continue;
-            }
+        let event = verdict.event();
+        let (payload, why) = match verdict {
+            Verdict::Committed { amended } => (amended, "the fence: committed".to_owned()),
+            Verdict::Withheld => (None, "the fence: nothing to send".into()),
+            Verdict::Closed => (None, "the fence: not committed, and closed".into()),
+            Verdict::Unknown(why) => (None, why),
+        };
+        let Some(event) = event else {
+            let after = core.settings.check_back_backoff.delay(suspect.attempts.saturating_sub(1));
+            tracing::info!(id = %suspect.id, why, retry_in = ?after, "a fence gave no answer yet");
+            give_back(core, suspect.id, suspect.held_by, after, Attempts::Keep, Some(why)).await;
+            count(outcome);
+            continue;
         };
         let change = Change::of(suspect.id).amended(payload.clone()).because(why);
         if apply(core, event, change, outcome).await == Some(Applied::Missing)
@@ -68,6 +71,17 @@ pub(super) async fn ask_fence(core: &Core, identity: Uuid, suspects: &[Suspect<'
             insert_anew(core, half.clone(), payload).await;
         }
     }
+}
+
+async fn ask(fence: &dyn FenceDatabase, identity: Uuid, calls: &[MessageId]) -> Vec<Verdict> {
+    if !fault::bug("fence-read") {
+        return fence.ask(identity, calls).await;
+    }
+    let mut verdicts = Vec::new();
+    for call in calls {
+        verdicts.push(fence.read(identity, *call).await.unwrap_or(Verdict::Closed));
+    }
+    verdicts
 }
 
 /// The business action took effect, and its message is gone, as from a store that was restored.
@@ -86,11 +100,6 @@ async fn insert_anew(core: &Core, mut half: Half, amended: Option<Vec<u8>>) {
 pub(super) async fn ask_handler(core: Arc<Core>, name: String, row: Stored, held_by: Token) {
     let id = row.half.id;
     let attempts = row.attempts;
-    let budget = core.settings.check_back_attempts;
-    // Counted at the claim: a handler that kills the process uses up its budget, too.
-    if attempts > budget {
-        return park(&core, id, held_by, format!("asked {budget} times without an answer")).await;
-    }
     let Some(handler) = core.handlers.get(&name).cloned() else { return };
     let asked = Asked { row: Arc::new(row), data: core.handlers.data.clone() };
     // In a task of its own, so that a panic is an answer like any other.
@@ -103,27 +112,21 @@ pub(super) async fn ask_handler(core: Arc<Core>, name: String, row: Stored, held
         Err(_) => (Outcome::Unknown, format!("the handler `{name}` did not answer within {patience:?}")),
     };
     fault::point("tombstone-in");
-    match outcome {
-        Outcome::Confirm => {
-            _ = apply(&core, Event::CheckBackConfirms, Change::of(id).because(why), outcome).await;
+    match after_handler(outcome, attempts, core.settings.check_back_attempts) {
+        Step::Decide(event) => {
+            _ = apply(&core, event, Change::of(id).because(why), outcome).await;
         }
-        Outcome::Cancel => {
-            let change = Change::of(id).held_by(held_by).because(why);
-            _ = apply(&core, Event::CheckBackCancels, change, outcome).await;
-        }
-        Outcome::Unknown if attempts >= budget => {
+        Step::DecideIfHeld(Event::Park) => {
             count(outcome);
-            park(
-                &core,
-                id,
-                held_by,
-                format!("asked {attempts} times without an answer; the last time {why}"),
-            )
-            .await;
+            let why = format!("asked {attempts} times without an answer; the last time {why}");
+            park(&core, id, held_by, why).await;
         }
-        Outcome::Unknown => {
+        Step::DecideIfHeld(event) => {
+            _ = apply(&core, event, Change::of(id).held_by(held_by).because(why), outcome).await;
+        }
+        Step::AskAgain => {
             count(outcome);
-            let after = core.settings.check_back_backoff.delay(attempts - 1);
+            let after = core.settings.check_back_backoff.delay(attempts.saturating_sub(1));
             tracing::warn!(%id, attempts, why, retry_in = ?after, "a check-back got no answer");
             give_back(&core, id, held_by, after, Attempts::Keep, Some(why)).await;
         }

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use super::answer::{Fate, after_publish};
 use super::persist::persist;
 use super::{Worker, log_store_error};
 use crate::core::Core;
@@ -105,7 +106,7 @@ impl Relay {
             }
             self.core.leases.took([row.half.id], deadline);
             fault::point("claimed");
-            self.publish(Outgoing { attempt: row.attempts + 1, half: Arc::new(row.half) });
+            self.publish(Outgoing { attempt: row.attempts.saturating_add(1), half: Arc::new(row.half) });
         }
         Ok(full)
     }
@@ -119,8 +120,11 @@ impl Relay {
             if !core.leases.surely_holds(&id) {
                 return None;
             }
+            if fault::bug("mark-before-ack") {
+                persist(&core, Self::NAME, Event::Acknowledged, &[Change::of(id)], None).await;
+            }
             let publication = core.transport.publish(&outgoing).await;
-            fault::point("published");
+            fault::point("acked");
             held.settled = true;
             Some(Published { id, attempt: outgoing.attempt, publication })
         });
@@ -133,7 +137,8 @@ impl Relay {
         if !acknowledged.is_empty() {
             let changes: Vec<_> = acknowledged.iter().map(|one| Change::of(one.id)).collect();
             // What is not noted is published again: a duplicate, no loss.
-            persist(&self.core, Self::NAME, Event::Acknowledged, &changes, None).await;
+            let marked = persist(&self.core, Self::NAME, Event::Acknowledged, &changes, None);
+            fault::pending("mark-sent", marked).await;
             fault::point("marked");
             metrics::counter!("transactional_message_delivered_total").increment(changes.len() as u64);
         }
@@ -145,23 +150,22 @@ impl Relay {
 
     async fn note_failure(&self, one: Published) {
         let Published { id, attempt, publication } = one;
-        let (reason, hopeless) = match publication {
+        let fate = after_publish(&publication, attempt, self.core.settings.delivery_attempts);
+        let reason = match publication {
             Publication::Acknowledged => return,
-            Publication::NotNow(why) => {
-                let after = self.core.settings.delivery_backoff.delay(0);
-                return self.give_back(id, after, Attempts::Keep, Some(why)).await;
-            }
-            Publication::Unroutable(why) => (format!("unroutable: {why}"), false),
-            Publication::Failed(why) => (why, false),
-            Publication::Refused(why) => (why, true),
+            Publication::Unroutable(why) => format!("unroutable: {why}"),
+            Publication::NotNow(why) | Publication::Failed(why) | Publication::Refused(why) => why,
         };
-        metrics::counter!("transactional_message_delivery_failures_total").increment(1);
-        if hopeless || attempt >= self.core.settings.delivery_attempts {
-            tracing::error!(%id, attempt, reason, "a message can't be delivered and waits for a person");
-            self.bury(id, reason).await;
-            return;
+        let backoff = self.core.settings.delivery_backoff;
+        if fate == Fate::AgainUncounted {
+            return self.give_back(id, backoff.delay(0), Attempts::Keep, Some(reason)).await;
         }
-        let after = self.core.settings.delivery_backoff.delay(attempt - 1);
+        metrics::counter!("transactional_message_delivery_failures_total").increment(1);
+        if fate == Fate::Dead {
+            tracing::error!(%id, attempt, reason, "a message can't be delivered and waits for a person");
+            return self.bury(id, reason).await;
+        }
+        let after = backoff.delay(attempt.saturating_sub(1));
         tracing::warn!(%id, attempt, reason, retry_in = ?after, "a message was not delivered");
         self.give_back(id, after, Attempts::Spend, Some(reason)).await;
     }

@@ -182,7 +182,22 @@ const WRITE_PROVE_AND_COMMIT: &str = concat!(
 
 const DIVISION_BY_ZERO: &str = "22012";
 const UNIQUE_VIOLATION: &str = "23505";
-const IN_FAILED_TRANSACTION: &str = "25P02";
+
+/// What the database's answer to [`PROVE_AND_COMMIT`] means.
+fn failure(error: sqlx::Error) -> CommitFailure {
+    let code = code(&error).unwrap_or_default();
+    match code.get(..2) {
+        // Integrity constraints that were deferred, and their triggers; serialization failures and
+        // deadlocks.
+        Some("23" | "40" | "P0") => CommitFailure::RolledBack(error),
+        // No division by zero, a transaction that has failed, a table that is gone: the proof has
+        // failed, and what comes after it was not executed.
+        Some("22" | "25" | "42") => CommitFailure::Unproven(StoreError::Refused(format!(
+            "the fence row is not in the transaction: did a statement fail, or end it underneath? ({error})"
+        ))),
+        _ => CommitFailure::Unclear(error),
+    }
+}
 
 fn code(error: &sqlx::Error) -> Option<String> {
     error.as_database_error().and_then(|error| error.code().map(Cow::into_owned))
@@ -256,24 +271,16 @@ impl BusinessDatabase for Postgres {
                     Literal::Bytes(amended.as_deref()),
                 ],
             );
-            match sqlx::raw_sql(commit).execute(&mut *connection).await {
-                Ok(_) => {
-                    held::leave_chained::<Self>(connection);
-                    Ok(())
-                }
-                Err(error) => Err(match code(&error).as_deref() {
-                    Some(DIVISION_BY_ZERO | IN_FAILED_TRANSACTION) => {
-                        CommitFailure::Unproven(StoreError::Refused(format!(
-                            "the fence row is not in the transaction: did a statement fail, or end it underneath? ({error})"
-                        )))
-                    }
-                    // Integrity constraints that were deferred; serialization failures and deadlocks.
-                    Some(code) if code.starts_with("23") || code.starts_with("40") => {
-                        CommitFailure::RolledBack(error)
-                    }
-                    _ => CommitFailure::Unclear(error),
-                }),
+            let Err(error) = sqlx::raw_sql(commit).execute(&mut *connection).await else {
+                held::leave_chained::<Self>(connection);
+                return Ok(());
+            };
+            let failure = failure(error);
+            if let CommitFailure::RolledBack(_) = failure {
+                // For the rollback by which sqlx learns of it, and which PostgreSQL warns about without.
+                let _ = sqlx::raw_sql("BEGIN").execute(connection).await;
             }
+            Err(failure)
         })
     }
 

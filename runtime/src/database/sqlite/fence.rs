@@ -206,7 +206,11 @@ impl BusinessDatabase for Sqlite {
         Box::pin(async move {
             prove(connection, call_id, staged).await.map_err(CommitFailure::Unproven)?;
             fault::point("commit-proven");
-            held::commit::<Self>(connection).await.map_err(CommitFailure::Unclear)
+            held::commit::<Self>(connection).await.map_err(|error| match primary_code(&error) {
+                // CONSTRAINT, as of a foreign key that was deferred: the transaction is still open.
+                Some(19) => CommitFailure::RolledBack(error),
+                _ => CommitFailure::Unclear(error),
+            })
         })
     }
 
@@ -276,4 +280,10 @@ pub(super) async fn release(
              answers with a rollback ({error})"
         ))
     })
+}
+
+fn primary_code(error: &sqlx::Error) -> Option<i64> {
+    let code = error.as_database_error()?.code()?.parse::<i64>().ok()?;
+    // Extended codes keep the primary one in their low byte.
+    Some(code & 0xff)
 }

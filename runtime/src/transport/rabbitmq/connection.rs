@@ -124,6 +124,12 @@ fn refused(error: &lapin::Error) -> Trouble {
         Some(530) => Trouble::lasting(format!(
             "{said} (check the virtual host in the URL, and that the user has permissions there)"
         )),
+        _ if matches!(error.kind(), ErrorKind::ParsingError(_)) => Trouble::lasting(format!(
+            "{said} (this is no AMQP: if it is a port for TLS, begin the URL with `amqps://`)"
+        )),
+        _ if said.contains("InvalidContentType") => Trouble::lasting(format!(
+            "{said} (this is no TLS: begin the URL with `amqp://`, or give the port for TLS, usually 5671)"
+        )),
         _ if said.contains("certificate") => Trouble::lasting(format!(
             "{said} (a private certificate authority is trusted by `RabbitMq::ca_certificate`; the URL must have the host name of the certificate)"
         )),

@@ -2,6 +2,7 @@
 
 mod broker;
 mod connection;
+mod incoming;
 mod onward;
 mod owner;
 mod properties;

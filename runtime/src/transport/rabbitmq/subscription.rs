@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::broker::Broker;
 use super::connection::{Connected, Tries, Trouble, close, connect, set_up, until_lost};
+use super::incoming::Incoming;
 use super::onward::{HOLD, Onward};
-use super::properties::Incoming;
 use super::publisher::Publisher;
 use super::topology::{Queues, Topology};
 use crate::error::Error;

@@ -1,0 +1,99 @@
+//! What follows from an answer: pure functions, which the workers obey and the model explores.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::check_back::Outcome;
+use crate::message::AnsweredBy;
+use crate::message::state::Event;
+use crate::transport::Publication;
+
+/// What is known of a half that was claimed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Claimed {
+    /// A live body of this process holds it.
+    pub(crate) ours: bool,
+    /// Its holder's lease has lapsed.
+    pub(crate) taken_over: bool,
+    pub(crate) attempts: u32,
+    pub(crate) age: Duration,
+    pub(crate) check_after: Duration,
+}
+
+/// What is to be done about a half that was claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Triage<'a> {
+    /// Its lease lapsed in an outage: taken back, not asked about.
+    TakeBack,
+    AskFence(Uuid),
+    AskHandler(&'a str),
+    /// Its holder vanished without a word: what it has sent may still be in flight.
+    WaitFirst,
+    /// Its fence row may have been pruned: an answer would no longer be exact.
+    TooOld,
+    /// Its handler was asked as often as it may be. Counted at the claim: a handler that kills the
+    /// process uses up its budget, too.
+    UsedUp,
+    /// Parked when it got this name; never claimed.
+    Leave,
+}
+
+/// Decides that; `budget` is for handlers, `horizon` for fences.
+pub(crate) fn triage(
+    answered_by: &AnsweredBy,
+    claimed: Claimed,
+    budget: u32,
+    horizon: Duration,
+) -> Triage<'_> {
+    match answered_by {
+        _ if claimed.ours => Triage::TakeBack,
+        AnsweredBy::Fence(identity) if claimed.age <= horizon => Triage::AskFence(*identity),
+        AnsweredBy::Fence(_) => Triage::TooOld,
+        AnsweredBy::Handler(_) if claimed.taken_over && !claimed.check_after.is_zero() => Triage::WaitFirst,
+        AnsweredBy::Handler(_) if claimed.attempts > budget => Triage::UsedUp,
+        AnsweredBy::Handler(name) => Triage::AskHandler(name),
+        AnsweredBy::Nobody => Triage::Leave,
+    }
+}
+
+/// What is to be done after a handler's answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Decide(Event),
+    /// Only while the asker still holds the row: otherwise its body has come back.
+    DecideIfHeld(Event),
+    AskAgain,
+}
+
+/// Decides that. `attempts`: how often the handler was asked, this time included.
+pub(crate) const fn after_handler(outcome: Outcome, attempts: u32, budget: u32) -> Step {
+    match outcome {
+        Outcome::Confirm => Step::Decide(Event::CheckBackConfirms),
+        Outcome::Cancel => Step::DecideIfHeld(Event::CheckBackCancels),
+        Outcome::Unknown if attempts >= budget => Step::DecideIfHeld(Event::Park),
+        Outcome::Unknown => Step::AskAgain,
+    }
+}
+
+/// What is to be done after a publish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Delivered,
+    /// To be tried again, and this attempt counts.
+    Again,
+    /// To be tried again.
+    AgainUncounted,
+    Dead,
+}
+
+/// Decides that. `attempt`: which attempt this was, from 1.
+pub(crate) const fn after_publish(publication: &Publication, attempt: u32, budget: u32) -> Fate {
+    match publication {
+        Publication::Acknowledged => Fate::Delivered,
+        Publication::NotNow(_) => Fate::AgainUncounted,
+        Publication::Refused(_) => Fate::Dead,
+        Publication::Unroutable(_) | Publication::Failed(_) if attempt >= budget => Fate::Dead,
+        Publication::Unroutable(_) | Publication::Failed(_) => Fate::Again,
+    }
+}
