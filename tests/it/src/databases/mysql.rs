@@ -117,7 +117,7 @@ impl Dialect for MySql {
         (&["CREATE TABLE orders (id BIGINT)"], true),
         (&["ALTER TABLE orders COMMENT 'committed'"], true),
         (&["LOCK TABLES orders WRITE; UNLOCK TABLES"], true),
-        (&["SET autocommit = 1"], true),
+        (&["SET autocommit = 0; SET autocommit = 1"], true),
     ];
     const NO_FENCE: &'static [&'static str] = &[
         "DELETE FROM tm_fence",
