@@ -1,6 +1,8 @@
 //! The protocol: half → body → report. What generated code calls, and all that it does.
 
 pub(crate) mod call;
+#[cfg(test)]
+mod model;
 pub(crate) mod report;
 pub(crate) mod scope;
 
