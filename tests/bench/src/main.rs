@@ -4,6 +4,7 @@
 
 mod broker;
 mod contestants;
+mod cpu;
 mod distance;
 mod measure;
 mod options;
@@ -29,7 +30,11 @@ const DISTANCE: Duration = Duration::from_micros(500);
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
-    tracing_subscriber::fmt().with_env_filter("warn").with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter("warn,sqlx=error")
+        .with_ansi(false)
+        .with_writer(std::io::stderr)
+        .init();
     let options = Options::parse().checked();
     println!("{}\n{}", machine::machine(), machine::versions());
     let world = World::new(options.rtt.then_some(DISTANCE));

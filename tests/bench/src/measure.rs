@@ -7,10 +7,11 @@ use serde::Serialize;
 use tokio::task::JoinSet;
 
 use crate::contestants::Contestant;
+use crate::cpu::Cpu;
 use crate::shop::Payment;
 
 /// Not counted: connections are opened, statements prepared.
-const WARM_UP: Duration = Duration::from_millis(300);
+const WARM_UP: Duration = Duration::from_millis(100);
 
 /// What one measurement came to.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -18,12 +19,15 @@ pub(crate) struct Numbers {
     pub(crate) per_second: f64,
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
+    /// CPU time of a call, the servers' included.
+    pub(crate) cpu_us: f64,
 }
 
 impl Numbers {
-    pub(crate) fn of(mut micros: Vec<u32>, time: Duration) -> Self {
+    pub(crate) fn of(mut micros: Vec<u32>, time: Duration, cpu: Duration) -> Self {
         micros.sort_unstable();
         Self {
+            cpu_us: cpu.as_secs_f64() * 1e6 / micros.len() as f64,
             per_second: micros.len() as f64 / time.as_secs_f64(),
             p50_us: percentile(&micros, 50),
             p99_us: percentile(&micros, 99),
@@ -33,7 +37,12 @@ impl Numbers {
     /// Of several repetitions, number by number.
     pub(crate) fn median(all: &[Self]) -> Self {
         let of = |number: fn(&Self) -> f64| median(all.iter().map(number));
-        Self { per_second: of(|n| n.per_second), p50_us: of(|n| n.p50_us), p99_us: of(|n| n.p99_us) }
+        Self {
+            per_second: of(|n| n.per_second),
+            p50_us: of(|n| n.p50_us),
+            p99_us: of(|n| n.p99_us),
+            cpu_us: of(|n| n.cpu_us),
+        }
     }
 }
 
@@ -61,13 +70,14 @@ pub(crate) async fn load(
     contestant: &Arc<dyn Contestant>,
     callers: usize,
     time: Duration,
+    cpu: &Cpu,
 ) -> anyhow::Result<Numbers> {
     call_until(contestant, callers, Instant::now() + WARM_UP.min(time)).await?;
     contestant.settle().await?;
-    let began = Instant::now();
+    let (began, used) = (Instant::now(), cpu.used());
     let micros = call_until(contestant, callers, began + time).await?;
     contestant.settle().await?;
-    Ok(Numbers::of(micros, began.elapsed()))
+    Ok(Numbers::of(micros, began.elapsed(), cpu.used().saturating_sub(used)))
 }
 
 /// The calls' latencies, in microseconds.

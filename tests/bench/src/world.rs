@@ -1,5 +1,6 @@
 //! The servers of a run, and a database of its own for each contestant.
 
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use sqlx::{MySql, MySqlPool, PgPool, Pool, Postgres, Sqlite};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
+use crate::cpu::Cpu;
 use crate::distance;
 use crate::shop::Shop;
 
@@ -68,6 +70,13 @@ impl World {
 
     async fn mariadb(&self) -> anyhow::Result<&Server> {
         self.mariadb.get_or_try_init(services::mariadb::start).await
+    }
+
+    /// What counts as the cost of a call: this process, and the servers that run now.
+    pub(crate) fn cpu(&self) -> Cpu {
+        let servers = self.postgres.get().into_iter().chain(self.mariadb.get());
+        let servers = servers.chain(self.rabbitmq.get().map(Deref::deref));
+        Cpu::of(&servers.map(|server| server.directory().to_owned()).collect::<Vec<_>>())
     }
 
     /// A file on a real disk, where a commit costs what it costs.

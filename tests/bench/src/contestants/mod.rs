@@ -25,6 +25,9 @@ pub(crate) trait Contestant: Send + Sync {
     async fn settle(&self) -> anyhow::Result<()> {
         Ok(())
     }
+
+    /// Ends what runs in the background.
+    async fn close(&self) {}
 }
 
 /// A contestant with its names.

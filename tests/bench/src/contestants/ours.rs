@@ -98,6 +98,10 @@ impl<DB: Shop> Ours<DB> {
         }
         Ok(())
     }
+
+    async fn close(&self) {
+        self.messenger.shutdown(Duration::from_secs(5)).await;
+    }
 }
 
 pub(crate) struct Handler<DB: Shop>(pub(crate) Ours<DB>);
@@ -111,6 +115,10 @@ impl<DB: Shop> Contestant for Handler<DB> {
     async fn settle(&self) -> anyhow::Result<()> {
         self.0.settle().await
     }
+
+    async fn close(&self) {
+        self.0.close().await;
+    }
 }
 
 pub(crate) struct Fence<DB: Shop>(pub(crate) Ours<DB>);
@@ -123,5 +131,9 @@ impl<DB: Shop> Contestant for Fence<DB> {
 
     async fn settle(&self) -> anyhow::Result<()> {
         self.0.settle().await
+    }
+
+    async fn close(&self) {
+        self.0.close().await;
     }
 }

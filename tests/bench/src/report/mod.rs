@@ -97,8 +97,8 @@ impl Report {
     pub(crate) fn table(&self) {
         println!("\n{}\n", self.scenario);
         println!(
-            "{:<10} {:>7}  {:<16} {:>10} {:>11} {:>11}   of outbox's",
-            "database", "callers", "contestant", "calls/s", "p50 µs", "p99 µs"
+            "{:<10} {:>7}  {:<16} {:>10} {:>9} {:>9} {:>9}   of outbox's",
+            "database", "callers", "contestant", "calls/s", "p50 µs", "p99 µs", "cpu µs"
         );
         let mut cells: Vec<_> = self.cells.iter().collect();
         cells.sort_by_key(|cell| (cell.database != Database::Postgres.name(), cell.database, cell.callers));
@@ -108,12 +108,18 @@ impl Report {
                 println!();
             }
             last = Some((cell.database, cell.callers));
-            let Numbers { per_second, p50_us, p99_us } = Numbers::median(&cell.repetitions);
+            let Numbers { per_second, p50_us, p99_us, cpu_us } = Numbers::median(&cell.repetitions);
             let ratio = self.median("outbox", cell.database, cell.callers).map_or(String::new(), |outbox| {
-                format!("{:.2} rate, {:.2} p50", per_second / outbox.per_second, p50_us / outbox.p50_us)
+                let of = |ours: f64, theirs: f64| ours / theirs;
+                format!(
+                    "{:.2} rate, {:.2} p50, {:.2} cpu",
+                    of(per_second, outbox.per_second),
+                    of(p50_us, outbox.p50_us),
+                    of(cpu_us, outbox.cpu_us)
+                )
             });
             println!(
-                "{:<10} {:>7}  {:<16} {per_second:>10.0} {p50_us:>11.0} {p99_us:>11.0}   {ratio}",
+                "{:<10} {:>7}  {:<16} {per_second:>10.0} {p50_us:>9.0} {p99_us:>9.0} {cpu_us:>9.0}   {ratio}",
                 cell.database, cell.callers, cell.contestant
             );
         }

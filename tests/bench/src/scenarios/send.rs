@@ -10,10 +10,11 @@ const CALLERS: [usize; 4] = [1, 16, 64, 256];
 /// Databases other than PostgreSQL have no targets: fewer points do.
 const ELSEWHERE: [usize; 2] = [1, 64];
 
+/// Many short measurements, in turns: what else the machine does hits everybody.
 pub(crate) async fn run(world: &World, options: &Options, report: &mut Report) -> anyhow::Result<()> {
     let entries = senders(world, options).await?;
-    let time = options.time(2.0, 1.0);
-    for repetition in 1..=options.repetitions(3) {
+    let (time, cpu) = (options.time(0.5, 0.5), world.cpu());
+    for repetition in 1..=options.repetitions(7) {
         for callers in options.callers(&CALLERS) {
             for entry in &entries {
                 if entry.database != Database::Postgres
@@ -22,11 +23,14 @@ pub(crate) async fn run(world: &World, options: &Options, report: &mut Report) -
                 {
                     continue;
                 }
-                let numbers = measure::load(&entry.contestant, callers, time).await?;
+                let numbers = measure::load(&entry.contestant, callers, time, &cpu).await?;
                 report.measured(entry.name, entry.database.name(), callers, numbers);
                 report.progress(&format!("{repetition}. {} {}", entry.database.name(), entry.name));
             }
         }
+    }
+    for entry in &entries {
+        entry.contestant.close().await;
     }
     report.table();
     if options.rtt {
