@@ -100,8 +100,7 @@ fn asker(out: &mut Steps<'_>, at: At, call: &Call, who: Who, asker: Asker) {
         Asker::Deciding { event, if_held, amended } => {
             out.message(at, System, "the answer is applied", |message, model| {
                 let held_by = if_held.then_some(who.token());
-                let applied =
-                    message.transition(model, event, Change { held_by, amended, ..Change::PLAIN });
+                let applied = message.transition(model, event, Change { held_by, amended, ..Change::PLAIN });
                 // Only the process that ran the body has the message in memory.
                 if (applied, event, who) == (Applied::Missing, Event::CheckBackConfirms, Who::Own)
                     && !model.has(Bug::GoneHalfIsNotStoredAnew)

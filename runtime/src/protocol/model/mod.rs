@@ -68,7 +68,12 @@ fn fenced() {
 #[test]
 fn fenced_all() {
     use May::*;
-    Model::new("fenced all", By::Fence, &[Crash, Vanish, LapseLive, LoseAnswers, Withhold, Amend, GrowOld, Operator, Janitor, FailDelivery]).holds();
+    Model::new(
+        "fenced all",
+        By::Fence,
+        &[Crash, Vanish, LapseLive, LoseAnswers, Withhold, Amend, GrowOld, Operator, Janitor, FailDelivery],
+    )
+    .holds();
 }
 
 #[test]

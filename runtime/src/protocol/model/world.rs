@@ -54,7 +54,10 @@ pub(super) enum Effect {
     /// An open transaction, with the fence row in it.
     Open,
     /// The commit, or the request, is in flight.
-    Sent { withheld: bool, amended: bool },
+    Sent {
+        withheld: bool,
+        amended: bool,
+    },
 }
 
 /// The fence row, as it is committed.
@@ -128,19 +131,33 @@ pub(super) enum Report {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Asker {
     Idle,
-    Asking { attempts: u8 },
+    Asking {
+        attempts: u8,
+    },
     /// Has an answer that the store does not have yet.
-    Deciding { event: Event, if_held: bool, amended: Option<bool> },
-    GivingBack { refund: bool },
+    Deciding {
+        event: Event,
+        if_held: bool,
+        amended: Option<bool>,
+    },
+    GivingBack {
+        refund: bool,
+    },
 }
 
 /// A delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Relay {
     Idle,
-    Publishing { attempt: u8, amended: bool },
+    Publishing {
+        attempt: u8,
+        amended: bool,
+    },
     /// Knows what became of it; the store does not yet.
-    Noting { attempt: u8, publication: Published },
+    Noting {
+        attempt: u8,
+        publication: Published,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
