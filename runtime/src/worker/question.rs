@@ -59,6 +59,9 @@ pub(super) async fn ask_fence(core: &Core, identity: Uuid, suspects: &[Suspect<'
         let Some(event) = event else {
             let after = core.settings.check_back_backoff.delay(suspect.attempts.saturating_sub(1));
             tracing::info!(id = %suspect.id, why, retry_in = ?after, "a fence gave no answer yet");
+            if let Some(half) = suspect.half {
+                make_sure(core, half).await;
+            }
             give_back(core, suspect.id, suspect.held_by, after, Attempts::Keep, Some(why)).await;
             count(outcome);
             continue;
@@ -69,6 +72,14 @@ pub(super) async fn ask_fence(core: &Core, identity: Uuid, suspects: &[Suspect<'
         {
             insert_anew(core, half.clone(), payload).await;
         }
+    }
+}
+
+/// From here on only the store knows of the message: should it be gone from there, as from a store
+/// that was restored, it is stored again. A row that is there is left as it is.
+async fn make_sure(core: &Core, half: &Half) {
+    if let Err(error) = core.store.insert_halves(std::slice::from_ref(half), core.leases.hold()).await {
+        log_store_error(WORKER, &error);
     }
 }
 

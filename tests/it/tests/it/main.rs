@@ -23,6 +23,7 @@ mod outage;
 mod outcomes;
 mod poison_rows;
 mod rabbitmq_delivery;
+mod restored_store;
 mod several_messages;
 mod shutdown;
 mod slow_body;
