@@ -8,6 +8,7 @@ mod rabbitmq_delivery;
 mod rabbitmq_outage;
 mod rabbitmq_rights;
 mod rabbitmq_setup;
+mod restored_store;
 mod tidy;
 
 type World = it::World<it::SqliteFiles>;
