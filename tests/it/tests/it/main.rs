@@ -5,6 +5,7 @@
 mod misconfiguration;
 mod rabbitmq_consumer;
 mod rabbitmq_delivery;
+mod rabbitmq_harm;
 mod rabbitmq_outage;
 mod rabbitmq_rights;
 mod rabbitmq_setup;
