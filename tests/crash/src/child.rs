@@ -17,6 +17,8 @@ use crate::service::{self, Call, Shop};
 
 /// How often it looks whether everything is settled.
 const LOOK: Duration = Duration::from_millis(20);
+/// Callers pause, in milliseconds: they are to be killed over their work, not over a backlog.
+const LONGEST_PAUSE: u64 = 50;
 /// In effect without a limit: what waits for a person here is a bug.
 const ATTEMPTS: u32 = 100_000;
 
@@ -68,6 +70,7 @@ pub(crate) async fn run(directory: &Path, life: Life) -> anyhow::Result<()> {
         tokio::spawn(async move {
             loop {
                 Call::draw(&mut random).make(&shop, &told).await?;
+                tokio::time::sleep(Duration::from_millis(random.u64(..LONGEST_PAUSE))).await;
             }
         })
     };
