@@ -10,6 +10,7 @@
 mod calls;
 mod databases;
 mod listener;
+mod log;
 mod oracle;
 mod outage;
 mod process;
@@ -28,6 +29,7 @@ pub use databases::{
     numbers, run, texts, write,
 };
 pub use listener::{Act, Heard, Listener};
+pub use log::Log;
 pub use oracle::{Oracle, Question, Word, ask};
 pub use outage::Outage;
 pub use process::{Gate, Process, gate};

@@ -94,6 +94,7 @@ impl Place for MySqlDatabases {
 }
 
 impl Dialect for MySql {
+    const FOLDER: &'static str = "mysql";
     const SHOP: &'static str =
         "CREATE TABLE orders (id BIGINT PRIMARY KEY, message_id BINARY(16)) ENGINE = InnoDB";
     const BOOKS: &'static str =
