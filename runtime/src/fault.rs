@@ -136,19 +136,14 @@ mod armed {
     /// When the process can't be killed.
     pub fn point(name: &'static str) {
         debug_assert!(POINTS.contains(&name), "`{name}` is not in the list of points");
-        if let Some(fate) = is_due(name) {
-            strike(fate);
-        }
-    }
-
-    fn is_due(name: &str) -> Option<Fate> {
+        // Locked until it has happened: nobody else comes to a point meanwhile.
         let mut armed = ARMED.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = armed.front_mut().filter(|next| next.point == name)?;
+        let Some(next) = armed.front_mut().filter(|next| next.point == name) else { return };
         next.visit -= 1;
-        if next.visit > 0 {
-            return None;
+        if next.visit == 0 {
+            strike(next.fate);
+            armed.pop_front();
         }
-        armed.pop_front().map(|fault| fault.fate)
     }
 
     fn strike(fate: Fate) {
