@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::rules::Model;
+use super::rules::{Bug, Model};
 use crate::message::state::{Applied, Event, State};
 use crate::protocol::report::Ending;
 use crate::protocol::scope::Commit;
@@ -39,6 +39,8 @@ pub(super) struct Call {
 pub(super) enum Body {
     /// The half messages are on their way to the store.
     Storing,
+    /// They still are, and nobody waits for them any more.
+    NeverRan,
     Running,
     /// In an open transaction.
     InTransaction,
@@ -54,7 +56,10 @@ pub(super) enum Effect {
     /// An open transaction, with the fence row in it.
     Open,
     /// The commit, or the request, is in flight.
-    Sent { withheld: bool, amended: bool },
+    Sent {
+        withheld: bool,
+        amended: bool,
+    },
 }
 
 /// The fence row, as it is committed.
@@ -128,19 +133,33 @@ pub(super) enum Report {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Asker {
     Idle,
-    Asking { attempts: u8 },
+    Asking {
+        attempts: u8,
+    },
     /// Has an answer that the store does not have yet.
-    Deciding { event: Event, if_held: bool, amended: Option<bool> },
-    GivingBack { refund: bool },
+    Deciding {
+        event: Event,
+        if_held: bool,
+        amended: Option<bool>,
+    },
+    GivingBack {
+        refund: bool,
+    },
 }
 
 /// A delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Relay {
     Idle,
-    Publishing { attempt: u8, amended: bool },
+    Publishing {
+        attempt: u8,
+        amended: bool,
+    },
     /// Knows what became of it; the store does not yet.
-    Noting { attempt: u8, publication: Published },
+    Noting {
+        attempt: u8,
+        publication: Published,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -171,6 +190,14 @@ impl Call {
         for message in self.messages.iter_mut().flatten() {
             message.report = Some(report);
         }
+    }
+}
+
+impl Row {
+    /// As the body's process stores it.
+    pub(super) const fn new(state: State) -> Self {
+        let holder = Holder::Process;
+        Self { state, holder, due: false, attempts: 0, amended: false, forgotten: false }
     }
 }
 
@@ -216,6 +243,13 @@ impl Message {
         Applied::Moved
     }
 
+    /// Stores the half again, should it be gone.
+    pub(super) fn make_sure(&mut self, model: &Model) {
+        if self.row.is_none() && !model.has(Bug::GoneHalfIsNotStoredAgain) {
+            self.row = Some(Row::new(State::Half));
+        }
+    }
+
     /// Gives a held row back.
     pub(super) fn postpone(&mut self, held_by: Holder, attempts: i8) {
         if let Some(row) = &mut self.row
@@ -233,6 +267,16 @@ impl Message {
         if let Some(row) = &mut self.row {
             row.holder = holder;
             row.due = false;
+        }
+    }
+
+    /// The body's process makes sure of it.
+    pub(super) fn renew(&mut self) {
+        self.hold(Holder::Process);
+        if let Some(row) = &mut self.row
+            && row.state == State::Half
+        {
+            row.attempts = 0;
         }
     }
 
