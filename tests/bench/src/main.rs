@@ -35,13 +35,15 @@ async fn main() -> anyhow::Result<ExitCode> {
         .with_ansi(false)
         .with_writer(std::io::stderr)
         .init();
-    let options = Options::parse().checked();
+    let options = Options::parse();
     println!("{}\n{}", machine::machine(), machine::versions());
     let world = World::new(options.rtt.then_some(DISTANCE));
     println!("{}", servers(&world, &options).await?);
     let mut report = Report::new(&options);
     match options.scenario {
         Scenario::Send => scenarios::send::run(&world, &options, &mut report).await?,
+        Scenario::Pipeline => scenarios::pipeline::run(&world, &options, &mut report).await?,
+        Scenario::Latency => scenarios::latency::run(&world, &options, &mut report).await?,
     }
     Ok(if report.finish()? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

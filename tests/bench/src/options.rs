@@ -43,6 +43,20 @@ pub(crate) struct Options {
 pub(crate) enum Scenario {
     /// An annotated call whose body inserts one row.
     Send,
+    /// Calls until their messages are acked by RabbitMQ and marked.
+    Pipeline,
+    /// From commit to an independent consumer's receipt.
+    Latency,
+}
+
+impl Scenario {
+    /// The databases it is about.
+    const fn databases(self) -> &'static [Database] {
+        match self {
+            Self::Send => &[Database::Postgres, Database::Mysql, Database::Sqlite],
+            Self::Pipeline | Self::Latency => &[Database::Postgres],
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
@@ -64,14 +78,6 @@ impl Database {
 }
 
 impl Options {
-    /// Only PostgreSQL can be farther away.
-    pub(crate) fn checked(mut self) -> Self {
-        if self.rtt {
-            self.databases = vec![Database::Postgres];
-        }
-        self
-    }
-
     /// The scenario's name in tables and files.
     pub(crate) fn name(&self) -> String {
         let name =
@@ -98,6 +104,8 @@ impl Options {
     }
 
     pub(crate) fn wants_database(&self, database: Database) -> bool {
-        self.databases.is_empty() || self.databases.contains(&database)
+        // Only PostgreSQL can be farther away.
+        let usual = if self.rtt { &[Database::Postgres] } else { self.scenario.databases() };
+        usual.contains(&database) && (self.databases.is_empty() || self.databases.contains(&database))
     }
 }

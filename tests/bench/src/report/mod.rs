@@ -40,6 +40,7 @@ struct Measurement<'a> {
 }
 
 /// Something that must be so.
+#[expect(clippy::struct_field_names, reason = "the JSON's name")]
 #[derive(Debug, Serialize)]
 struct Target {
     scenario: String,
