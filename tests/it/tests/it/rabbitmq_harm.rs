@@ -13,10 +13,10 @@ use crate::World;
 const EXCHANGE: &str = "orders";
 
 /// A broker, and a messenger that publishes to it.
-async fn publishing(world: &World, settings: Settings) -> (services::rabbitmq::Server, Messenger) {
+async fn publishing(world: &World, settings: &Settings) -> (services::rabbitmq::Server, Messenger) {
     let broker = services::rabbitmq::start().await.expect("RabbitMQ starts");
     let rabbitmq = RabbitMq::new(broker.url()).exchange(EXCHANGE, ExchangeKind::Topic);
-    let messenger = World::start(world.builder().settings(settings).rabbitmq(rabbitmq)).await;
+    let messenger = World::start(world.builder().settings(*settings).rabbitmq(rabbitmq)).await;
     (broker, messenger)
 }
 
@@ -47,7 +47,7 @@ async fn in_state(messenger: &Messenger, state: State) -> Vec<MessageInfo> {
 #[tokio::test]
 async fn a_broker_with_an_alarm_is_waited_for_and_no_attempt_is_spent() {
     let world = World::new().await;
-    let (broker, messenger) = publishing(&world, it::fast()).await;
+    let (broker, messenger) = publishing(&world, &it::fast()).await;
     queue(&broker, "paid", FieldTable::default()).await;
     broker.alarm(true).await.expect("raises the alarm");
     // The broker blocks a connection when something is published on it.
@@ -72,7 +72,7 @@ async fn a_broker_with_an_alarm_is_waited_for_and_no_attempt_is_spent() {
 #[tokio::test]
 async fn a_full_queue_refuses_and_its_messages_are_tried_again() {
     let world = World::new().await;
-    let (broker, messenger) = publishing(&world, it::fast()).await;
+    let (broker, messenger) = publishing(&world, &it::fast()).await;
     let mut full = FieldTable::default();
     full.insert("x-max-length".into(), AMQPValue::LongInt(5));
     full.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
@@ -96,7 +96,7 @@ async fn a_full_queue_refuses_and_its_messages_are_tried_again() {
 async fn a_body_that_is_too_large_for_the_broker_costs_its_neighbours_nothing() {
     let world = World::new().await;
     let settings = Settings { delivery_attempts: 3, ..it::fast() };
-    let (broker, messenger) = publishing(&world, settings).await;
+    let (broker, messenger) = publishing(&world, &settings).await;
     queue(&broker, "paid", FieldTable::default()).await;
     broker.ctl(["eval", "persistent_term:put(max_message_size, 1000)."]).await.expect("lowers the limit");
     let large = |id| Message::bytes(EXCHANGE, "paid", "text/plain", vec![b'x'; 2000]).key(id);
