@@ -76,7 +76,7 @@ enum Command {
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     if let Some(Command::Live { directory, life }) = arguments.command {
-        return child::run(&directory, life).await;
+        return Box::pin(child::run(&directory, life)).await;
     }
     let mut targets = arguments.points;
     if targets.is_empty() {
