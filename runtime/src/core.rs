@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind};
 use crate::fence::registry::Fences;
 use crate::lease::Leases;
 use crate::messenger::settings::Settings;
+use crate::protocol::group_commit::GroupCommit;
 use crate::protocol::{LiveCall, Report};
 use crate::store::Store;
 use crate::transport::{Outgoing, Transport};
@@ -22,6 +23,8 @@ pub(crate) struct Core {
     pub(crate) settings: Settings,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) leases: Leases,
+    /// The way of half messages to the store.
+    pub(crate) group_commit: Arc<GroupCommit>,
     pub(crate) fences: Fences,
     pub(crate) handlers: Registry,
     pub(crate) transport: Arc<dyn Transport>,
@@ -66,8 +69,10 @@ impl Core {
         let (reports, reports_in) = mpsc::unbounded_channel();
         let (questions, questions_in) = mpsc::unbounded_channel();
         let (outgoing, outgoing_in) = mpsc::channel(settings.relay_queue);
+        let leases = Leases::new(settings.lease);
         let core = Arc::new(Self {
-            leases: Leases::new(settings.lease),
+            group_commit: GroupCommit::new(Arc::clone(&store), leases.hold()),
+            leases,
             settings: *settings,
             store,
             fences,

@@ -20,6 +20,8 @@ pub enum ErrorKind {
     Misuse,
     /// The fence was not proven to be in place: the transaction was rolled back.
     Unproven,
+    /// The database rolled the transaction back when it was to commit: it may be begun again.
+    RolledBack,
     /// The messenger was put together wrongly.
     Configuration,
     /// The tables are missing or of another version.

@@ -1,55 +1,184 @@
-//! Named points at which a test can kill the process, to see that nothing is lost.
+//! Named points at which a test kills or freezes the process, and bugs that a test plants: to see
+//! that nothing is lost, and that it would be noticed.
 //!
-//! Without the feature `fault-points` a point is nothing. With it, `TM_FAULT=published:3` kills
-//! the process, without a chance to clean up, the third time it comes to the point `published`.
+//! Without the feature `fault-points` a point is nothing, and no bug is there.
 
-/// Every point, in the order in which a message passes them.
 #[cfg(feature = "fault-points")]
-pub const POINTS: [&str; 15] = [
-    "before-half",
-    "after-half",
-    "fence-inserted",
-    "mid-body",
-    "commit-proven",
-    "committed",
-    "confirmed",
-    "claimed",
-    "published",
-    "marked",
-    "received",
-    "effect-done",
-    "inbox-committed",
-    "tombstone-in",
-    "janitor-between",
-];
+pub use armed::{BUGS, Fate, Fault, POINTS, arm, bug, pending, point};
 
 /// Marks a point.
 #[cfg(not(feature = "fault-points"))]
 #[inline]
 pub(crate) const fn point(_name: &'static str) {}
 
-/// Marks a point, and kills the process here if it was asked for.
-///
-/// # Panics
-/// When `TM_FAULT` can't be read, or the process can't be killed.
-#[cfg(feature = "fault-points")]
-pub fn point(name: &'static str) {
-    use std::sync::OnceLock;
-    use std::sync::atomic::{AtomicU32, Ordering};
+/// Makes a point of every moment at which `future` waits: a request is sent, its answer unread.
+#[cfg(not(feature = "fault-points"))]
+#[inline]
+pub(crate) const fn pending<F: Future>(_name: &'static str, future: F) -> F {
+    future
+}
 
-    static ARMED: OnceLock<Option<(String, AtomicU32)>> = OnceLock::new();
-    let armed = ARMED.get_or_init(|| {
-        let (name, count) =
-            std::env::var("TM_FAULT").ok()?.split_once(':').map(|(n, c)| (n.to_owned(), c.parse()))?;
-        Some((name, AtomicU32::new(count.expect("TM_FAULT is <point>:<count>"))))
-    });
-    debug_assert!(POINTS.contains(&name), "`{name}` is not in the list of points");
-    if let Some((point, countdown)) = armed
-        && point == name
-        && countdown.fetch_sub(1, Ordering::SeqCst) == 1
-    {
-        let kill =
-            std::process::Command::new("kill").arg("-KILL").arg(std::process::id().to_string()).status();
-        unreachable!("still alive after kill: {kill:?}");
+/// Whether a bug is planted.
+#[cfg(not(feature = "fault-points"))]
+#[inline]
+pub(crate) const fn bug(_name: &'static str) -> bool {
+    false
+}
+
+#[cfg(feature = "fault-points")]
+mod armed {
+    use std::collections::VecDeque;
+    use std::pin::pin;
+    use std::process::{Command, id};
+    use std::str::FromStr;
+    use std::sync::{Mutex, OnceLock, PoisonError};
+
+    /// Every point, in the order in which a message passes them. What ends with `-sent` is passed
+    /// whenever the process waits for the answer.
+    pub const POINTS: [&str; 21] = [
+        "before-half",
+        "half-sent",
+        "after-half",
+        "fence-inserted",
+        "mid-body",
+        "commit-sent",
+        "committed",
+        "confirm-sent",
+        "confirmed",
+        "claimed",
+        "published",
+        "acked",
+        "mark-sent",
+        "marked",
+        "received",
+        "effect-done",
+        "inbox-commit-sent",
+        "inbox-committed",
+        "tombstone-sent",
+        "tombstone-in",
+        "janitor-between",
+    ];
+
+    /// Every bug that can be planted, by `TM_BUG=<name>`.
+    pub const BUGS: [&str; 11] = [
+        "mark-before-ack",
+        "ack-before-commit",
+        "inbox-apart",
+        "no-probe",
+        "cancel-on-err",
+        "unconditional",
+        "returns-ignored",
+        "returns-believed",
+        "not-closed",
+        "fence-pruned",
+        "fence-read",
+    ];
+
+    /// What a fault does to the process, without a chance to clean up.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Fate {
+        /// `SIGKILL`
+        Die,
+        /// `SIGSTOP`: it stands still, as when its machine is paused, until it gets `SIGCONT`.
+        Freeze,
+    }
+
+    /// `die@published:3`: what happens at which visit to a point.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Fault {
+        /// What happens.
+        pub fate: Fate,
+        /// Where, out of [`POINTS`].
+        pub point: String,
+        /// At which visit, from 1.
+        pub visit: u32,
+    }
+
+    impl FromStr for Fault {
+        type Err = String;
+
+        fn from_str(text: &str) -> Result<Self, String> {
+            let wrong =
+                || format!("a fault looks like `die@published:3` or `freeze@committed:1`, not `{text}`");
+            let (fate, rest) = text.split_once('@').ok_or_else(wrong)?;
+            let (point, visit) = rest.split_once(':').ok_or_else(wrong)?;
+            let fate = match fate {
+                "die" => Fate::Die,
+                "freeze" => Fate::Freeze,
+                _ => return Err(wrong()),
+            };
+            if !POINTS.contains(&point) {
+                return Err(format!("there is no point `{point}`; there are {}", POINTS.join(", ")));
+            }
+            let visit = visit.parse().ok().filter(|visit| *visit > 0).ok_or_else(wrong)?;
+            Ok(Self { fate, point: point.to_owned(), visit })
+        }
+    }
+
+    impl std::fmt::Display for Fault {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            let fate = if self.fate == Fate::Die { "die" } else { "freeze" };
+            write!(f, "{fate}@{}:{}", self.point, self.visit)
+        }
+    }
+
+    static ARMED: Mutex<VecDeque<Fault>> = Mutex::new(VecDeque::new());
+    static BUG: OnceLock<Option<String>> = OnceLock::new();
+
+    /// From now on, waits for these faults, one after the other.
+    pub fn arm(faults: impl IntoIterator<Item = Fault>) {
+        ARMED.lock().unwrap_or_else(PoisonError::into_inner).extend(faults);
+    }
+
+    /// Marks a point, and strikes here if it was asked for.
+    ///
+    /// # Panics
+    /// When the process can't be killed.
+    pub fn point(name: &'static str) {
+        debug_assert!(POINTS.contains(&name), "`{name}` is not in the list of points");
+        // Locked until it has happened: nobody else comes to a point meanwhile.
+        let mut armed = ARMED.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(next) = armed.front_mut().filter(|next| next.point == name) else { return };
+        next.visit -= 1;
+        if next.visit == 0 {
+            strike(next.fate);
+            armed.pop_front();
+        }
+    }
+
+    fn strike(fate: Fate) {
+        let signal = match fate {
+            Fate::Die => "-KILL",
+            Fate::Freeze => "-STOP",
+        };
+        let sent = Command::new("kill").arg(signal).arg(id().to_string()).status();
+        assert!(fate == Fate::Freeze && sent.is_ok_and(|sent| sent.success()), "`kill {signal}` failed");
+    }
+
+    /// Makes a point of every moment at which `future` waits: a request is sent, its answer unread.
+    pub async fn pending<F: Future>(name: &'static str, future: F) -> F::Output {
+        let mut future = pin!(future);
+        std::future::poll_fn(|context| {
+            let polled = future.as_mut().poll(context);
+            if polled.is_pending() {
+                point(name);
+            }
+            polled
+        })
+        .await
+    }
+
+    /// Whether a bug is planted.
+    ///
+    /// # Panics
+    /// When `TM_BUG` is none of [`BUGS`].
+    pub fn bug(name: &'static str) -> bool {
+        debug_assert!(BUGS.contains(&name), "`{name}` is not in the list of bugs");
+        let planted = BUG.get_or_init(|| {
+            let planted = std::env::var("TM_BUG").ok()?;
+            assert!(BUGS.contains(&planted.as_str()), "TM_BUG is none of {}", BUGS.join(", "));
+            Some(planted)
+        });
+        planted.as_deref() == Some(name)
     }
 }

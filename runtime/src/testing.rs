@@ -33,8 +33,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
-use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+use sqlx::{Pool, Sqlite};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -43,6 +43,7 @@ use crate::consumer::Received;
 use crate::core::{Core, Inlets};
 use crate::database::DatabaseSource;
 use crate::error::Error;
+use crate::fence::BusinessDatabase;
 use crate::message::MessageId;
 use crate::message::state::State;
 use crate::messenger::{Builder, Messenger};
@@ -60,9 +61,9 @@ const ROUNDS: usize = 32;
 
 /// A messenger for tests: records what is sent, and works only when told to.
 #[derive(Debug)]
-pub struct Recorder {
+pub struct Recorder<DB: BusinessDatabase = Sqlite> {
     messenger: Messenger,
-    pool: SqlitePool,
+    pool: Pool<DB>,
     sent: Arc<Sent>,
     workers: tokio::sync::Mutex<Workers>,
 }
@@ -92,7 +93,7 @@ struct Workers {
     relay: Relay,
 }
 
-impl Recorder {
+impl Recorder<Sqlite> {
     /// A recorder with an in-memory SQLite database of its own, which is also the business
     /// database, under every name that a `fence = ".."` may give it: see [`pool`](Self::pool).
     ///
@@ -125,12 +126,17 @@ impl Recorder {
             })?;
         Self::on_with(&pool, configure).await
     }
+}
 
+impl<DB: BusinessDatabase> Recorder<DB> {
     /// A recorder on the test's own database, which gets the messenger's tables.
     ///
     /// # Errors
     /// When the messenger can't be built.
-    pub async fn on(pool: &SqlitePool) -> Result<Self, Error> {
+    pub async fn on(pool: &Pool<DB>) -> Result<Self, Error>
+    where
+        for<'p> DatabaseSource: From<&'p Pool<DB>>,
+    {
         Self::on_with(pool, |builder| builder).await
     }
 
@@ -138,10 +144,10 @@ impl Recorder {
     ///
     /// # Errors
     /// When the messenger can't be built.
-    pub async fn on_with(
-        pool: &SqlitePool,
-        configure: impl FnOnce(Builder) -> Builder,
-    ) -> Result<Self, Error> {
+    pub async fn on_with(pool: &Pool<DB>, configure: impl FnOnce(Builder) -> Builder) -> Result<Self, Error>
+    where
+        for<'p> DatabaseSource: From<&'p Pool<DB>>,
+    {
         let sent = Arc::new(Sent::default());
         let builder = Messenger::builder(DatabaseSource::from(pool)).fence("test", pool).any_fence_name();
         let transport = Arc::clone(&sent) as Arc<dyn Transport>;
@@ -158,7 +164,7 @@ impl Recorder {
     }
 
     /// The business database.
-    pub const fn pool(&self) -> &SqlitePool {
+    pub const fn pool(&self) -> &Pool<DB> {
         &self.pool
     }
 

@@ -10,7 +10,7 @@ use sqlx::Pool;
 use super::{Consume, Received};
 use crate::check_back::Decode;
 use crate::fault;
-use crate::fence::{BusinessDatabase, begin_on_pool, roll_back};
+use crate::fence::{BusinessDatabase, begin_on_pool};
 use crate::message::{Message, MessageId};
 use crate::store::StoreError;
 use crate::transport::Handled;
@@ -55,37 +55,52 @@ where
     /// The whole transaction. Without `Done` it was rolled back, or nobody knows; the message
     /// comes again in both cases, and the record tells.
     async fn once(&self, id: MessageId, message: Received<M>) -> Handled {
-        let (mut tx, _turn) = match begin_on_pool(&self.pool, None).await {
+        if fault::bug("inbox-apart") && !self.enter_apart(id).await {
+            return Handled::Done;
+        }
+        let (mut tx, _turn) = match begin_on_pool(&self.pool).await {
             Ok(begun) => begun,
             Err(error) => return Handled::NotNow(error.to_string()),
         };
-        let worked = match DB::enter_inbox(&mut tx, &self.queue, id).await {
+        let entered = match DB::enter_inbox(&mut tx, &self.queue, id).await {
+            Ok(false) if fault::bug("inbox-apart") => Ok(true),
+            entered => entered,
+        };
+        let worked = match entered {
             Ok(true) => self.handler.consume(&mut tx, message).await.map_err(|error| error.to_string()),
             Ok(false) => {
                 tracing::debug!(%id, queue = self.queue, "a message whose effect has happened came again");
-                let _ = roll_back(tx).await;
+                let _ = tx.rollback().await;
                 return Handled::Done;
             }
             Err(error) => {
-                let _ = roll_back(tx).await;
+                let _ = tx.rollback().await;
                 return Handled::NotNow(error.to_string());
             }
         };
         fault::point("effect-done");
         let proven = match worked {
             // A failed statement whose error was swallowed must not be acknowledged.
+            Ok(()) if fault::bug("inbox-apart") => Ok(()),
             Ok(()) => DB::prove_inbox(&mut tx, &self.queue, id).await.map_err(|error| error.to_string()),
             Err(why) => Err(why),
         };
         if let Err(why) = proven {
-            let _ = roll_back(tx).await;
+            let _ = tx.rollback().await;
             return Handled::Failed(why);
         }
-        if let Err(error) = tx.commit().await {
+        if let Err(error) = fault::pending("inbox-commit-sent", tx.commit()).await {
             return Handled::Failed(error.to_string());
         }
         fault::point("inbox-committed");
         Handled::Done
+    }
+
+    /// A planted bug: the record in a transaction of its own. Says whether the message is new.
+    async fn enter_apart(&self, id: MessageId) -> bool {
+        let Ok((mut tx, _turn)) = begin_on_pool(&self.pool).await else { return false };
+        let entered = DB::enter_inbox(&mut tx, &self.queue, id).await;
+        tx.commit().await.is_ok() && matches!(entered, Ok(true))
     }
 }
 

@@ -191,9 +191,13 @@ pub(crate) struct ConsumerLoop {
 async fn handle(inbox: Arc<dyn Inbox>, attempts: u32, delivery: Delivery) {
     fault::point("received");
     let Delivery { id, message, attempt, taken, settle } = delivery;
+    let mut settle = Some(settle);
     // Whoever delivers it may have left while it waited.
     if taken.send(()).is_err() {
         return;
+    }
+    if fault::bug("ack-before-commit") {
+        settle.take().map(|settle| settle.send(Handled::Done));
     }
     // In a task of its own, so that a panic fails this message and nothing else.
     let task = AbortOnDropHandle::new(tokio::spawn(async move { inbox.process(id, message, attempt).await }));
@@ -211,7 +215,7 @@ async fn handle(inbox: Arc<dyn Inbox>, attempts: u32, delivery: Delivery) {
         handled => handled,
     };
     // Nobody listens any more when that one gave up: the message comes again.
-    let _ = settle.send(handled);
+    settle.map(|settle| settle.send(handled));
 }
 
 #[async_trait]

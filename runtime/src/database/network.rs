@@ -15,6 +15,7 @@ use sqlx::query::Query;
 use sqlx::{ConnectOptions, Connection, Database, Executor, IntoArguments, Pool};
 use tokio::time::timeout;
 
+use crate::fault;
 use crate::store::StoreError;
 
 /// How long an operation may take, connecting included.
@@ -248,7 +249,7 @@ impl<DB: Database + HasStatementCache> Lent<DB> {
 
 impl<DB: Database> Drop for Lent<DB> {
     fn drop(&mut self) {
-        if !self.done {
+        if !self.done && !fault::bug("not-closed") {
             self.connection.close_on_drop();
         }
     }

@@ -4,14 +4,14 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use sqlx::pool::PoolConnection;
-use sqlx::{Connection, Pool, SqlSafeStr, Transaction};
+use sqlx::pool::{MaybePoolConnection, PoolConnection};
+use sqlx::{Connection, Pool};
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::{
-    BusinessDatabase, FenceRefusal, FencedTransaction, Isolation, WriteTurn, begin_on_pool, roll_back,
-};
+use super::dialect::fit_connection;
+use super::held::{self, HeldTransaction, Unsettled};
+use super::{BusinessDatabase, FenceRefusal, FencedTransaction, Isolation, WriteTurn};
 use crate::error::{Error, ErrorKind};
 use crate::fault;
 use crate::message::MessageId;
@@ -33,7 +33,9 @@ use crate::store::StoreError;
 ///
 /// # Cancel safety
 /// A dropped `begin` leaves no transaction open: on a pool it runs on in a task of its own, and
-/// what it opened is rolled back.
+/// what it opened is rolled back; a pooled connection may be closed instead. On a bare connection of
+/// PostgreSQL or MySQL, sqlx 0.9 can't do that for a `BEGIN` whose answer is not there yet: give
+/// `begin` the pool, or close such a connection.
 #[must_use = "a transaction is opened when this is awaited"]
 pub const fn begin<'c, B: BeginOn<'c>>(on: B) -> Begin<'c, B> {
     Begin { on, isolation: None, lifetime: PhantomData }
@@ -71,7 +73,7 @@ pub trait BeginOn<'c>: Send + Sized + 'c {
 }
 
 /// A transaction that is being opened.
-type Opening<'c, DB> = BoxFuture<'c, Result<(Transaction<'c, DB>, WriteTurn), Refusal>>;
+type Opening<'c, DB> = BoxFuture<'c, Result<(HeldTransaction<'c, DB>, WriteTurn), Refusal>>;
 
 /// Why a transaction was not opened.
 #[derive(Debug)]
@@ -89,8 +91,8 @@ impl<'c, DB: BusinessDatabase> BeginOn<'c> for &'c Pool<DB> {
         let pool = self.clone();
         let open = async move {
             let failed = |error| Refusal::Fence(FenceRefusal::Failed(error));
-            let (tx, turn) = begin_on_pool(&pool, isolation).await.map_err(failed)?;
-            Ok((raise::<DB>(tx, fence).await?, turn))
+            let (connection, turn) = fit_connection(&pool).await.map_err(failed)?;
+            Ok((open_on(HeldTransaction::new(connection), isolation, fence).await?, turn))
         };
         Box::pin(async move {
             match tokio::spawn(open.in_current_span()).await {
@@ -105,7 +107,17 @@ impl<'c, DB: BusinessDatabase> BeginOn<'c> for &'c mut PoolConnection<DB> {
     type Database = DB;
 
     fn open(self, isolation: Option<Isolation>, fence: Option<FenceKey>) -> Opening<'c, DB> {
-        Box::pin(on_connection::<DB>(self, isolation, fence))
+        Box::pin(async move {
+            let mut unsettled = Unsettled::new(self);
+            let opened = on_connection::<DB>(unsettled.connection(), isolation, fence).await;
+            let opened = opened.map(|(held, turn)| {
+                held.leave_open();
+                turn
+            });
+            unsettled.settle();
+            let turn = opened?;
+            Ok((HeldTransaction::new(MaybePoolConnection::Connection(&mut **self)), turn))
+        })
     }
 }
 
@@ -131,35 +143,36 @@ async fn on_connection<DB: BusinessDatabase>(
     connection: &mut DB::Connection,
     isolation: Option<Isolation>,
     fence: Option<FenceKey>,
-) -> Result<(Transaction<'_, DB>, WriteTurn), Refusal> {
+) -> Result<(HeldTransaction<'_, DB>, WriteTurn), Refusal> {
     // sqlx refuses, too, and rolls back the transaction that is not ours.
     if connection.is_in_transaction() {
         return Err(Refusal::Begin(sqlx::Error::InvalidSavePointStatement));
     }
-    let tx =
-        connection.begin_with(DB::begin_statement(isolation).into_sql_str()).await.map_err(Refusal::Begin)?;
-    Ok((raise::<DB>(tx, fence).await?, WriteTurn::default()))
+    let held = HeldTransaction::new(MaybePoolConnection::Connection(connection));
+    Ok((open_on(held, isolation, fence).await?, WriteTurn::default()))
 }
 
-/// Inserts the fence row. A call without a message needs none.
-async fn raise<DB: BusinessDatabase>(
-    mut tx: Transaction<'_, DB>,
+/// Begins, with the fence row. A call without a message needs none.
+async fn open_on<DB: BusinessDatabase>(
+    mut tx: HeldTransaction<'_, DB>,
+    isolation: Option<Isolation>,
     fence: Option<FenceKey>,
-) -> Result<Transaction<'_, DB>, Refusal> {
-    let Some(FenceKey { identity, call_id }) = fence else { return Ok(tx) };
-    match DB::open_fence(&mut tx, identity, call_id).await {
-        Ok(super::Opened) => {
-            fault::point("fence-inserted");
-            Ok(tx)
+) -> Result<HeldTransaction<'_, DB>, Refusal> {
+    let Some(fence) = fence else {
+        held::begin::<DB>(&mut tx, DB::begin_statement(isolation)).await.map_err(Refusal::Begin)?;
+        return Ok(tx);
+    };
+    if let Err(refusal) = DB::begin_fenced(&mut tx, isolation, fence).await {
+        // The connection goes back to the user's pool: never with an open transaction.
+        if tx.is_in_transaction()
+            && let Err(error) = tx.rollback().await
+        {
+            tracing::debug!(%error, "rolling back a refused transaction failed; its connection will be closed");
         }
-        Err(refusal) => {
-            // The connection goes back to the user's pool: never with an open transaction.
-            if let Err(error) = roll_back(tx).await {
-                tracing::debug!(%error, "rolling back a refused transaction failed; its connection will be closed");
-            }
-            Err(Refusal::Fence(refusal))
-        }
+        return Err(Refusal::Fence(refusal));
     }
+    fault::point("fence-inserted");
+    Ok(tx)
 }
 
 impl<'c, B: BeginOn<'c>> IntoFuture for Begin<'c, B> {

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use sqlx::{Connection, Database, Pool, SqlSafeStr, Transaction};
+use sqlx::pool::PoolConnection;
+use sqlx::{Connection, Database, Pool};
 use tokio::sync::OwnedMutexGuard;
-use uuid::Uuid;
 
+use super::held::{self, HeldTransaction, Unsettled};
 use super::verdict::FenceRow;
 use crate::message::MessageId;
+use crate::protocol::scope::{FenceKey, Staged};
 use crate::store::StoreError;
 
 /// A database whose transactions can be fenced, and can hold an inbox.
@@ -44,22 +46,22 @@ pub trait BusinessDatabase: Database {
         Box::pin(std::future::ready(()))
     }
 
-    /// Inserts the fence row, as the transaction's first statement.
+    /// Begins a transaction with the fence row in it. On an error, a transaction that sqlx counts as
+    /// open is the caller's to roll back.
     #[doc(hidden)]
-    fn open_fence(
+    fn begin_fenced(
         connection: &mut Self::Connection,
-        identity: Uuid,
-        call_id: MessageId,
-    ) -> BoxFuture<'_, Result<Opened, FenceRefusal>>;
+        isolation: Option<Isolation>,
+        fence: FenceKey,
+    ) -> BoxFuture<'_, Result<(), FenceRefusal>>;
 
-    /// Proves that the fence row is part of the open transaction, and writes what was staged.
+    /// Proves that the fence row is part of the open transaction, writes what was staged, and commits.
     #[doc(hidden)]
-    fn prove_fence(
+    fn commit_fenced(
         connection: &mut Self::Connection,
         call_id: MessageId,
-        row: FenceRow,
-        amended: Option<Vec<u8>>,
-    ) -> BoxFuture<'_, Result<(), StoreError>>;
+        staged: Staged,
+    ) -> BoxFuture<'_, Result<(), CommitFailure>>;
 
     #[doc(hidden)]
     fn migrate_inbox(pool: &Pool<Self>) -> BoxFuture<'_, Result<(), StoreError>>;
@@ -104,11 +106,10 @@ pub enum Isolation {
     Serializable,
 }
 
-/// Begins on a connection of the user's pool that is fit for it.
-pub(crate) async fn begin_on_pool<DB: BusinessDatabase>(
+/// A connection of the user's pool that is fit for a transaction, and the turn to write.
+pub(crate) async fn fit_connection<DB: BusinessDatabase>(
     pool: &Pool<DB>,
-    isolation: Option<Isolation>,
-) -> Result<(Transaction<'static, DB>, WriteTurn), StoreError> {
+) -> Result<(PoolConnection<DB>, WriteTurn), StoreError> {
     let mut connection = pool.acquire().await?;
     // Left behind by a transaction that was ended underneath and then dropped: sqlx counts it as
     // open for ever, so the connection is of no use to anybody.
@@ -116,14 +117,19 @@ pub(crate) async fn begin_on_pool<DB: BusinessDatabase>(
         connection.close().await?;
         connection = pool.acquire().await?;
     }
-    let turn = DB::take_turn(pool).await?;
-    Ok((Transaction::begin(connection, Some(DB::begin_statement(isolation).into_sql_str())).await?, turn))
+    Ok((connection, DB::take_turn(pool).await?))
 }
 
-/// Rolls back, so that the connection is clean for whoever gets it next.
-pub(crate) async fn roll_back<DB: BusinessDatabase>(mut tx: Transaction<'_, DB>) -> Result<(), sqlx::Error> {
-    DB::before_rollback(&mut tx).await;
-    tx.rollback().await
+/// Begins an ordinary transaction on the user's pool.
+pub(crate) async fn begin_on_pool<DB: BusinessDatabase>(
+    pool: &Pool<DB>,
+) -> Result<(HeldTransaction<'static, DB>, WriteTurn), StoreError> {
+    let (mut connection, turn) = fit_connection(pool).await?;
+    let mut unsettled = Unsettled::new(&mut connection);
+    let begun = held::begin::<DB>(unsettled.connection(), DB::begin_statement(None)).await;
+    unsettled.settle();
+    begun?;
+    Ok((HeldTransaction::new(connection), turn))
 }
 
 /// The right to write, where a database has one writer only; given back when it is dropped.
@@ -136,10 +142,6 @@ impl WriteTurn {
         Self(Some(turn))
     }
 }
-
-/// The fence row is in the transaction.
-#[derive(Debug)]
-pub struct Opened;
 
 /// Why there is no fenced transaction.
 #[derive(Debug)]
@@ -163,4 +165,15 @@ impl FenceRefusal {
             Some(_) => Self::AlreadyCommitted,
         }
     }
+}
+
+/// Why a fenced transaction did not commit, as far as anybody knows.
+#[derive(Debug)]
+pub enum CommitFailure {
+    /// It did not: the fence is not in place.
+    Unproven(StoreError),
+    /// It did not: the database rolled it back, as after a conflict with another transaction.
+    RolledBack(sqlx::Error),
+    /// It may have.
+    Unclear(sqlx::Error),
 }

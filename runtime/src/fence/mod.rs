@@ -9,6 +9,8 @@
 mod begin;
 #[cfg(feature = "_sql")]
 mod dialect;
+#[cfg(feature = "_sql")]
+pub(crate) mod held;
 pub(crate) mod registry;
 #[cfg(feature = "_sql")]
 mod transaction;
@@ -25,7 +27,7 @@ pub use begin::{Begin, BeginOn, begin};
 #[cfg(feature = "_sql")]
 pub use dialect::{BusinessDatabase, Isolation};
 #[cfg(feature = "_sql")]
-pub(crate) use dialect::{FenceRefusal, Opened, WriteTurn, begin_on_pool, roll_back};
+pub(crate) use dialect::{CommitFailure, FenceRefusal, WriteTurn, begin_on_pool};
 #[cfg(feature = "_sql")]
 pub use transaction::FencedTransaction;
 

@@ -3,13 +3,13 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
-use sqlx::Transaction;
-
-use super::{BusinessDatabase, WriteTurn, roll_back};
+use super::held::{self, HeldTransaction};
+use super::{BusinessDatabase, CommitFailure, WriteTurn};
 use crate::error::{Error, ErrorKind};
 use crate::fault;
 use crate::message::{Message, Payload};
 use crate::protocol::scope::OpenTransaction;
+use crate::store::StoreError;
 
 /// The business transaction of a fenced call. Made by [`begin`](super::begin).
 ///
@@ -18,13 +18,13 @@ use crate::protocol::scope::OpenTransaction;
 #[must_use = "dropped without `commit`, the transaction is rolled back"]
 pub struct FencedTransaction<'c, DB: BusinessDatabase> {
     // Declared first, so that it is rolled back before the call may open another.
-    tx: Transaction<'c, DB>,
+    tx: HeldTransaction<'c, DB>,
     open: OpenTransaction,
     turn: WriteTurn,
 }
 
 impl<'c, DB: BusinessDatabase> FencedTransaction<'c, DB> {
-    pub(super) const fn new(tx: Transaction<'c, DB>, open: OpenTransaction, turn: WriteTurn) -> Self {
+    pub(super) const fn new(tx: HeldTransaction<'c, DB>, open: OpenTransaction, turn: WriteTurn) -> Self {
         Self { tx, open, turn }
     }
 
@@ -44,43 +44,35 @@ impl<'c, DB: BusinessDatabase> FencedTransaction<'c, DB> {
     /// # Errors
     /// [`ErrorKind::Unproven`]: the fence was not in place, because a statement failed and its
     /// error was swallowed, or the transaction was ended underneath; it was not committed.
-    /// [`ErrorKind::Unavailable`]: the database failed. Whether the transaction took effect may be
-    /// unknown to the caller then; the message follows the truth either way.
+    /// [`ErrorKind::RolledBack`]: the database did so, as after a conflict with another transaction;
+    /// the body may begin again. [`ErrorKind::Unavailable`]: the database failed. Whether the
+    /// transaction took effect may be unknown to the caller then; the message follows the truth
+    /// either way.
     ///
     /// # Cancel safety
     /// A dropped `commit` may or may not take effect; the message follows the truth either way.
     pub async fn commit(self) -> Result<(), Error> {
         let Self { mut tx, open, turn: _turn } = self;
         let function = open.function();
-        // From here on, only the fence knows, unless the database says yes.
-        if let Some((key, staged)) = open.commit_begins() {
-            if let Err(cause) = DB::prove_fence(&mut tx, key.call_id, staged.row, staged.amended).await {
-                let _ = roll_back(tx).await;
-                open.commit_refused();
-                return Err(Error::new(
-                    ErrorKind::Unproven,
-                    format!(
-                        "the transaction of `{function}` was not committed, because its fence is not in place; \
-                         statements since it was ended underneath may have taken effect by themselves"
-                    ),
-                )
-                .with_source(cause)
-                .in_body());
+        // From here on, only the fence knows, unless the database says what became of it.
+        let commit = async {
+            match open.commit_begins().filter(|_| !fault::bug("no-probe")) {
+                Some((fence, staged)) => DB::commit_fenced(&mut tx, fence.call_id, staged).await,
+                None => held::commit::<DB>(&mut tx).await.map_err(CommitFailure::Unclear),
             }
-            fault::point("commit-proven");
-        }
-        match tx.commit().await {
+        };
+        let failure = match fault::pending("commit-sent", commit).await {
             Ok(()) => {
                 open.committed();
-                Ok(())
+                return Ok(());
             }
-            Err(cause) => Err(Error::new(
-                ErrorKind::Unavailable,
-                format!("the commit of `{function}` failed; whether it took effect will be found out"),
-            )
-            .with_source(cause)
-            .in_body()),
+            Err(failure) => failure,
+        };
+        if !matches!(failure, CommitFailure::Unclear(_)) {
+            let _ = tx.rollback().await;
+            open.commit_refused();
         }
+        Err(explain(failure, &function))
     }
 
     /// Rolls back now, instead of when the transaction is dropped.
@@ -92,13 +84,37 @@ impl<'c, DB: BusinessDatabase> FencedTransaction<'c, DB> {
     /// Dropped, the transaction is rolled back all the same.
     pub async fn rollback(self) -> Result<(), Error> {
         let Self { tx, open, turn: _turn } = self;
-        let rolled_back = roll_back(tx).await;
+        let rolled_back = tx.rollback().await;
         rolled_back.map_err(|cause| {
             Error::new(ErrorKind::Unavailable, format!("the rollback of `{}` failed", open.function()))
                 .with_source(cause)
                 .in_body()
         })
     }
+}
+
+fn explain(failure: CommitFailure, function: &str) -> Error {
+    let error = match failure {
+        CommitFailure::Unproven(cause) => Error::new(
+            ErrorKind::Unproven,
+            format!(
+                "the transaction of `{function}` was not committed, because its fence is not in place; \
+                 statements since it was ended underneath may have taken effect by themselves"
+            ),
+        )
+        .with_source(cause),
+        CommitFailure::RolledBack(cause) => Error::new(
+            ErrorKind::RolledBack,
+            format!("the database rolled the transaction of `{function}` back, at its commit; it may be tried again"),
+        )
+        .with_source(StoreError::from(cause)),
+        CommitFailure::Unclear(cause) => Error::new(
+            ErrorKind::Unavailable,
+            format!("the commit of `{function}` failed; whether it took effect will be found out"),
+        )
+        .with_source(StoreError::from(cause)),
+    };
+    error.in_body()
 }
 
 impl<DB: BusinessDatabase> Deref for FencedTransaction<'_, DB> {

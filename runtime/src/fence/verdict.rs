@@ -56,7 +56,7 @@ impl Verdict {
 
 /// What a fence row says, as a number in the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FenceRow {
+pub(crate) enum FenceRow {
     Committed,
     Tombstone,
     Withheld,

@@ -12,6 +12,8 @@
 
 use std::fmt;
 
+use crate::fault;
+
 /// Where a message stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -73,6 +75,14 @@ impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
+}
+
+/// States as a set of bits, bit *n* for the state with code *n*.
+pub(crate) fn mask(states: &[State]) -> i64 {
+    if fault::bug("unconditional") {
+        return -1;
+    }
+    states.iter().map(|state| 1 << state.code()).sum()
 }
 
 /// What can happen to a message.
@@ -155,9 +165,15 @@ impl Event {
         }
     }
 
-    /// [`Event::sources`] as a set of bits, bit *n* for the state with code *n*.
-    pub(crate) fn source_mask(self) -> i64 {
-        self.sources().iter().map(|state| 1 << state.code()).sum()
+    /// The states from which the move need not be on disk when it is reported. Should the database
+    /// forget it in a crash, it is found again: a half is asked about, and a confirmed message is
+    /// delivered once more.
+    pub(crate) const fn relaxed_sources(self) -> &'static [State] {
+        match self {
+            Self::BodyConfirms | Self::CheckBackConfirms => &[State::Half],
+            Self::Acknowledged => &[State::Confirmed],
+            _ => &[],
+        }
     }
 
     /// What the event means for a message in `state`, when it did not move it.

@@ -148,6 +148,8 @@ impl Messenger {
         let failed = |cause: StoreError| cause.into_error("the messenger could not start");
         core.store.check_schema().await.map_err(failed)?;
         core.fences.identify().await?;
+        // Makes sure that leases can be renewed before there is one.
+        core.store.renew(&[], core.leases.hold()).await.map_err(failed)?;
         let mut parts = self.parts.lock().await;
         #[cfg(feature = "_sql")]
         for consumer in &parts.consumers {

@@ -1,6 +1,7 @@
 //! The protocol: half → body → report. What generated code calls, and all that it does.
 
 pub(crate) mod call;
+pub(crate) mod group_commit;
 #[cfg(test)]
 mod model;
 pub(crate) mod report;
@@ -21,6 +22,7 @@ use crate::message::{self, Half, MessageId};
 use crate::messenger::Messenger;
 use crate::store::StoreError;
 use call::{AnsweredBy, Call};
+use group_commit::Place;
 use report::{Decision, Ending};
 use scope::{Body, CALL, CallScope, Witness};
 
@@ -61,32 +63,37 @@ async fn begin(call: Call) -> Result<Ticket, Error> {
         return Ok(Ticket::new(&core, live, alive));
     }
     fault::point("before-half");
-    // In a task of its own: a caller who leaves cannot cut a statement in two, and a half that
-    // lands after its caller has left cancels itself, because its ticket is dropped.
     let patience = core.settings.half_timeout;
     let function = live.scope.function.clone();
-    let ticket = tokio::time::timeout(patience, tokio::spawn(store_halves(core, live, alive))).await;
-    match ticket {
-        Ok(Ok(ticket)) => ticket,
-        Ok(Err(failed)) => Err(not_stored(ErrorKind::Unavailable, &function).with_source(failed)),
-        Err(_) => Err(not_stored(ErrorKind::Unavailable, &function)
-            .with_source(format!("no answer within {patience:?}"))),
-    }
+    let ticket = tokio::time::timeout(patience, async {
+        let place = core.group_commit.admit().await?;
+        // In a task of its own: a caller who leaves cannot cut a statement in two, and a half that
+        // lands after its caller has left cancels itself, because its ticket is dropped.
+        let stored = tokio::spawn(store_halves(Arc::clone(&core), live, alive, place)).await;
+        stored.unwrap_or_else(|failed| Err(StoreError::Unavailable(failed.to_string())))
+    });
+    let error = match ticket.await {
+        Ok(Ok(ticket)) => return Ok(ticket),
+        Ok(Err(cause)) => not_stored(&cause, &function).with_source(cause),
+        Err(_) => {
+            let cause = StoreError::Unavailable(format!("no answer within {patience:?}"));
+            not_stored(&cause, &function).with_source(cause)
+        }
+    };
+    Err(error)
 }
 
 async fn store_halves(
     core: Arc<Core>,
     live: Arc<LiveCall>,
     alive: TaskTrackerToken,
-) -> Result<Ticket, Error> {
+    place: Place,
+) -> Result<Ticket, StoreError> {
+    // Dropped on every error: should the half have landed all the same, it is cancelled.
     let ticket = Ticket::new(&core, Arc::clone(&live), alive);
     let deadline = core.leases.deadline();
-    if let Err(cause) = core.store.insert_halves(&live.halves, core.leases.hold()).await {
-        // The ticket is dropped: should the half have landed all the same, it is cancelled.
-        let schema = matches!(cause, StoreError::Schema(_));
-        let kind = if schema { ErrorKind::Schema } else { ErrorKind::Unavailable };
-        return Err(not_stored(kind, &live.scope.function).with_source(cause));
-    }
+    let inserted = Arc::clone(&core.group_commit).insert(Arc::clone(&live), place);
+    fault::pending("half-sent", inserted).await?;
     let deadline = hold_surely(&core, &live, deadline).await?;
     core.leases.took(live.ids(), deadline);
     fault::point("after-half");
@@ -95,15 +102,14 @@ async fn store_halves(
 
 /// Makes sure of halves that took long to be stored: their lease may have lapsed meanwhile, and
 /// somebody may be asking about them.
-async fn hold_surely(core: &Core, live: &LiveCall, mut deadline: Instant) -> Result<Instant, Error> {
-    let ids: Vec<_> = live.ids().collect();
-    let slow = |why: String| not_stored(ErrorKind::Unavailable, &live.scope.function).with_source(why);
+async fn hold_surely(core: &Core, live: &LiveCall, mut deadline: Instant) -> Result<Instant, StoreError> {
     while deadline < Instant::now() + core.settings.lease / 2 {
+        let ids: Vec<_> = live.ids().collect();
         let renewal = core.leases.deadline();
-        let renewed =
-            core.store.renew(&ids, core.leases.hold()).await.map_err(|cause| slow(cause.to_string()))?;
+        let renewed = core.store.renew(&ids, core.leases.hold()).await?;
         if renewed.ids.len() + renewed.locked.len() < ids.len() {
-            return Err(slow("the store was so slow that the message was decided before".into()));
+            let why = "the store was so slow that the message was decided before";
+            return Err(StoreError::Unavailable(why.into()));
         }
         if renewed.locked.is_empty() {
             deadline = renewal;
@@ -114,7 +120,11 @@ async fn hold_surely(core: &Core, live: &LiveCall, mut deadline: Instant) -> Res
     Ok(deadline)
 }
 
-fn not_stored(kind: ErrorKind, function: &str) -> Error {
+fn not_stored(cause: &StoreError, function: &str) -> Error {
+    let kind = match cause {
+        StoreError::Schema(_) => ErrorKind::Schema,
+        StoreError::Unavailable(_) | StoreError::Refused(_) => ErrorKind::Unavailable,
+    };
     Error::new(kind, format!("the half message of `{function}` could not be stored, so its body did not run"))
 }
 
@@ -213,6 +223,9 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn decision(&self) -> Decision {
+        if fault::bug("cancel-on-err") && self.ending == Ending::Err {
+            return Decision::Cancel;
+        }
         report::decide(self.call.scope.witness, self.ending, &self.call.scope.body(), self.call.ask_on_err)
     }
 }

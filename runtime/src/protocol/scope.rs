@@ -114,7 +114,8 @@ pub(super) enum Commit {
 }
 
 /// What `commit` writes into the fence row.
-pub(crate) struct Staged {
+#[derive(Debug)]
+pub struct Staged {
     pub(crate) row: FenceRow,
     pub(crate) amended: Option<Vec<u8>>,
 }

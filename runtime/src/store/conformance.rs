@@ -28,6 +28,7 @@ pub async fn exercise(database: DatabaseSource) {
     migrations(store).await;
     halves_are_stored_all_or_none_and_once(store).await;
     every_event_in_every_state(store).await;
+    rows_of_a_batch_move_each_by_its_own_state(store).await;
     held_rows_are_nobody_elses(store).await;
     lapsed_rows_are_taken_once(store, open().await.as_ref()).await;
     claims_are_bounded(store).await;
@@ -57,7 +58,7 @@ fn half(answered_by: &str) -> Half {
 }
 
 async fn stored(store: &dyn Store, half: &Half, hold: Hold) -> MessageId {
-    store.insert_halves(std::slice::from_ref(half), hold).await.expect("stored");
+    store.insert_halves(&[half], hold).await.expect("stored");
     half.id
 }
 
@@ -96,7 +97,7 @@ async fn migrations(store: &dyn Store) {
 
 async fn halves_are_stored_all_or_none_and_once(store: &dyn Store) {
     let (first, second) = (half("twice"), half("twice"));
-    let both = [first.clone(), second.clone()];
+    let both = [&first, &second];
     store.insert_halves(&both, hold(LEASE)).await.expect("stored");
     store.insert_halves(&both, hold(LEASE)).await.expect("a retry finds its own rows");
     assert_eq!(store.list(State::Half, None, 10).await.expect("listed").len(), 2);
@@ -134,6 +135,18 @@ async fn every_event_in_every_state(store: &dyn Store) {
             }
         }
     }
+}
+
+async fn rows_of_a_batch_move_each_by_its_own_state(store: &dyn Store) {
+    let mut changes = Vec::new();
+    for state in State::ALL {
+        changes.push(Change::of(message_in(store, state, hold(LEASE)).await));
+    }
+    changes.push(Change::of(Uuid::now_v7()));
+    let applied = store.transition(Event::BodyConfirms, &changes, Some(hold(LEASE))).await.expect("applied");
+    let (moved, already) = (Applied::Moved, Applied::Already);
+    // In the order of `State::ALL`: half, confirmed, cancelled, delivered, parked, dead.
+    assert_eq!(applied, [moved, already, moved, already, moved, already, Applied::Missing]);
 }
 
 async fn held_rows_are_nobody_elses(store: &dyn Store) {
@@ -235,7 +248,7 @@ async fn a_calls_messages_are_pruned_together(store: &dyn Store) {
     let first = half("together");
     let second = Half { id: Uuid::now_v7(), ..first.clone() };
     let (first_id, second_id) = (first.id, second.id);
-    store.insert_halves(&[first, second], hold(LEASE)).await.expect("stored");
+    store.insert_halves(&[&first, &second], hold(LEASE)).await.expect("stored");
     let finished = async || {
         let finished = store.finished(Duration::ZERO, 10_000, &[]).await.expect("finds");
         finished.iter().filter(|one| one.call_id == first_id).count()

@@ -17,12 +17,12 @@ use crate::message::state::{Applied, Event, State};
 use crate::message::{AnsweredBy, Half, MessageId};
 
 pub(crate) use values::{
-    Attempts, Bounds, Change, Claim, Finished, Hold, Postponement, Renewed, Stored, Token, Undecodable,
+    Attempts, Bounds, Change, Claim, Finished, Flush, Hold, Postponement, Renewed, Stored, Token, Undecodable,
 };
 pub use values::{MessageInfo, Stats};
 
 /// A failure of the store. Credentials never appear in it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// Locked, unreachable, timed out: the same may work later.
     #[error("{0}")]
@@ -59,19 +59,50 @@ pub(crate) trait Store: Operate + fmt::Debug + Send + Sync {
     async fn weaknesses(&self) -> Result<Vec<String>, StoreError>;
 
     /// Stores halves durably, all or none, held by us.
-    async fn insert_halves(&self, halves: &[Half], hold: Hold) -> Result<(), StoreError>;
+    async fn insert_halves(&self, halves: &[&Half], hold: Hold) -> Result<(), StoreError>;
 
     /// Stores messages whose half is gone (a restored store) as confirmed, held by us.
-    async fn insert_confirmed(&self, halves: &[Half], hold: Hold) -> Result<(), StoreError>;
+    async fn insert_confirmed(&self, halves: &[&Half], hold: Hold) -> Result<(), StoreError>;
 
-    /// Applies `event` to rows, each under the condition that its state allows it. A row that
-    /// becomes confirmed is held by `hold`, or free to be delivered by anyone without one.
+    /// Applies `event` to rows that are in one of the states `from`, and says what became of each. A
+    /// row that becomes confirmed is held by `hold`, or free to be delivered by anyone without one.
+    async fn apply(
+        &self,
+        event: Event,
+        from: &[State],
+        changes: &[Change],
+        hold: Option<Hold>,
+        flush: Flush,
+    ) -> Result<Vec<Applied>, StoreError>;
+
+    /// Applies `event` to rows, each under the condition that its state allows it. What may be found
+    /// again after a crash is not waited for on its way to the disk.
     async fn transition(
         &self,
         event: Event,
         changes: &[Change],
         hold: Option<Hold>,
-    ) -> Result<Vec<Applied>, StoreError>;
+    ) -> Result<Vec<Applied>, StoreError> {
+        let relaxed = event.relaxed_sources();
+        if relaxed.is_empty() {
+            return self.apply(event, event.sources(), changes, hold, Flush::Now).await;
+        }
+        let mut applied = self.apply(event, relaxed, changes, hold, Flush::Later).await?;
+        let allowed =
+            |one: &Applied| matches!(one, Applied::Conflict(state) if event.sources().contains(state));
+        let (places, rest): (Vec<usize>, Vec<Change>) = (0..)
+            .zip(changes)
+            .filter(|(place, _)| applied.get(*place).is_some_and(allowed))
+            .map(|(place, change)| (place, change.clone()))
+            .unzip();
+        if !rest.is_empty() {
+            let again = self.apply(event, event.sources(), &rest, hold, Flush::Now).await?;
+            for (place, one) in places.into_iter().zip(again) {
+                applied[place] = one;
+            }
+        }
+        Ok(applied)
+    }
 
     /// Renews leases: of half messages, taking back what others may have taken over (a live body is
     /// not asked about, so its count begins anew), and of confirmed ones that are still held by

@@ -85,6 +85,14 @@ impl Change {
     }
 }
 
+/// Whether a change must be on disk when it is reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flush {
+    Now,
+    /// Soon is enough, where the database can tell the two apart.
+    Later,
+}
+
 /// Gives a held row back, to be taken up again later by anyone.
 #[derive(Clone, Debug)]
 pub(crate) struct Postponement {

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use super::{Delivery, Handled, Outgoing, Pattern, Publication, Queue, Transport};
 use crate::error::Error;
+use crate::fault;
 
 /// How many deliveries a queue takes at once. More stay in the store, and keep no other queue's
 /// messages from being delivered.
@@ -101,7 +102,7 @@ impl Subscriber {
         if self.deliveries.send(delivery).await.is_err() || is_taken.await.is_err() {
             return Handled::NotNow(format!("the consumer of `{}` has stopped", self.name));
         }
-        match timeout(patience, settled).await {
+        match fault::pending("published", timeout(patience, settled)).await {
             Ok(Ok(handled)) => handled,
             Ok(Err(_)) => Handled::Failed("the consumer stopped while it handled the message".into()),
             Err(_) => {

@@ -120,8 +120,11 @@ impl Relay {
             if !core.leases.surely_holds(&id) {
                 return None;
             }
+            if fault::bug("mark-before-ack") {
+                persist(&core, Self::NAME, Event::Acknowledged, &[Change::of(id)], None).await;
+            }
             let publication = core.transport.publish(&outgoing).await;
-            fault::point("published");
+            fault::point("acked");
             held.settled = true;
             Some(Published { id, attempt: outgoing.attempt, publication })
         });
@@ -134,7 +137,8 @@ impl Relay {
         if !acknowledged.is_empty() {
             let changes: Vec<_> = acknowledged.iter().map(|one| Change::of(one.id)).collect();
             // What is not noted is published again: a duplicate, no loss.
-            persist(&self.core, Self::NAME, Event::Acknowledged, &changes, None).await;
+            let marked = persist(&self.core, Self::NAME, Event::Acknowledged, &changes, None);
+            fault::pending("mark-sent", marked).await;
             fault::point("marked");
             metrics::counter!("transactional_message_delivered_total").increment(changes.len() as u64);
         }

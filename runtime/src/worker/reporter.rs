@@ -70,10 +70,11 @@ impl Reporter {
         let changes: Vec<_> =
             halves.iter().map(|(half, amended)| Change::of(half.id).amended((*amended).clone())).collect();
         let deadline = self.core.leases.deadline();
-        let applied = self.persist(Event::BodyConfirms, &changes).await;
+        let applied = fault::pending("confirm-sent", self.persist(Event::BodyConfirms, &changes)).await;
         if !changes.is_empty() {
             fault::point("confirmed");
         }
+        let mut left_over = Vec::new();
         for ((half, amended), applied) in halves.into_iter().zip(applied) {
             let mut half = half.clone();
             if let Some(payload) = amended {
@@ -90,25 +91,25 @@ impl Reporter {
                 Applied::Already | Applied::Conflict(_) => continue,
             }
             if self.core.settings.deliver {
-                self.core.leases.took([half.id], deadline);
-                self.hand_over(half).await;
+                let id = half.id;
+                self.core.leases.took([id], deadline);
+                let outgoing = Outgoing { half: Arc::new(half), attempt: 1 };
+                if self.core.outgoing.try_send(outgoing).is_err() {
+                    left_over.push(id);
+                }
             }
         }
-    }
-
-    async fn hand_over(&self, half: Half) {
-        let id = half.id;
-        let outgoing = Outgoing { half: Arc::new(half), attempt: 1 };
-        if self.core.outgoing.try_send(outgoing).is_err() {
-            // The queue is full: left due in the table, for whoever comes first.
-            self.give_back(&[id], Duration::ZERO, None).await;
+        if !left_over.is_empty() {
+            // The queue is full, as when the broker is away: left due in the table, for whoever comes
+            // first. In one statement: everybody's confirms wait behind it.
+            self.give_back(&left_over, Duration::ZERO, None).await;
         }
     }
 
     async fn insert_anew(&self, half: &Half) {
-        let half = std::slice::from_ref(half);
+        let half = [half];
         until_stored(&self.core, Self::NAME, || {
-            self.core.store.insert_confirmed(half, self.core.leases.hold())
+            self.core.store.insert_confirmed(&half, self.core.leases.hold())
         })
         .await;
     }
@@ -131,8 +132,9 @@ impl Reporter {
     async fn ask_later(&self, call: &LiveCall) {
         // From here on only the store knows of the messages: should they be gone from there, they are
         // stored again.
+        let halves: Vec<_> = call.halves.iter().collect();
         until_stored(&self.core, Self::NAME, || {
-            self.core.store.insert_halves(&call.halves, self.core.leases.hold())
+            self.core.store.insert_halves(&halves, self.core.leases.hold())
         })
         .await;
         let ids: Vec<_> = call.ids().collect();

@@ -1,18 +1,22 @@
 //! What the integration tests share.
 //!
-//! Every test has a directory of its own, with real SQLite files in it: the business database, the
-//! consumers' database, and the message store. Nothing is waited for by time alone: [`wait_until`]
-//! waits for something that can be seen, and says what when it does not come.
+//! Every test has databases of its own: the business database, the consumers' database, and the
+//! message store. The scenarios are the same for all kinds of databases; what differs between these
+//! is in `databases`. Nothing is waited for by time alone: [`wait_until`] waits for something that can
+//! be seen, and says what when it does not come.
 
 #![allow(clippy::missing_panics_doc, clippy::missing_errors_doc, reason = "tests are made of them")]
 
 mod calls;
+mod databases;
 mod listener;
+mod log;
 mod oracle;
 mod outage;
 mod process;
 mod proxy;
 mod rabbit;
+mod says;
 mod wait;
 mod world;
 
@@ -20,14 +24,20 @@ pub use calls::{
     Order, ShopError, fenced, fenced_amendable, fenced_twice, handled, handled_asking, handled_late,
     handled_twice, order,
 };
+pub use databases::{
+    Connection, Dialect, MySqlDatabases, Place, PooledDatabase, PostgresSchemas, SqliteFiles, number,
+    numbers, run, texts, write,
+};
 pub use listener::{Act, Heard, Listener};
+pub use log::Log;
 pub use oracle::{Oracle, Question, Word, ask};
 pub use outage::Outage;
 pub use process::{Gate, Process, gate};
 pub use proxy::Proxy;
 pub use rabbit::{Rabbit, Taken, send};
+pub use says::{PASSWORD, says};
 pub use wait::{vanish, wait_until};
-pub use world::{World, fast, write};
+pub use world::{World, fast};
 
 /// The README's examples, compiled as tests.
 #[cfg(doctest)]

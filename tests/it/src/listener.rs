@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use sqlx::SqliteConnection;
 use transactional_message::{Consume, MessageId, Raw, Received};
 
 use crate::Order;
+use crate::databases::{Connection, Dialect};
 
 /// Handles every message, and remembers each delivery, duplicates too.
 #[derive(Clone, Debug)]
@@ -47,6 +47,8 @@ pub enum Act {
     Write,
     /// Writes the effect, and fails.
     Fail,
+    /// Writes the effect, and fails with a text that PostgreSQL can't hold.
+    Nul,
     /// Writes the effect, and panics.
     Panic,
     /// Writes the effect, ends the transaction by a statement that fails, and says `Ok`.
@@ -111,43 +113,50 @@ impl Listener {
     }
 }
 
-impl<'c> Consume<'c, SqliteConnection, Raw> for Listener {
-    type Error = String;
-    type Future = BoxFuture<'c, Result<(), String>>;
-
-    fn consume(&self, connection: &'c mut SqliteConnection, message: Received<Raw>) -> Self::Future {
-        let act = self.note(&message);
-        let queue = self.queue.clone();
-        Box::pin(async move {
-            let body = String::from_utf8_lossy(&message.payload.0).into_owned();
-            sqlx::query("INSERT INTO effects (queue, message_id, body) VALUES (?, ?, ?)")
-                .bind(queue)
-                .bind(message.id)
-                .bind(body)
-                .execute(&mut *connection)
-                .await
-                .map_err(|error| error.to_string())?;
-            match act {
-                Act::Write => Ok(()),
-                Act::Fail => Err("no ink".into()),
-                Act::Panic => panic!("the listener fell over"),
-                Act::Swallow => {
-                    // `OR ROLLBACK` makes SQLite end the whole transaction.
-                    let failed = sqlx::query("INSERT OR ROLLBACK INTO unique_effects VALUES (1), (1)")
-                        .execute(connection)
-                        .await;
-                    assert!(failed.is_err(), "the statement was to fail");
-                    Ok(())
-                }
-                Act::Commit => {
-                    sqlx::raw_sql("COMMIT").execute(connection).await.expect("commits");
-                    Ok(())
-                }
-                Act::Slow(time) => {
-                    tokio::time::sleep(time).await;
-                    Ok(())
-                }
-            }
-        })
+/// Does what it was told about a delivery.
+async fn handle<DB: Dialect>(
+    connection: &mut Connection<DB>,
+    message: Received<Raw>,
+    queue: String,
+    act: Act,
+) -> Result<(), String> {
+    let body = String::from_utf8_lossy(&message.payload.0).into_owned();
+    DB::effect(connection, &queue, message.id, &body).await.map_err(|error| error.to_string())?;
+    match act {
+        Act::Write => Ok(()),
+        Act::Fail => Err("no ink".into()),
+        Act::Nul => Err("no\0ink".into()),
+        Act::Panic => panic!("the listener fell over"),
+        Act::Swallow => {
+            let failed = DB::run(connection, DB::SWALLOWED.0).await;
+            assert!(failed.is_err(), "the statement was to fail");
+            Ok(())
+        }
+        Act::Commit => {
+            DB::run(connection, "COMMIT").await.expect("commits");
+            Ok(())
+        }
+        Act::Slow(time) => {
+            tokio::time::sleep(time).await;
+            Ok(())
+        }
     }
 }
+
+// Not for every `DB` at once: the connection alone does not say which it is.
+macro_rules! listens {
+    ($database:ty, $connection:ty) => {
+        impl<'c> Consume<'c, $connection, Raw> for Listener {
+            type Error = String;
+            type Future = BoxFuture<'c, Result<(), String>>;
+
+            fn consume(&self, connection: &'c mut $connection, message: Received<Raw>) -> Self::Future {
+                let act = self.note(&message);
+                Box::pin(handle::<$database>(connection, message, self.queue.clone(), act))
+            }
+        }
+    };
+}
+listens!(sqlx::Sqlite, sqlx::SqliteConnection);
+listens!(sqlx::Postgres, sqlx::PgConnection);
+listens!(sqlx::MySql, sqlx::MySqlConnection);

@@ -1,40 +1,53 @@
-//! A store that does not answer, or answers with errors.
+//! A database that does not answer, or answers with errors.
 
-use std::path::Path;
-use std::time::Duration;
+use std::fmt;
 
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection, SqliteConnection};
+use sqlx::Connection as _;
 
-/// Keeps everybody from writing to a database.
-#[derive(Debug)]
-pub struct Outage {
-    connection: SqliteConnection,
+use crate::databases::{Connection, Dialect, Place};
+
+/// Keeps everybody from writing to one of a test's databases.
+pub struct Outage<P: Place> {
+    connection: Connection<P::Db>,
     end: &'static str,
 }
 
-impl Outage {
-    /// Holds the write lock: writers wait until they give up. Begins when this returns.
-    pub async fn of(file: &Path) -> Self {
-        Self::begin(file, "BEGIN IMMEDIATE", "ROLLBACK").await
+impl<P: Place> Outage<P> {
+    /// Holds a lock: who wants to write waits, until they give up; who wants to read, reads. Begins
+    /// when this returns.
+    pub async fn of(place: &P, name: &str) -> Self {
+        let table = match name {
+            "shop" => "tm_fence",
+            "books" => "tm_inbox",
+            _ => "tm_message",
+        };
+        let (begin, end) = P::Db::hold(table);
+        Self::begin(place, name, begin, end).await
     }
 
     /// Takes the message table away: every statement fails at once. Begins when this returns.
-    pub async fn without_table(file: &Path) -> Self {
+    pub async fn without_table(place: &P) -> Self {
         let (away, back) = ("ALTER TABLE tm_message RENAME TO away", "ALTER TABLE away RENAME TO tm_message");
-        Self::begin(file, away, back).await
+        Self::begin(place, "store", away.into(), back).await
     }
 
-    async fn begin(file: &Path, begin: &'static str, end: &'static str) -> Self {
-        let options = SqliteConnectOptions::new().filename(file).busy_timeout(Duration::from_secs(20));
-        let mut connection = options.connect().await.expect("opens");
-        sqlx::raw_sql(begin).execute(&mut connection).await.expect("begins");
+    async fn begin(place: &P, name: &str, begin: String, end: &'static str) -> Self {
+        let pool = place.pool(name, 1);
+        let mut connection = pool.acquire().await.expect("opens").detach();
+        P::Db::run(&mut connection, begin).await.expect("begins");
         Self { connection, end }
     }
 
     /// Ends when this returns.
     pub async fn end(mut self) {
-        sqlx::raw_sql(self.end).execute(&mut self.connection).await.expect("ends");
+        P::Db::run(&mut self.connection, self.end).await.expect("ends");
         self.connection.close().await.expect("closes");
+    }
+}
+
+// Connections have it, but not for every `P` at once.
+impl<P: Place> fmt::Debug for Outage<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outage").field("end", &self.end).finish_non_exhaustive()
     }
 }

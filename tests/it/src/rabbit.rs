@@ -1,11 +1,13 @@
 //! A real RabbitMQ, with names of their own for each test, and a plain client beside the messenger.
 
 use std::env;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use lapin::message::Delivery;
 use lapin::options::{
-    BasicConsumeOptions, BasicPublishOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
+    BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ExchangeDeclareOptions, QueueBindOptions,
+    QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind};
@@ -121,9 +123,18 @@ impl Rabbit {
         bound.await.expect("binds");
     }
 
-    /// Publishes as anybody may.
+    /// Publishes to the test's exchange, as anybody may.
     pub async fn publish(&self, routing_key: &str, body: &[u8], properties: BasicProperties) {
-        let (exchange, options) = (self.exchange.as_str().into(), BasicPublishOptions::default());
+        self.send(&self.exchange, routing_key, body, properties).await;
+    }
+
+    /// Puts a message into a queue.
+    pub async fn publish_to(&self, queue: &str, body: &[u8], properties: BasicProperties) {
+        self.send("", queue, body, properties).await;
+    }
+
+    async fn send(&self, exchange: &str, routing_key: &str, body: &[u8], properties: BasicProperties) {
+        let (exchange, options) = (exchange.into(), BasicPublishOptions::default());
         let published =
             self.channel.basic_publish(exchange, routing_key.into(), options, body, properties).await;
         published.expect("publishes");
@@ -135,6 +146,17 @@ impl Rabbit {
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let seen = channel.queue_declare(queue.into(), options, FieldTable::default()).await;
         seen.ok().map(|queue| queue.message_count())
+    }
+
+    /// Waits until a messenger has this queue, with all its bindings.
+    pub async fn is_consumed(&self, queue: &str) {
+        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        wait_until(&format!("a consumer of {queue}"), async || {
+            let channel = self.connection.create_channel().await.expect("a channel");
+            let seen = channel.queue_declare(queue.into(), options, FieldTable::default()).await;
+            seen.is_ok_and(|queue| queue.consumer_count() > 0)
+        })
+        .await;
     }
 
     /// Waits until a queue has this many messages that nobody works on.
@@ -151,12 +173,26 @@ impl Rabbit {
         let mut consumer = consumer.await.expect("consumes");
         let mut taken = Vec::new();
         while taken.len() < count {
-            let next = tokio::time::timeout(std::time::Duration::from_secs(30), consumer.next()).await;
+            let next = tokio::time::timeout(Duration::from_secs(30), consumer.next()).await;
             let next = next.unwrap_or_else(|_| panic!("only {} of {count} came to {queue}", taken.len()));
             let Delivery { properties, data, .. } = next.expect("goes on").expect("a message");
             taken.push(Taken { properties, body: data });
         }
         taken
+    }
+
+    /// Takes a message out of a queue as a process does that dies over it.
+    pub async fn take_and_vanish(&self, queue: &str) {
+        let connecting = Connection::connect(&self.url, ConnectionProperties::default());
+        let connection = connecting.await.expect("RabbitMQ is there");
+        let channel = connection.create_channel().await.expect("a channel");
+        channel.basic_qos(1, BasicQosOptions::default()).await.expect("takes one");
+        let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
+        let consumer = channel.basic_consume(queue.into(), "".into(), options, arguments);
+        let mut consumer = consumer.await.expect("consumes");
+        let taken = tokio::time::timeout(Duration::from_secs(30), consumer.next()).await;
+        taken.expect("a message is there").expect("goes on").expect("a message");
+        connection.close(200, "vanishes".into()).await.expect("closes");
     }
 
     /// Deletes a queue, or does nothing.

@@ -1,23 +1,23 @@
 //! One test's databases, and messengers over them.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use sqlx::SqlitePool;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
-use tempfile::TempDir;
+use sqlx::Pool;
 use transactional_message::{Backoff, Builder, Consumer, MessageId, Messenger, Settings, State, begin};
 
-use crate::{Listener, Oracle, Order, ShopError, fenced, handled, order, vanish, wait_until};
+use crate::databases::{Connection, Dialect, Place, number, numbers, run, texts, write};
+use crate::{Listener, Oracle, Order, Outage, ShopError, fenced, handled, order, vanish, wait_until};
 
-/// One test's directory: the business database, the consumers' database, the message store.
+/// One test's databases: `shop`, the business database; `books`, the consumers'; `store`, the
+/// message store.
 #[derive(Debug)]
-pub struct World {
-    directory: TempDir,
+pub struct World<P: Place> {
+    /// Where they are.
+    pub place: P,
     /// The business database, with the table `orders`.
-    pub shop: SqlitePool,
+    pub shop: Pool<P::Db>,
     /// The consumers' database, with the table `effects`.
-    pub books: SqlitePool,
+    pub books: Pool<P::Db>,
     /// What handlers answer.
     pub oracle: Oracle,
     /// What the consumer heard.
@@ -40,68 +40,51 @@ pub fn fast() -> Settings {
     }
 }
 
-impl World {
-    /// With the store in a file of its own.
+impl<P: Place> World<P> {
+    /// With business tables, and nothing else in it.
     pub async fn new() -> Self {
         Self::with_connections(4).await
     }
 
     /// With a business pool of this many connections.
     pub async fn with_connections(connections: u32) -> Self {
-        let directory = TempDir::new().expect("a directory");
-        let open = |name: &str, connections| {
-            let options = SqliteConnectOptions::new()
-                .filename(directory.path().join(name))
-                .create_if_missing(true)
-                .journal_mode(SqliteJournalMode::Wal)
-                .busy_timeout(Duration::from_secs(20));
-            SqlitePoolOptions::new().max_connections(connections).connect_with(options)
-        };
-        let shop = open("shop.db", connections).await.expect("opens");
-        let books = open("books.db", 4).await.expect("opens");
-        // So that tests whose processes start at once are about something else.
-        open("store.db", 1).await.expect("opens").close().await;
-        sqlx::raw_sql("CREATE TABLE orders (id INTEGER PRIMARY KEY, message_id BLOB)")
-            .execute(&shop)
-            .await
-            .expect("creates");
-        sqlx::raw_sql(
-            "CREATE TABLE effects (queue TEXT, message_id BLOB, body TEXT);
-             CREATE TABLE unique_effects (id INTEGER PRIMARY KEY)",
-        )
-        .execute(&books)
-        .await
-        .expect("creates");
+        let place = P::new().await;
+        place.create(&["shop", "books", "store"]).await;
+        let (shop, books) = (place.pool("shop", connections), place.pool("books", 4));
+        run(&shop, P::Db::SHOP).await.expect("creates");
+        run(&books, P::Db::BOOKS).await.expect("creates");
         let (oracle, listener) = (Oracle::default(), Listener::new("books"));
-        Self { directory, shop, books, oracle, listener }
+        Self { place, shop, books, oracle, listener }
     }
 
-    /// A file in the directory.
-    pub fn file(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
+    /// The same place for a [`Process`](crate::Process), which must have pools of its own: a connection
+    /// stands still, and dies, with the runtime that opened it.
+    pub fn elsewhere(&self) -> Self {
+        Self {
+            place: self.place.clone(),
+            shop: self.place.pool("shop", self.shop.options().get_max_connections()),
+            books: self.place.pool("books", 4),
+            oracle: self.oracle.clone(),
+            listener: self.listener.clone(),
+        }
     }
 
-    /// The URL of a database in the directory.
-    pub fn url(&self, name: &str) -> String {
-        format!("sqlite://{}", self.file(name).display())
+    /// A pool for the message store, to look at it or to age it.
+    pub fn store(&self) -> Pool<P::Db> {
+        self.place.pool("store", 4)
     }
 
-    /// A connection to the message store, to look at it or to age it.
-    pub async fn store(&self) -> SqlitePool {
-        SqlitePool::connect(&self.url("store.db")).await.expect("opens")
-    }
-
-    /// A messenger without consumers, on the store in a file of its own.
+    /// A messenger without consumers, on the store in a database of its own.
     pub fn builder(&self) -> Builder {
-        self.builder_on("store.db")
+        self.builder_on("store")
     }
 
     /// The same, on another store.
     pub fn builder_on(&self, store: &str) -> Builder {
-        Messenger::builder(self.url(store))
+        Messenger::builder(self.place.database(store))
             .settings(fast())
             .data(self.oracle.clone())
-            .fence("orders", &self.shop)
+            .fence("orders", P::database_of(&self.shop))
     }
 
     /// A consumer of everything that is sent to the shop.
@@ -111,7 +94,7 @@ impl World {
 
     /// The same with another queue, and who listens there.
     pub fn consumer_named(&self, queue: &str, listener: &Listener) -> Consumer {
-        Consumer::new(queue, self.books.clone(), listener.clone()).bind("shop", "#")
+        P::Db::consumer(queue, self.books.clone(), listener.clone()).bind("shop", "#")
     }
 
     /// A listener at another queue.
@@ -141,7 +124,7 @@ impl World {
     pub async fn pay(&self, messenger: &Messenger, id: u64) -> Result<(), ShopError> {
         let body = async {
             let mut tx = begin(&self.shop).await?;
-            write(&mut *tx, id).await?;
+            write::<P::Db>(&mut tx, id).await?;
             Ok(tx.commit().await?)
         };
         messenger.scope(async { fenced(&order(id), body).await }).await
@@ -175,28 +158,57 @@ impl World {
         .await;
     }
 
+    /// Writes the business row of an order, in the body of its call.
+    pub async fn write(connection: &mut Connection<P::Db>, id: u64) -> Result<(), sqlx::Error> {
+        write::<P::Db>(connection, id).await
+    }
+
+    /// Nobody can write to one of the databases any more.
+    pub async fn outage(&self, name: &str) -> Outage<P> {
+        Outage::of(&self.place, name).await
+    }
+
+    /// Nobody can do anything with the store any more.
+    pub async fn outage_without_table(&self) -> Outage<P> {
+        Outage::without_table(&self.place).await
+    }
+
     /// The ids of the orders that the business database has.
     pub async fn orders(&self) -> Vec<u64> {
-        let ids: Vec<i64> = sqlx::query_scalar("SELECT id FROM orders ORDER BY id")
-            .fetch_all(&self.shop)
-            .await
-            .expect("reads");
-        ids.into_iter().map(i64::unsigned_abs).collect()
+        ids(numbers(&self.shop, "SELECT id FROM orders ORDER BY id").await)
+    }
+
+    /// Those that calls wrote.
+    pub async fn orders_of_calls(&self) -> Vec<u64> {
+        let sql = "SELECT id FROM orders WHERE message_id IS NOT NULL ORDER BY id";
+        ids(numbers(&self.shop, sql).await)
+    }
+
+    /// No connection of the business pool has a transaction open: what each inserts is there for
+    /// others, who can write, too.
+    pub async fn shop_is_clean(&self) {
+        let others = self.place.pool("shop", 1);
+        let mut all = Vec::new();
+        for _ in 0..self.shop.options().get_max_connections() {
+            all.push(self.shop.acquire().await.expect("acquires"));
+        }
+        for connection in &mut all {
+            P::Db::run(connection, "INSERT INTO orders (id) VALUES (-1)").await.expect("inserts");
+            let deleted = run(&others, "DELETE FROM orders WHERE id = -1").await.expect("deletes");
+            assert_eq!(deleted, 1, "an insert by the connection's next borrower was not committed");
+        }
     }
 
     /// How many effects a message had at the queue `books`.
     pub async fn effects(&self, id: MessageId) -> i64 {
-        sqlx::query_scalar("SELECT count(*) FROM effects WHERE queue = 'books' AND message_id = ?")
-            .bind(id)
-            .fetch_one(&self.books)
-            .await
-            .expect("counts")
+        let id = P::Db::id(id);
+        let sql = format!("SELECT count(*) FROM effects WHERE queue = 'books' AND message_id = {id}");
+        number(&self.books, sql).await
     }
 
     /// The numbers of the orders that had an effect, sorted, each as often as it had one.
     pub async fn effects_of_orders(&self) -> Vec<u64> {
-        let bodies: Vec<String> =
-            sqlx::query_scalar("SELECT body FROM effects").fetch_all(&self.books).await.expect("reads");
+        let bodies = texts(&self.books, "SELECT body FROM effects").await;
         let order = |body: &String| serde_json::from_str::<Order>(body).expect("an order").id;
         let mut orders: Vec<_> = bodies.iter().map(order).collect();
         orders.sort_unstable();
@@ -205,28 +217,15 @@ impl World {
 
     /// How many effects there were, in all queues.
     pub async fn all_effects(&self) -> i64 {
-        sqlx::query_scalar("SELECT count(*) FROM effects").fetch_one(&self.books).await.expect("counts")
+        number(&self.books, "SELECT count(*) FROM effects").await
     }
 
     /// What the fence rows say, by number: 1 committed, 2 tombstone, 3 withheld.
     pub async fn fences(&self, outcome: i64) -> i64 {
-        sqlx::query_scalar("SELECT count(*) FROM tm_fence WHERE outcome = ?")
-            .bind(outcome)
-            .fetch_one(&self.shop)
-            .await
-            .expect("counts")
+        number(&self.shop, format!("SELECT count(*) FROM tm_fence WHERE outcome = {outcome}")).await
     }
 }
 
-/// Writes the business row of an order, on a connection or a pool.
-pub async fn write<'e, E>(on: E, id: u64) -> Result<(), sqlx::Error>
-where
-    E: sqlx::Executor<'e, Database = sqlx::Sqlite>,
-{
-    sqlx::query("INSERT INTO orders (id, message_id) VALUES (?, ?)")
-        .bind(id.cast_signed())
-        .bind(transactional_message::message_id())
-        .execute(on)
-        .await?;
-    Ok(())
+fn ids(numbers: Vec<i64>) -> Vec<u64> {
+    numbers.into_iter().map(i64::unsigned_abs).collect()
 }

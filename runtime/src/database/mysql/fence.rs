@@ -17,8 +17,9 @@ use crate::database::millis;
 use crate::database::network::OwnPool;
 use crate::error::Error;
 use crate::fence::verdict::{FenceRow, Verdict};
-use crate::fence::{BusinessDatabase, FenceDatabase, FenceRefusal, Isolation, Opened};
+use crate::fence::{BusinessDatabase, CommitFailure, FenceDatabase, FenceRefusal, Isolation, held};
 use crate::message::MessageId;
+use crate::protocol::scope::{FenceKey, Staged};
 use crate::store::StoreError;
 
 /// The business database in MySQL.
@@ -164,13 +165,15 @@ impl BusinessDatabase for MySql {
         }
     }
 
-    fn open_fence(
+    fn begin_fenced(
         connection: &mut MySqlConnection,
-        identity: Uuid,
-        call_id: MessageId,
-    ) -> BoxFuture<'_, Result<Opened, FenceRefusal>> {
+        isolation: Option<Isolation>,
+        fence: FenceKey,
+    ) -> BoxFuture<'_, Result<(), FenceRefusal>> {
         Box::pin(async move {
+            let FenceKey { identity, call_id } = fence;
             let failed = |error: sqlx::Error| FenceRefusal::Failed(error.into());
+            held::begin::<Self>(connection, Self::begin_statement(isolation)).await.map_err(failed)?;
             sqlx::raw_sql("SAVEPOINT tm_fence").execute(&mut *connection).await.map_err(failed)?;
             let inserted = sqlx::query(concat!(
                 "INSERT INTO tm_fence (call_id, outcome, created_at) SELECT ?, ?, ",
@@ -183,7 +186,7 @@ impl BusinessDatabase for MySql {
             .execute(&mut *connection)
             .await;
             match inserted {
-                Ok(done) if done.rows_affected() == 1 => return Ok(Opened),
+                Ok(done) if done.rows_affected() == 1 => return Ok(()),
                 Err(error) if !is_duplicate(&error) => return Err(failed(error)),
                 _ => {}
             }
@@ -197,26 +200,14 @@ impl BusinessDatabase for MySql {
         })
     }
 
-    fn prove_fence(
+    fn commit_fenced(
         connection: &mut MySqlConnection,
         call_id: MessageId,
-        row: FenceRow,
-        amended: Option<Vec<u8>>,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        staged: Staged,
+    ) -> BoxFuture<'_, Result<(), CommitFailure>> {
         Box::pin(async move {
-            release(connection, "RELEASE SAVEPOINT tm_fence").await?;
-            let updated =
-                sqlx::query("UPDATE tm_fence SET outcome = ?, amended = ? WHERE call_id = ? AND outcome = ?")
-                    .bind(row.code())
-                    .bind(amended)
-                    .bind(call_id)
-                    .bind(FenceRow::Committed.code())
-                    .execute(connection)
-                    .await?;
-            if updated.rows_affected() == 1 {
-                return Ok(());
-            }
-            Err(StoreError::Refused("the fence row is gone from the transaction".into()))
+            prove(connection, call_id, staged).await.map_err(CommitFailure::Unproven)?;
+            held::commit::<Self>(connection).await.map_err(CommitFailure::Unclear)
         })
     }
 
@@ -257,6 +248,27 @@ impl BusinessDatabase for MySql {
 pub(super) fn is_duplicate(error: &sqlx::Error) -> bool {
     let error = error.as_database_error().and_then(|error| error.try_downcast_ref::<MySqlDatabaseError>());
     error.is_some_and(|error| error.number() == DUPLICATE)
+}
+
+/// Proves that the fence row is part of the open transaction, and writes what was staged.
+async fn prove(
+    connection: &mut MySqlConnection,
+    call_id: MessageId,
+    staged: Staged,
+) -> Result<(), StoreError> {
+    release(connection, "RELEASE SAVEPOINT tm_fence").await?;
+    let updated =
+        sqlx::query("UPDATE tm_fence SET outcome = ?, amended = ? WHERE call_id = ? AND outcome = ?")
+            .bind(staged.row.code())
+            .bind(staged.amended)
+            .bind(call_id)
+            .bind(FenceRow::Committed.code())
+            .execute(connection)
+            .await?;
+    if updated.rows_affected() == 1 {
+        return Ok(());
+    }
+    Err(StoreError::Refused("the fence row is gone from the transaction".into()))
 }
 
 /// Fails when the transaction that opened the savepoint is no longer the one that is open.

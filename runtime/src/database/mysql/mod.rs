@@ -95,8 +95,9 @@ fn decoded<T: for<'r> FromRow<'r, MySqlRow>>(rows: &[MySqlRow]) -> Result<Vec<T>
 
 /// Settings of the server under which a commit can be lost that was reported, each as a text.
 async fn weaknesses(pool: &OwnPool<MySql>) -> Result<Vec<String>, StoreError> {
-    let sql =
-        "SELECT @@GLOBAL.innodb_flush_log_at_trx_commit + 0, @@GLOBAL.log_bin + 0, @@GLOBAL.sync_binlog + 0";
+    // Some of them are unsigned.
+    let sql = "SELECT CAST(@@GLOBAL.innodb_flush_log_at_trx_commit AS SIGNED), CAST(@@GLOBAL.log_bin AS SIGNED), \
+               CAST(@@GLOBAL.sync_binlog AS SIGNED)";
     let rows: Vec<(i64, i64, i64)> = decoded(&pool.fetch(sql, |query| query).await?)?;
     let mut found = Vec::new();
     for (flush, log_bin, sync_binlog) in rows {

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{Lent, decoded, id_list, ids, late_now};
 use crate::database::{millis, row};
-use crate::message::state::{Applied, Event, State};
+use crate::message::state::{Applied, Event, State, mask};
 use crate::message::{Half, MessageId};
 use crate::store::{Change, Hold, StoreError, Token};
 
@@ -88,17 +88,18 @@ macro_rules! moved {
     };
 }
 
-/// Applies `event` to rows, each if its state allows it, in the transaction that is open.
+/// Applies `event` to rows that are in one of the states `from`, in the transaction that is open.
 pub(super) async fn transition(
     lent: &mut Lent,
     event: Event,
+    from: &[State],
     changes: &[Change],
     hold: Option<Hold>,
 ) -> Result<Result<Vec<Applied>, StoreError>, sqlx::Error> {
     let rows = lock(lent, changes).await?;
     let free = |change: &&Change| {
         rows.get(&change.id).is_some_and(|(code, held_by)| {
-            (1 << code) & event.source_mask() != 0 && (change.held_by.is_none() || change.held_by == *held_by)
+            (1 << code) & mask(from) != 0 && (change.held_by.is_none() || change.held_by == *held_by)
         })
     };
     let free: Vec<&Change> = changes.iter().filter(free).collect();

@@ -16,7 +16,7 @@ use crate::database::row::Reader;
 use crate::error::Error;
 use crate::message::state::{Applied, Event, State};
 use crate::message::{AnsweredBy, Half, MessageId};
-use crate::store::{Attempts, Bounds, Change, Claim, Hold, Postponement, Renewed, Store, StoreError};
+use crate::store::{Attempts, Bounds, Change, Claim, Flush, Hold, Postponement, Renewed, Store, StoreError};
 
 /// A message store in a MySQL database.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl MySqlStore {
         Ok(store)
     }
 
-    async fn insert(&self, halves: &[Half], state: State, hold: Hold) -> Result<(), StoreError> {
+    async fn insert(&self, halves: &[&Half], state: State, hold: Hold) -> Result<(), StoreError> {
         let work = |mut lent: Lent| async move {
             for half in halves {
                 insert(&mut lent, half, state, hold).await?;
@@ -140,22 +140,25 @@ impl Store for MySqlStore {
         weaknesses(&self.pool).await
     }
 
-    async fn insert_halves(&self, halves: &[Half], hold: Hold) -> Result<(), StoreError> {
+    async fn insert_halves(&self, halves: &[&Half], hold: Hold) -> Result<(), StoreError> {
         self.insert(halves, State::Half, hold).await
     }
 
-    async fn insert_confirmed(&self, halves: &[Half], hold: Hold) -> Result<(), StoreError> {
+    async fn insert_confirmed(&self, halves: &[&Half], hold: Hold) -> Result<(), StoreError> {
         self.insert(halves, State::Confirmed, hold).await
     }
 
-    async fn transition(
+    // How a commit is flushed is the whole server's setting.
+    async fn apply(
         &self,
         event: Event,
+        from: &[State],
         changes: &[Change],
         hold: Option<Hold>,
+        _: Flush,
     ) -> Result<Vec<Applied>, StoreError> {
         let work = |mut lent: Lent| async move {
-            let applied = transition(&mut lent, event, changes, hold).await?;
+            let applied = transition(&mut lent, event, from, changes, hold).await?;
             Ok((lent, applied))
         };
         self.pool.transaction(PATIENCE, work).await?

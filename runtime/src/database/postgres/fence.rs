@@ -1,5 +1,6 @@
 //! The fence on PostgreSQL: the checker's side, and the statements of a fenced transaction.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,8 +16,9 @@ use crate::database::millis;
 use crate::database::network::{Bound, OwnPool};
 use crate::error::Error;
 use crate::fence::verdict::{FenceRow, Verdict};
-use crate::fence::{BusinessDatabase, FenceDatabase, FenceRefusal, Isolation, Opened};
+use crate::fence::{BusinessDatabase, CommitFailure, FenceDatabase, FenceRefusal, Isolation, held};
 use crate::message::MessageId;
+use crate::protocol::scope::{FenceKey, Staged};
 use crate::store::StoreError;
 
 /// The business database in PostgreSQL.
@@ -138,6 +140,86 @@ impl FenceDatabase for PostgresFence {
     }
 }
 
+/// `BEGIN`, and the fence row with it, in one round trip. The lock time-out is for this statement, the
+/// rest for the transaction: its commit is durable, and a client that vanished does not keep it open
+/// for hours. Without the identity the division fails.
+macro_rules! fenced {
+    ($begin:literal) => {
+        concat!(
+            $begin,
+            "; WITH before AS MATERIALIZED (SELECT current_setting('lock_timeout') AS lock_timeout, ",
+            "replace(current_setting('synchronous_commit'), 'off', 'on') AS synchronous_commit), ",
+            "configured AS MATERIALIZED (SELECT set_config('lock_timeout', '2s', true) || ",
+            "set_config('synchronous_commit', synchronous_commit, true) || ",
+            "set_config('tcp_keepalives_idle', '10', true) || set_config('tcp_keepalives_interval', '5', true) || ",
+            "set_config('tcp_keepalives_count', '4', true) AS done FROM before) ",
+            "INSERT INTO tm_fence (call_id, outcome, created_at) ",
+            "SELECT $1, $2 / (SELECT count(*) FROM tm_fence_database WHERE identity = $3), ",
+            now!(),
+            " FROM configured WHERE done IS NOT NULL ",
+            "RETURNING set_config('lock_timeout', (SELECT lock_timeout FROM before), true)"
+        )
+    };
+}
+
+/// The fence row, written by this transaction (`xmin`) and not by one that was committed underneath.
+/// Without it the division fails, and nothing after it is executed.
+///
+/// `AND CHAIN`: sqlx can't be told that its transaction has ended, so another one begins, which it
+/// rolls back.
+macro_rules! prove {
+    ($then:literal) => {
+        concat!(
+            "SELECT 1 / count(*) FROM tm_fence WHERE call_id = $1 AND outcome = $2 AND xmin = pg_current_xact_id()::xid",
+            $then
+        )
+    };
+}
+const PROVE: &str = prove!("");
+const PROVE_AND_COMMIT: &str = prove!("; COMMIT AND CHAIN");
+const WRITE_PROVE_AND_COMMIT: &str = concat!(
+    "UPDATE tm_fence SET outcome = $2 WHERE call_id = $1 AND outcome = $3 AND xmin = pg_current_xact_id()::xid; ",
+    prove!("; COMMIT AND CHAIN")
+);
+
+/// Writes the payload that replaces the first one. It is bound, since statements get into logs: sqlx
+/// writes theirs to the application's. Only in the proven transaction: outside of it, a pooler may
+/// have somebody else's statement where the values go.
+async fn amend(connection: &mut PgConnection, call_id: MessageId, payload: &[u8]) -> Result<(), sqlx::Error> {
+    let proof = fill(PROVE, &[Literal::Id(call_id), Literal::Number(FenceRow::Committed.code())]);
+    sqlx::raw_sql(proof).execute(&mut *connection).await?;
+    sqlx::query("UPDATE tm_fence SET amended = $2 WHERE call_id = $1")
+        .bind(call_id)
+        .bind(payload)
+        .persistent(false)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+const DIVISION_BY_ZERO: &str = "22012";
+const UNIQUE_VIOLATION: &str = "23505";
+
+/// What the database's answer to [`PROVE_AND_COMMIT`] means.
+fn failure(error: sqlx::Error) -> CommitFailure {
+    let code = code(&error).unwrap_or_default();
+    match code.get(..2) {
+        // Integrity constraints that were deferred, and their triggers; serialization failures and
+        // deadlocks.
+        Some("23" | "40" | "P0") => CommitFailure::RolledBack(error),
+        // No division by zero, a transaction that has failed, a table that is gone: the proof has
+        // failed, and what comes after it was not executed.
+        Some("22" | "25" | "42") => CommitFailure::Unproven(StoreError::Refused(format!(
+            "the fence row is not in the transaction: did a statement fail, or end it underneath? ({error})"
+        ))),
+        _ => CommitFailure::Unclear(error),
+    }
+}
+
+fn code(error: &sqlx::Error) -> Option<String> {
+    error.as_database_error().and_then(|error| error.code().map(Cow::into_owned))
+}
+
 impl BusinessDatabase for Postgres {
     const WAITS_FOR_ITSELF: bool = false;
 
@@ -150,73 +232,73 @@ impl BusinessDatabase for Postgres {
         }
     }
 
-    fn open_fence(
+    fn begin_fenced(
         connection: &mut PgConnection,
-        identity: Uuid,
-        call_id: MessageId,
-    ) -> BoxFuture<'_, Result<Opened, FenceRefusal>> {
+        isolation: Option<Isolation>,
+        fence: FenceKey,
+    ) -> BoxFuture<'_, Result<(), FenceRefusal>> {
         Box::pin(async move {
-            let failed = |error: sqlx::Error| FenceRefusal::Failed(error.into());
-            // The lock time-out is for this statement, the rest for the transaction: its commit is
-            // durable, and a client that vanished does not keep it open for hours.
-            let insert = fill(
-                concat!(
-                    "WITH before AS MATERIALIZED (SELECT current_setting('lock_timeout') AS lock_timeout, ",
-                    "replace(current_setting('synchronous_commit'), 'off', 'on') AS synchronous_commit), ",
-                    "configured AS MATERIALIZED (SELECT set_config('lock_timeout', '2s', true) || ",
-                    "set_config('synchronous_commit', synchronous_commit, true) || ",
-                    "set_config('tcp_keepalives_idle', '10', true) || set_config('tcp_keepalives_interval', '5', true) || ",
-                    "set_config('tcp_keepalives_count', '4', true) AS done FROM before) ",
-                    "INSERT INTO tm_fence (call_id, outcome, created_at) SELECT $1, $2, ",
-                    now!(),
-                    " FROM configured, tm_fence_database d WHERE d.identity = $3 AND configured.done IS NOT NULL ",
-                    "ON CONFLICT (call_id) DO NOTHING ",
-                    "RETURNING set_config('lock_timeout', (SELECT lock_timeout FROM before), true)"
-                ),
-                &[Literal::Id(call_id), Literal::Number(FenceRow::Committed.code()), Literal::Id(identity)],
+            let begin = fill(
+                match isolation {
+                    None => fenced!("BEGIN"),
+                    Some(Isolation::ReadCommitted) => fenced!("BEGIN ISOLATION LEVEL READ COMMITTED"),
+                    Some(Isolation::RepeatableRead) => fenced!("BEGIN ISOLATION LEVEL REPEATABLE READ"),
+                    Some(Isolation::Serializable) => fenced!("BEGIN ISOLATION LEVEL SERIALIZABLE"),
+                },
+                &[
+                    Literal::Id(fence.call_id),
+                    Literal::Number(FenceRow::Committed.code()),
+                    Literal::Id(fence.identity),
+                ],
             );
-            if !insert.fetch_all(&mut *connection).await.map_err(failed)?.is_empty() {
-                return Ok(Opened);
+            let Err(error) = held::begin::<Self>(connection, begin).await else { return Ok(()) };
+            // sqlx leaves the connection in the transaction that has failed.
+            let failed = |error: sqlx::Error| FenceRefusal::Failed(error.into());
+            sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await.map_err(failed)?;
+            match code(&error).as_deref() {
+                Some(DIVISION_BY_ZERO) => Err(FenceRefusal::WrongDatabase),
+                Some(UNIQUE_VIOLATION) => {
+                    let select = fill(
+                        "SELECT outcome FROM tm_fence WHERE call_id = $1",
+                        &[Literal::Id(fence.call_id)],
+                    );
+                    let rows = sqlx::raw_sql(select).fetch_all(connection).await.map_err(failed)?;
+                    let outcome = rows.first().map(|row| row.try_get::<i64, _>(0)).transpose();
+                    Err(FenceRefusal::of_row(outcome.map_err(failed)?))
+                }
+                _ => Err(failed(error)),
             }
-            let select = fill("SELECT outcome FROM tm_fence WHERE call_id = $1", &[Literal::Id(call_id)]);
-            let rows = select.fetch_all(connection).await.map_err(failed)?;
-            let outcome = rows.first().map(|row| row.try_get::<i64, _>(0)).transpose().map_err(failed)?;
-            Err(FenceRefusal::of_row(outcome))
         })
     }
 
-    fn prove_fence(
+    fn commit_fenced(
         connection: &mut PgConnection,
         call_id: MessageId,
-        row: FenceRow,
-        amended: Option<Vec<u8>>,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        staged: Staged,
+    ) -> BoxFuture<'_, Result<(), CommitFailure>> {
         Box::pin(async move {
-            // `xmin`: written by this transaction, and not by one that was committed underneath.
-            let proof = if row == FenceRow::Committed && amended.is_none() {
-                fill(
-                    "SELECT call_id FROM tm_fence WHERE call_id = $1 AND outcome = $2 AND xmin = pg_current_xact_id()::xid",
-                    &[Literal::Id(call_id), Literal::Number(FenceRow::Committed.code())],
-                )
-            } else {
-                fill(
-                    "UPDATE tm_fence SET outcome = $3, amended = $4 WHERE call_id = $1 AND outcome = $2 AND \
-                     xmin = pg_current_xact_id()::xid RETURNING call_id",
-                    &[
-                        Literal::Id(call_id),
-                        Literal::Number(FenceRow::Committed.code()),
-                        Literal::Number(row.code()),
-                        Literal::Bytes(amended.as_deref()),
-                    ],
-                )
-            };
-            match proof.fetch_all(connection).await?.len() {
-                1 => Ok(()),
-                _ => Err(StoreError::Refused(
-                    "the fence row is not in the transaction: was it ended underneath, by a COMMIT or ROLLBACK of its own?"
-                        .into(),
-                )),
+            let Staged { row, amended } = staged;
+            if let Some(payload) = amended {
+                amend(connection, call_id, &payload).await.map_err(failure)?;
             }
+            let commit = fill(
+                if row == FenceRow::Committed { PROVE_AND_COMMIT } else { WRITE_PROVE_AND_COMMIT },
+                &[
+                    Literal::Id(call_id),
+                    Literal::Number(row.code()),
+                    Literal::Number(FenceRow::Committed.code()),
+                ],
+            );
+            let Err(error) = sqlx::raw_sql(commit).execute(&mut *connection).await else {
+                held::leave_chained::<Self>(connection);
+                return Ok(());
+            };
+            let failure = failure(error);
+            if let CommitFailure::RolledBack(_) = failure {
+                // For the rollback by which sqlx learns of it, and which PostgreSQL warns about without.
+                let _ = sqlx::raw_sql("BEGIN").execute(connection).await;
+            }
+            Err(failure)
         })
     }
 

@@ -27,7 +27,7 @@ pub(super) async fn enter(
         ),
         &[Literal::Text(queue), Literal::Id(message_id)],
     );
-    Ok(insert.execute(connection).await?.rows_affected() == 1)
+    Ok(sqlx::raw_sql(insert).execute(connection).await?.rows_affected() == 1)
 }
 
 /// Fails unless the record was written by the transaction that is about to commit.
@@ -40,7 +40,7 @@ pub(super) async fn prove(
         "SELECT message_id FROM tm_inbox WHERE queue = $1 AND message_id = $2 AND xmin = pg_current_xact_id()::xid",
         &[Literal::Text(queue), Literal::Id(message_id)],
     );
-    match select.fetch_all(connection).await?.len() {
+    match sqlx::raw_sql(select).fetch_all(connection).await?.len() {
         1 => Ok(()),
         _ => Err(StoreError::Refused(
             "the inbox row is not in the transaction: was it ended underneath?".into(),
@@ -59,5 +59,5 @@ pub(super) async fn prune(pool: &PgPool, queue: &str, age: Duration, limit: u32)
         ),
         &[Literal::Text(queue), Literal::Number(millis(age)), Literal::Number(i64::from(limit))],
     );
-    Ok(delete.execute(pool).await?.rows_affected())
+    Ok(sqlx::raw_sql(delete).execute(pool).await?.rows_affected())
 }

@@ -8,9 +8,9 @@ use sqlx::Postgres;
 use super::{decoded, now};
 use crate::database::network::{Bound, OwnPool};
 use crate::database::{millis, row};
-use crate::message::state::{Applied, Event, State};
+use crate::message::state::{Applied, Event, State, mask};
 use crate::message::{Half, Message, MessageId};
-use crate::store::{Change, Hold, StoreError};
+use crate::store::{Change, Flush, Hold, StoreError};
 
 /// The columns of a row that is being claimed, and its age; `held_by` is its holder before.
 macro_rules! columns {
@@ -42,11 +42,11 @@ pub(super) use summary;
 /// Inserts messages in `state`, held by us, in one statement.
 pub(super) async fn insert(
     pool: &OwnPool<Postgres>,
-    halves: &[Half],
+    halves: &[&Half],
     state: State,
     hold: Hold,
 ) -> Result<(), StoreError> {
-    let text = |of: fn(&Half) -> &str| halves.iter().map(of).collect::<Vec<_>>();
+    let text = |of: fn(&Half) -> &str| halves.iter().map(|half| of(half)).collect::<Vec<_>>();
     let optional =
         |of: fn(&Message) -> Option<&str>| halves.iter().map(|half| of(&half.message)).collect::<Vec<_>>();
     // A retry of an insert whose answer was lost finds its own rows: not an error.
@@ -82,18 +82,23 @@ pub(super) async fn insert(
     Ok(())
 }
 
-/// Applies `event` to rows, each if its state allows it, in one statement; a second one finds out
-/// about those that it did not move.
-pub(super) async fn transition(
+/// Applies `event` to rows that are in one of the states `from`, in one statement; a second one finds
+/// out about those that it did not move.
+pub(super) async fn apply(
     pool: &OwnPool<Postgres>,
     event: Event,
+    from: &[State],
     changes: &[Change],
     hold: Option<Hold>,
+    flush: Flush,
 ) -> Result<Vec<Applied>, StoreError> {
     let sql = concat!(
         "WITH change AS (SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::text[], $5::text[]) ",
         "AS c (id, held_by, payload, reason, answered_by)), ",
-        "free AS (SELECT m.id FROM tm_message m JOIN change c ON c.id = m.id ",
+        // Takes effect because the statement asks for what `set_config` returns.
+        "flush AS MATERIALIZED (SELECT set_config('synchronous_commit', ",
+        "CASE WHEN $10 THEN 'off' ELSE current_setting('synchronous_commit') END, true) AS configured), ",
+        "free AS (SELECT m.id FROM flush JOIN change c ON flush.configured IS NOT NULL JOIN tm_message m ON m.id = c.id ",
         "WHERE (1::bigint << m.state::int) & $6 <> 0 AND (c.held_by IS NULL OR m.held_by = c.held_by) ",
         "ORDER BY m.id FOR UPDATE OF m) ",
         "UPDATE tm_message m SET state = $7, payload = coalesce(c.payload, m.payload), ",
@@ -115,10 +120,11 @@ pub(super) async fn transition(
             .bind(changes.iter().map(|change| change.payload.as_deref()).collect::<Vec<_>>())
             .bind(changes.iter().map(|change| change.reason.as_deref()).collect::<Vec<_>>())
             .bind(changes.iter().map(answered_by).collect::<Vec<_>>())
-            .bind(event.source_mask())
+            .bind(mask(from))
             .bind(event.target().code())
             .bind(hold.map(|hold| hold.token))
             .bind(hold.map_or(0, |hold| millis(hold.lease)))
+            .bind(flush == Flush::Later)
     };
     let moved: Vec<(MessageId,)> = decoded(&pool.fetch(sql, bind).await?)?;
     let moved: HashSet<MessageId> = moved.into_iter().map(|(id,)| id).collect();

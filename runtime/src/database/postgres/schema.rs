@@ -59,10 +59,14 @@ async fn migrate_in(part: Part, connection: &mut PgConnection) -> Result<(), Sto
 }
 
 async fn version(connection: &mut PgConnection, part: Part) -> Result<i64, sqlx::Error> {
-    let exists: bool = sqlx::query_scalar("SELECT to_regclass('tm_schema') IS NOT NULL")
-        .persistent(false)
-        .fetch_one(&mut *connection)
-        .await?;
+    // Not `to_regclass`: its cache forgets only when a table is locked, and after the wait for
+    // somebody else's migration it would still say that there is none.
+    let exists: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_class WHERE relname = 'tm_schema' AND pg_table_is_visible(oid))",
+    )
+    .persistent(false)
+    .fetch_one(&mut *connection)
+    .await?;
     if !exists {
         return Ok(0);
     }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use sqlx::Postgres;
 use sqlx::postgres::PgConnectOptions;
 
-use super::row::{columns, insert, transition};
+use super::row::{apply, columns, insert};
 use super::schema::{self, MESSAGE};
 use super::{decoded, now, pool, weaknesses};
 use crate::database::millis;
@@ -15,7 +15,7 @@ use crate::database::row::Reader;
 use crate::error::Error;
 use crate::message::state::{Applied, Event, State};
 use crate::message::{AnsweredBy, Half, MessageId};
-use crate::store::{Attempts, Bounds, Change, Claim, Hold, Postponement, Renewed, Store, StoreError};
+use crate::store::{Attempts, Bounds, Change, Claim, Flush, Hold, Postponement, Renewed, Store, StoreError};
 
 /// A message store in a PostgreSQL database.
 #[derive(Debug)]
@@ -130,21 +130,23 @@ impl Store for PostgresStore {
         weaknesses(&self.pool).await
     }
 
-    async fn insert_halves(&self, halves: &[Half], hold: Hold) -> Result<(), StoreError> {
+    async fn insert_halves(&self, halves: &[&Half], hold: Hold) -> Result<(), StoreError> {
         insert(&self.pool, halves, State::Half, hold).await
     }
 
-    async fn insert_confirmed(&self, halves: &[Half], hold: Hold) -> Result<(), StoreError> {
+    async fn insert_confirmed(&self, halves: &[&Half], hold: Hold) -> Result<(), StoreError> {
         insert(&self.pool, halves, State::Confirmed, hold).await
     }
 
-    async fn transition(
+    async fn apply(
         &self,
         event: Event,
+        from: &[State],
         changes: &[Change],
         hold: Option<Hold>,
+        flush: Flush,
     ) -> Result<Vec<Applied>, StoreError> {
-        transition(&self.pool, event, changes, hold).await
+        apply(&self.pool, event, from, changes, hold, flush).await
     }
 
     async fn renew(&self, ids: &[MessageId], hold: Hold) -> Result<Renewed, StoreError> {

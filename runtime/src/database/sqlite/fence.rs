@@ -19,8 +19,11 @@ use crate::database::millis;
 use crate::database::turns::Turns;
 use crate::error::{Error, ErrorKind};
 use crate::fence::verdict::{FenceRow, Verdict};
-use crate::fence::{BusinessDatabase, FenceDatabase, FenceRefusal, Isolation, Opened, WriteTurn};
+use crate::fence::{
+    BusinessDatabase, CommitFailure, FenceDatabase, FenceRefusal, Isolation, WriteTurn, held,
+};
 use crate::message::MessageId;
+use crate::protocol::scope::{FenceKey, Staged};
 use crate::store::StoreError;
 
 /// The business database in a SQLite file.
@@ -161,13 +164,15 @@ impl BusinessDatabase for Sqlite {
         })
     }
 
-    fn open_fence(
+    fn begin_fenced(
         connection: &mut SqliteConnection,
-        identity: Uuid,
-        call_id: MessageId,
-    ) -> BoxFuture<'_, Result<Opened, FenceRefusal>> {
+        isolation: Option<Isolation>,
+        fence: FenceKey,
+    ) -> BoxFuture<'_, Result<(), FenceRefusal>> {
         Box::pin(async move {
+            let FenceKey { identity, call_id } = fence;
             let failed = |error: sqlx::Error| FenceRefusal::Failed(error.into());
+            held::begin::<Self>(connection, Self::begin_statement(isolation)).await.map_err(failed)?;
             sqlx::query("SAVEPOINT tm_fence").execute(&mut *connection).await.map_err(failed)?;
             let inserted = sqlx::query(concat!(
                 "INSERT INTO tm_fence (call_id, outcome, created_at) SELECT ?1, ?2, ",
@@ -181,7 +186,7 @@ impl BusinessDatabase for Sqlite {
             .await
             .map_err(failed)?;
             if inserted.rows_affected() == 1 {
-                return Ok(Opened);
+                return Ok(());
             }
             let outcome: Option<i64> = sqlx::query_scalar("SELECT outcome FROM tm_fence WHERE call_id = ?1")
                 .bind(call_id)
@@ -192,27 +197,18 @@ impl BusinessDatabase for Sqlite {
         })
     }
 
-    fn prove_fence(
+    fn commit_fenced(
         connection: &mut SqliteConnection,
         call_id: MessageId,
-        row: FenceRow,
-        amended: Option<Vec<u8>>,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        staged: Staged,
+    ) -> BoxFuture<'_, Result<(), CommitFailure>> {
         Box::pin(async move {
-            release(connection, "RELEASE tm_fence").await?;
-            let updated = sqlx::query(
-                "UPDATE tm_fence SET outcome = ?1, amended = ?2 WHERE call_id = ?3 AND outcome = ?4",
-            )
-            .bind(row.code())
-            .bind(amended)
-            .bind(call_id)
-            .bind(FenceRow::Committed.code())
-            .execute(connection)
-            .await?;
-            if updated.rows_affected() == 1 {
-                return Ok(());
-            }
-            Err(StoreError::Refused("the fence row is gone from the transaction".into()))
+            prove(connection, call_id, staged).await.map_err(CommitFailure::Unproven)?;
+            held::commit::<Self>(connection).await.map_err(|error| match primary_code(&error) {
+                // CONSTRAINT, as of a foreign key that was deferred: the transaction is still open.
+                Some(19) => CommitFailure::RolledBack(error),
+                _ => CommitFailure::Unclear(error),
+            })
         })
     }
 
@@ -250,6 +246,27 @@ impl BusinessDatabase for Sqlite {
     }
 }
 
+/// Proves that the fence row is part of the open transaction, and writes what was staged.
+async fn prove(
+    connection: &mut SqliteConnection,
+    call_id: MessageId,
+    staged: Staged,
+) -> Result<(), StoreError> {
+    release(connection, "RELEASE tm_fence").await?;
+    let updated =
+        sqlx::query("UPDATE tm_fence SET outcome = ?1, amended = ?2 WHERE call_id = ?3 AND outcome = ?4")
+            .bind(staged.row.code())
+            .bind(staged.amended)
+            .bind(call_id)
+            .bind(FenceRow::Committed.code())
+            .execute(connection)
+            .await?;
+    if updated.rows_affected() == 1 {
+        return Ok(());
+    }
+    Err(StoreError::Refused("the fence row is gone from the transaction".into()))
+}
+
 /// Fails when the transaction that opened the savepoint is no longer the one that is open.
 pub(super) async fn release(
     connection: &mut SqliteConnection,
@@ -261,4 +278,10 @@ pub(super) async fn release(
              answers with a rollback ({error})"
         ))
     })
+}
+
+fn primary_code(error: &sqlx::Error) -> Option<i64> {
+    let code = error.as_database_error()?.code()?.parse::<i64>().ok()?;
+    // Extended codes keep the primary one in their low byte.
+    Some(code & 0xff)
 }

@@ -4,7 +4,7 @@ use sqlx::SqliteConnection;
 
 use super::now;
 use crate::database::{millis, row};
-use crate::message::state::{Applied, Event, State};
+use crate::message::state::{Applied, Event, State, mask};
 use crate::message::{Half, MessageId};
 use crate::store::{Change, Hold, StoreError};
 
@@ -73,10 +73,11 @@ pub(super) async fn insert_row(
     Ok(())
 }
 
-/// Applies `event` to one row, if its state allows it.
+/// Applies `event` to one row, if it is in one of the states `from`.
 pub(super) async fn move_row(
     tx: &mut SqliteConnection,
     event: Event,
+    from: &[State],
     change: &Change,
     hold: Option<Hold>,
 ) -> Result<Applied, StoreError> {
@@ -98,7 +99,7 @@ pub(super) async fn move_row(
     .bind(hold.map(|hold| hold.token))
     .bind(hold.map_or(0, |hold| millis(hold.lease)))
     .bind(change.id)
-    .bind(event.source_mask())
+    .bind(mask(from))
     .bind(change.held_by)
     .bind(change.answered_by.as_ref().map(ToString::to_string))
     .execute(&mut *tx)

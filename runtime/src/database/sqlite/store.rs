@@ -17,12 +17,14 @@ use crate::database::turns::Turns;
 use crate::error::{Error, ErrorKind};
 use crate::message::state::{Applied, Event, State};
 use crate::message::{AnsweredBy, Half, MessageId};
-use crate::store::{Attempts, Bounds, Change, Claim, Hold, Postponement, Renewed, Store, StoreError};
+use crate::store::{Attempts, Bounds, Change, Claim, Flush, Hold, Postponement, Renewed, Store, StoreError};
 
 /// A message store in a SQLite file.
 #[derive(Debug)]
 pub(crate) struct SqliteStore {
     pub(super) writer: SqlitePool,
+    /// Its commits reach the disk with the next of the others.
+    relaxed: SqlitePool,
     pub(super) turns: Arc<Turns>,
     /// Renewals never queue behind other writes of this process.
     renewer: SqlitePool,
@@ -40,6 +42,7 @@ impl SqliteStore {
         let store = Self {
             turns: Turns::of(options.get_filename()),
             writer: pool(options.clone(), 1),
+            relaxed: pool(options.clone().synchronous(SqliteSynchronous::Normal), 1),
             renewer: pool(options.clone(), 1),
             reader: pool(options, 4),
         };
@@ -50,7 +53,7 @@ impl SqliteStore {
         Ok(store)
     }
 
-    async fn insert(&self, halves: &[Half], state: State, hold: Hold) -> Result<(), StoreError> {
+    async fn insert(&self, halves: &[&Half], state: State, hold: Hold) -> Result<(), StoreError> {
         let _turn = self.turns.take(PATIENCE).await?;
         let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         for half in halves {
@@ -123,25 +126,31 @@ impl Store for SqliteStore {
         ))
     }
 
-    async fn insert_halves(&self, halves: &[Half], hold: Hold) -> Result<(), StoreError> {
+    async fn insert_halves(&self, halves: &[&Half], hold: Hold) -> Result<(), StoreError> {
         self.insert(halves, State::Half, hold).await
     }
 
-    async fn insert_confirmed(&self, halves: &[Half], hold: Hold) -> Result<(), StoreError> {
+    async fn insert_confirmed(&self, halves: &[&Half], hold: Hold) -> Result<(), StoreError> {
         self.insert(halves, State::Confirmed, hold).await
     }
 
-    async fn transition(
+    async fn apply(
         &self,
         event: Event,
+        from: &[State],
         changes: &[Change],
         hold: Option<Hold>,
+        flush: Flush,
     ) -> Result<Vec<Applied>, StoreError> {
+        let writer = match flush {
+            Flush::Now => &self.writer,
+            Flush::Later => &self.relaxed,
+        };
         let _turn = self.turns.take(PATIENCE).await?;
-        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut tx = writer.begin_with("BEGIN IMMEDIATE").await?;
         let mut applied = Vec::with_capacity(changes.len());
         for change in changes {
-            applied.push(move_row(&mut tx, event, change, hold).await?);
+            applied.push(move_row(&mut tx, event, from, change, hold).await?);
         }
         tx.commit().await?;
         Ok(applied)
@@ -281,6 +290,7 @@ impl Store for SqliteStore {
     async fn close(&self) {
         self.reader.close().await;
         self.renewer.close().await;
+        self.relaxed.close().await;
         self.writer.close().await;
     }
 }

@@ -3,17 +3,20 @@
 use std::io;
 use std::time::Duration;
 
-use futures_util::{Stream, StreamExt};
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use lapin::tcp::AMQPUriTcpExt;
 use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties, ErrorKind, Event};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::Dispatch;
 
 use super::broker::Broker;
 use crate::Backoff;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long what a new connection needs may take.
+const SETUP_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a farewell may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 const RECONNECT: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
@@ -60,7 +63,7 @@ pub(super) fn code(error: &lapin::Error) -> Option<u16> {
 }
 
 /// Connects. `purpose` becomes part of the connection's name.
-pub(super) async fn connect(broker: &Broker, purpose: &str) -> Result<Connection, Trouble> {
+pub(super) async fn connect(broker: &Broker, purpose: &str) -> Result<Connected, Trouble> {
     let properties =
         ConnectionProperties::default().with_connection_name(format!("{} {purpose}", broker.name).into());
     let runtime = lapin::runtime::default_runtime()?;
@@ -73,9 +76,33 @@ pub(super) async fn connect(broker: &Broker, purpose: &str) -> Result<Connection
     };
     match timeout(CONNECT_TIMEOUT, Connection::connector(broker.uri.clone(), runtime, dial, properties)).await
     {
-        Ok(Ok(connection)) => Ok(connection),
+        Ok(Ok(connection)) => Ok(Connected { events: connection.events_listener().boxed(), connection }),
         Ok(Err(error)) => Err(refused(&error)),
         Err(_) => Err(Trouble::passing(format!("no answer within {CONNECT_TIMEOUT:?}"))),
+    }
+}
+
+/// A connection, and what happens to it. lapin's listeners take events away from each other, so there
+/// is one, from the beginning.
+pub(super) struct Connected {
+    pub(super) connection: Connection,
+    pub(super) events: BoxStream<'static, Event>,
+}
+
+/// Does what a new connection needs. Not past its end: lapin leaves some requests without an answer
+/// then.
+pub(super) async fn set_up<T>(
+    connection: &Connection,
+    events: &mut BoxStream<'static, Event>,
+    doing: impl Future<Output = Result<T, Trouble>>,
+) -> Result<T, Trouble> {
+    tokio::select! {
+        biased;
+        done = doing => done,
+        trouble = until_lost(connection, events, |_| {}) => Err(trouble),
+        () = sleep(SETUP_TIMEOUT) => {
+            Err(Trouble::passing(format!("exchanges and queues were not set up within {SETUP_TIMEOUT:?}")))
+        }
     }
 }
 
@@ -97,6 +124,12 @@ fn refused(error: &lapin::Error) -> Trouble {
         Some(530) => Trouble::lasting(format!(
             "{said} (check the virtual host in the URL, and that the user has permissions there)"
         )),
+        _ if matches!(error.kind(), ErrorKind::ParsingError(_)) => Trouble::lasting(format!(
+            "{said} (this is no AMQP: if it is a port for TLS, begin the URL with `amqps://`)"
+        )),
+        _ if said.contains("InvalidContentType") => Trouble::lasting(format!(
+            "{said} (this is no TLS: begin the URL with `amqp://`, or give the port for TLS, usually 5671)"
+        )),
         _ if said.contains("certificate") => Trouble::lasting(format!(
             "{said} (a private certificate authority is trusted by `RabbitMq::ca_certificate`; the URL must have the host name of the certificate)"
         )),
@@ -108,9 +141,13 @@ fn refused(error: &lapin::Error) -> Trouble {
 /// and when it unblocks it.
 pub(super) async fn until_lost(
     connection: &Connection,
-    mut events: impl Stream<Item = Event> + Unpin,
+    events: &mut BoxStream<'static, Event>,
     blocked: impl Fn(Option<String>),
 ) -> Trouble {
+    // Before anybody listened.
+    if !connection.status().connected() {
+        return Trouble::passing("the connection was lost at once");
+    }
     while let Some(event) = events.next().await {
         match event {
             Event::ConnectionBlocked(why) => blocked(Some(why)),

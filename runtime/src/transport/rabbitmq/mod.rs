@@ -2,6 +2,7 @@
 
 mod broker;
 mod connection;
+mod incoming;
 mod onward;
 mod owner;
 mod properties;
@@ -56,7 +57,8 @@ pub enum ExchangeKind {
 /// What the client library `lapin` says on its own thread is not logged, since that has bodies of
 /// returned messages in it. This works for `tracing` subscribers that are installed before the
 /// messenger is started. An application that has none, and gets the records of `tracing` by way of
-/// the crate `log`, must turn off the target `lapin::returned_messages`.
+/// the crate `log`, must turn off the target `lapin::returned_messages`. Turning off all of `lapin`
+/// loses nothing: how connections come and go is logged here, too.
 ///
 /// ```no_run
 /// # async fn f() -> Result<(), transactional_message::Error> {

@@ -9,7 +9,8 @@ use lapin::types::{AMQPValue, ShortString};
 use tokio_util::sync::CancellationToken;
 
 use super::connection::Trouble;
-use super::properties::{ATTEMPT, Incoming, Letter, QUEUE, REASON};
+use super::incoming::Incoming;
+use super::properties::{ATTEMPT, Letter, QUEUE, REASON};
 use super::publisher::Publisher;
 use super::topology::Queues;
 use crate::Backoff;

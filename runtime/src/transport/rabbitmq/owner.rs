@@ -103,33 +103,36 @@ impl<'a> Owner<'a> {
         if failure.ends_the_connection { Err(failure.trouble) } else { Ok(()) }
     }
 
-    /// Publishes on the owner's channel, within the publisher's patience.
     async fn publish(&mut self, letters: &[&Letter]) -> Result<Vec<Fate>, Failure> {
         let channel = self.channel().await?;
-        tokio::select! {
-            biased;
-            fates = window::publish(&channel, letters) => fates.map_err(|error| self.failure(&error)),
-            () = self.out_of_patience() => Err(Failure::of_the_connection(Trouble::passing(format!(
-                "RabbitMQ did not confirm within {:?}",
-                self.publisher.patience
-            )))),
-            () = self.lost.cancelled() => {
-                Err(Failure::of_the_connection(Trouble::passing("the connection to RabbitMQ was lost")))
-            }
-        }
+        self.wait_for(window::publish(&channel, letters)).await
     }
 
     async fn channel(&mut self) -> Result<Channel, Failure> {
         if let Some(channel) = &self.channel {
             return Ok(channel.clone());
         }
-        let opened = async {
+        let opening = async {
             let channel = self.connection.create_channel().await?;
             channel.confirm_select(ConfirmSelectOptions::default()).await?;
             Ok(channel)
         };
-        let channel = opened.await.map_err(|error: lapin::Error| Failure::of_the_connection(error.into()))?;
+        let channel = self.wait_for(opening).await?;
         Ok(self.channel.insert(channel).clone())
+    }
+
+    /// Waits for the broker, within the publisher's patience, and not past the end of the connection:
+    /// lapin has been seen to leave a request without an answer then.
+    async fn wait_for<T>(&self, answer: impl Future<Output = Result<T, lapin::Error>>) -> Result<T, Failure> {
+        let trouble = tokio::select! {
+            biased;
+            answer = answer => return answer.map_err(|error| self.failure(&error)),
+            () = self.lost.cancelled() => Trouble::passing("the connection to RabbitMQ was lost"),
+            () = self.out_of_patience() => {
+                Trouble::passing(format!("RabbitMQ did not answer within {:?}", self.publisher.patience))
+            }
+        };
+        Err(Failure { trouble, code: None, ends_the_connection: true })
     }
 
     /// The time in which the broker takes no messages does not count.
@@ -181,12 +184,8 @@ impl<'a> Owner<'a> {
             _ => {}
         }
         // On a channel of its own, which ends if the exchange is missing.
-        let channel = self.connection.create_channel().await?;
-        let there = tokio::select! {
-            there = has_exchange(&channel, name) => there?,
-            () = self.out_of_patience() => return Err(Trouble::passing("RabbitMQ does not answer")),
-            () = self.lost.cancelled() => return Err(Trouble::passing("the connection to RabbitMQ was lost")),
-        };
+        let looking = async { has_exchange(&self.connection.create_channel().await?, name).await };
+        let there = self.wait_for(looking).await.map_err(|failure| failure.trouble)?;
         if there {
             self.remember(name.clone(), Ok(()));
             Ok(Ok(()))
@@ -206,12 +205,6 @@ impl<'a> Owner<'a> {
             self.exchanges.clear();
         }
         self.exchanges.insert(exchange, standing);
-    }
-}
-
-impl Failure {
-    fn of_the_connection(trouble: Trouble) -> Self {
-        Self { trouble, code: None, ends_the_connection: true }
     }
 }
 

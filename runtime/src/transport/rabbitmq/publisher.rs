@@ -6,12 +6,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use lapin::Connection;
 use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::broker::Broker;
-use super::connection::{Tries, Trouble, close, connect, until_lost};
+use super::connection::{Connected, Tries, Trouble, close, connect, set_up, until_lost};
 use super::owner::Owner;
 use super::properties::Letter;
 use super::topology::Topology;
@@ -107,9 +106,9 @@ impl Publisher {
         while !stop.is_cancelled() {
             let trouble = tokio::select! {
                 connected = self.connect() => match connected {
-                    Ok(connection) => {
+                    Ok(connected) => {
                         tries.succeeded(&self.broker, PURPOSE);
-                        self.serve(connection, stop).await
+                        self.serve(connected, stop).await
                     }
                     Err(trouble) => {
                         // They were worth the wait for one more connection, not for an outage.
@@ -135,18 +134,18 @@ impl Publisher {
         self.put_off_suspects("the messenger is stopping");
     }
 
-    async fn connect(&self) -> Result<Connection, Trouble> {
-        let connection = connect(&self.broker, PURPOSE).await?;
-        for wrong in self.topology.establish(&connection).await? {
+    async fn connect(&self) -> Result<Connected, Trouble> {
+        let Connected { connection, mut events } = connect(&self.broker, PURPOSE).await?;
+        for wrong in set_up(&connection, &mut events, self.topology.establish(&connection)).await? {
             tracing::error!(broker = %self.broker, why = wrong.why, "RabbitMQ: an exchange is not as it should be");
         }
-        Ok(connection)
+        Ok(Connected { connection, events })
     }
 
     /// Lets owners publish until the connection is lost, or `stop`.
-    async fn serve(&self, connection: Connection, stop: &CancellationToken) -> Trouble {
+    async fn serve(&self, connected: Connected, stop: &CancellationToken) -> Trouble {
+        let Connected { connection, mut events } = connected;
         let lost = CancellationToken::new();
-        let events = connection.events_listener();
         self.standing.send_replace(Standing::Up);
         let blocked = |why: Option<String>| {
             let broker = &self.broker;
@@ -159,7 +158,7 @@ impl Publisher {
         };
         let watching = async {
             let trouble = tokio::select! {
-                trouble = until_lost(&connection, events, blocked) => Some(trouble),
+                trouble = until_lost(&connection, &mut events, blocked) => Some(trouble),
                 () = stop.cancelled() => None,
                 () = lost.cancelled() => None,
             };

@@ -17,9 +17,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::broker::Broker;
-use super::connection::{Tries, Trouble, close, connect, until_lost};
+use super::connection::{Connected, Tries, Trouble, close, connect, set_up, until_lost};
+use super::incoming::Incoming;
 use super::onward::{HOLD, Onward};
-use super::properties::Incoming;
 use super::publisher::Publisher;
 use super::topology::{Queues, Topology};
 use crate::error::Error;
@@ -63,10 +63,10 @@ impl Subscription {
         while !stop.is_cancelled() {
             let ended = tokio::select! {
                 opened = self.open(&purpose) => match opened {
-                    Ok((connection, channel, consumer)) => {
+                    Ok((mut connected, channel, consumer)) => {
                         tries.succeeded(&self.broker, &purpose);
-                        let ended = self.consume(&connection, &channel, consumer, publisher, stop).await;
-                        close(connection).await;
+                        let ended = self.consume(&mut connected, &channel, consumer, publisher, stop).await;
+                        close(connected.connection).await;
                         ended
                     }
                     Err(trouble) => Err(trouble),
@@ -82,23 +82,28 @@ impl Subscription {
         }
     }
 
-    async fn open(&self, purpose: &str) -> Result<(Connection, Channel, lapin::Consumer), Trouble> {
-        let connection = connect(&self.broker, purpose).await?;
+    async fn open(&self, purpose: &str) -> Result<(Connected, Channel, lapin::Consumer), Trouble> {
+        let Connected { connection, mut events } = connect(&self.broker, purpose).await?;
+        let (channel, consumer) = set_up(&connection, &mut events, self.begin(&connection)).await?;
+        Ok((Connected { connection, events }, channel, consumer))
+    }
+
+    async fn begin(&self, connection: &Connection) -> Result<(Channel, lapin::Consumer), Trouble> {
         // What is wrong with exchanges is the publisher's to tell; a binding to a missing one fails.
-        self.topology.establish(&connection).await?;
+        self.topology.establish(connection).await?;
         let channel = connection.create_channel().await?;
         self.topology.establish_queues(&channel, &self.queues).await?;
         // Before the first message is on its way.
         channel.basic_qos(self.concurrency, BasicQosOptions::default()).await?;
         let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
         let consumer = channel.basic_consume(self.queues.main.clone(), "".into(), options, arguments).await?;
-        Ok((connection, channel, consumer))
+        Ok((channel, consumer))
     }
 
     /// Consumes on one connection. `Ok`: everything is finished, as `stop` asked for.
     async fn consume(
         &self,
-        connection: &Connection,
+        connected: &mut Connected,
         channel: &Channel,
         mut consumer: lapin::Consumer,
         publisher: &Publisher,
@@ -106,7 +111,14 @@ impl Subscription {
     ) -> Result<(), Trouble> {
         let onward = Onward { publisher, queues: &self.queues, stop };
         let session = Session { subscription: self, onward };
-        let lost = until_lost(connection, connection.events_listener(), |_| {});
+        let Connected { connection, events } = connected;
+        let tag = consumer.tag();
+        let cancelling = async {
+            stop.cancelled().await;
+            channel.basic_cancel(tag, BasicCancelOptions::default()).await
+        };
+        tokio::pin!(cancelling);
+        let lost = until_lost(connection, events, |_| {});
         tokio::pin!(lost);
         let mut under_way = FuturesUnordered::new();
         let (mut cancelled, mut no_more) = (false, false);
@@ -114,16 +126,16 @@ impl Subscription {
             tokio::select! {
                 taken = consumer.next(), if !no_more => match taken {
                     Some(taken) => under_way.push(session.settle(taken?)),
-                    None if cancelled => no_more = true,
+                    None if stop.is_cancelled() => no_more = true,
                     None => {
                         return Err(Trouble::passing(format!("the queue `{}` was deleted", self.queues.main)));
                     }
                 },
                 Some(settled) = under_way.next() => settled?,
                 trouble = &mut lost => return Err(trouble),
-                () = stop.cancelled(), if !cancelled => {
+                done = &mut cancelling, if !cancelled => {
+                    done?;
                     cancelled = true;
-                    channel.basic_cancel(consumer.tag(), BasicCancelOptions::default()).await?;
                 }
             }
         }

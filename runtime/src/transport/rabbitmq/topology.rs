@@ -192,11 +192,12 @@ fn arguments(dead_letters_to: Option<&ShortString>, ttl: Option<Duration>) -> Fi
     table
 }
 
-/// `, x-queue-type="quorum", …`, for a person who creates the queue.
+/// `, x-queue-type=quorum, …`, for a person who creates the queue.
 fn describe(arguments: &FieldTable) -> String {
     let one = |(name, value): (&ShortString, &AMQPValue)| match value {
         AMQPValue::LongLongInt(number) => format!(", {name}={number}"),
-        AMQPValue::LongString(text) => format!(", {name}=\"{text}\""),
+        AMQPValue::LongString(text) if text.is_empty() => format!(", {name} empty"),
+        AMQPValue::LongString(text) => format!(", {name}={text}"),
         other => format!(", {name}={other:?}"),
     };
     arguments.into_iter().map(one).collect::<Vec<_>>().concat()

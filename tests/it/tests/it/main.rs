@@ -1,31 +1,15 @@
-//! Integration tests: everything that the crate promises, on real databases.
+//! What does not depend on the database, or is about several.
 
-mod check_back;
-mod conformance;
-mod consumer_inbox;
-mod consumer_late;
-mod consumer_poison;
-mod dropped_caller;
-mod fence_after_commit;
-mod fence_amend;
-mod fence_begin;
-mod fence_commit;
-mod fence_race;
-mod fence_rules;
-mod janitor;
-mod late_ok;
-mod lifecycle;
-mod logging;
+#![allow(clippy::large_futures, reason = "tests: nobody waits for them by the thousand")]
+
 mod misconfiguration;
-mod operator;
-mod operator_fence;
-mod outage;
-mod outcomes;
-mod poison_rows;
+mod rabbitmq_consumer;
 mod rabbitmq_delivery;
+mod rabbitmq_harm;
+mod rabbitmq_outage;
+mod rabbitmq_rights;
+mod rabbitmq_setup;
 mod restored_store;
-mod several_messages;
-mod shutdown;
-mod slow_body;
 mod tidy;
-mod two_messengers;
+
+type World = it::World<it::SqliteFiles>;

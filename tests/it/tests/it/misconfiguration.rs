@@ -3,24 +3,12 @@
 
 use std::time::Duration;
 
-use it::{ShopError, World, ask, fast, fenced, fenced_amendable, order};
+use it::{PASSWORD, Place, ShopError, ask, fast, fenced, fenced_amendable, order, says};
 use transactional_message::{
-    AnsweredBy, Backoff, Builder, Consumer, DatabaseSource, Error, ErrorKind, Message, Messenger, Settings,
+    AnsweredBy, Backoff, Builder, Consumer, DatabaseSource, ErrorKind, Message, Messenger, Settings,
 };
 
-const PASSWORD: &str = "hunter2";
-
-#[track_caller]
-pub(crate) fn says(error: &Error, kind: ErrorKind, expected: &[&str]) {
-    assert_eq!(error.kind(), kind, "{error}");
-    for text in [error.to_string(), format!("{error:?}")] {
-        for expected in expected {
-            assert!(text.contains(expected), "`{text}` does not say `{expected}`");
-        }
-        assert!(!text.contains(PASSWORD), "{text}");
-    }
-    assert!(!error.body_ran());
-}
+use crate::World;
 
 async fn refused(builder: Builder, expected: &[&str]) {
     let text = format!("{builder:?}");
@@ -72,12 +60,15 @@ async fn settings_are_named_with_what_they_may_be() {
 #[tokio::test]
 async fn urls_are_explained_and_not_shown() {
     let world = World::new().await;
-    let secret = |scheme: &str| format!("{scheme}://admin:{PASSWORD}@db.example/shop");
+    let secret = |scheme: &str| format!("{scheme}://admin:{PASSWORD}@db.example:port/shop");
     for (url, expected) in [
-        (secret("postgres"), "postgres:// URLs are not supported by this version"),
-        (secret("postgresql"), "postgresql:// URLs are not supported by this version"),
-        (secret("mysql"), "mysql:// URLs are not supported by this version"),
-        (secret("mariadb"), "use a sqlite:// URL"),
+        (
+            secret("postgres"),
+            "the PostgreSQL URL can't be read; it looks like `postgres://user:password@host",
+        ),
+        (secret("postgresql"), "the PostgreSQL URL can't be read"),
+        (secret("mysql"), "the MySQL URL can't be read; it looks like `mysql://user:password@host"),
+        (secret("mariadb"), "the MySQL URL can't be read"),
         (secret("redis"), "no known scheme; it looks like `sqlite://path/to/file.db`"),
         (format!("admin:{PASSWORD}@db"), "no known scheme"),
         (PASSWORD.to_owned(), "no known scheme"),
@@ -104,12 +95,19 @@ async fn urls_are_explained_and_not_shown() {
 #[tokio::test]
 async fn a_store_that_can_not_be_opened_is_unavailable() {
     let world = World::new().await;
-    for url in [world.url("no/such/directory/store.db"), format!("sqlite://{}", world.file("").display())] {
+    for url in [
+        world.place.url("no/such/directory/store"),
+        format!("sqlite://{}", world.place.file("store").parent().expect("a directory").display()),
+        // Nobody listens there.
+        format!("postgres://admin:{PASSWORD}@127.0.0.1:1/shop"),
+        format!("mysql://admin:{PASSWORD}@127.0.0.1:1/shop"),
+    ] {
         let builder = Messenger::builder(url.as_str()).data(world.oracle.clone());
         let error = builder.build().await.map(drop).expect_err("built");
         says(&error, ErrorKind::Unavailable, &["could not be opened"]);
         let error = world.builder().fence("other", url.as_str()).build().await.map(drop).expect_err("built");
         says(&error, ErrorKind::Unavailable, &["the fence's database could not be opened"]);
+        assert!(!format!("{error} {error:?}").contains(PASSWORD), "{error}");
     }
 }
 
@@ -118,7 +116,7 @@ async fn fences_are_named_once_and_not_twice_in_one_database() {
     let world = World::new().await;
     refused(world.builder().fence("", &world.shop), &["a fence has an empty name"]).await;
     refused(world.builder().fence("orders", &world.books), &["the fence `orders` was given twice"]).await;
-    let messenger = world.builder().fence("again", world.url("shop.db")).build().await.expect("builds");
+    let messenger = world.builder().fence("again", world.place.url("shop")).build().await.expect("builds");
     messenger.migrate().await.expect("migrates");
     let error = messenger.start().await.expect_err("one database");
     says(&error, ErrorKind::Configuration, &["the fences `orders` and `again` lead to the same database"]);
@@ -128,7 +126,7 @@ async fn fences_are_named_once_and_not_twice_in_one_database() {
 async fn calls_that_name_no_fence_or_an_unknown_one_are_told_what_there_is() {
     let world = World::new().await;
     let body = async || unreachable!("the body must not run");
-    let none = Messenger::builder(world.url("none.db")).settings(fast()).data(world.oracle.clone());
+    let none = Messenger::builder(world.place.url("none")).settings(fast()).data(world.oracle.clone());
     let none = World::start(none).await;
     let error = none.scope(async { fenced::<()>(&order(1), body()).await }).await.expect_err("no fence");
     says(
@@ -163,7 +161,7 @@ async fn calls_that_name_no_fence_or_an_unknown_one_are_told_what_there_is() {
 #[tokio::test]
 async fn handlers_and_their_data_are_checked() {
     let world = World::new().await;
-    let without_data = Messenger::builder(world.url("store.db"));
+    let without_data = Messenger::builder(world.place.url("store"));
     let data =
         "which the messenger does not have: add `.data(..)` with a `it::oracle::Oracle` to its builder";
     refused(without_data, &["takes `Data<it::oracle::Oracle>`", data]).await;

@@ -1,8 +1,10 @@
 //! Through a real RabbitMQ: what is published, what is told about what can't be, and to whom.
 
 use futures_util::future::join_all;
-use it::{Order, Rabbit, World, order, send, wait_until};
+use it::{Order, Rabbit, order, send, wait_until};
 use transactional_message::{Consumer, Message, MessageInfo, Messenger, State};
+
+use crate::World;
 
 fn to(exchange: &str, routing_key: &str, id: u64) -> Message {
     Message::json(exchange, routing_key, &order(id)).expect("encodes")
@@ -27,7 +29,7 @@ async fn a_message_gets_from_the_call_to_the_effect() {
     let consumer =
         Consumer::new(&queue, world.books.clone(), world.listener.clone()).bind(&rabbit.exchange, "order.#");
     let messenger = World::start(rabbit.with(world.builder()).consumer(consumer)).await;
-    rabbit.has(&queue, 0).await;
+    rabbit.is_consumed(&queue).await;
     send_all(&messenger, (0..50).map(|id| to(&rabbit.exchange, "order.paid", id))).await;
     world.settled(&messenger).await;
     assert_eq!(messenger.stats().await.expect("counts").delivered, 50);

@@ -1,0 +1,122 @@
+//! A transaction that is open on a connection, and rolled back when it is dropped.
+//!
+//! sqlx's own `Transaction` can't be had with a first statement that may be refused: when what goes
+//! along with `BEGIN` fails, sqlx 0.9 gives the connection back to its pool with an aborted
+//! transaction on it. So this keeps the connection in its own hands, and does with sqlx's
+//! `TransactionManager` what sqlx does: nested transactions and rollbacks stay sqlx's.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
+use sqlx::pool::{MaybePoolConnection, PoolConnection};
+use sqlx::{Connection, Database, SqlSafeStr};
+use sqlx_core::transaction::TransactionManager;
+
+use super::BusinessDatabase;
+
+/// An open transaction.
+pub struct HeldTransaction<'c, DB: BusinessDatabase> {
+    connection: MaybePoolConnection<'c, DB>,
+}
+
+impl<'c, DB: BusinessDatabase> HeldTransaction<'c, DB> {
+    /// Takes over a connection on which a transaction is, or will be, begun.
+    pub(super) fn new(connection: impl Into<MaybePoolConnection<'c, DB>>) -> Self {
+        Self { connection: connection.into() }
+    }
+
+    /// Leaves the transaction open, for somebody else who has the connection.
+    pub(super) fn leave_open(self) {
+        std::mem::forget(self);
+    }
+
+    pub(crate) async fn commit(mut self) -> Result<(), sqlx::Error> {
+        DB::TransactionManager::commit(&mut self.connection).await
+    }
+
+    /// Rolls back now, so that the connection is clean for whoever gets it next.
+    pub(crate) async fn rollback(mut self) -> Result<(), sqlx::Error> {
+        DB::before_rollback(&mut self.connection).await;
+        DB::TransactionManager::rollback(&mut self.connection).await
+    }
+}
+
+/// A pooled connection on which a transaction is being begun. Dropped before that is settled, it is
+/// closed: sqlx knows of the transaction only when the answer to `BEGIN` has come, and would give
+/// the connection to its next borrower with the transaction open.
+#[derive(Debug)]
+pub(super) struct Unsettled<'c, DB: Database> {
+    connection: &'c mut PoolConnection<DB>,
+    settled: bool,
+}
+
+impl<'c, DB: Database> Unsettled<'c, DB> {
+    pub(super) const fn new(connection: &'c mut PoolConnection<DB>) -> Self {
+        Self { connection, settled: false }
+    }
+
+    pub(super) fn connection(&mut self) -> &mut DB::Connection {
+        self.connection
+    }
+
+    pub(super) fn settle(mut self) {
+        self.settled = true;
+    }
+}
+
+impl<DB: Database> Drop for Unsettled<'_, DB> {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.connection.close_on_drop();
+        }
+    }
+}
+
+/// Begins a transaction with `statement`.
+pub(crate) async fn begin<DB: BusinessDatabase>(
+    connection: &mut DB::Connection,
+    statement: impl SqlSafeStr,
+) -> Result<(), sqlx::Error> {
+    DB::TransactionManager::begin(connection, Some(statement.into_sql_str())).await
+}
+
+/// Lets sqlx know that the open transaction has ended, and another, empty one has begun, as by
+/// `COMMIT AND CHAIN`: that one is rolled back with whatever is sent next.
+#[cfg(feature = "postgres")]
+pub(crate) fn leave_chained<DB: BusinessDatabase>(connection: &mut DB::Connection) {
+    DB::TransactionManager::start_rollback(connection);
+}
+
+/// Commits the open transaction.
+pub(crate) async fn commit<DB: BusinessDatabase>(connection: &mut DB::Connection) -> Result<(), sqlx::Error> {
+    DB::TransactionManager::commit(connection).await
+}
+
+impl<DB: BusinessDatabase> Drop for HeldTransaction<'_, DB> {
+    fn drop(&mut self) {
+        if self.connection.is_in_transaction() {
+            // Only queued; sent when the connection is used next, or goes back to its pool.
+            DB::TransactionManager::start_rollback(&mut self.connection);
+        }
+    }
+}
+
+impl<DB: BusinessDatabase> Deref for HeldTransaction<'_, DB> {
+    type Target = DB::Connection;
+
+    fn deref(&self) -> &Self::Target {
+        &self.connection
+    }
+}
+
+impl<DB: BusinessDatabase> DerefMut for HeldTransaction<'_, DB> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.connection
+    }
+}
+
+impl<DB: BusinessDatabase> fmt::Debug for HeldTransaction<'_, DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HeldTransaction").finish_non_exhaustive()
+    }
+}

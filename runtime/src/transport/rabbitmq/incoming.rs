@@ -1,0 +1,260 @@
+//! What comes out of a consumer's queue, and how it goes on into another one. It may be anybody's:
+//! nothing here panics.
+
+use std::sync::Arc;
+
+use lapin::BasicProperties;
+use lapin::message::Delivery;
+use lapin::types::{AMQPValue, FieldTable};
+
+use super::properties::{
+    ATTEMPT, Body, EXCHANGE, HEADERS_BYTES, Letter, OURS, PERSISTENT, REASON, ROUTING, ROUTING_KEY, Short,
+    table_bytes,
+};
+use crate::message::{Message, MessageId};
+
+/// A quorum queue's count of deliveries that ended without an answer.
+const DELIVERY_COUNT: &str = "x-delivery-count";
+
+/// What RabbitMQ adds on the message's way. Kept in a message that is published again, the records
+/// of dead-lettering would make RabbitMQ believe in a cycle, and drop it.
+const BROKERS: [&str; 4] = ["x-death", "x-first-death-", "x-last-death-", "x-acquired-count"];
+
+/// What came out of a queue, with everything that is needed to put it into another one.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    /// `Err`: not a message that the inbox could recognise.
+    pub(super) id: Result<MessageId, String>,
+    pub(super) exchange: String,
+    pub(super) routing_key: String,
+    /// Which attempt this is, from 1.
+    pub(super) attempt: u32,
+    pub(super) properties: BasicProperties,
+    pub(super) body: Body,
+}
+
+impl Incoming {
+    /// Takes a delivery from `queue` apart.
+    pub(super) fn new(delivery: Delivery, queue: &Short) -> Self {
+        let Delivery { exchange, routing_key, properties, data, .. } = delivery;
+        let none = FieldTable::default();
+        let headers = properties.headers().as_ref().unwrap_or(&none);
+        // Only what comes by the default exchange can be one of ours that waited. A dead one that a
+        // person has put back begins anew.
+        let waited = exchange.as_str().is_empty() && routing_key == *queue;
+        let count = |name| headers.inner().get(name).and_then(integer).unwrap_or(0);
+        let attempt = if waited && !headers.contains_key(REASON) { count(ATTEMPT).max(1) } else { 1 };
+        let attempt = attempt.saturating_add(count(DELIVERY_COUNT));
+        let origin = |name, seen: &Short| {
+            let noted = headers.inner().get(name).filter(|_| waited).and_then(string);
+            noted.unwrap_or_else(|| seen.to_string())
+        };
+        Self {
+            id: message_id(&properties),
+            exchange: origin(EXCHANGE, &exchange),
+            routing_key: origin(ROUTING_KEY, &routing_key),
+            attempt: u32::try_from(attempt).unwrap_or(u32::MAX),
+            body: Body::Bytes(Arc::new(data)),
+            properties,
+        }
+    }
+
+    /// As the consumer's handler gets it.
+    pub(super) fn message(&self) -> Message {
+        let text = |property: &Option<Short>| property.as_ref().map(ToString::to_string);
+        let properties = &self.properties;
+        let headers = properties.headers().iter().flat_map(FieldTable::inner);
+        Message {
+            exchange: self.exchange.clone(),
+            routing_key: self.routing_key.clone(),
+            message_type: text(properties.kind()),
+            content_type: text(properties.content_type())
+                .unwrap_or_else(|| "application/octet-stream".into()),
+            key: text(properties.correlation_id()),
+            headers: headers
+                .filter(|(name, _)| !is_internal(name.as_str()))
+                .filter_map(|(name, value)| Some((name.to_string(), string(value)?)))
+                .collect(),
+            payload: self.body.bytes().to_vec(),
+        }
+    }
+
+    /// The same message for another queue, with these headers of ours.
+    pub(super) fn onward(&self, queue: &Short, notes: &[(&'static str, AMQPValue)]) -> Letter {
+        let theirs = self.properties.headers().iter().flat_map(FieldTable::inner);
+        let mut headers = FieldTable::default();
+        for (name, value) in theirs.filter(|(name, _)| !is_internal(name.as_str())) {
+            headers.insert(name.clone(), value.clone());
+        }
+        if table_bytes(&headers) > HEADERS_BYTES {
+            headers = FieldTable::default();
+        }
+        for (name, value) in notes {
+            headers.insert((*name).into(), value.clone());
+        }
+        let text = |text: &str| AMQPValue::LongString(text.into());
+        headers.insert(EXCHANGE.into(), text(&self.exchange));
+        headers.insert(ROUTING_KEY.into(), text(&self.routing_key));
+        Letter {
+            exchange: Short::default(),
+            routing_key: queue.clone(),
+            properties: keep(&self.properties).with_delivery_mode(PERSISTENT).with_headers(headers),
+            body: self.body.clone(),
+        }
+    }
+}
+
+/// All properties that may be said again: not the login of the first publisher, which must be the
+/// connection's own, and not an expiration, which would cut a pause short.
+fn keep(properties: &BasicProperties) -> BasicProperties {
+    let mut kept = BasicProperties::default();
+    macro_rules! keep {
+        ($($get:ident $set:ident),*) => {
+            $(if let Some(value) = properties.$get() { kept = kept.$set(value.clone()); })*
+        };
+    }
+    keep!(
+        content_type with_content_type, content_encoding with_content_encoding, priority with_priority,
+        correlation_id with_correlation_id, reply_to with_reply_to, message_id with_message_id,
+        timestamp with_timestamp, kind with_type, app_id with_app_id
+    );
+    kept
+}
+
+fn message_id(properties: &BasicProperties) -> Result<MessageId, String> {
+    let Some(id) = properties.message_id() else {
+        return Err("it has no `message_id`, by which a repeated delivery could be recognised".into());
+    };
+    id.as_str().parse().map_err(|_| "its `message_id` is not a UUID".into())
+}
+
+fn is_internal(name: &str) -> bool {
+    name.starts_with(OURS)
+        || name == DELIVERY_COUNT
+        || ROUTING.contains(&name)
+        || BROKERS.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// A count, of whatever type a client or broker chose.
+fn integer(value: &AMQPValue) -> Option<u64> {
+    match *value {
+        AMQPValue::ShortShortInt(n) => n.try_into().ok(),
+        AMQPValue::ShortShortUInt(n) => Some(n.into()),
+        AMQPValue::ShortInt(n) => n.try_into().ok(),
+        AMQPValue::ShortUInt(n) => Some(n.into()),
+        AMQPValue::LongInt(n) => n.try_into().ok(),
+        AMQPValue::LongUInt(n) => Some(n.into()),
+        AMQPValue::LongLongInt(n) => n.try_into().ok(),
+        _ => None,
+    }
+}
+
+/// A header's value as text; none for what has no obvious one.
+fn string(value: &AMQPValue) -> Option<String> {
+    match value {
+        AMQPValue::LongString(text) => Some(text.to_string()),
+        AMQPValue::ShortString(text) => Some(text.to_string()),
+        AMQPValue::Boolean(flag) => Some(flag.to_string()),
+        AMQPValue::Float(number) => Some(number.to_string()),
+        AMQPValue::Double(number) => Some(number.to_string()),
+        AMQPValue::Timestamp(seconds) => Some(seconds.to_string()),
+        AMQPValue::LongLongInt(number) => Some(number.to_string()),
+        AMQPValue::LongInt(number) => Some(number.to_string()),
+        AMQPValue::ShortInt(number) => Some(number.to_string()),
+        AMQPValue::ShortShortInt(number) => Some(number.to_string()),
+        other => integer(other).map(|number| number.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lapin::types::{FieldArray, LongString};
+
+    use super::super::properties::letter;
+    use super::super::properties::tests::{message, outgoing};
+    use super::*;
+
+    fn short(text: &str) -> Short {
+        Short::from(text)
+    }
+
+    /// As the broker delivers a letter from the queue `books`.
+    fn arrived(letter: &Letter, count: Option<AMQPValue>) -> Incoming {
+        let Letter { exchange, routing_key, properties, body } = letter;
+        let mut delivery =
+            Delivery::mock(1, exchange.clone(), routing_key.clone(), false, body.bytes().to_vec());
+        let mut headers = properties.headers().clone().unwrap_or_default();
+        for (name, value) in [(DELIVERY_COUNT, count.clone()), ("x-death", count)] {
+            if let Some(value) = value {
+                headers.insert(name.into(), value);
+            }
+        }
+        delivery.properties = properties.clone().with_headers(headers);
+        Incoming::new(delivery, &short("books"))
+    }
+
+    #[test]
+    fn a_message_arrives_as_it_was_sent() {
+        let outgoing = outgoing(message());
+        let letter = letter(&outgoing, Some(&short("shop-service"))).expect("fits");
+        assert_eq!(letter.properties.app_id().as_ref().map(Short::as_str), Some("shop-service"));
+        assert_eq!(*letter.properties.delivery_mode(), Some(PERSISTENT));
+        let made = outgoing.half.id.get_timestamp().expect("a UUIDv7").to_unix().0;
+        assert_eq!(*letter.properties.timestamp(), Some(made));
+        let incoming = arrived(&letter, None);
+        assert_eq!(incoming.id, Ok(outgoing.half.id));
+        assert_eq!((incoming.attempt, incoming.message()), (1, message()));
+    }
+
+    #[test]
+    fn a_message_that_waited_still_shows_where_it_was_sent() {
+        let letter = letter(&outgoing(message()), None).expect("fits");
+        let first = arrived(&letter, Some(AMQPValue::LongLongInt(2)));
+        assert_eq!(first.attempt, 3);
+        let waiting = first.onward(&short("books"), &[(ATTEMPT, AMQPValue::LongLongInt(4))]);
+        assert_eq!(
+            waiting.properties.headers().as_ref().map(|table| table.contains_key("x-death")),
+            Some(false)
+        );
+        let again = arrived(&waiting, Some(AMQPValue::LongLongInt(1)));
+        assert_eq!((again.id.clone(), again.attempt, again.message()), (first.id, 5, message()));
+        // A dead one that was put back begins anew.
+        let dead =
+            again.onward(&short("books"), &[(ATTEMPT, AMQPValue::LongLongInt(5)), (REASON, AMQPValue::Void)]);
+        assert_eq!((arrived(&dead, None).attempt, arrived(&dead, None).message()), (1, message()));
+        // Headers of ours that a stranger sends are not believed.
+        let forged = Letter { exchange: short("shop"), ..waiting };
+        assert_eq!(
+            (arrived(&forged, None).attempt, arrived(&forged, None).routing_key.as_str()),
+            (1, "books")
+        );
+    }
+
+    #[test]
+    fn strange_properties_do_no_harm() {
+        let array = || AMQPValue::FieldArray(FieldArray::from(vec![AMQPValue::Void]));
+        let mut headers = FieldTable::default();
+        for (name, value) in [
+            (ATTEMPT, AMQPValue::LongLongInt(-1)),
+            (EXCHANGE, array()),
+            (DELIVERY_COUNT, AMQPValue::LongString("many".into())),
+            ("list", array()),
+            ("bytes", AMQPValue::LongString(LongString::from(vec![0xff, 0]))),
+            ("flag", AMQPValue::Boolean(true)),
+            ("number", AMQPValue::ShortShortInt(-3)),
+        ] {
+            headers.insert(name.into(), value);
+        }
+        let properties = BasicProperties::default().with_message_id("7".into()).with_headers(headers);
+        let body = Body::Bytes(Arc::default());
+        let letter = Letter { exchange: short(""), routing_key: short("books"), properties, body };
+        let incoming = arrived(&letter, None);
+        assert!(incoming.id.as_ref().expect_err("no UUID").contains("not a UUID"));
+        assert_eq!(incoming.attempt, 1);
+        let headers = incoming.message().headers;
+        let names: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(names, [("bytes", "\u{fffd}\0"), ("flag", "true"), ("number", "-3")]);
+        let nameless = Letter { properties: BasicProperties::default(), ..letter };
+        assert!(arrived(&nameless, None).id.expect_err("no id").contains("no `message_id`"));
+    }
+}

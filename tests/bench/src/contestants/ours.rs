@@ -1,0 +1,139 @@
+//! Us: with a handler, and with a fence.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use async_trait::async_trait;
+use sqlx::Pool;
+use transactional_message::{
+    Builder, Data, HalfMessage, Messenger, Outcome, Settings, begin, transactional_message,
+};
+use uuid::Uuid;
+
+use super::Contestant;
+use super::by_hand;
+use crate::shop::{Payment, Shop};
+use crate::world::Place;
+
+/// A call whose outcome a function knows.
+#[transactional_message(
+    name = "bench.pay",
+    exchange = crate::EXCHANGE,
+    routing_key = crate::ROUTING_KEY,
+    check_back = handled_outcome,
+    messenger = messenger,
+    message = payment
+)]
+async fn handled<DB: Shop>(messenger: &Messenger, db: &Pool<DB>, payment: Payment) -> anyhow::Result<()> {
+    by_hand::pay(db, &payment).await?;
+    Ok(())
+}
+
+async fn handled_outcome(half: HalfMessage<Payment>, payments: Data<Payments>) -> anyhow::Result<Outcome> {
+    let made = payments.0.0.has(half.payload.payment_id).await?;
+    Ok(if made { Outcome::Confirm } else { Outcome::Cancel })
+}
+
+/// A call whose outcome the database knows.
+#[transactional_message(
+    exchange = crate::EXCHANGE,
+    routing_key = crate::ROUTING_KEY,
+    fence,
+    messenger = messenger,
+    message = payment
+)]
+async fn fenced<DB: Shop>(messenger: &Messenger, db: &Pool<DB>, payment: Payment) -> anyhow::Result<()> {
+    let mut tx = begin(db).await?;
+    DB::insert(&mut tx, &payment).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Where the handler looks.
+#[derive(Clone)]
+struct Payments(Arc<dyn Lookup>);
+
+#[async_trait]
+trait Lookup: Send + Sync {
+    async fn has(&self, payment_id: Uuid) -> anyhow::Result<bool>;
+}
+
+#[async_trait]
+impl<DB: Shop> Lookup for Pool<DB> {
+    async fn has(&self, payment_id: Uuid) -> anyhow::Result<bool> {
+        Ok(DB::has(self, payment_id).await?)
+    }
+}
+
+/// A messenger, and the database of its business, in which its messages are, too.
+pub(crate) struct Ours<DB: Shop> {
+    pub(crate) place: Place<DB>,
+    pub(crate) messenger: Messenger,
+}
+
+impl<DB: Shop> Ours<DB> {
+    /// One that delivers nothing: for `send`, where nobody does.
+    pub(crate) async fn quiet(place: Place<DB>) -> anyhow::Result<Self> {
+        let settings = Settings { deliver: false, ..Settings::default() };
+        Self::open(place, |builder| builder.settings(settings)).await
+    }
+
+    pub(crate) async fn open(
+        place: Place<DB>,
+        adapt: impl FnOnce(Builder) -> Builder,
+    ) -> anyhow::Result<Self> {
+        let builder = Messenger::builder(DB::source(&place.pool))
+            .fence("business", DB::source(&place.pool))
+            .data(Payments(Arc::new(place.pool.clone())));
+        let messenger = adapt(builder).build().await.context("building our messenger")?;
+        messenger.migrate().await?;
+        messenger.start().await?;
+        Ok(Self { place, messenger })
+    }
+
+    async fn settle(&self) -> anyhow::Result<()> {
+        while DB::count_halves(&self.place.pool).await? > 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        Ok(())
+    }
+
+    async fn close(&self) {
+        self.messenger.shutdown(Duration::from_secs(5)).await;
+    }
+}
+
+pub(crate) struct Handler<DB: Shop>(pub(crate) Ours<DB>);
+
+#[async_trait]
+impl<DB: Shop> Contestant for Handler<DB> {
+    async fn call(&self, payment: Payment) -> anyhow::Result<()> {
+        handled(&self.0.messenger, &self.0.place.pool, payment).await
+    }
+
+    async fn settle(&self) -> anyhow::Result<()> {
+        self.0.settle().await
+    }
+
+    async fn close(&self) {
+        self.0.close().await;
+    }
+}
+
+pub(crate) struct Fence<DB: Shop>(pub(crate) Ours<DB>);
+
+#[async_trait]
+impl<DB: Shop> Contestant for Fence<DB> {
+    async fn call(&self, payment: Payment) -> anyhow::Result<()> {
+        fenced(&self.0.messenger, &self.0.place.pool, payment).await
+    }
+
+    async fn settle(&self) -> anyhow::Result<()> {
+        self.0.settle().await
+    }
+
+    async fn close(&self) {
+        self.0.close().await;
+    }
+}

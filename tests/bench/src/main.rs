@@ -1,0 +1,64 @@
+//! The benchmark: what transactional-message costs, beside what people use instead.
+//!
+//! `cargo run --release --manifest-path tests/bench/Cargo.toml -- <scenario>`; `--help` says more.
+
+mod broker;
+mod contestants;
+mod cpu;
+mod distance;
+mod measure;
+mod options;
+mod report;
+mod scenarios;
+mod shop;
+mod world;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use options::{Database, Options, Scenario};
+use report::{Report, machine};
+use world::{Open, World};
+
+/// Where all messages go.
+const EXCHANGE: &str = "bench";
+const ROUTING_KEY: &str = "payment.completed";
+
+/// What `--rtt` adds to every round trip to the database.
+const DISTANCE: Duration = Duration::from_micros(500);
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    tracing_subscriber::fmt()
+        .with_env_filter("warn,sqlx=error")
+        .with_ansi(false)
+        .with_writer(std::io::stderr)
+        .init();
+    let options = Options::parse();
+    println!("{}\n{}", machine::machine(), machine::versions());
+    let world = World::new(options.rtt.then_some(DISTANCE));
+    println!("{}", servers(&world, &options).await?);
+    let mut report = Report::new(&options);
+    match options.scenario {
+        Scenario::Send => scenarios::send::run(&world, &options, &mut report).await?,
+        Scenario::Pipeline => scenarios::pipeline::run(&world, &options, &mut report).await?,
+        Scenario::Latency => scenarios::latency::run(&world, &options, &mut report).await?,
+    }
+    Ok(if report.finish()? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The versions of the servers that take part.
+async fn servers(world: &World, options: &Options) -> anyhow::Result<String> {
+    let mut versions = Vec::new();
+    if options.wants_database(Database::Postgres) {
+        versions.push(sqlx::Postgres::version(world).await?);
+    }
+    if options.wants_database(Database::Mysql) {
+        versions.push(sqlx::MySql::version(world).await?);
+    }
+    if options.wants_database(Database::Sqlite) {
+        versions.push(sqlx::Sqlite::version(world).await?);
+    }
+    Ok(versions.join(", "))
+}

@@ -1,0 +1,107 @@
+//! Callers that call as fast as they can, and what that came to.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use tokio::task::JoinSet;
+
+use crate::contestants::Contestant;
+use crate::cpu::Cpu;
+use crate::shop::Payment;
+
+/// Not counted: connections are opened, statements prepared.
+const WARM_UP: Duration = Duration::from_millis(100);
+
+/// What one measurement came to.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct Numbers {
+    pub(crate) per_second: f64,
+    pub(crate) p50_us: f64,
+    pub(crate) p99_us: f64,
+    /// CPU time of a call, the servers' included.
+    pub(crate) cpu_us: f64,
+}
+
+impl Numbers {
+    pub(crate) fn of(mut micros: Vec<u32>, time: Duration, cpu: Duration) -> Self {
+        micros.sort_unstable();
+        Self {
+            cpu_us: cpu.as_secs_f64() * 1e6 / micros.len() as f64,
+            per_second: micros.len() as f64 / time.as_secs_f64(),
+            p50_us: percentile(&micros, 50),
+            p99_us: percentile(&micros, 99),
+        }
+    }
+
+    /// Of several repetitions, number by number.
+    pub(crate) fn median(all: &[Self]) -> Self {
+        let of = |number: fn(&Self) -> f64| median(all.iter().map(number));
+        Self {
+            per_second: of(|n| n.per_second),
+            p50_us: of(|n| n.p50_us),
+            p99_us: of(|n| n.p99_us),
+            cpu_us: of(|n| n.cpu_us),
+        }
+    }
+}
+
+pub(crate) fn median(numbers: impl Iterator<Item = f64>) -> f64 {
+    let mut numbers: Vec<_> = numbers.collect();
+    numbers.sort_by(f64::total_cmp);
+    let middle = numbers.len() / 2;
+    match numbers.len() {
+        0 => f64::NAN,
+        count if count % 2 == 1 => numbers[middle],
+        _ => f64::midpoint(numbers[middle - 1], numbers[middle]),
+    }
+}
+
+/// Of sorted numbers.
+pub(crate) fn percentile(sorted: &[u32], percent: usize) -> f64 {
+    sorted
+        .get((sorted.len() * percent / 100).min(sorted.len().saturating_sub(1)))
+        .map_or(f64::NAN, |&n| n.into())
+}
+
+/// Lets `callers` call for this long, each as fast as it can. The clock stops when everything that the
+/// calls left behind is stored, too: nobody gets faster by putting things off.
+pub(crate) async fn load(
+    contestant: &Arc<dyn Contestant>,
+    callers: usize,
+    time: Duration,
+    cpu: &Cpu,
+) -> anyhow::Result<Numbers> {
+    call_until(contestant, callers, Instant::now() + WARM_UP.min(time)).await?;
+    contestant.settle().await?;
+    let (began, used) = (Instant::now(), cpu.used());
+    let micros = call_until(contestant, callers, began + time).await?;
+    contestant.settle().await?;
+    Ok(Numbers::of(micros, began.elapsed(), cpu.used().saturating_sub(used)))
+}
+
+/// The calls' latencies, in microseconds.
+pub(crate) async fn call_until(
+    contestant: &Arc<dyn Contestant>,
+    callers: usize,
+    end: Instant,
+) -> anyhow::Result<Vec<u32>> {
+    let mut running = JoinSet::new();
+    for _ in 0..callers {
+        let contestant = Arc::clone(contestant);
+        running.spawn(async move {
+            let mut micros = Vec::with_capacity(8192);
+            while Instant::now() < end {
+                let called = Instant::now();
+                contestant.call(Payment::new()).await?;
+                micros.push(u32::try_from(called.elapsed().as_micros()).unwrap_or(u32::MAX));
+            }
+            anyhow::Ok(micros)
+        });
+    }
+    let mut all = Vec::new();
+    while let Some(micros) = running.join_next().await {
+        all.extend(micros??);
+    }
+    Ok(all)
+}

@@ -1,0 +1,111 @@
+//! What can be said on the command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+
+/// What transactional-message costs, beside what people use instead.
+///
+/// Starts servers of its own, lets the contestants take turns, prints a table, and checks the targets.
+/// Exits with 1 when a target does not hold.
+#[derive(Clone, Debug, Parser)]
+pub(crate) struct Options {
+    /// What to measure.
+    pub(crate) scenario: Scenario,
+    /// `send`: adds 0.5 ms to every round trip to the database.
+    #[arg(long)]
+    pub(crate) rtt: bool,
+    /// One short repetition: for development, not for numbers.
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Only these contestants.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) contestants: Vec<String>,
+    /// Only these numbers of callers.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) callers: Vec<usize>,
+    /// Only these databases.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) databases: Vec<Database>,
+    /// How long one measurement takes.
+    #[arg(long)]
+    pub(crate) seconds: Option<f64>,
+    /// How often each is repeated.
+    #[arg(long)]
+    pub(crate) repetitions: Option<usize>,
+    /// Where to write JSON lines; by default `target/results/<scenario>.jsonl`.
+    #[arg(long)]
+    pub(crate) json: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Scenario {
+    /// An annotated call whose body inserts one row.
+    Send,
+    /// Calls until their messages are acked by RabbitMQ and marked.
+    Pipeline,
+    /// From commit to an independent consumer's receipt.
+    Latency,
+}
+
+impl Scenario {
+    /// The databases it is about.
+    const fn databases(self) -> &'static [Database] {
+        match self {
+            Self::Send => &[Database::Postgres, Database::Mysql, Database::Sqlite],
+            Self::Pipeline | Self::Latency => &[Database::Postgres],
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
+pub(crate) enum Database {
+    Postgres,
+    /// MariaDB, in fact: Debian has no MySQL.
+    Mysql,
+    Sqlite,
+}
+
+impl Database {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::Mysql => "mysql",
+            Self::Sqlite => "sqlite",
+        }
+    }
+}
+
+impl Options {
+    /// The scenario's name in tables and files.
+    pub(crate) fn name(&self) -> String {
+        let name =
+            self.scenario.to_possible_value().map_or_else(String::new, |value| value.get_name().into());
+        if self.rtt { format!("{name} --rtt") } else { name }
+    }
+
+    /// How long one measurement takes, unless somebody said otherwise.
+    pub(crate) fn time(&self, seconds: f64, quick: f64) -> Duration {
+        Duration::from_secs_f64(self.seconds.unwrap_or(if self.quick { quick } else { seconds }))
+    }
+
+    pub(crate) fn repetitions(&self, usual: usize) -> usize {
+        self.repetitions.unwrap_or(if self.quick { 1 } else { usual })
+    }
+
+    /// Those of `usual` that were not filtered out, or what was asked for instead.
+    pub(crate) fn callers(&self, usual: &[usize]) -> Vec<usize> {
+        if self.callers.is_empty() { usual.to_vec() } else { self.callers.clone() }
+    }
+
+    pub(crate) fn wants(&self, contestant: &str) -> bool {
+        self.contestants.is_empty() || self.contestants.iter().any(|name| name == contestant)
+    }
+
+    pub(crate) fn wants_database(&self, database: Database) -> bool {
+        // Only PostgreSQL can be farther away.
+        let usual = if self.rtt { &[Database::Postgres] } else { self.scenario.databases() };
+        usual.contains(&database) && (self.databases.is_empty() || self.databases.contains(&database))
+    }
+}

@@ -1,0 +1,5 @@
+//! What is measured: a file each.
+
+pub(crate) mod latency;
+pub(crate) mod pipeline;
+pub(crate) mod send;

@@ -1,0 +1,149 @@
+//! MySQL and MariaDB: databases of the test's own on one server.
+
+use futures_util::future::BoxFuture;
+use services::shared::MYSQL_URL;
+use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
+use sqlx::{ConnectOptions, MySql, MySqlConnection, MySqlPool, Pool, Row};
+use tokio::sync::OnceCell;
+use transactional_message::{Consumer, DatabaseSource, MessageId};
+use url::Url;
+use uuid::Uuid;
+
+use super::dialect::{speaks, statement};
+use super::place::{self, fresh_name, is_left};
+use super::{Dialect, Place};
+use crate::Listener;
+
+/// Databases on the server that `TM_TEST_MYSQL_URL` leads to.
+#[derive(Clone, Debug)]
+pub struct MySqlDatabases {
+    /// What all databases' names begin with.
+    name: String,
+    server: Url,
+}
+
+/// The first test of a process cleans up after earlier runs.
+static CLEANED: OnceCell<()> = OnceCell::const_new();
+
+impl MySqlDatabases {
+    /// The name of a database on the server.
+    pub fn database_name(&self, name: &str) -> String {
+        format!("{}_{name}", self.name)
+    }
+
+    /// A connection to the server, without a database.
+    pub async fn connect(&self) -> MySqlConnection {
+        let options: MySqlConnectOptions = self.server.as_str().parse().expect("the URL of a MySQL server");
+        options.connect().await.expect("connects to MySQL")
+    }
+
+    async fn clean(&self) {
+        let mut connection = self.connect().await;
+        let sql = "SELECT CAST(SCHEMA_NAME AS CHAR) FROM information_schema.SCHEMATA";
+        let databases = MySql::texts(&mut connection, sql).await.expect("reads");
+        for database in databases.iter().filter(|database| is_left(database)) {
+            MySql::run(&mut connection, format!("DROP DATABASE IF EXISTS {database}")).await.expect("drops");
+        }
+    }
+}
+
+impl Place for MySqlDatabases {
+    type Db = MySql;
+
+    async fn new() -> Self {
+        let mut server: Url = place::server(MYSQL_URL, "MySQL or MariaDB").parse().expect("a URL");
+        server.set_path("");
+        let new = Self { name: fresh_name(), server };
+        CLEANED.get_or_init(|| new.clean()).await;
+        new
+    }
+
+    async fn create(&self, names: &[&str]) {
+        let mut connection = self.connect().await;
+        for name in names {
+            let create = format!("CREATE DATABASE {}", self.database_name(name));
+            MySql::run(&mut connection, create).await.expect("creates a database");
+        }
+    }
+
+    fn url(&self, name: &str) -> String {
+        let mut url = self.server.clone();
+        url.set_path(&self.database_name(name));
+        url.into()
+    }
+
+    fn database_of(pool: &MySqlPool) -> DatabaseSource {
+        pool.into()
+    }
+
+    fn pool(&self, name: &str, connections: u32) -> MySqlPool {
+        let options = self.url(name).parse().expect("a URL");
+        MySqlPoolOptions::new().max_connections(connections).connect_lazy_with(options)
+    }
+
+    fn impatient(&self, name: &str) -> MySqlPool {
+        let options = self.url(name).parse().expect("a URL");
+        MySqlPoolOptions::new()
+            .max_connections(4)
+            .after_connect(|connection, _| {
+                let sql = "SET SESSION lock_wait_timeout = 1, SESSION innodb_lock_wait_timeout = 1";
+                Box::pin(async move { MySql::run(connection, sql).await.map(drop) })
+            })
+            .connect_lazy_with(options)
+    }
+}
+
+impl Dialect for MySql {
+    const FOLDER: &'static str = "mysql";
+    const SHOP: &'static str =
+        "CREATE TABLE orders (id BIGINT PRIMARY KEY, message_id BINARY(16)) ENGINE = InnoDB";
+    const BOOKS: &'static str =
+        "CREATE TABLE effects (queue VARCHAR(255), message_id BINARY(16), body LONGTEXT) ENGINE = InnoDB;
+         CREATE TABLE unique_effects (id BIGINT PRIMARY KEY) ENGINE = InnoDB";
+    const NOW: &'static str = "(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000)";
+    const GOES_ON: bool = true;
+    const SWALLOWED: (&'static str, &'static str) = ("ROLLBACK; not even SQL", "ended underneath");
+    const ENDED_UNDERNEATH: &'static [(&'static [&'static str], bool)] = &[
+        (&["COMMIT"], true),
+        (&["COMMIT", "BEGIN"], true),
+        (&["COMMIT AND CHAIN"], true),
+        (&["COMMIT; BEGIN; SAVEPOINT mine"], true),
+        (&["ROLLBACK"], false),
+        (&["ROLLBACK", "BEGIN"], false),
+        (&["ROLLBACK AND CHAIN"], false),
+        (&["ROLLBACK; BEGIN; SAVEPOINT mine"], false),
+        (&["BEGIN"], true),
+        // What MySQL commits before, whether it fails or not.
+        (&["CREATE TABLE IF NOT EXISTS orders (id BIGINT)"], true),
+        (&["CREATE TABLE orders (id BIGINT)"], true),
+        (&["ALTER TABLE orders COMMENT 'committed'"], true),
+        (&["LOCK TABLES orders WRITE; UNLOCK TABLES"], true),
+        (&["SET autocommit = 0; SET autocommit = 1"], true),
+    ];
+    const NO_FENCE: &'static [&'static str] = &[
+        "DELETE FROM tm_fence",
+        "UPDATE tm_fence SET outcome = 2",
+        "UPDATE tm_fence SET call_id = UNHEX(REPLACE(UUID(), '-', ''))",
+    ];
+    const LOCKED: &'static str = "Lock wait timeout";
+    const ANTIDOTE: &'static str = "DROP TRIGGER poison";
+
+    fn poison(state: u8) -> String {
+        format!(
+            "CREATE TRIGGER poison BEFORE UPDATE ON tm_message FOR EACH ROW
+             IF new.state = {state} AND new.message_key = '13' THEN
+               SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'poison';
+             END IF"
+        )
+    }
+
+    fn hold(table: &str) -> (String, &'static str) {
+        (format!("LOCK TABLES {table} READ"), "UNLOCK TABLES")
+    }
+
+    fn id(id: Uuid) -> String {
+        format!("x'{}'", id.simple())
+    }
+
+    speaks!("?, ?, ?");
+}

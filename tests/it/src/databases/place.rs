@@ -1,0 +1,65 @@
+//! Where the databases of one test are.
+
+use std::fmt::Debug;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sqlx::Pool;
+use transactional_message::DatabaseSource;
+use uuid::Uuid;
+
+use super::Dialect;
+
+/// One test's databases, by name: each test has its own, so that tests run side by side.
+pub trait Place: Clone + Debug + Send + Sync + 'static {
+    /// What they speak.
+    type Db: Dialect;
+
+    /// A place without databases.
+    fn new() -> impl Future<Output = Self>;
+
+    /// Makes empty databases.
+    fn create(&self, names: &[&str]) -> impl Future<Output = ()>;
+
+    /// The URL of a database.
+    fn url(&self, name: &str) -> String;
+
+    /// A database, for the messenger.
+    fn database(&self, name: &str) -> DatabaseSource {
+        self.url(name).into()
+    }
+
+    /// The same, where business code has a pool.
+    fn database_of(pool: &Pool<Self::Db>) -> DatabaseSource;
+
+    /// A pool that connects when it must.
+    fn pool(&self, name: &str, connections: u32) -> Pool<Self::Db>;
+
+    /// The same, whose statements wait for no lock, or a second where that can't be.
+    fn impatient(&self, name: &str) -> Pool<Self::Db>;
+}
+
+/// A name in common for the databases of one test, which says when they were made. Nobody drops
+/// them at the test's end, when its messengers may still be at work; [`is_left`] finds them later.
+pub(super) fn fresh_name() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+    format!("{PREFIX}{now}_{}", &Uuid::new_v4().simple().to_string()[..12])
+}
+
+const PREFIX: &str = "tm_test_";
+const FORGOTTEN: Duration = Duration::from_hours(1);
+
+/// Whether a database was left behind by an earlier run.
+pub(super) fn is_left(name: &str) -> bool {
+    let made = name.strip_prefix(PREFIX).and_then(|name| name.split('_').next()?.parse().ok());
+    made.is_some_and(|made| UNIX_EPOCH + Duration::from_secs(made) + FORGOTTEN < SystemTime::now())
+}
+
+/// The URL of a server on which tests may do what they like.
+pub(super) fn server(variable: &str, what: &str) -> String {
+    std::env::var(variable).unwrap_or_else(|_| {
+        panic!(
+            "this test needs a {what} server: run `tests/run`, or `cargo run -p services -- run -- cargo test -p it`, or set \
+             {variable} to the URL of one whose user may create databases"
+        )
+    })
+}

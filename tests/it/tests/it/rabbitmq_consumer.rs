@@ -1,0 +1,241 @@
+//! Consumers of RabbitMQ's queues: attempts, pauses, dead letters, and an effect that happens once.
+
+use std::time::Duration;
+
+use it::{Act, Heard, Listener, Rabbit, order, send, wait_until};
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldArray, FieldTable};
+use sqlx::SqliteConnection;
+use transactional_message::{Consumer, Message, Messenger, Received};
+use uuid::Uuid;
+
+use crate::World;
+
+const SOON: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(100)];
+
+/// A consumer of everything that is sent to the test's exchange, which tries again soon.
+fn consumer(world: &World, rabbit: &Rabbit, queue: &str, listener: &Listener) -> Consumer {
+    Consumer::new(queue, world.books.clone(), listener.clone()).bind(&rabbit.exchange, "#").retry_after(SOON)
+}
+
+/// A running messenger with that consumer at the queue.
+async fn start(world: &World, rabbit: &Rabbit, queue: &str, attempts: u32) -> Messenger {
+    let consumer = consumer(world, rabbit, queue, &world.listener).attempts(attempts);
+    let messenger = World::start(rabbit.with(world.builder()).consumer(consumer)).await;
+    rabbit.is_consumed(queue).await;
+    messenger
+}
+
+async fn pay(messenger: &Messenger, rabbit: &Rabbit, id: u64) {
+    let message = Message::json(&rabbit.exchange, "order.paid", &order(id)).expect("encodes");
+    send(messenger, message.key(id).header("tenant", "t")).await;
+}
+
+fn attempts(heard: &[Heard]) -> Vec<u32> {
+    heard.iter().map(|heard| heard.attempt).collect()
+}
+
+#[tokio::test]
+async fn what_failed_is_tried_again_and_has_one_effect() {
+    let (world, rabbit) = (World::new().await, Rabbit::new().await);
+    let queue = rabbit.queue("books");
+    let messenger = start(&world, &rabbit, &queue, 5).await;
+    for (id, act) in [(1, Act::Fail), (2, Act::Panic), (3, Act::Swallow)] {
+        world.listener.will(id, [act, act, act, Act::Write]);
+        pay(&messenger, &rabbit, id).await;
+    }
+    wait_until("all effects", async || world.all_effects().await == 3).await;
+    assert_eq!(world.effects_of_orders().await, [1, 2, 3]);
+    for id in [1, 2, 3] {
+        let heard = world.listener.heard_of(id);
+        assert_eq!(attempts(&heard), [1, 2, 3, 4]);
+        for one in &heard {
+            // The way through the waiting queues leaves no trace.
+            assert_eq!((one.id, one.routing_key.as_str()), (heard[0].id, "order.paid"));
+            let (key, _, headers) = &one.properties;
+            assert_eq!(key.as_deref(), Some(id.to_string().as_str()));
+            assert_eq!(*headers, [("tenant".to_owned(), "t".to_owned())]);
+        }
+    }
+    rabbit.has(&queue, 0).await;
+    rabbit.has(&format!("{queue}.retry.50ms"), 0).await;
+    rabbit.has(&format!("{queue}.retry.100ms"), 0).await;
+    rabbit.has(&format!("{queue}.dead"), 0).await;
+}
+
+#[tokio::test]
+async fn what_fails_for_ever_is_dead_with_the_reason_and_may_be_put_back() {
+    let (world, rabbit) = (World::new().await, Rabbit::new().await);
+    let queue = rabbit.queue("books");
+    let messenger = start(&world, &rabbit, &queue, 3).await;
+    world.listener.will(1, [Act::Fail]);
+    pay(&messenger, &rabbit, 1).await;
+    let dead = rabbit.take(&format!("{queue}.dead"), 1).await.remove(0);
+    assert_eq!(attempts(&world.listener.heard()), [1, 2, 3]);
+    assert_eq!(dead.id(), world.listener.heard()[0].id);
+    for (name, value) in [
+        ("x-tm-reason", "failed 3 times; the last time: no ink"),
+        ("x-tm-queue", queue.as_str()),
+        ("x-tm-attempt", "3"),
+        ("x-tm-exchange", rabbit.exchange.as_str()),
+        ("x-tm-routing-key", "order.paid"),
+        ("tenant", "t"),
+    ] {
+        assert_eq!(dead.header(name).as_deref(), Some(value), "{name}");
+    }
+    assert_eq!(world.all_effects().await, 0);
+
+    // A person moves it back, as tools do it: as it is, by the default exchange.
+    world.listener.will(1, [Act::Fail, Act::Write]);
+    rabbit.publish_to(&queue, &dead.body, dead.properties).await;
+    wait_until("its effect", async || world.all_effects().await == 1).await;
+    assert_eq!(attempts(&world.listener.heard()), [1, 2, 3, 1, 2]);
+}
+
+async fn orders(_: &mut SqliteConnection, _: Received<it::Order>) -> Result<(), String> {
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_nobody_can_read_or_recognise_is_dead_at_once() {
+    let (world, rabbit) = (World::new().await, Rabbit::new().await);
+    let queue = rabbit.queue("typed");
+    let typed = Consumer::new(&queue, world.books.clone(), orders).bind(&rabbit.exchange, "#");
+    let _messenger = World::start(rabbit.with(world.builder()).consumer(typed)).await;
+    rabbit.is_consumed(&queue).await;
+    let id = || BasicProperties::default().with_message_id(Uuid::now_v7().to_string().into());
+    let old = Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, 1_600_000_000, 0)).to_string();
+    let mut strange = FieldTable::default();
+    strange.insert("x-tm-attempt".into(), AMQPValue::FieldArray(FieldArray::from(vec![AMQPValue::Void])));
+    strange.insert("x-delivery-count".into(), AMQPValue::LongString("many".into()));
+    strange.insert("traceparent".into(), AMQPValue::Void);
+    for (body, properties, expected) in [
+        (&b"\xff\x00"[..], id(), "can't be decoded"),
+        (b"{\"id\": \"s3cr3t\"}", id(), "can't be decoded"),
+        (b"{}", BasicProperties::default(), "no `message_id`"),
+        (b"{}", BasicProperties::default().with_message_id("7".into()), "not a UUID"),
+        (b"{}", BasicProperties::default().with_message_id(old.into()), "could not be recognised"),
+        (b"{}", id().with_headers(strange), "can't be decoded"),
+    ] {
+        rabbit.publish("x", body, properties).await;
+        let dead = rabbit.take(&format!("{queue}.dead"), 1).await.remove(0);
+        let reason = dead.header("x-tm-reason").expect("a reason");
+        assert!(reason.contains(expected) && !reason.contains("s3cr3t"), "{reason}");
+        assert_eq!((dead.body.as_slice(), dead.header("x-tm-attempt").as_deref()), (body, Some("1")));
+    }
+    // And the queue goes on.
+    rabbit.publish("x", b"{\"id\": 1, \"note\": \"\"}", id()).await;
+    rabbit.has(&queue, 0).await;
+    rabbit.has(&format!("{queue}.dead"), 0).await;
+}
+
+#[tokio::test]
+async fn two_queues_get_every_message_and_fail_for_themselves() {
+    let (world, rabbit) = (World::new().await, Rabbit::new().await);
+    let (books, audit) = (rabbit.queue("books"), rabbit.queue("audit"));
+    let auditor = World::another_listener("audit");
+    let builder = rabbit
+        .with(world.builder())
+        .consumer(consumer(&world, &rabbit, &books, &world.listener))
+        .consumer(consumer(&world, &rabbit, &audit, &auditor));
+    let messenger = World::start(builder).await;
+    rabbit.is_consumed(&books).await;
+    rabbit.is_consumed(&audit).await;
+    auditor.will(1, [Act::Fail, Act::Panic, Act::Write]);
+    for id in 1..20 {
+        pay(&messenger, &rabbit, id).await;
+    }
+    wait_until("all effects", async || world.all_effects().await == 38).await;
+    assert_eq!(world.effects_of_orders().await, (1..20).flat_map(|id| [id, id]).collect::<Vec<_>>());
+    assert_eq!(attempts(&world.listener.heard_of(1)), [1], "done is done");
+    assert_eq!(attempts(&auditor.heard_of(1)), [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn a_shutdown_finishes_what_was_begun_and_leaves_the_rest_in_the_queue() {
+    let (world, rabbit) = (World::new().await, Rabbit::new().await);
+    let queue = rabbit.queue("books");
+    let slow = consumer(&world, &rabbit, &queue, &world.listener).concurrency(3);
+    let messenger = World::start(rabbit.with(world.builder()).consumer(slow)).await;
+    rabbit.is_consumed(&queue).await;
+    for id in 0..10 {
+        world.listener.will(id, [Act::Slow(Duration::from_millis(500))]);
+        pay(&messenger, &rabbit, id).await;
+    }
+    wait_until("some are begun", async || !world.listener.heard().is_empty()).await;
+    assert!(messenger.shutdown(Duration::from_secs(10)).await, "in time");
+    let begun = world.listener.heard().len();
+    assert!((1..=6).contains(&begun), "{begun}");
+    assert_eq!(world.all_effects().await, i64::try_from(begun).expect("few"), "what was begun is done");
+    // Nothing is unacknowledged, and nothing done is still there.
+    rabbit.has(&queue, u32::try_from(10 - begun).expect("few")).await;
+
+    world.listener.forget();
+    let _again = start(&world, &rabbit, &queue, 5).await;
+    wait_until("all effects", async || world.all_effects().await == 10).await;
+    assert!(world.listener.heard().iter().all(|heard| heard.attempt == 1), "nothing was begun in vain");
+}
+
+#[tokio::test]
+async fn what_the_process_died_over_is_counted_and_dead_in_the_end() {
+    let (world, rabbit) = (World::new().await, Rabbit::new().await);
+    let queue = rabbit.queue("books");
+    let stop = async |messenger: Messenger| {
+        assert!(messenger.shutdown(Duration::from_secs(5)).await, "nothing to do");
+    };
+    stop(start(&world, &rabbit, &queue, 3).await).await;
+    for (id, begun) in [(1, 2), (2, 3)] {
+        let properties = BasicProperties::default().with_message_id(Uuid::now_v7().to_string().into());
+        let body = format!("{{\"id\": {id}, \"note\": \"\"}}");
+        rabbit.publish("x", body.as_bytes(), properties).await;
+        // A process that takes a message and dies leaves nothing behind but the broker's count.
+        for _ in 0..begun {
+            rabbit.take_and_vanish(&queue).await;
+        }
+        let messenger = start(&world, &rabbit, &queue, 3).await;
+        wait_until("it is handled or dead", async || {
+            !world.listener.heard().is_empty() || rabbit.ready(&format!("{queue}.dead")).await == Some(1)
+        })
+        .await;
+        stop(messenger).await;
+        assert_eq!(attempts(&world.listener.heard()), if begun < 3 { vec![begun + 1] } else { vec![] });
+        world.listener.forget();
+    }
+    let dead = rabbit.take(&format!("{queue}.dead"), 1).await.remove(0);
+    let reason = dead.header("x-tm-reason").expect("a reason");
+    assert!(reason.contains("begun 3 times"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_consumers_database_that_is_away_costs_no_attempts() {
+    let (world, rabbit) = (World::new().await, Rabbit::new().await);
+    let queue = rabbit.queue("books");
+    let messenger = start(&world, &rabbit, &queue, 1).await;
+    let away = "ALTER TABLE tm_inbox RENAME TO away";
+    sqlx::raw_sql(away).execute(&world.books).await.expect("renames");
+    pay(&messenger, &rabbit, 1).await;
+    world.settled(&messenger).await;
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    assert!(world.listener.heard().is_empty());
+    sqlx::raw_sql("ALTER TABLE away RENAME TO tm_inbox").execute(&world.books).await.expect("renames");
+    wait_until("its effect", async || world.all_effects().await == 1).await;
+    assert_eq!(attempts(&world.listener.heard()), [1]);
+    rabbit.has(&format!("{queue}.dead"), 0).await;
+}
+
+#[tokio::test]
+async fn a_process_that_does_not_deliver_may_consume() {
+    let (world, rabbit) = (World::new().await, Rabbit::new().await);
+    let queue = rabbit.queue("books");
+    let settings = transactional_message::Settings { deliver: false, ..it::fast() };
+    let consumer = consumer(&world, &rabbit, &queue, &world.listener).attempts(2);
+    let builder = rabbit.with(world.builder_on("other.db").settings(settings)).consumer(consumer);
+    let _consuming = World::start(builder).await;
+    rabbit.is_consumed(&queue).await;
+    let delivering = World::start(rabbit.with(world.builder())).await;
+    // Failing needs a publisher, too.
+    world.listener.will(1, [Act::Fail, Act::Write]);
+    pay(&delivering, &rabbit, 1).await;
+    wait_until("its effect", async || world.all_effects().await == 1).await;
+    assert_eq!(attempts(&world.listener.heard()), [1, 2]);
+}

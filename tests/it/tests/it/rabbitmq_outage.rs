@@ -1,0 +1,91 @@
+//! Connections that break, brokers that are away: nothing is lost, and nobody is blamed for it.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use it::{Rabbit, order, send, wait_until};
+use transactional_message::{Consumer, ExchangeKind, Message, Messenger, RabbitMq, State};
+
+use crate::World;
+
+async fn send_orders(messenger: &Messenger, exchange: &str, ids: std::ops::Range<u64>) {
+    let message = |id| Message::json(exchange, "order.paid", &order(id)).expect("encodes");
+    join_all(ids.map(|id| send(messenger, message(id)))).await;
+}
+
+#[tokio::test]
+async fn connections_that_break_under_load_lose_nothing() {
+    let (world, rabbit) = (World::new().await, Rabbit::new().await);
+    let (proxy, url) = rabbit.proxy(true).await;
+    let queue = rabbit.queue("books");
+    let through = RabbitMq::new(url).exchange(&rabbit.exchange, ExchangeKind::Topic);
+    let consumer =
+        Consumer::new(&queue, world.books.clone(), world.listener.clone()).bind(&rabbit.exchange, "#");
+    let messenger = World::start(world.builder().rabbitmq(through).consumer(consumer)).await;
+    rabbit.is_consumed(&queue).await;
+    for round in 0..10 {
+        send_orders(&messenger, &rabbit.exchange, round * 100..(round + 1) * 100).await;
+        // In the midst of it.
+        tokio::time::sleep(Duration::from_millis(7 * round)).await;
+        proxy.cut();
+    }
+    world.settled(&messenger).await;
+    assert_eq!(messenger.stats().await.expect("counts").delivered, 1000);
+    wait_until("all effects", async || world.all_effects().await == 1000).await;
+    assert_eq!(world.effects_of_orders().await, (0..1000).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_broker_that_comes_late_gets_everything_and_no_attempt_is_spent() {
+    let (world, rabbit) = (World::new().await, Rabbit::new().await);
+    let (proxy, url) = rabbit.proxy(false).await;
+    let queue = rabbit.queue("all");
+    rabbit.declare_exchange().await;
+    rabbit.bind(&queue, "#").await;
+    let messenger = World::start(world.builder().rabbitmq(url)).await;
+    send_orders(&messenger, &rabbit.exchange, 0..20).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(messenger.stats().await.expect("counts").confirmed, 20);
+    proxy.open(true);
+    world.settled(&messenger).await;
+    assert_eq!(rabbit.take(&queue, 20).await.len(), 20);
+    let delivered = messenger.list(State::Delivered, None, 100).await.expect("lists");
+    assert!(delivered.iter().all(|message| message.attempts == 0), "{delivered:?}");
+
+    // And the same again, for one that was there before.
+    proxy.open(false);
+    proxy.cut();
+    send_orders(&messenger, &rabbit.exchange, 20..40).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    proxy.open(true);
+    world.settled(&messenger).await;
+    assert!(rabbit.take(&queue, 20).await.len() >= 20);
+}
+
+#[tokio::test]
+async fn a_broker_that_is_away_holds_up_no_shutdown() {
+    let (world, rabbit) = (World::new().await, Rabbit::new().await);
+    let (_proxy, url) = rabbit.proxy(false).await;
+    let consumer =
+        Consumer::new(rabbit.queue("books"), world.books.clone(), world.listener.clone()).bind("shop", "#");
+    let messenger = World::start(world.builder().rabbitmq(url).consumer(consumer)).await;
+    send_orders(&messenger, &rabbit.exchange, 0..5).await;
+    assert!(messenger.shutdown(Duration::from_secs(5)).await, "in time");
+    let later = World::start(world.builder()).await;
+    assert_eq!(later.stats().await.expect("counts").confirmed, 5);
+}
+
+#[tokio::test]
+async fn a_queue_that_is_deleted_comes_again() {
+    let (world, rabbit) = (World::new().await, Rabbit::new().await);
+    let queue = rabbit.queue("books");
+    let consumer =
+        Consumer::new(&queue, world.books.clone(), world.listener.clone()).bind(&rabbit.exchange, "#");
+    let messenger = World::start(rabbit.with(world.builder()).consumer(consumer)).await;
+    rabbit.is_consumed(&queue).await;
+    rabbit.delete(&queue).await;
+    // Unroutable until the queue is there again.
+    send_orders(&messenger, &rabbit.exchange, 0..5).await;
+    wait_until("all effects", async || world.all_effects().await == 5).await;
+    world.settled(&messenger).await;
+}

@@ -1,0 +1,9 @@
+//! Every scenario on MySQL or MariaDB, and what only that has.
+
+#![allow(clippy::large_futures, reason = "tests: nobody waits for them by the thousand")]
+
+#[path = "../scenarios/mod.rs"]
+mod scenarios;
+
+type Db = sqlx::MySql;
+type World = it::World<it::MySqlDatabases>;

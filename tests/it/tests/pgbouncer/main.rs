@@ -1,0 +1,22 @@
+//! PostgreSQL behind a transaction pooler: the scenarios in which a session could matter.
+
+#![allow(clippy::large_futures, reason = "tests: nobody waits for them by the thousand")]
+
+#[path = "../scenarios/commit_refused.rs"]
+mod commit_refused;
+#[path = "../scenarios"]
+mod scenarios {
+    mod by_hand;
+    mod check_back;
+    mod conformance;
+    mod consumer_inbox;
+    mod crowd;
+    mod fence_after_commit;
+    pub(crate) mod fence_commit;
+    mod fence_race;
+    mod late_ok;
+    mod outcomes;
+}
+
+type Db = sqlx::Postgres;
+type World = it::World<it::PooledDatabase>;

@@ -1,0 +1,11 @@
+//! Every scenario on PostgreSQL, and what only that has.
+
+#![allow(clippy::large_futures, reason = "tests: nobody waits for them by the thousand")]
+
+#[path = "../scenarios/commit_refused.rs"]
+mod commit_refused;
+#[path = "../scenarios/mod.rs"]
+mod scenarios;
+
+type Db = sqlx::Postgres;
+type World = it::World<it::PostgresSchemas>;

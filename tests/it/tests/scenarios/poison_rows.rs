@@ -1,0 +1,105 @@
+//! One row that the store refuses delays none of its neighbours, and is found again.
+
+use futures_util::future::join_all;
+use it::{Act, Dialect, Word, fast, run, wait_until};
+use sqlx::Pool;
+use transactional_message::{Messenger, Settings, State};
+
+use crate::{Db, World};
+
+/// Makes the store refuse to move the message of order 13 to a state, as a poison row does.
+async fn refuse(world: &World, state: u8) -> Pool<Db> {
+    let store = world.store();
+    run(&store, Db::poison(state)).await.expect("creates");
+    store
+}
+
+async fn allow(store: &Pool<Db>) {
+    run(store, Db::ANTIDOTE).await.expect("drops");
+}
+
+async fn all_but_one_are(messenger: &Messenger, state: State) {
+    wait_until("the neighbours to be settled", async || {
+        messenger.stats().await.expect("counts").count(state) == 29
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_confirm_that_is_refused() {
+    let world = World::new().await;
+    let messenger = world.messenger().await;
+    let store = refuse(&world, 1).await;
+    world.oracle.say(13, [Word::Confirm]);
+    let ended = join_all((0..30).map(|id| world.handle(&messenger, id))).await;
+    assert!(ended.iter().all(Result::is_ok), "the report is not the caller's affair");
+    all_but_one_are(&messenger, State::Delivered).await;
+    assert_eq!(world.listener.heard_of(13), []);
+    allow(&store).await;
+    world.settled(&messenger).await;
+    assert_eq!(world.listener.orders(), (0..30).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_fenced_confirm_that_is_refused() {
+    let world = World::new().await;
+    let messenger = world.messenger().await;
+    let store = refuse(&world, 1).await;
+    let ended = join_all((0..30).map(|id| world.pay(&messenger, id))).await;
+    assert!(ended.iter().all(Result::is_ok), "the report is not the caller's affair");
+    all_but_one_are(&messenger, State::Delivered).await;
+    allow(&store).await;
+    world.settled(&messenger).await;
+    assert_eq!(world.listener.orders(), (0..30).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_cancel_that_is_refused() {
+    let world = World::new().await;
+    let messenger = world.messenger().await;
+    let store = refuse(&world, 2).await;
+    for id in 0..30 {
+        world.oracle.say(id, [Word::Cancel]);
+    }
+    join_all((0..30).map(|id| world.vanish(&messenger, id))).await;
+    all_but_one_are(&messenger, State::Cancelled).await;
+    allow(&store).await;
+    world.count(&messenger, State::Cancelled, 30).await;
+    assert!(world.listener.heard().is_empty());
+}
+
+#[tokio::test]
+async fn a_delivery_mark_that_is_refused() {
+    let world = World::new().await;
+    let messenger = world.messenger().await;
+    let store = refuse(&world, 3).await;
+    join_all((0..30).map(|id| world.handle(&messenger, id))).await;
+    all_but_one_are(&messenger, State::Delivered).await;
+    allow(&store).await;
+    world.settled(&messenger).await;
+    assert_eq!(
+        world.effects_of_orders().await,
+        (0..30).collect::<Vec<_>>(),
+        "delivered again, with one effect"
+    );
+}
+
+#[tokio::test]
+async fn a_nul_character_in_an_error_is_no_poison() {
+    let world = World::new().await;
+    let settings = Settings { check_back_attempts: 2, ..fast() };
+    let consumer = world.consumer().attempts(2);
+    let messenger = World::start(world.builder().settings(settings).consumer(consumer)).await;
+    for id in 0..10 {
+        world.oracle.say(id, [if id == 3 { Word::Nul } else { Word::Confirm }]);
+        world.listener.will(id, [if id == 4 { Act::Nul } else { Act::Write }]);
+    }
+    join_all((0..10).map(|id| world.vanish(&messenger, id))).await;
+    world.count(&messenger, State::Delivered, 8).await;
+    for (state, part) in [(State::Parked, "the oracle\u{fffd}is asleep"), (State::Dead, "no\u{fffd}ink")] {
+        world.count(&messenger, state, 1).await;
+        let message = messenger.list(state, None, 2).await.expect("lists").remove(0);
+        let reason = message.reason.expect("a reason");
+        assert!(reason.contains(part), "{reason}");
+    }
+}

@@ -1,0 +1,122 @@
+//! A live body is never asked about, however long it takes, and however impatient others are.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use it::{Word, fast, fenced, handled, order, wait_until};
+use transactional_message::{Messenger, Settings, begin};
+
+use crate::World;
+
+/// One messenger for the calls, and another over the same store that looks all the time.
+async fn messengers(world: &World) -> (Messenger, Messenger) {
+    let own = world.messenger().await;
+    let settings = Settings { poll_interval: Duration::from_millis(2), ..fast() };
+    (own, world.messenger_with(settings).await)
+}
+
+/// More than are renewed in one statement.
+const MANY: u64 = 700;
+
+fn three_leases() -> Duration {
+    fast().lease * 3
+}
+
+#[tokio::test]
+async fn a_handler_is_never_asked_about_slow_bodies_however_many_they_are() {
+    let world = World::new().await;
+    // So many halves take their time on a busy machine, and none may lapse before it is stored.
+    let lease = fast().lease * 2;
+    let own = world.messenger_with(Settings { lease, ..fast() }).await;
+    let other = Settings { lease, poll_interval: Duration::from_millis(2), ..fast() };
+    let other = world.messenger_with(other).await;
+    let (progress, watch) = tokio::sync::watch::channel(0);
+    let slow = async |id: u64| {
+        // A wrong question would be answered wrongly.
+        world.oracle.say(id, [Word::Cancel]);
+        let mut begins = watch.clone();
+        begins.wait_for(|upto| id < *upto).await.expect("begins");
+        let body = async {
+            begins.wait_for(|upto| *upto > MANY).await.expect("ends");
+            Ok(())
+        };
+        own.scope(async { handled(&order(id), body).await }).await.expect("ok");
+    };
+    let conduct = async {
+        // In groups, so that none waits long for its half.
+        for upto in (50..=MANY).step_by(50) {
+            progress.send(upto).expect("waits");
+            wait_until("the halves of the group", async || own.stats().await.expect("counts").half == upto)
+                .await;
+        }
+        tokio::time::sleep(lease * 3).await;
+        progress.send(MANY + 1).expect("waits");
+    };
+    tokio::join!(join_all((0..MANY).map(slow)), conduct);
+    world.settled(&other).await;
+    assert_eq!(world.oracle.questions(), []);
+    assert_eq!(world.listener.orders(), (0..MANY).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_fence_is_never_asked_about_slow_bodies_before_their_transaction() {
+    let world = World::new().await;
+    let (own, other) = messengers(&world).await;
+    let slow = async |id: u64| {
+        let body = async {
+            tokio::time::sleep(three_leases()).await;
+            let mut tx = begin(&world.shop).await?;
+            World::write(&mut tx, id).await?;
+            Ok(tx.commit().await?)
+        };
+        own.scope(async { fenced(&order(id), body).await }).await.expect("not fenced");
+    };
+    join_all((0..20).map(slow)).await;
+    world.settled(&other).await;
+    assert_eq!(world.fences(2).await, 0, "tombstones");
+    assert_eq!(world.listener.orders(), (0..20).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_fence_is_never_asked_about_a_slow_transaction() {
+    let world = World::new().await;
+    let (own, other) = messengers(&world).await;
+    let body = async {
+        let mut tx = begin(&world.shop).await?;
+        World::write(&mut tx, 1).await?;
+        tokio::time::sleep(three_leases()).await;
+        tx.commit().await?;
+        // And some more, after the commit.
+        tokio::time::sleep(three_leases()).await;
+        Ok(())
+    };
+    let order = order(1);
+    let (slow, watched) = tokio::join!(own.scope(async { fenced(&order, body).await }), async {
+        let halves = async || other.list(transactional_message::State::Half, None, 10).await.expect("lists");
+        wait_until("the half", async || halves().await.len() == 1).await;
+        let id = halves().await[0].id;
+        // As long as it is half, nobody may have counted a question.
+        while let Some(half) = other.find(id).await.expect("finds")
+            && half.state == transactional_message::State::Half
+        {
+            assert_eq!((half.attempts, half.reason), (0, None));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        id
+    });
+    slow.expect("committed");
+    world.settled(&other).await;
+    assert_eq!(world.listener.orders(), [1]);
+    assert_eq!(world.effects(watched).await, 1);
+}
+
+#[tokio::test]
+async fn a_slow_check_back_handler_is_not_asked_twice_at_once() {
+    let world = World::new().await;
+    let (own, other) = messengers(&world).await;
+    world.oracle.say(1, [Word::Slow(three_leases())]);
+    world.vanish(&own, 1).await;
+    world.settled(&other).await;
+    assert_eq!(world.oracle.asked(1).len(), 1);
+    assert_eq!(world.listener.orders(), [1]);
+}
