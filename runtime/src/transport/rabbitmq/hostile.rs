@@ -158,7 +158,7 @@ fn arrived(letter: &Letter) -> Incoming {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Any delivery that fits into a frame goes on to the retry queue and to the dead letters.
     #[test]
