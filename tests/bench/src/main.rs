@@ -3,6 +3,7 @@
 //! `cargo run --release --manifest-path tests/bench/Cargo.toml -- <scenario>`; `--help` says more.
 
 mod broker;
+mod child;
 mod contestants;
 mod cpu;
 mod distance;
@@ -31,10 +32,14 @@ const DISTANCE: Duration = Duration::from_micros(500);
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
     tracing_subscriber::fmt()
-        .with_env_filter("warn,sqlx=error")
+        .with_env_filter("warn,sqlx=error,lapin=off")
         .with_ansi(false)
         .with_writer(std::io::stderr)
         .init();
+    if let Some(role) = child::role() {
+        child::run(role?).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let options = Options::parse();
     println!("{}\n{}", machine::machine(), machine::versions());
     let world = World::new(options.rtt.then_some(DISTANCE));
@@ -43,6 +48,12 @@ async fn main() -> anyhow::Result<ExitCode> {
     match options.scenario {
         Scenario::Send => scenarios::send::run(&world, &options, &mut report).await?,
         Scenario::Pipeline => scenarios::pipeline::run(&world, &options, &mut report).await?,
+        Scenario::Backlog => scenarios::backlog::run(&world, &options, &mut report).await?,
+        Scenario::Orphans => scenarios::orphans::run(&world, &options, &mut report).await?,
+        Scenario::Compile => scenarios::compile::run(&options, &mut report)?,
+        Scenario::Instances => scenarios::instances::run(&world, &options, &mut report).await?,
+        Scenario::Recovery => scenarios::recovery::run(&world, &options, &mut report).await?,
+        Scenario::Sqlite => scenarios::sqlite::run(&world, &options, &mut report).await?,
         Scenario::Latency => scenarios::latency::run(&world, &options, &mut report).await?,
     }
     Ok(if report.finish()? { ExitCode::SUCCESS } else { ExitCode::FAILURE })

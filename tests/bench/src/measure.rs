@@ -34,6 +34,16 @@ impl Numbers {
         }
     }
 
+    /// Of something that has only a time.
+    pub(crate) fn time(micros: u32) -> Self {
+        Self { per_second: f64::NAN, p50_us: micros.into(), p99_us: micros.into(), cpu_us: f64::NAN }
+    }
+
+    /// Of something that has only a rate.
+    pub(crate) const fn rate(per_second: f64) -> Self {
+        Self { per_second, p50_us: f64::NAN, p99_us: f64::NAN, cpu_us: f64::NAN }
+    }
+
     /// Of several repetitions, number by number.
     pub(crate) fn median(all: &[Self]) -> Self {
         let of = |number: fn(&Self) -> f64| median(all.iter().map(number));

@@ -94,11 +94,17 @@ impl Report {
         Some(Numbers::median(&cell.repetitions))
     }
 
+    /// The largest of all repetitions, on PostgreSQL with one caller.
+    pub(crate) fn worst(&self, contestant: &str, number: fn(&Numbers) -> f64) -> Option<f64> {
+        let cell = self.cells.iter().find(|cell| cell.is(contestant, Database::Postgres.name(), 1))?;
+        cell.repetitions.iter().map(number).max_by(f64::total_cmp)
+    }
+
     /// Prints the medians, and how each compares to the hand-written outbox on its database.
     pub(crate) fn table(&self) {
         println!("\n{}\n", self.scenario);
         println!(
-            "{:<10} {:>7}  {:<16} {:>10} {:>9} {:>9} {:>9}   of outbox's",
+            "{:<10} {:>7}  {:<24} {:>10} {:>9} {:>9} {:>9}   of outbox's",
             "database", "callers", "contestant", "calls/s", "p50 µs", "p99 µs", "cpu µs"
         );
         let mut cells: Vec<_> = self.cells.iter().collect();
@@ -120,7 +126,7 @@ impl Report {
                 )
             });
             println!(
-                "{:<10} {:>7}  {:<16} {per_second:>10.0} {p50_us:>9.0} {p99_us:>9.0} {cpu_us:>9.0}   {ratio}",
+                "{:<10} {:>7}  {:<24} {per_second:>10.0} {p50_us:>9.0} {p99_us:>9.0} {cpu_us:>9.0}   {ratio}",
                 cell.database, cell.callers, cell.contestant
             );
         }
