@@ -59,14 +59,22 @@ pub(crate) enum Scenario {
     Sqlite,
     /// What 500 annotated functions cost at compile time.
     Compile,
+    /// All of them, one after the other, and then `report`.
+    All,
+    /// Writes `BENCHMARKS.md` and its pictures from the last results of each.
+    Report,
 }
 
 impl Scenario {
+    pub(crate) const fn needs_rabbitmq(self) -> bool {
+        !matches!(self, Self::Send | Self::Sqlite | Self::Compile | Self::All | Self::Report)
+    }
+
     /// The databases it is about.
     const fn databases(self) -> &'static [Database] {
         match self {
             Self::Send => &[Database::Postgres, Database::Mysql, Database::Sqlite],
-            Self::Compile => &[],
+            Self::Compile | Self::All | Self::Report => &[],
             Self::Sqlite => &[Database::Sqlite],
             _ => &[Database::Postgres],
         }

@@ -43,28 +43,27 @@ pub(crate) fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> 
     report.table();
     let time = |name| report.median(name, "", 1).map_or(f64::NAN, |numbers| numbers.p50_us);
     let added = |name| (time(name) - time("bare")) / f64::from(FUNCTIONS);
-    println!(
-        "\nadded to `cargo check` a function: instrument {:.0} µs, annotated {:.0} µs",
-        added("instrument"),
-        added("annotated")
-    );
-    let ratio = added("annotated") / added("instrument");
+    let (instrument, annotated) = (added("instrument"), added("annotated"));
+    report.say(&format!(
+        "\nadded to `cargo check` a function: instrument {instrument:.0} µs, annotated {annotated:.0} µs"
+    ));
+    let ratio = annotated / instrument;
     let target = "time added to `cargo check` a function, in that of `#[tracing::instrument]`, at most";
     report.target(target, ratio, 1.0, ratio <= 1.0);
-    sizes(&folder)
+    sizes(&folder, report)
 }
 
 /// Prints what a function adds to the program.
-fn sizes(folder: &Path) -> anyhow::Result<()> {
+fn sizes(folder: &Path, report: &mut Report) -> anyhow::Result<()> {
     let mut bytes = Vec::new();
     for (name, _) in VARIANTS {
         cargo(folder, name, &["build", "--release"])?;
         bytes.push(fs::metadata(folder.join("target/release").join(name))?.len());
     }
-    println!("\nsize of the program, release, stripped");
+    report.say("\nsize of the program, release, stripped");
     for ((name, _), size) in VARIANTS.iter().zip(&bytes) {
         let added = (*size as f64 - bytes[0] as f64) / f64::from(FUNCTIONS);
-        println!("{name:<12} {size:>10} bytes, {added:>7.0} a function");
+        report.say(&format!("{name:<12} {size:>10} bytes, {added:>7.0} a function"));
     }
     Ok(())
 }

@@ -55,7 +55,7 @@ pub(super) async fn measure_one(
         tokio::time::sleep(Duration::from_millis(10)).await;
         waiting = courier.waiting().await?;
     }
-    let (elapsed, used) = (began.elapsed(), cpu.used().saturating_sub(used));
+    let (elapsed, used) = (began.elapsed(), cpu.used().since(used));
     courier.forget().await?;
     // A message that wasn't delivered doesn't count.
     fastrand::shuffle(&mut micros);

@@ -32,5 +32,5 @@ pub(super) async fn call(
     while let Some(call) = calls.join_next().await {
         micros.push(u32::try_from(call??.as_micros())?);
     }
-    Ok(Numbers::of(micros, began.elapsed(), cpu.used().saturating_sub(used)))
+    Ok(Numbers::of(micros, began.elapsed(), cpu.used().since(used)))
 }
