@@ -35,13 +35,12 @@ mod armed {
 
     /// Every point, in the order in which a message passes them. What ends with `-sent` is passed
     /// whenever the process waits for the answer.
-    pub const POINTS: [&str; 22] = [
+    pub const POINTS: [&str; 21] = [
         "before-half",
         "half-sent",
         "after-half",
         "fence-inserted",
         "mid-body",
-        "commit-proven",
         "commit-sent",
         "committed",
         "confirm-sent",
@@ -116,6 +115,13 @@ mod armed {
         }
     }
 
+    impl std::fmt::Display for Fault {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            let fate = if self.fate == Fate::Die { "die" } else { "freeze" };
+            write!(f, "{fate}@{}:{}", self.point, self.visit)
+        }
+    }
+
     static ARMED: Mutex<VecDeque<Fault>> = Mutex::new(VecDeque::new());
     static BUG: OnceLock<Option<String>> = OnceLock::new();
 
@@ -130,19 +136,14 @@ mod armed {
     /// When the process can't be killed.
     pub fn point(name: &'static str) {
         debug_assert!(POINTS.contains(&name), "`{name}` is not in the list of points");
-        if let Some(fate) = is_due(name) {
-            strike(fate);
-        }
-    }
-
-    fn is_due(name: &str) -> Option<Fate> {
+        // Locked until it has happened: nobody else comes to a point meanwhile.
         let mut armed = ARMED.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = armed.front_mut().filter(|next| next.point == name)?;
+        let Some(next) = armed.front_mut().filter(|next| next.point == name) else { return };
         next.visit -= 1;
-        if next.visit > 0 {
-            return None;
+        if next.visit == 0 {
+            strike(next.fate);
+            armed.pop_front();
         }
-        armed.pop_front().map(|fault| fault.fate)
     }
 
     fn strike(fate: Fate) {

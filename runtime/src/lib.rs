@@ -45,8 +45,8 @@
 //!
 //! # Features
 //!
-//! `sqlite` (default): SQLite as message store, business database and consumer's database. `testing`:
-//! run annotated functions in tests. sqlx is part of the public interface: pools, connections and
+//! `sqlite` (default), `postgres`, `mysql`: message store, business database and consumer's database.
+//! `rabbitmq`: delivery through RabbitMQ, instead of within the process. `tls`: for both. `testing`: run annotated functions in tests. sqlx is part of the public interface: pools, connections and
 //! transactions are its types, of the version that this crate depends on.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]

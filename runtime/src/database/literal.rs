@@ -16,7 +16,6 @@ pub(super) enum Literal<'v> {
     Number(i64),
     Id(Uuid),
     Text(&'v str),
-    Bytes(Option<&'v [u8]>),
 }
 
 /// Replaces `$1`, `$2`, … in `sql` by `values`.
@@ -35,8 +34,6 @@ impl Literal<'_> {
             Self::Number(number) => number.to_string(),
             Self::Id(id) => format!("'{}'::uuid", id.simple()),
             Self::Text(text) => format!("convert_from({}, 'UTF8')", hexadecimal(text.as_bytes())),
-            Self::Bytes(Some(bytes)) => hexadecimal(bytes),
-            Self::Bytes(None) => "NULL::bytea".to_owned(),
         }
     }
 }
@@ -63,7 +60,6 @@ mod tests {
         let (digits, after) = rest.split_once('\'').expect("quoted");
         assert_eq!((before, after), ("convert_from(decode(", ", 'hex'), 'UTF8')"));
         assert!(digits.chars().all(|digit| digit.is_ascii_hexdigit()) && digits.len() == hostile.len() * 2);
-        assert_eq!(Literal::Bytes(None).written(), "NULL::bytea");
         assert_eq!(Literal::Number(-7).written(), "-7");
     }
 }

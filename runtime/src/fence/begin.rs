@@ -10,7 +10,7 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use super::dialect::fit_connection;
-use super::held::{self, HeldTransaction};
+use super::held::{self, HeldTransaction, Unsettled};
 use super::{BusinessDatabase, FenceRefusal, FencedTransaction, Isolation, WriteTurn};
 use crate::error::{Error, ErrorKind};
 use crate::fault;
@@ -33,8 +33,9 @@ use crate::store::StoreError;
 ///
 /// # Cancel safety
 /// A dropped `begin` leaves no transaction open: on a pool it runs on in a task of its own, and
-/// what it opened is rolled back. On a connection of PostgreSQL or MySQL, sqlx 0.9 can't do that for a
-/// `BEGIN` whose answer is not there yet: give `begin` the pool, or close such a connection.
+/// what it opened is rolled back; a pooled connection may be closed instead. On a bare connection of
+/// PostgreSQL or MySQL, sqlx 0.9 can't do that for a `BEGIN` whose answer is not there yet: give
+/// `begin` the pool, or close such a connection.
 #[must_use = "a transaction is opened when this is awaited"]
 pub const fn begin<'c, B: BeginOn<'c>>(on: B) -> Begin<'c, B> {
     Begin { on, isolation: None, lifetime: PhantomData }
@@ -106,7 +107,17 @@ impl<'c, DB: BusinessDatabase> BeginOn<'c> for &'c mut PoolConnection<DB> {
     type Database = DB;
 
     fn open(self, isolation: Option<Isolation>, fence: Option<FenceKey>) -> Opening<'c, DB> {
-        Box::pin(on_connection::<DB>(self, isolation, fence))
+        Box::pin(async move {
+            let mut unsettled = Unsettled::new(self);
+            let opened = on_connection::<DB>(unsettled.connection(), isolation, fence).await;
+            let opened = opened.map(|(held, turn)| {
+                held.leave_open();
+                turn
+            });
+            unsettled.settle();
+            let turn = opened?;
+            Ok((HeldTransaction::new(MaybePoolConnection::Connection(&mut **self)), turn))
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::{Connection, Database, Pool};
 use tokio::sync::OwnedMutexGuard;
 
-use super::held::{self, HeldTransaction};
+use super::held::{self, HeldTransaction, Unsettled};
 use super::verdict::FenceRow;
 use crate::message::MessageId;
 use crate::protocol::scope::{FenceKey, Staged};
@@ -125,7 +125,10 @@ pub(crate) async fn begin_on_pool<DB: BusinessDatabase>(
     pool: &Pool<DB>,
 ) -> Result<(HeldTransaction<'static, DB>, WriteTurn), StoreError> {
     let (mut connection, turn) = fit_connection(pool).await?;
-    held::begin::<DB>(&mut connection, DB::begin_statement(None)).await?;
+    let mut unsettled = Unsettled::new(&mut connection);
+    let begun = held::begin::<DB>(unsettled.connection(), DB::begin_statement(None)).await;
+    unsettled.settle();
+    begun?;
     Ok((HeldTransaction::new(connection), turn))
 }
 

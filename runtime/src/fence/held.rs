@@ -8,8 +8,8 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
-use sqlx::pool::MaybePoolConnection;
-use sqlx::{Connection, SqlSafeStr};
+use sqlx::pool::{MaybePoolConnection, PoolConnection};
+use sqlx::{Connection, Database, SqlSafeStr};
 use sqlx_core::transaction::TransactionManager;
 
 use super::BusinessDatabase;
@@ -25,6 +25,11 @@ impl<'c, DB: BusinessDatabase> HeldTransaction<'c, DB> {
         Self { connection: connection.into() }
     }
 
+    /// Leaves the transaction open, for somebody else who has the connection.
+    pub(super) fn leave_open(self) {
+        std::mem::forget(self);
+    }
+
     pub(crate) async fn commit(mut self) -> Result<(), sqlx::Error> {
         DB::TransactionManager::commit(&mut self.connection).await
     }
@@ -33,6 +38,37 @@ impl<'c, DB: BusinessDatabase> HeldTransaction<'c, DB> {
     pub(crate) async fn rollback(mut self) -> Result<(), sqlx::Error> {
         DB::before_rollback(&mut self.connection).await;
         DB::TransactionManager::rollback(&mut self.connection).await
+    }
+}
+
+/// A pooled connection on which a transaction is being begun. Dropped before that is settled, it is
+/// closed: sqlx knows of the transaction only when the answer to `BEGIN` has come, and would give
+/// the connection to its next borrower with the transaction open.
+#[derive(Debug)]
+pub(super) struct Unsettled<'c, DB: Database> {
+    connection: &'c mut PoolConnection<DB>,
+    settled: bool,
+}
+
+impl<'c, DB: Database> Unsettled<'c, DB> {
+    pub(super) const fn new(connection: &'c mut PoolConnection<DB>) -> Self {
+        Self { connection, settled: false }
+    }
+
+    pub(super) fn connection(&mut self) -> &mut DB::Connection {
+        self.connection
+    }
+
+    pub(super) fn settle(mut self) {
+        self.settled = true;
+    }
+}
+
+impl<DB: Database> Drop for Unsettled<'_, DB> {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.connection.close_on_drop();
+        }
     }
 }
 

@@ -65,14 +65,15 @@ pub struct Settings {
     /// How long a question to a fence waits for an open transaction. Default: 500 ms.
     pub fence_lock_timeout: Duration,
     /// Whether this process delivers. `false` leaves confirmed messages to the other processes
-    /// over the same store: for one that has no consumers of its own. Processes that deliver must
-    /// have the same consumers, since a message is delivered by one of them. Default: `true`.
+    /// over the same store. Within the process, delivery is to its own consumers: all processes that
+    /// deliver must have the same ones, since a message is delivered by one of them, and one that
+    /// does not deliver has none. With RabbitMQ, consumers need no such thing. Default: `true`.
     pub deliver: bool,
     /// How often a delivery is tried before the message is dead. Default: 50.
     pub delivery_attempts: u32,
     /// The pauses between delivery attempts. Default: 500 ms to 1 min.
     pub delivery_backoff: Backoff,
-    /// How long a consumer, or a broker, may take to acknowledge a message. Default: 30 s.
+    /// How long a broker, or a consumer in this process, may take to acknowledge a message. Default: 30 s.
     pub publish_timeout: Duration,
     /// Messages being published at once. Default: 256.
     pub relay_window: usize,

@@ -2,6 +2,8 @@
 
 pub(crate) mod call;
 pub(crate) mod group_commit;
+#[cfg(test)]
+mod model;
 pub(crate) mod report;
 pub(crate) mod scope;
 

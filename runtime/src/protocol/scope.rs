@@ -102,7 +102,7 @@ pub(super) struct Body {
 pub(super) struct WaitsForItself(bool);
 
 /// How far the call's fenced commit got.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) enum Commit {
     /// Not tried, or the transaction was rolled back for sure.
     #[default]

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -78,17 +79,26 @@ impl Checker {
         let room = WINDOW.saturating_sub(u32::try_from(self.asking.len()).unwrap_or(WINDOW));
         let fences = self.core.fences.answerers();
         let handlers = self.core.handlers.answerers();
-        Ok(self.claim_from(&fences, WINDOW).await? + self.claim_from(&handlers, room).await?)
+        // For a fence a lease is long enough, and short if this process dies over the question: should
+        // its answer take longer, another asker gets the same.
+        let settings = self.core.settings;
+        let (fence, handler) = (settings.lease, settings.handler_timeout + settings.lease);
+        let fences = self.claim_from(&fences, WINDOW, fence).await?;
+        Ok(fences + self.claim_from(&handlers, room, handler).await?)
     }
 
-    async fn claim_from(&mut self, askable: &[AnsweredBy], rows: u32) -> Result<usize, StoreError> {
+    async fn claim_from(
+        &mut self,
+        askable: &[AnsweredBy],
+        rows: u32,
+        lease: Duration,
+    ) -> Result<usize, StoreError> {
         if rows == 0 || askable.is_empty() {
             return Ok(0);
         }
         let core = &self.core;
-        let settings = &core.settings;
         // A token of its own: a body that takes its row back makes this claim's Cancel void.
-        let hold = Hold { token: Uuid::new_v4(), lease: settings.handler_timeout + settings.lease };
+        let hold = Hold { token: Uuid::new_v4(), lease };
         let bounds = Bounds { rows, bytes: BYTES, take_over_until: core.leases.take_over_until() };
         let claim = core.store.claim_halves(askable, bounds, hold).await?;
         let count = claim.rows.len();

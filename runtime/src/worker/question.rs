@@ -60,6 +60,9 @@ pub(super) async fn ask_fence(core: &Core, identity: Uuid, suspects: &[Suspect<'
         let Some(event) = event else {
             let after = core.settings.check_back_backoff.delay(suspect.attempts.saturating_sub(1));
             tracing::info!(id = %suspect.id, why, retry_in = ?after, "a fence gave no answer yet");
+            if let Some(half) = suspect.half {
+                make_sure(core, half).await;
+            }
             give_back(core, suspect.id, suspect.held_by, after, Attempts::Keep, Some(why)).await;
             count(outcome);
             continue;
@@ -82,6 +85,14 @@ async fn ask(fence: &dyn FenceDatabase, identity: Uuid, calls: &[MessageId]) -> 
         verdicts.push(fence.read(identity, *call).await.unwrap_or(Verdict::Closed));
     }
     verdicts
+}
+
+/// From here on only the store knows of the message: should it be gone from there, as from a store
+/// that was restored, it is stored again. A row that is there is left as it is.
+async fn make_sure(core: &Core, half: &Half) {
+    if let Err(error) = core.store.insert_halves(&[half], core.leases.hold()).await {
+        log_store_error(WORKER, &error);
+    }
 }
 
 /// The business action took effect, and its message is gone, as from a store that was restored.

@@ -130,6 +130,13 @@ impl Reporter {
     }
 
     async fn ask_later(&self, call: &LiveCall) {
+        // From here on only the store knows of the messages: should they be gone from there, they are
+        // stored again.
+        let halves: Vec<_> = call.halves.iter().collect();
+        until_stored(&self.core, Self::NAME, || {
+            self.core.store.insert_halves(&halves, self.core.leases.hold())
+        })
+        .await;
         let ids: Vec<_> = call.ids().collect();
         self.give_back(&ids, call.check_after, Some("nobody reported how the call ended")).await;
     }

@@ -1,161 +1,171 @@
-//! The service to be killed: fenced calls, calls with a handler, and a consumer.
+//! The process to be killed: a service with callers, a consumer, and the messenger between them.
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-use sqlx::{SqliteConnection, SqlitePool};
-use transactional_message::{
-    Backoff, Consumer, Data, Error, HalfMessage, Messenger, Outcome, Received, Settings, begin, fault,
-    message_id, transactional_message,
-};
+use clap::Args;
+use transactional_message::fault::{self, Fault};
+use transactional_message::{Backoff, MessageId, Messenger, Settings};
 use uuid::Uuid;
 
-use crate::books::{self, Told};
+use crate::broker::RETRY_AFTER;
+use crate::database::{Database, with_pool};
+use crate::notes::{self, Told};
+use crate::place::Place;
+use crate::service::{self, Call, Shop};
 
-/// Calls made at once.
-const CALLERS: usize = 8;
+/// How often it looks whether everything is settled.
+const LOOK: Duration = Duration::from_millis(20);
+/// Callers pause, in milliseconds: they are to be killed over their work, not over a backlog.
+const LONGEST_PAUSE: u64 = 50;
+/// In effect without a limit: what waits for a person here is a bug.
+const ATTEMPTS: u32 = 100_000;
 
-/// Something that is done, and booked.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Action {
-    action: Uuid,
-}
-
-#[derive(Debug, thiserror::Error)]
-enum ActionError {
-    #[error("refused by the business")]
-    Refused,
-    #[error(transparent)]
-    Database(#[from] sqlx::Error),
-    #[error(transparent)]
-    Message(#[from] Error),
-}
-
-#[transactional_message(exchange = "actions", routing_key = "fenced", fence, message = Action { action })]
-async fn fenced(db: &SqlitePool, action: Uuid, refuse: bool) -> Result<(), ActionError> {
-    let mut tx = begin(db).await?;
-    record(&mut tx, action).await?;
-    fault::point("mid-body");
-    if refuse {
-        return Err(ActionError::Refused);
-    }
-    tx.commit().await?;
-    Ok(())
-}
-
-#[transactional_message(
-    name = "crash.handled",
-    exchange = "actions",
-    routing_key = "handled",
-    check_back = handled_outcome,
-    message = Action { action }
-)]
-async fn handled(db: &SqlitePool, action: Uuid, refuse: bool) -> Result<(), ActionError> {
-    fault::point("mid-body");
-    if refuse {
-        return Err(ActionError::Refused);
-    }
-    let mut connection = db.acquire().await?;
-    record(&mut connection, action).await?;
-    Ok(())
-}
-
-/// The process that ran the body is dead: what is not there will not come.
-async fn handled_outcome(half: HalfMessage<Action>, db: Data<SqlitePool>) -> Result<Outcome, sqlx::Error> {
-    let done: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM done WHERE message_id = ?)")
-        .bind(half.call_id)
-        .fetch_one(&db.0)
-        .await?;
-    Ok(if done { Outcome::Confirm } else { Outcome::Cancel })
-}
-
-async fn record(connection: &mut SqliteConnection, action: Uuid) -> Result<(), sqlx::Error> {
-    sqlx::query("INSERT INTO done (action, message_id) VALUES (?, ?)")
-        .bind(action)
-        .bind(message_id())
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-async fn book(tx: &mut SqliteConnection, message: Received<Action>) -> Result<(), sqlx::Error> {
-    sqlx::query("INSERT INTO booked (action) VALUES (?)").bind(message.payload.action).execute(tx).await?;
-    Ok(())
+/// What the service does in this life.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Life {
+    /// Makes no calls, and ends when everything is settled.
+    #[arg(long)]
+    pub(crate) quiet: bool,
+    /// What happens to it, one after the other.
+    #[arg(long)]
+    pub(crate) fault: Vec<Fault>,
+    /// Nothing happens to it before everything is settled that a dead process has left.
+    #[arg(long)]
+    pub(crate) recover: bool,
+    /// How long finished messages are kept, in seconds.
+    #[arg(long, default_value_t = 7200)]
+    pub(crate) retention: u64,
+    /// Calls made at once.
+    #[arg(long, default_value_t = 8)]
+    pub(crate) callers: u64,
+    /// What is called is drawn from this.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
 }
 
 /// Runs until it is killed; or, `quiet`, until everything is settled.
-pub(crate) async fn run(directory: &Path, quiet: bool, retention: Duration) -> anyhow::Result<()> {
-    tracing_subscriber::fmt().with_env_filter("error").with_writer(std::io::stderr).init();
-    let business = books::open(directory, "business.db").await?;
-    let accounting = books::open(directory, "accounting.db").await?;
-    books::create_tables(&business, &accounting).await?;
-    let store = format!("sqlite://{}", directory.join("messages.db").display());
-    let messenger = Messenger::builder(store)
-        .settings(settings(retention))
-        .fence("business", &business)
-        .data(business.clone())
-        .consumer(Consumer::new("booking", accounting, book).bind("actions", "#"))
-        .build()
-        .await?;
-    messenger.migrate().await?;
-    messenger.start().await?;
-    messenger.install_global()?;
-    if quiet {
-        return settle(&messenger).await;
+pub(crate) async fn run(directory: &Path, life: Life) -> anyhow::Result<()> {
+    let began = Instant::now();
+    let filter = "error,transactional_message=warn,transactional_message::consumer::inbox=debug";
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(std::io::stderr).init();
+    let place = Place::find(directory)?;
+    let (business, accounting, store) =
+        tokio::try_join!(place.business(), place.accounting(), place.store())?;
+    if !life.recover {
+        fault::arm(life.fault.clone());
     }
+    let settings = settings(Duration::from_secs(life.retention));
+    let messenger = start(&place, &business, &accounting, &settings, "#").await?;
+    let left = Uuid::now_v7();
+    if life.quiet {
+        recovered(&store, left, &place, began).await?;
+        return settle(&messenger, &place).await;
+    }
+    let shop = Shop { db: business, exchange: place.exchange() };
     let told = Arc::new(Told::open(directory)?);
-    let callers: Vec<_> =
-        (0..CALLERS).map(|_| tokio::spawn(call_for_ever(business.clone(), Arc::clone(&told)))).collect();
+    let call_for_ever = |caller| {
+        let (shop, told) = (shop.clone(), Arc::clone(&told));
+        let mut random = fastrand::Rng::with_seed(life.seed.wrapping_add(caller));
+        tokio::spawn(async move {
+            loop {
+                Call::draw(&mut random).make(&shop, &told).await?;
+                tokio::time::sleep(Duration::from_millis(random.u64(..LONGEST_PAUSE))).await;
+            }
+        })
+    };
+    let callers: Vec<tokio::task::JoinHandle<anyhow::Result<()>>> =
+        (0..life.callers).map(call_for_ever).collect();
+    recovered(&store, left, &place, began).await?;
+    if life.recover {
+        fault::arm(life.fault);
+    }
     for caller in callers {
         caller.await??;
     }
     Ok(())
 }
 
-async fn call_for_ever(business: SqlitePool, told: Arc<Told>) -> anyhow::Result<()> {
+/// A running messenger whose consumer takes what `pattern` says.
+pub(crate) async fn start(
+    place: &Place,
+    business: &Database,
+    accounting: &Database,
+    settings: &Settings,
+    pattern: &str,
+) -> anyhow::Result<Messenger> {
+    let consumer = service::consumer(&place.exchange(), accounting)
+        .bind(place.exchange(), pattern)
+        .attempts(ATTEMPTS)
+        .retry_after([RETRY_AFTER]);
+    let store = place.store().await?;
+    let mut builder = Messenger::builder(&store)
+        .settings(*settings)
+        .fence("business", business)
+        .data(business.clone())
+        .consumer(consumer);
+    if let Some(broker) = &place.broker {
+        builder = builder.rabbitmq(broker.settings());
+    }
+    let messenger = builder.build().await?;
+    messenger.migrate().await?;
+    messenger.start().await?;
+    messenger.install_global()?;
+    Ok(messenger)
+}
+
+/// Waits until no message that is older than `left` is undecided or on its way, and notes how long
+/// that took if there was one.
+async fn recovered(store: &Database, left: MessageId, place: &Place, began: Instant) -> anyhow::Result<()> {
+    let mut any = false;
     loop {
-        let action = Uuid::new_v4();
-        let refuse = fastrand::u8(..4) == 0;
-        let result = if fastrand::bool() {
-            fenced(&business, action, refuse).await
-        } else {
-            handled(&business, action, refuse).await
-        };
-        match result {
-            Ok(()) => told.note(action, true)?,
-            Err(ActionError::Refused) => told.note(action, false)?,
-            Err(ActionError::Message(error)) if !error.body_ran() => told.note(action, false)?,
-            // Nobody can tell this caller whether it took effect.
-            Err(_) => {}
+        let select = store.sql("SELECT count(*) FROM tm_message WHERE state IN (0, 1) AND id < ?");
+        let count: i64 =
+            with_pool!(store, pool => sqlx::query_scalar(select).bind(left).fetch_one(pool).await?);
+        if count == 0 {
+            return if any { notes::recovered(&place.directory, began.elapsed()) } else { Ok(()) };
         }
+        any = true;
+        tokio::time::sleep(LOOK).await;
     }
 }
 
-async fn settle(messenger: &Messenger) -> anyhow::Result<()> {
+/// Waits until every message is finished, also in the broker, and ends.
+async fn settle(messenger: &Messenger, place: &Place) -> anyhow::Result<()> {
+    settled(messenger, place).await?;
+    // What the consumer has taken is finished.
+    anyhow::ensure!(messenger.shutdown(Duration::from_secs(30)).await, "the service did not end in time");
+    Ok(())
+}
+
+/// Waits until no message is undecided or on its way.
+pub(crate) async fn settled(messenger: &Messenger, place: &Place) -> anyhow::Result<()> {
     loop {
         let stats = messenger.stats().await?;
-        anyhow::ensure!(stats.parked == 0 && stats.dead == 0, "messages wait for a person: {stats:?}");
         if stats.half == 0 && stats.confirmed == 0 {
-            messenger.shutdown(Duration::from_secs(10)).await;
-            return Ok(());
+            let Some(broker) = &place.broker else { return Ok(()) };
+            if broker.waiting().await? == 0 {
+                return Ok(());
+            }
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(LOOK).await;
     }
 }
 
 /// Fast, so that a thousand kills take minutes.
-fn settings(retention: Duration) -> Settings {
+pub(crate) fn settings(retention: Duration) -> Settings {
     let millis = Duration::from_millis;
     Settings {
         lease: millis(500),
         check_after: millis(100),
+        handler_timeout: millis(500),
         check_back_backoff: Backoff::new(millis(20), millis(200)),
         delivery_backoff: Backoff::new(millis(20), millis(200)),
-        // Unlimited in effect: what waits for a person here is a bug.
-        check_back_attempts: 100_000,
-        delivery_attempts: 100_000,
+        check_back_attempts: ATTEMPTS,
+        delivery_attempts: ATTEMPTS,
+        // Shorter than what comes at once: some messages go by way of the table.
+        relay_queue: 2,
         poll_interval: millis(20),
         check_back_horizon: retention * 9 / 10,
         retention,

@@ -1,44 +1,114 @@
 //! Kills a service with `SIGKILL` at every point of a message's way, starts it again, and compares
-//! the books: every payment has one voucher, and no other has.
+//! the books: every action has its effects, once, and there are no others.
 //!
-//! `cargo run -p crash -- --rounds 20 --seed 7`
+//! `cargo run -p services -- run -- cargo run -p crash -- --kills 1000 --database postgres --broker rabbitmq`
 
 mod books;
+mod broker;
 mod child;
+mod database;
+mod history;
+mod notes;
+mod place;
+mod process;
+mod report;
+mod scenario;
+mod schedule;
+mod service;
 mod supervisor;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, Subcommand, ValueEnum};
+
+use child::Life;
+use database::Kind;
+use scenario::Scenario;
+use schedule::Target;
+use supervisor::Plan;
 
 /// Kills, restarts, compares.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// How often each point is died at.
-    #[arg(long, default_value_t = 5)]
-    rounds: u32,
-    /// Which of its visits to a point kills the process is drawn from this seed.
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// How often the service is killed: every point in turn.
+    #[arg(long, default_value_t = 100)]
+    kills: usize,
+    /// Where store, business and accounting are.
+    #[arg(long, value_enum, default_value = "sqlite")]
+    database: Kind,
+    /// What carries the messages.
+    #[arg(long, value_enum, default_value = "in-process")]
+    broker: BrokerKind,
+    /// Also freezes the service at every point, until another process has taken over.
+    #[arg(long)]
+    freeze: bool,
+    /// Only these: points, `anywhere`, `freeze:<point>`.
+    #[arg(long, value_delimiter = ',')]
+    points: Vec<Target>,
+    /// Calls made at once.
+    #[arg(long, default_value_t = 8)]
+    callers: u64,
+    /// Which visits of points kill, and what is called, is drawn from this seed.
     #[arg(long)]
     seed: Option<u64>,
-    /// Runs the service to be killed, in this directory. For the supervisor.
-    #[arg(long, hide = true)]
-    child: Option<PathBuf>,
-    /// The service makes no calls; it ends when everything is settled. For the supervisor.
-    #[arg(long, hide = true)]
-    quiet: bool,
-    /// How long the service keeps finished messages, in seconds. For the supervisor.
-    #[arg(long, hide = true, default_value_t = 7200)]
-    retention: u64,
+    /// Keeps nothing when something is wrong.
+    #[arg(long, global = true)]
+    discard: bool,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum BrokerKind {
+    InProcess,
+    #[value(name = "rabbitmq")]
+    RabbitMq,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Plays a directed scenario.
+    Play {
+        #[arg(value_enum)]
+        scenario: Scenario,
+        /// Where store, business and accounting are.
+        #[arg(long, value_enum)]
+        database: Kind,
+    },
+    /// Runs the service to be killed. For the supervisor.
+    #[command(hide = true)]
+    Live {
+        directory: PathBuf,
+        #[command(flatten)]
+        life: Life,
+    },
+}
+
+#[expect(clippy::print_stdout, reason = "the report")]
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    match arguments.child {
-        Some(directory) => {
-            child::run(&directory, arguments.quiet, Duration::from_secs(arguments.retention)).await
+    match arguments.command {
+        Some(Command::Live { directory, life }) => return Box::pin(child::run(&directory, life)).await,
+        Some(Command::Play { scenario, database }) => {
+            return Box::pin(scenario::play(scenario, database, arguments.discard)).await;
         }
-        None => supervisor::run(arguments.rounds, arguments.seed.unwrap_or_else(|| fastrand::u64(..))).await,
+        None => {}
     }
+    let mut targets = arguments.points;
+    if targets.is_empty() {
+        targets = Target::all();
+        targets.extend(arguments.freeze.then(Target::frozen).into_iter().flatten());
+    }
+    let plan = Plan {
+        kind: arguments.database,
+        with_broker: arguments.broker == BrokerKind::RabbitMq,
+        kills: arguments.kills,
+        targets,
+        callers: arguments.callers,
+        discard: arguments.discard,
+        seed: arguments.seed.unwrap_or_else(|| fastrand::u64(..)),
+    };
+    println!("{}", supervisor::run(plan).await?);
+    Ok(())
 }

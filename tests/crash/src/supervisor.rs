@@ -1,82 +1,142 @@
-//! Starts the service, lets it die at one point after the other, and compares the books.
+//! Starts the service, strikes it at one point after the other, each time on what the last death
+//! left, and compares the books after every round.
 
-use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
-use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use tokio::process::Command;
-use transactional_message::fault;
 
-use crate::books::Comparison;
+use crate::books::{self, Comparison};
+use crate::database::Kind;
+use crate::history;
+use crate::notes;
+use crate::place::Place;
+use crate::process::{PATIENCE, Service};
+use crate::report::Report;
+use crate::schedule::{Schedule, Strike, Target};
 
-/// How long the service may take to come to a point, or to settle: a bound on a hang, no measure.
-const PATIENCE: Duration = Duration::from_mins(2);
-/// The highest visit of a point that is drawn.
-const VISITS: u64 = 40;
-/// Seconds for which finished messages are kept where the janitor shall have work.
-const SHORT_RETENTION: &str = "5";
-const SIGKILL: i32 = 9;
+/// How long another process may work while one is frozen: it waits for what that one has locked.
+const MEANWHILE: Duration = Duration::from_secs(3);
+/// How often the books may disagree before that is final: a message may still be on its way.
+const LOOKS: u32 = 3;
 
-/// Kills `rounds` times at every point, each time on what the last kill left, and settles and
-/// compares after every round.
-#[expect(clippy::print_stdout, reason = "the report")]
-pub(crate) async fn run(rounds: u32, seed: u64) -> anyhow::Result<()> {
-    let directory = tempfile::tempdir()?;
-    let mut random = fastrand::Rng::with_seed(seed);
-    println!("seed {seed}");
-    let mut kills = 0;
+/// A run as it was asked for.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) kind: Kind,
+    pub(crate) with_broker: bool,
+    pub(crate) kills: usize,
+    pub(crate) targets: Vec<Target>,
+    pub(crate) callers: u64,
+    pub(crate) seed: u64,
+    pub(crate) discard: bool,
+}
+
+/// Kills until the plan is fulfilled. What it found wrong is an error.
+pub(crate) async fn run(plan: Plan) -> anyhow::Result<Report> {
+    let place = Place::create(plan.kind, plan.with_broker).await?;
     let began = Instant::now();
-    for round in 1..=rounds {
-        for point in fault::POINTS {
-            let visit = random.u64(1..=VISITS.min(u64::from(round) * 8));
-            die(directory.path(), point, visit)
-                .await
-                .with_context(|| format!("round {round}, {point}:{visit}"))?;
-            kills += 1;
+    let broker = if plan.with_broker { " + rabbitmq" } else { "" };
+    let mut report = Report::new(format!("{:?}{broker}", plan.kind).to_lowercase(), plan.seed);
+    let done = strike_all(&plan, &place, &mut report).await;
+    report.took = began.elapsed();
+    let done = done
+        .with_context(|| format!("after {} kills; the same again with --seed {}", report.kills, plan.seed));
+    place.conclude(done, plan.discard).await?;
+    Ok(report)
+}
+
+#[expect(clippy::print_stdout, reason = "how far it is")]
+async fn strike_all(plan: &Plan, place: &Place, report: &mut Report) -> anyhow::Result<()> {
+    let run = Run { plan, place };
+    // Creates the tables.
+    run.settle().await?;
+    history::install(&place.store().await?).await?;
+    let mut schedule = Schedule::new(plan.targets.clone(), plan.seed);
+    while report.kills < plan.kills {
+        let strikes = schedule.round();
+        let frozen = strikes.iter().any(|strike| matches!(strike.target, Target::Frozen(_)));
+        for strike in strikes {
+            if report.kills >= plan.kills {
+                break;
+            }
+            run.strike(&strike).await.with_context(|| format!("the service, {strike}"))?;
+            report.kills += 1;
         }
-        settle(directory.path()).await.with_context(|| format!("round {round}"))?;
-        let comparison = Comparison::make(directory.path()).await?;
-        println!("round {round}: {kills} kills, {comparison}");
-        if !comparison.agree() {
-            let kept = directory.keep();
-            anyhow::bail!("the books differ; they are kept in {}", kept.display());
+        let mut comparison = run.compare().await?;
+        if frozen {
+            // Who stands still for longer than a lease is taken for dead.
+            comparison.robbed.clear();
+        }
+        report.add(&comparison, notes::recoveries(&place.directory)?);
+        println!("{:>5} kills: {comparison}", report.kills);
+        anyhow::ensure!(comparison.agree(), "the books differ: {comparison}");
+        books::forget(place).await?;
+    }
+    Ok(())
+}
+
+struct Run<'a> {
+    plan: &'a Plan,
+    place: &'a Place,
+}
+
+impl Run<'_> {
+    async fn strike(&self, strike: &Strike) -> anyhow::Result<()> {
+        let mut arguments =
+            vec![format!("--callers={}", self.plan.callers), format!("--seed={}", strike.seed)];
+        arguments.extend(strike.faults.iter().map(|fault| format!("--fault={fault}")));
+        arguments.extend(strike.recover.then(|| "--recover".to_owned()));
+        if let Target::Point("janitor-between") | Target::Frozen("janitor-between") = strike.target {
+            // So that there is something to prune; and nothing may be left that is older then.
+            self.settle().await?;
+            arguments.push("--retention=5".into());
+        }
+        let mut service = Service::start(self.place, arguments)?;
+        match strike.target {
+            Target::Point(_) => service.die().await,
+            Target::Anywhere => {
+                tokio::time::sleep(strike.after).await;
+                service.kill().await
+            }
+            Target::Frozen(_) => {
+                service.freeze().await?;
+                self.meanwhile().await?;
+                service.thaw()?;
+                service.die().await
+            }
         }
     }
-    println!("{kills} kills in {:.1?}, the books agree", began.elapsed());
-    Ok(())
-}
 
-async fn die(directory: &Path, point: &str, visit: u64) -> anyhow::Result<()> {
-    let fault = format!("{point}:{visit}");
-    let ended = if point == "janitor-between" {
-        // Nothing may be left that is older than the short time for which this one asks.
-        settle(directory).await?;
-        child(directory, &["--retention", SHORT_RETENTION], Some(&fault)).await?
-    } else {
-        child(directory, &[], Some(&fault)).await?
-    };
-    anyhow::ensure!(
-        ended.signal() == Some(SIGKILL),
-        "the service was to die at {point}, and ended with {ended}"
-    );
-    Ok(())
-}
-
-async fn settle(directory: &Path) -> anyhow::Result<()> {
-    let ended = child(directory, &["--quiet"], None).await?;
-    anyhow::ensure!(ended.success(), "the service did not settle: {ended}");
-    Ok(())
-}
-
-async fn child(directory: &Path, arguments: &[&str], fault: Option<&str>) -> anyhow::Result<ExitStatus> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.arg("--child").arg(directory).args(arguments).kill_on_drop(true).env_remove("TM_FAULT");
-    if let Some(fault) = fault {
-        command.env("TM_FAULT", fault);
+    /// Another process takes over what it can.
+    async fn meanwhile(&self) -> anyhow::Result<()> {
+        let mut other = Service::start(self.place, ["--quiet"])?;
+        if other.end(MEANWHILE).await.is_err() {
+            other.kill().await?;
+        }
+        Ok(())
     }
-    let mut child = command.spawn()?;
-    let ended = tokio::time::timeout(PATIENCE, child.wait()).await;
-    ended.with_context(|| format!("still running after {PATIENCE:?}, fault {fault:?}"))?.map_err(Into::into)
+
+    /// Lets everything come to its end.
+    async fn settle(&self) -> anyhow::Result<()> {
+        let ended = Service::start(self.place, ["--quiet"])?.end(PATIENCE).await;
+        let ended = ended.context("the service does not settle")?;
+        anyhow::ensure!(ended.success(), "the service did not settle: {ended}");
+        Ok(())
+    }
+
+    async fn compare(&self) -> anyhow::Result<Comparison> {
+        let mut looks = 1;
+        loop {
+            let settled = self.settle().await;
+            let comparison = Comparison::make(self.place).await?;
+            if comparison.agree() {
+                // Then it is not the books that have something to say about it.
+                settled?;
+            }
+            if comparison.agree() || looks >= LOOKS {
+                return Ok(comparison);
+            }
+            looks += 1;
+        }
+    }
 }

@@ -10,10 +10,10 @@
 mod calls;
 mod databases;
 mod listener;
+mod log;
 mod oracle;
 mod outage;
 mod process;
-mod proxy;
 mod rabbit;
 mod says;
 mod wait;
@@ -28,12 +28,13 @@ pub use databases::{
     numbers, run, texts, write,
 };
 pub use listener::{Act, Heard, Listener};
+pub use log::Log;
 pub use oracle::{Oracle, Question, Word, ask};
 pub use outage::Outage;
 pub use process::{Gate, Process, gate};
-pub use proxy::Proxy;
 pub use rabbit::{Rabbit, Taken, send};
 pub use says::{PASSWORD, says};
+pub use services::proxy::Proxy;
 pub use wait::{vanish, wait_until};
 pub use world::{World, fast};
 

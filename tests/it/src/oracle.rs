@@ -29,6 +29,8 @@ pub enum Word {
     Unknown,
     /// Fails.
     Error,
+    /// Fails, with a text that PostgreSQL can't hold.
+    Nul,
     /// Panics.
     Panic,
     /// Never answers.
@@ -93,6 +95,7 @@ pub async fn ask(half: HalfMessage<Order>, oracle: Data<Oracle>) -> Result<Outco
         Some(Word::Cancel) => Ok(Outcome::Cancel),
         Some(Word::Unknown) => Ok(Outcome::Unknown),
         Some(Word::Error) => Err("the oracle is asleep".into()),
+        Some(Word::Nul) => Err("the oracle\0is asleep".into()),
         Some(Word::Panic) => panic!("the oracle is mad"),
         Some(Word::Slow(time)) => {
             tokio::time::sleep(time).await;

@@ -57,6 +57,19 @@ impl<P: Place> World<P> {
         Self { place, shop, books, oracle, listener }
     }
 
+    /// The same place for a [`Process`](crate::Process), which must have pools of its own: a connection
+    /// stands still, and dies, with the runtime that opened it.
+    #[must_use]
+    pub fn elsewhere(&self) -> Self {
+        Self {
+            place: self.place.clone(),
+            shop: self.place.pool("shop", self.shop.options().get_max_connections()),
+            books: self.place.pool("books", 4),
+            oracle: self.oracle.clone(),
+            listener: self.listener.clone(),
+        }
+    }
+
     /// A pool for the message store, to look at it or to age it.
     pub fn store(&self) -> Pool<P::Db> {
         self.place.pool("store", 4)

@@ -16,7 +16,6 @@ use super::{Lent, decoded, id_list, ids, inbox, now, pool, session, weaknesses};
 use crate::database::millis;
 use crate::database::network::OwnPool;
 use crate::error::Error;
-use crate::fault;
 use crate::fence::verdict::{FenceRow, Verdict};
 use crate::fence::{BusinessDatabase, CommitFailure, FenceDatabase, FenceRefusal, Isolation, held};
 use crate::message::MessageId;
@@ -208,7 +207,6 @@ impl BusinessDatabase for MySql {
     ) -> BoxFuture<'_, Result<(), CommitFailure>> {
         Box::pin(async move {
             prove(connection, call_id, staged).await.map_err(CommitFailure::Unproven)?;
-            fault::point("commit-proven");
             held::commit::<Self>(connection).await.map_err(CommitFailure::Unclear)
         })
     }

@@ -167,18 +167,35 @@ macro_rules! fenced {
 ///
 /// `AND CHAIN`: sqlx can't be told that its transaction has ended, so another one begins, which it
 /// rolls back.
-macro_rules! prove_and_commit {
-    () => {
-        "SELECT 1 / count(*) FROM tm_fence WHERE call_id = $1 AND outcome = $2 AND xmin = pg_current_xact_id()::xid; \
-         COMMIT AND CHAIN"
+macro_rules! prove {
+    ($then:literal) => {
+        concat!(
+            "SELECT 1 / count(*) FROM tm_fence WHERE call_id = $1 AND outcome = $2 AND xmin = pg_current_xact_id()::xid",
+            $then
+        )
     };
 }
-const PROVE_AND_COMMIT: &str = prove_and_commit!();
+const PROVE: &str = prove!("");
+const PROVE_AND_COMMIT: &str = prove!("; COMMIT AND CHAIN");
 const WRITE_PROVE_AND_COMMIT: &str = concat!(
-    "UPDATE tm_fence SET outcome = $2, amended = $4 WHERE call_id = $1 AND outcome = $3 AND ",
-    "xmin = pg_current_xact_id()::xid; ",
-    prove_and_commit!()
+    "UPDATE tm_fence SET outcome = $2 WHERE call_id = $1 AND outcome = $3 AND xmin = pg_current_xact_id()::xid; ",
+    prove!("; COMMIT AND CHAIN")
 );
+
+/// Writes the payload that replaces the first one. It is bound, since statements get into logs: sqlx
+/// writes theirs to the application's. Only in the proven transaction: outside of it, a pooler may
+/// have somebody else's statement where the values go.
+async fn amend(connection: &mut PgConnection, call_id: MessageId, payload: &[u8]) -> Result<(), sqlx::Error> {
+    let proof = fill(PROVE, &[Literal::Id(call_id), Literal::Number(FenceRow::Committed.code())]);
+    sqlx::raw_sql(proof).execute(&mut *connection).await?;
+    sqlx::query("UPDATE tm_fence SET amended = $2 WHERE call_id = $1")
+        .bind(call_id)
+        .bind(payload)
+        .persistent(false)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
 
 const DIVISION_BY_ZERO: &str = "22012";
 const UNIQUE_VIOLATION: &str = "23505";
@@ -261,14 +278,15 @@ impl BusinessDatabase for Postgres {
     ) -> BoxFuture<'_, Result<(), CommitFailure>> {
         Box::pin(async move {
             let Staged { row, amended } = staged;
-            let plain = row == FenceRow::Committed && amended.is_none();
+            if let Some(payload) = amended {
+                amend(connection, call_id, &payload).await.map_err(failure)?;
+            }
             let commit = fill(
-                if plain { PROVE_AND_COMMIT } else { WRITE_PROVE_AND_COMMIT },
+                if row == FenceRow::Committed { PROVE_AND_COMMIT } else { WRITE_PROVE_AND_COMMIT },
                 &[
                     Literal::Id(call_id),
                     Literal::Number(row.code()),
                     Literal::Number(FenceRow::Committed.code()),
-                    Literal::Bytes(amended.as_deref()),
                 ],
             );
             let Err(error) = sqlx::raw_sql(commit).execute(&mut *connection).await else {

@@ -18,7 +18,6 @@ use super::{PATIENCE, inbox, now, pool, reach};
 use crate::database::millis;
 use crate::database::turns::Turns;
 use crate::error::{Error, ErrorKind};
-use crate::fault;
 use crate::fence::verdict::{FenceRow, Verdict};
 use crate::fence::{
     BusinessDatabase, CommitFailure, FenceDatabase, FenceRefusal, Isolation, WriteTurn, held,
@@ -205,7 +204,6 @@ impl BusinessDatabase for Sqlite {
     ) -> BoxFuture<'_, Result<(), CommitFailure>> {
         Box::pin(async move {
             prove(connection, call_id, staged).await.map_err(CommitFailure::Unproven)?;
-            fault::point("commit-proven");
             held::commit::<Self>(connection).await.map_err(|error| match primary_code(&error) {
                 // CONSTRAINT, as of a foreign key that was deferred: the transaction is still open.
                 Some(19) => CommitFailure::RolledBack(error),

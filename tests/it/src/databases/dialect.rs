@@ -15,6 +15,8 @@ pub type Connection<DB> = <DB as Database>::Connection;
 
 /// A kind of database, as the tests speak to it.
 pub trait Dialect: BusinessDatabase {
+    /// Its folder in `runtime/migrations`.
+    const FOLDER: &'static str;
     /// Creates the business table.
     const SHOP: &'static str;
     /// Creates the tables of the consumers.

@@ -94,6 +94,7 @@ impl Place for MySqlDatabases {
 }
 
 impl Dialect for MySql {
+    const FOLDER: &'static str = "mysql";
     const SHOP: &'static str =
         "CREATE TABLE orders (id BIGINT PRIMARY KEY, message_id BINARY(16)) ENGINE = InnoDB";
     const BOOKS: &'static str =
@@ -117,7 +118,7 @@ impl Dialect for MySql {
         (&["CREATE TABLE orders (id BIGINT)"], true),
         (&["ALTER TABLE orders COMMENT 'committed'"], true),
         (&["LOCK TABLES orders WRITE; UNLOCK TABLES"], true),
-        (&["SET autocommit = 1"], true),
+        (&["SET autocommit = 0; SET autocommit = 1"], true),
     ];
     const NO_FENCE: &'static [&'static str] = &[
         "DELETE FROM tm_fence",

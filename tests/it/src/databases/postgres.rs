@@ -96,6 +96,7 @@ impl Place for PostgresSchemas {
 }
 
 impl Dialect for Postgres {
+    const FOLDER: &'static str = "postgres";
     const SHOP: &'static str = "CREATE TABLE orders (id bigint PRIMARY KEY, message_id uuid)";
     const BOOKS: &'static str = "CREATE TABLE effects (queue text, message_id uuid, body text);
         CREATE TABLE unique_effects (id bigint PRIMARY KEY)";

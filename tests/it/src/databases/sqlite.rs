@@ -64,6 +64,7 @@ impl Place for SqliteFiles {
 }
 
 impl Dialect for Sqlite {
+    const FOLDER: &'static str = "sqlite";
     const SHOP: &'static str = "CREATE TABLE orders (id INTEGER PRIMARY KEY, message_id BLOB)";
     const BOOKS: &'static str = "CREATE TABLE effects (queue TEXT, message_id BLOB, body TEXT);
         CREATE TABLE unique_effects (id INTEGER PRIMARY KEY)";

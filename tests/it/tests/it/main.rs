@@ -5,8 +5,11 @@
 mod misconfiguration;
 mod rabbitmq_consumer;
 mod rabbitmq_delivery;
+mod rabbitmq_harm;
 mod rabbitmq_outage;
+mod rabbitmq_rights;
 mod rabbitmq_setup;
+mod restored_store;
 mod tidy;
 
 type World = it::World<it::SqliteFiles>;

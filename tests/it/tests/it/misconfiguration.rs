@@ -60,12 +60,15 @@ async fn settings_are_named_with_what_they_may_be() {
 #[tokio::test]
 async fn urls_are_explained_and_not_shown() {
     let world = World::new().await;
-    let secret = |scheme: &str| format!("{scheme}://admin:{PASSWORD}@db.example/shop");
+    let secret = |scheme: &str| format!("{scheme}://admin:{PASSWORD}@db.example:port/shop");
     for (url, expected) in [
-        (secret("postgres"), "postgres:// URLs are not supported by this version"),
-        (secret("postgresql"), "postgresql:// URLs are not supported by this version"),
-        (secret("mysql"), "mysql:// URLs are not supported by this version"),
-        (secret("mariadb"), "use a sqlite:// URL"),
+        (
+            secret("postgres"),
+            "the PostgreSQL URL can't be read; it looks like `postgres://user:password@host",
+        ),
+        (secret("postgresql"), "the PostgreSQL URL can't be read"),
+        (secret("mysql"), "the MySQL URL can't be read; it looks like `mysql://user:password@host"),
+        (secret("mariadb"), "the MySQL URL can't be read"),
         (secret("redis"), "no known scheme; it looks like `sqlite://path/to/file.db`"),
         (format!("admin:{PASSWORD}@db"), "no known scheme"),
         (PASSWORD.to_owned(), "no known scheme"),
@@ -94,13 +97,17 @@ async fn a_store_that_can_not_be_opened_is_unavailable() {
     let world = World::new().await;
     for url in [
         world.place.url("no/such/directory/store"),
-        format!("sqlite://{}", world.place.file("").with_extension("").display()),
+        format!("sqlite://{}", world.place.file("store").parent().expect("a directory").display()),
+        // Nobody listens there.
+        format!("postgres://admin:{PASSWORD}@127.0.0.1:1/shop"),
+        format!("mysql://admin:{PASSWORD}@127.0.0.1:1/shop"),
     ] {
         let builder = Messenger::builder(url.as_str()).data(world.oracle.clone());
         let error = builder.build().await.map(drop).expect_err("built");
         says(&error, ErrorKind::Unavailable, &["could not be opened"]);
         let error = world.builder().fence("other", url.as_str()).build().await.map(drop).expect_err("built");
         says(&error, ErrorKind::Unavailable, &["the fence's database could not be opened"]);
+        assert!(!format!("{error} {error:?}").contains(PASSWORD), "{error}");
     }
 }
 

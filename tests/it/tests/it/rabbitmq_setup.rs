@@ -109,6 +109,25 @@ async fn a_refused_login_is_told_once_and_without_the_password() {
 }
 
 #[tokio::test]
+async fn tls_trusts_the_authority_that_it_is_given_and_no_other() {
+    let (log, rabbit, world) = (Log::of_the_process(), Rabbit::new().await, World::new().await);
+    let variable = |name: &str| {
+        std::env::var(name).unwrap_or_else(|_| panic!("this test needs a RabbitMQ with TLS: set {name}"))
+    };
+    let (url, authority) = (variable("TM_TEST_AMQPS_URL"), variable("TM_TEST_AMQPS_CA"));
+    let pem = std::fs::read_to_string(authority).expect("reads");
+    rabbit.declare_exchange().await;
+    let queue = rabbit.queue("all");
+    rabbit.bind(&queue, "#").await;
+    let distrustful = World::start(world.builder_on("other.db").rabbitmq(url.as_str())).await;
+    log.says(&["ERROR", "invalid peer certificate", "RabbitMq::ca_certificate"]).await;
+    distrustful.shutdown(Duration::from_secs(5)).await;
+    let messenger = World::start(world.builder().rabbitmq(RabbitMq::new(url).ca_certificate(pem))).await;
+    send(&messenger, Message::json(&rabbit.exchange, "x", &order(1)).expect("encodes")).await;
+    assert_eq!(rabbit.take(&queue, 1).await.len(), 1);
+}
+
+#[tokio::test]
 async fn a_returned_body_is_in_no_log() {
     const SECRET: &str = "s3cr3t-body";
     let (log, rabbit, world) = (Log::of_the_process(), Rabbit::new().await, World::new().await);

@@ -117,6 +117,14 @@ fn sqlx_is_named_where_databases_are() {
 }
 
 #[test]
+fn lapin_is_named_where_rabbitmq_is() {
+    none(&sources("runtime/src"), |source| {
+        let allowed = source.path.starts_with("runtime/src/transport/rabbitmq/");
+        (!allowed && source.code().contains("lapin")).then(|| "names lapin".into())
+    });
+}
+
+#[test]
 fn statements_stand_where_databases_are() {
     let words = ["SELECT ", "INSERT INTO", "UPDATE tm_", "DELETE FROM"];
     none(&sources("runtime/src"), |source| {
@@ -148,10 +156,10 @@ fn the_report_is_decided_without_input_or_output() {
 #[test]
 fn ports_know_no_adapters() {
     for (folder, forbidden) in [
-        ("runtime/src/store", &["database::sqlite", "messenger::", "worker::", "protocol::"][..]),
+        ("runtime/src/store", &["database::sqlite", "crate::messenger", "crate::worker", "crate::protocol"][..]),
         (
             "runtime/src/transport",
-            &["crate::store", "crate::database", "messenger::", "worker::", "protocol::"],
+            &["crate::store", "crate::database", "crate::messenger", "crate::worker", "crate::protocol"],
         ),
     ] {
         none(&sources(folder), |source| {

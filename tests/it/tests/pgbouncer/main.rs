@@ -4,8 +4,19 @@
 
 #[path = "../scenarios/commit_refused.rs"]
 mod commit_refused;
-#[path = "../scenarios/mod.rs"]
-mod scenarios;
+#[path = "../scenarios"]
+mod scenarios {
+    mod by_hand;
+    mod check_back;
+    mod conformance;
+    mod consumer_inbox;
+    mod crowd;
+    mod fence_after_commit;
+    pub(crate) mod fence_commit;
+    mod fence_race;
+    mod late_ok;
+    mod outcomes;
+}
 
 type Db = sqlx::Postgres;
 type World = it::World<it::PooledDatabase>;

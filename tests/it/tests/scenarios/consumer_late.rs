@@ -36,7 +36,8 @@ async fn given_up_while_it_is_handled(world: &World, fails: bool) -> State {
     let (go_on, gate) = gate();
     let gate = Arc::new(gate);
     let pausing = Pausing { gate: Arc::clone(&gate), fails };
-    let consumer = Consumer::new("books", world.books.clone(), pausing).bind("shop", "#");
+    let elsewhere = world.elsewhere();
+    let consumer = Consumer::new("books", elsewhere.books, pausing).bind("shop", "#");
     let builder = world.builder().consumer(consumer);
     let process = Process::start(move || async move {
         let messenger = World::start(builder).await;

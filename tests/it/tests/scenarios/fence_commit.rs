@@ -56,8 +56,9 @@ async fn a_transaction_that_was_ended_underneath_is_unproven_and_its_message_fol
     // Whether the business row is there afterwards: some are committed by the body itself.
     let mut expected = Vec::new();
     for (id, (statements, there)) in (100..).zip(Db::ENDED_UNDERNEATH.iter().copied()) {
-        let error =
-            committed_after(&world, &messenger, id, statements).await.expect_err("not ours to commit");
+        let Err(error) = committed_after(&world, &messenger, id, statements).await else {
+            panic!("committed after {statements:?}");
+        };
         assert_eq!(error.kind(), ErrorKind::Unproven, "{statements:?}: {error}");
         assert!(error.body_ran());
         let text = error.to_string();

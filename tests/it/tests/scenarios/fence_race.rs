@@ -59,7 +59,8 @@ async fn late_transactions_race_three_checkers() {
 #[tokio::test]
 async fn three_checkers_settle_what_a_dead_process_left_behind() {
     let world = World::new().await;
-    let (builder, shop) = (world.builder(), world.shop.clone());
+    let elsewhere = world.elsewhere();
+    let (builder, shop) = (elsewhere.builder(), elsewhere.shop);
     let (reached, mut wait) = tokio::sync::mpsc::channel(100);
     let process = Process::start(move || async move {
         let messenger = World::start(builder).await;

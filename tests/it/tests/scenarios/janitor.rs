@@ -116,7 +116,8 @@ async fn a_fence_row_whose_message_the_store_does_not_know_is_kept() {
 #[tokio::test]
 async fn a_half_that_is_older_than_the_horizon_is_parked_and_never_asked_about() {
     let world = World::new().await;
-    let (builder, shop) = (world.builder(), world.shop.clone());
+    let elsewhere = world.elsewhere();
+    let (builder, shop) = (elsewhere.builder(), elsewhere.shop);
     let (reached, mut wait) = tokio::sync::mpsc::channel(2);
     let process = Process::start(move || async move {
         let messenger = World::start(builder).await;

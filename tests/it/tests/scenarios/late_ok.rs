@@ -20,7 +20,8 @@ where
     Fut: Future<Output = ()>,
 {
     let (go_on, gate) = gate();
-    let builder = world.builder().consumer(world.consumer());
+    let elsewhere = world.elsewhere();
+    let builder = elsewhere.builder().consumer(elsewhere.consumer());
     let place = world.place.clone();
     let process = Process::start(move || async move {
         let messenger = World::start(builder).await;

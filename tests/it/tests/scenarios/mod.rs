@@ -1,15 +1,18 @@
 //! What every database must pass.
 
+mod by_hand;
 mod check_back;
 mod conformance;
 mod consumer_inbox;
 mod consumer_late;
 mod consumer_poison;
+mod crowd;
 mod dropped_caller;
 mod fence_after_commit;
 mod fence_amend;
 mod fence_begin;
 pub(crate) mod fence_commit;
+mod fence_identity;
 mod fence_race;
 mod fence_rules;
 mod janitor;

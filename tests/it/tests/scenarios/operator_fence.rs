@@ -11,7 +11,8 @@ use crate::World;
 
 /// A fenced call of a process that died, parked because nobody asked in time.
 async fn parked_with_a_fence(world: &World, committed: bool) -> (Messenger, MessageId) {
-    let (builder, shop) = (world.builder(), world.shop.clone());
+    let elsewhere = world.elsewhere();
+    let (builder, shop) = (elsewhere.builder(), elsewhere.shop);
     let (reached, wait) = tokio::sync::oneshot::channel();
     let process = Process::start(move || async move {
         let messenger = World::start(builder).await;
@@ -86,7 +87,8 @@ async fn a_message_whose_function_forgot_begin_is_a_persons_to_decide() {
 #[tokio::test]
 async fn cancelling_by_hand_closes_the_fence_for_a_body_that_comes_back() {
     let world = World::new().await;
-    let (builder, shop) = (world.builder(), world.shop.clone());
+    let elsewhere = world.elsewhere();
+    let (builder, shop) = (elsewhere.builder(), elsewhere.shop);
     let (go_on, gate) = gate();
     let process = Process::start(move || async move {
         let messenger = World::start(builder).await;

@@ -1,9 +1,9 @@
 //! One row that the store refuses delays none of its neighbours, and is found again.
 
 use futures_util::future::join_all;
-use it::{Dialect, Word, run, wait_until};
+use it::{Act, Dialect, Word, fast, run, wait_until};
 use sqlx::Pool;
-use transactional_message::{Messenger, State};
+use transactional_message::{Messenger, Settings, State};
 
 use crate::{Db, World};
 
@@ -82,4 +82,24 @@ async fn a_delivery_mark_that_is_refused() {
         (0..30).collect::<Vec<_>>(),
         "delivered again, with one effect"
     );
+}
+
+#[tokio::test]
+async fn a_nul_character_in_an_error_is_no_poison() {
+    let world = World::new().await;
+    let settings = Settings { check_back_attempts: 2, ..fast() };
+    let consumer = world.consumer().attempts(2);
+    let messenger = World::start(world.builder().settings(settings).consumer(consumer)).await;
+    for id in 0..10 {
+        world.oracle.say(id, [if id == 3 { Word::Nul } else { Word::Confirm }]);
+        world.listener.will(id, [if id == 4 { Act::Nul } else { Act::Write }]);
+    }
+    join_all((0..10).map(|id| world.vanish(&messenger, id))).await;
+    world.count(&messenger, State::Delivered, 8).await;
+    for (state, part) in [(State::Parked, "the oracle\u{fffd}is asleep"), (State::Dead, "no\u{fffd}ink")] {
+        world.count(&messenger, state, 1).await;
+        let message = messenger.list(state, None, 2).await.expect("lists").remove(0);
+        let reason = message.reason.expect("a reason");
+        assert!(reason.contains(part), "{reason}");
+    }
 }

@@ -81,7 +81,8 @@ async fn stacked_messages_are_decided_together_when_the_report_is_lost() {
 #[tokio::test]
 async fn stacked_messages_of_a_dead_process_are_decided_together() {
     let world = World::new().await;
-    let (builder, shop) = (world.builder(), world.shop.clone());
+    let elsewhere = world.elsewhere();
+    let (builder, shop) = (elsewhere.builder(), elsewhere.shop);
     let (reached, wait) = tokio::sync::oneshot::channel();
     let process = Process::start(move || async move {
         let messenger = World::start(builder).await;

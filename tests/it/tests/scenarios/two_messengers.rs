@@ -31,7 +31,7 @@ async fn two_messengers_share_the_questions_and_the_deliveries() {
 
 /// A call of a process that dies in its body, answered by the handler `name`.
 async fn died(world: &World, builder: Builder, name: &'static str, id: u64) {
-    let builder = builder.consumer(world.consumer());
+    let builder = builder.consumer(world.elsewhere().consumer());
     let (reached, wait) = tokio::sync::oneshot::channel();
     let process = Process::start(move || async move {
         let messenger = World::start(builder).await;
@@ -49,7 +49,8 @@ async fn died(world: &World, builder: Builder, name: &'static str, id: u64) {
 
 /// A fenced half that died, too, to be seen settled: by then the leases have lapsed.
 async fn a_lease_has_passed(world: &World, by: &Messenger) {
-    let (builder, shop) = (world.builder(), world.shop.clone());
+    let elsewhere = world.elsewhere();
+    let (builder, shop) = (elsewhere.builder(), elsewhere.shop);
     let (reached, wait) = tokio::sync::oneshot::channel();
     let process = Process::start(move || async move {
         let messenger = World::start(builder).await;

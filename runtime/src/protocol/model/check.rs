@@ -1,0 +1,194 @@
+//! Check-back: askers claim lapsed halves, ask, and apply the answer. Each can fail at each step.
+
+use super::body::insert_anew;
+use super::deliver::is_held;
+use super::rules::{Bug, By, May};
+use super::steps::{At, Cause, Steps};
+use super::world::{Asker, Body, Call, Change, Effect, Fence, Holder, Message, Truth};
+use crate::check_back::Outcome;
+use crate::fence::verdict::Verdict;
+use crate::message::state::{Applied, Event, State};
+use crate::worker::answer::{Step, Triage};
+
+use Cause::{Fault, System};
+
+/// Which of a message's askers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Who {
+    Own,
+    Checker(u8),
+}
+
+impl Who {
+    const fn token(self) -> Holder {
+        match self {
+            Self::Own => Holder::Process,
+            Self::Checker(number) => Holder::Checker(number),
+        }
+    }
+
+    const fn of(self, message: &mut Message) -> &mut Asker {
+        match self {
+            Self::Own => &mut message.own,
+            Self::Checker(number) => &mut message.checkers[number as usize],
+        }
+    }
+
+    /// Ends the question, and with it the token.
+    fn leaves(self, message: &mut Message) {
+        *self.of(message) = Asker::Idle;
+        if self != Self::Own {
+            message.abandon(self.token());
+        }
+    }
+}
+
+pub(super) fn steps(out: &mut Steps<'_>, at: At, call: &Call, message: &Message) {
+    asker(out, at, call, Who::Own, message.own);
+    for (number, asker_now) in (0..).zip(message.checkers).take(out.model.checkers) {
+        let who = Who::Checker(number);
+        if asker_now == Asker::Idle {
+            claim(out, at, call, message, number);
+        }
+        asker(out, at, call, who, asker_now);
+    }
+}
+
+fn claim(out: &mut Steps<'_>, at: At, call: &Call, message: &Message, number: u8) {
+    let who = Who::Checker(number);
+    let ours = number == 1 && is_held(out, call, message);
+    let Some(row) = message.row else { return };
+    let (taken_over, overdue) = (row.holder != Holder::Nobody, out.world.overdue);
+    if row.state != State::Half || !row.due || row.forgotten {
+        return;
+    }
+    if taken_over && out.model.has(Bug::LapsedRowsAreNotTakenOver) {
+        return;
+    }
+    out.message(at, System, "a checker claims the half", |message, model| {
+        // Counts only where somebody looks at the count.
+        let counts = !model.fenced() || model.has(Bug::FenceHasABudget);
+        let attempts = row.attempts + u8::from(counts);
+        message.hold(who.token());
+        message.row.iter_mut().for_each(|row| row.attempts = attempts.min(3));
+        *who.of(message) = match model.triage(ours, taken_over, attempts, overdue) {
+            Triage::AskFence(_) | Triage::AskHandler(_) => Asker::Asking { attempts },
+            Triage::WaitFirst => Asker::GivingBack { refund: true },
+            Triage::TooOld | Triage::UsedUp => {
+                Asker::Deciding { event: Event::Park, if_held: true, amended: None }
+            }
+            Triage::TakeBack | Triage::Leave => Asker::Idle,
+        };
+        if ours {
+            message.renew();
+        }
+    });
+}
+
+fn asker(out: &mut Steps<'_>, at: At, call: &Call, who: Who, asker: Asker) {
+    match asker {
+        Asker::Idle => return,
+        Asker::Asking { attempts } if out.model.fenced() => ask_fence(out, at, call, who, attempts),
+        Asker::Asking { attempts } => {
+            for outcome in [Outcome::Confirm, Outcome::Cancel, Outcome::Unknown] {
+                if may_answer(out, call, outcome) {
+                    let what = match outcome {
+                        Outcome::Confirm => "the handler says Confirm",
+                        Outcome::Cancel => "the handler says Cancel",
+                        Outcome::Unknown => "the handler says Unknown, fails or takes too long",
+                    };
+                    out.message(at, System, what, |message, model| {
+                        *who.of(message) = after(model.after_handler(outcome, attempts), None);
+                    });
+                }
+            }
+        }
+        Asker::Deciding { event, if_held, amended } => {
+            out.message(at, System, "the answer is applied", |message, model| {
+                let held_by = if_held.then_some(who.token());
+                let applied = message.transition(model, event, Change { held_by, amended, ..Change::PLAIN });
+                // Only the process that ran the body has the message in memory.
+                if (applied, event, who) == (Applied::Missing, Event::CheckBackConfirms, Who::Own)
+                    && !model.has(Bug::GoneHalfIsNotStoredAnew)
+                {
+                    insert_anew(message, amended.unwrap_or_default());
+                    message.postpone(Holder::Process, 0);
+                }
+                who.leaves(message);
+            });
+        }
+        Asker::GivingBack { refund } => {
+            out.message(at, System, "the half is given back", |message, model| {
+                if who == Who::Own {
+                    message.make_sure(model);
+                }
+                message.postpone(who.token(), if refund { -1 } else { 0 });
+                who.leaves(message);
+            });
+        }
+    }
+    if out.model.may(May::Fail) {
+        out.message(at, Fault, "the asker fails, or dies", |message, _| who.leaves(message));
+    }
+}
+
+const fn after(step: Step, amended: Option<bool>) -> Asker {
+    match step {
+        Step::Decide(event) => Asker::Deciding { event, if_held: false, amended },
+        Step::DecideIfHeld(event) => Asker::Deciding { event, if_held: true, amended },
+        Step::AskAgain => Asker::GivingBack { refund: false },
+    }
+}
+
+/// One statement in the business database: it closes the fence, or reads what was there first.
+fn ask_fence(out: &mut Steps<'_>, at: At, call: &Call, who: Who, attempts: u8) {
+    let locked = call.effect != Effect::None && !out.model.has(Bug::OpenTransactionCountsAsNone);
+    let unknown = || Verdict::Unknown(String::new());
+    let (verdict, amended, closes) = match call.fence {
+        _ if locked => (unknown(), None, false),
+        Fence::None => (Verdict::Closed, None, !out.model.has(Bug::FenceIsReadAndNotClosed)),
+        Fence::Tombstone => (Verdict::Closed, None, false),
+        Fence::Withheld => (Verdict::Withheld, None, false),
+        Fence::Committed { amended } => {
+            (Verdict::Committed { amended: None }, amended.then_some(true), false)
+        }
+    };
+    let what = match verdict {
+        Verdict::Committed { .. } => "the fence says: committed",
+        Verdict::Withheld => "the fence says: nothing to send",
+        Verdict::Closed => "the fence says: closed",
+        Verdict::Unknown(_) => "the fence is locked by an open transaction",
+    };
+    let step = out.model.after_fence(&verdict, attempts);
+    let answer = |call: &mut Call, closes: bool, asker: Asker| {
+        if closes {
+            call.fence = Fence::Tombstone;
+        }
+        if let Some(message) = &mut call.messages[at.m] {
+            *who.of(message) = asker;
+        }
+    };
+    out.call(at.c, System, what, |call, _| answer(call, closes, after(step, amended)));
+    if !out.model.may(May::LoseAnswers) {
+        return;
+    }
+    // With the tombstone in or without it.
+    let step = out.model.after_fence(&unknown(), attempts);
+    out.call(at.c, Fault, "the fence gives no answer", |call, _| answer(call, false, after(step, None)));
+    if closes {
+        out.call(at.c, Fault, "the fence is closed, and the answer is lost", |call, _| {
+            answer(call, true, after(step, None));
+        });
+    }
+}
+
+/// What a handler may say now.
+fn may_answer(out: &Steps<'_>, call: &Call, outcome: Outcome) -> bool {
+    let took_effect = call.truth != Truth::Nothing;
+    let settled = call.body == Body::Over && call.effect == Effect::None;
+    match outcome {
+        Outcome::Confirm => took_effect,
+        Outcome::Cancel => !took_effect && (settled || out.model.witness == By::HastyHandler),
+        Outcome::Unknown => true,
+    }
+}

@@ -1,0 +1,140 @@
+//! What must hold: at every moment, over every step, and when nothing more happens by itself.
+
+use super::rules::Model;
+use super::world::{Body, Call, Fence, Holder, Message, Relay, Truth, World};
+use crate::message::state::State;
+
+/// The arrows of the diagram in `message/state.rs`.
+const ARROWS: [(State, State); 10] = [
+    (State::Half, State::Confirmed),
+    (State::Half, State::Cancelled),
+    (State::Half, State::Parked),
+    (State::Cancelled, State::Confirmed),
+    (State::Parked, State::Confirmed),
+    (State::Parked, State::Cancelled),
+    (State::Confirmed, State::Delivered),
+    (State::Confirmed, State::Dead),
+    (State::Dead, State::Confirmed),
+    (State::Dead, State::Delivered),
+];
+
+pub(super) type Broken = Option<&'static str>;
+
+/// At every moment.
+pub(super) fn at_a_moment(model: &Model, world: &World) -> Broken {
+    for call in world.calls.iter().flatten() {
+        for message in call.messages() {
+            let broken = of_a_message(model, world, call, message);
+            if broken.is_some() {
+                return broken;
+            }
+        }
+    }
+    None
+}
+
+fn of_a_message(model: &Model, world: &World, call: &Call, message: &Message) -> Broken {
+    for relay in message.relays {
+        if let Relay::Publishing { amended, .. } = relay
+            && !message.vouched
+        {
+            match call.truth {
+                Truth::Nothing => return Some("what is delivered took effect"),
+                Truth::TookEffect { withheld: true, .. } => return Some("what is withheld is not delivered"),
+                Truth::TookEffect { amended: truly, .. } if truly != amended => {
+                    return Some("what is delivered has the payload that was committed");
+                }
+                Truth::TookEffect { .. } => {}
+            }
+        }
+    }
+    let row = message.row?;
+    let confirmed = matches!(row.state, State::Confirmed | State::Delivered | State::Dead);
+    if confirmed && call.fence == Fence::Tombstone && !message.vouched {
+        return Some("nothing is confirmed and fenced at once");
+    }
+    if row.state == State::Delivered && !message.acknowledged {
+        return Some("what counts as delivered was acknowledged");
+    }
+    if model.fenced() && row.state == State::Parked && !row.forgotten && !world.overdue {
+        return Some("what is fenced is never parked for its number of questions");
+    }
+    None
+}
+
+/// Over every step.
+pub(super) fn over_a_step(model: &Model, before: &World, after: &World) -> Broken {
+    for (before, after) in before.calls.iter().flatten().zip(after.calls.iter().flatten()) {
+        if before.fence != after.fence {
+            if after.fence == Fence::None && !before.messages().all(is_finished) {
+                return Some("a fence row stays until all its messages are finished");
+            }
+            if before.fence != Fence::None && after.fence != Fence::None {
+                return Some("a fence row never changes");
+            }
+        }
+        for (one, other) in before.messages().zip(after.messages()) {
+            let broken = of_a_move(model, before, one, other);
+            if broken.is_some() {
+                return broken;
+            }
+        }
+    }
+    None
+}
+
+fn is_finished(message: &Message) -> bool {
+    message.state().is_none_or(State::is_finished)
+}
+
+fn of_a_move(model: &Model, call: &Call, before: &Message, after: &Message) -> Broken {
+    let (Some(from), Some(to)) = (before.row, after.row) else {
+        let legal = match (before.state(), after.state()) {
+            (None, Some(State::Half)) => !call.is_live(),
+            // Stored anew, since the half is gone.
+            (None, Some(State::Confirmed)) => call.body == Body::Over,
+            (Some(state), None) => state.is_finished() || state == State::Half && call.is_live(),
+            (gone, still) => gone == still,
+        };
+        return (!legal).then_some("rows come as halves, and go when they are finished");
+    };
+    if from.state != to.state && !ARROWS.contains(&(from.state, to.state)) {
+        return Some("no message moves where the diagram has no arrow");
+    }
+    // A closed fence may: the body can't commit any more.
+    let held = from.state == State::Half && from.holder == Holder::Process && call.is_live();
+    if held && to.state == State::Cancelled && !model.fenced() {
+        return Some("no check-back cancels what a live body holds");
+    }
+    None
+}
+
+/// Whether nothing more happens by itself.
+pub(super) fn is_settled(world: &World) -> bool {
+    world.calls.iter().flatten().all(|call| {
+        let settled = |one: &Message| !matches!(one.state(), Some(State::Half | State::Confirmed));
+        call.is_quiet() && call.messages().all(settled)
+    })
+}
+
+/// Whether no person is waited for, either.
+pub(super) fn is_finished_with(world: &World) -> bool {
+    is_settled(world) && world.calls.iter().flatten().all(|call| call.messages().all(is_finished))
+}
+
+/// When nothing more happens by itself.
+pub(super) fn at_the_end(world: &World) -> Broken {
+    for call in world.calls.iter().flatten() {
+        let took_effect = matches!(call.truth, Truth::TookEffect { withheld: false, .. });
+        for message in call.messages().filter(|_| took_effect) {
+            let right = match message.state() {
+                None => message.acknowledged,
+                Some(state) => matches!(state, State::Delivered | State::Parked | State::Dead),
+            };
+            if !right {
+                return Some("what took effect is delivered in the end, or waits for a person");
+            }
+        }
+    }
+    None
+}

@@ -1,0 +1,133 @@
+//! Where and when the service is struck: drawn from the seed, every point once a round.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use transactional_message::fault::{Fate, Fault, POINTS};
+
+/// The highest visit of a point that is drawn; in the first rounds it is lower.
+const VISITS: u32 = 40;
+const MORE_A_ROUND: u32 = 8;
+/// The same for points that are not passed by every call.
+const RARE_VISITS: u32 = 4;
+const RARE: [&str; 4] = ["claimed", "tombstone-sent", "tombstone-in", "janitor-between"];
+/// The longest life of a service that is killed at no point in particular.
+const LONGEST_LIFE: u64 = 1500;
+const ANYWHERE: &str = "anywhere";
+const FREEZE: &str = "freeze:";
+
+/// A place to strike at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// Killed at a point.
+    Point(&'static str),
+    /// Killed from outside.
+    Anywhere,
+    /// Frozen at a point until another process has taken over; then it goes on, and is killed.
+    Frozen(&'static str),
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let point = |name: &str| {
+            let known = POINTS.into_iter().find(|point| *point == name);
+            known.ok_or_else(|| format!("there is no point `{name}`; there are {}", POINTS.join(", ")))
+        };
+        match text.strip_prefix(FREEZE) {
+            Some(name) => point(name).map(Self::Frozen),
+            None if text == ANYWHERE => Ok(Self::Anywhere),
+            None => point(text).map(Self::Point),
+        }
+    }
+}
+
+impl Target {
+    /// Every point, and anywhere.
+    pub(crate) fn all() -> Vec<Self> {
+        POINTS.into_iter().map(Self::Point).chain([Self::Anywhere]).collect()
+    }
+
+    /// Every point, to be frozen at.
+    pub(crate) fn frozen() -> impl Iterator<Item = Self> {
+        POINTS.into_iter().map(Self::Frozen)
+    }
+}
+
+/// One death.
+#[derive(Clone, Debug)]
+pub(crate) struct Strike {
+    pub(crate) target: Target,
+    /// What the service does to itself.
+    pub(crate) faults: Vec<Fault>,
+    /// When it is killed from outside.
+    pub(crate) after: Duration,
+    /// Not before it has recovered what the one before it has left. Otherwise it may die of that.
+    pub(crate) recover: bool,
+    /// What its callers do is drawn from this.
+    pub(crate) seed: u64,
+}
+
+impl fmt::Display for Strike {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for fault in &self.faults {
+            write!(f, "{fault} ")?;
+        }
+        if self.target == Target::Anywhere {
+            write!(f, "killed after {:?} ", self.after)?;
+        }
+        write!(f, "{}", if self.recover { "when it has recovered" } else { "also while it recovers" })
+    }
+}
+
+/// The strikes of one round after the other.
+#[derive(Debug)]
+pub(crate) struct Schedule {
+    targets: Vec<Target>,
+    random: fastrand::Rng,
+    round: u32,
+}
+
+impl Schedule {
+    pub(crate) fn new(targets: Vec<Target>, seed: u64) -> Self {
+        Self { targets, random: fastrand::Rng::with_seed(seed), round: 0 }
+    }
+
+    /// Each target once, in any order.
+    pub(crate) fn round(&mut self) -> Vec<Strike> {
+        self.round += 1;
+        let mut targets = self.targets.clone();
+        self.random.shuffle(&mut targets);
+        targets.into_iter().map(|target| self.strike(target)).collect()
+    }
+
+    fn strike(&mut self, target: Target) -> Strike {
+        let faults = match target {
+            Target::Point(point) => vec![self.fault(Fate::Die, point)],
+            Target::Anywhere => Vec::new(),
+            Target::Frozen(point) => {
+                let common: Vec<_> = POINTS.into_iter().filter(|point| !RARE.contains(point)).collect();
+                let then = common[self.random.usize(..common.len())];
+                vec![self.fault(Fate::Freeze, point), self.fault(Fate::Die, then)]
+            }
+        };
+        Strike {
+            target,
+            faults,
+            after: Duration::from_millis(self.random.u64(..LONGEST_LIFE)),
+            recover: self.random.bool(),
+            seed: self.random.u64(..),
+        }
+    }
+
+    fn fault(&mut self, fate: Fate, point: &str) -> Fault {
+        let most = if RARE.contains(&point) {
+            RARE_VISITS
+        } else {
+            VISITS.min(self.round.saturating_mul(MORE_A_ROUND))
+        };
+        Fault { fate, point: point.to_owned(), visit: self.random.u32(1..=most) }
+    }
+}

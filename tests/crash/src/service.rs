@@ -1,0 +1,277 @@
+//! The business of the service to be killed: what its functions do, in all the ways in which a body
+//! can end, and what is booked for it.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sqlx::{MySqlConnection, PgConnection, SqliteConnection};
+use transactional_message::{
+    Consumer, Data, Error, ErrorKind, HalfMessage, Outcome, Received, begin, fault, message_id,
+    transactional_message, withhold,
+};
+use uuid::Uuid;
+
+use crate::database::{Database, with_pool};
+use crate::notes::Told;
+
+const LONGEST: usize = 2000;
+/// The name of the check-back handler.
+pub(crate) const HANDLER: &str = "crash.handled";
+
+/// What is sent: one part of an action.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Action {
+    #[expect(clippy::struct_field_names, reason = "its id")]
+    action: Uuid,
+    part: i64,
+    content: String,
+}
+
+/// How a body does its work, and ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    Plain,
+    /// Sends something else than what the arguments said.
+    Amend,
+    /// Has nothing to send.
+    Withhold,
+    /// Begins its transaction once more.
+    Retry,
+    /// Ignores that a statement failed.
+    Swallow,
+    /// Fails after its work.
+    Refuse,
+    /// Fails although its work is committed.
+    FailLate,
+}
+
+/// Most are plain, so that most have a message.
+const WAYS: [Way; 10] = [
+    Way::Plain,
+    Way::Plain,
+    Way::Plain,
+    Way::Plain,
+    Way::Amend,
+    Way::Withhold,
+    Way::Retry,
+    Way::Swallow,
+    Way::Refuse,
+    Way::FailLate,
+];
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ActionError {
+    #[error("refused by the business")]
+    Refused,
+    #[error("failed after the commit")]
+    Late,
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+    #[error(transparent)]
+    Message(#[from] Error),
+}
+
+/// Where the business is done, and where it is told.
+#[derive(Clone, Debug)]
+pub(crate) struct Shop {
+    pub(crate) db: Database,
+    pub(crate) exchange: String,
+}
+
+/// A call to be made.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    action: Uuid,
+    kind: CallKind,
+    way: Way,
+    content: String,
+    /// When its caller leaves, if it does not wait.
+    patience: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CallKind {
+    Fenced,
+    /// With two messages.
+    FencedTwice,
+    Handled,
+}
+
+impl Call {
+    pub(crate) fn draw(random: &mut fastrand::Rng) -> Self {
+        let kind = match random.u8(..8) {
+            0..4 => CallKind::Fenced,
+            4 => CallKind::FencedTwice,
+            _ => CallKind::Handled,
+        };
+        let way = match (kind, WAYS[random.usize(..WAYS.len())]) {
+            // Which of two messages would be amended?
+            (CallKind::FencedTwice, Way::Amend) => Way::Plain,
+            (CallKind::Fenced | CallKind::FencedTwice, way) => way,
+            (CallKind::Handled, Way::Refuse) => Way::Refuse,
+            (CallKind::Handled, _) => Way::Plain,
+        };
+        let length = random.usize(1..LONGEST);
+        Self {
+            action: Uuid::from_u128(random.u128(..)),
+            kind,
+            way,
+            content: std::iter::repeat_with(|| random.alphanumeric()).take(length).collect(),
+            patience: (random.u8(..16) == 0).then(|| Duration::from_micros(random.u64(..10_000))),
+        }
+    }
+
+    /// How many messages there must be once it is done.
+    const fn parts(&self) -> i64 {
+        match (self.kind, self.way) {
+            (_, Way::Withhold) => 0,
+            (CallKind::FencedTwice, _) => 2,
+            _ => 1,
+        }
+    }
+
+    pub(crate) fn message(&self, part: i64) -> Action {
+        let content = if self.way == Way::Amend { "to be amended".into() } else { self.content.clone() };
+        Action { action: self.action, part, content }
+    }
+
+    /// A fenced call that does its work.
+    pub(crate) fn plain(random: &mut fastrand::Rng) -> Self {
+        Self { kind: CallKind::Fenced, way: Way::Plain, patience: None, ..Self::draw(random) }
+    }
+
+    /// Makes the call.
+    pub(crate) async fn run(&self, shop: &Shop) -> Result<(), ActionError> {
+        match self.kind {
+            CallKind::Fenced => fenced(shop, self).await,
+            CallKind::FencedTwice => fenced_twice(shop, self).await,
+            CallKind::Handled => handled(shop, self).await,
+        }
+    }
+
+    /// Makes the call as its caller does, and writes down what that one was told.
+    pub(crate) async fn make(&self, shop: &Shop, told: &Told) -> anyhow::Result<()> {
+        let result = match self.patience {
+            None => self.run(shop).await,
+            Some(patience) => match tokio::time::timeout(patience, self.run(shop)).await {
+                Ok(result) => result,
+                Err(_) => return Ok(()),
+            },
+        };
+        match result {
+            Ok(()) => told.done(self.action),
+            Err(ActionError::Refused) => told.refused(self.action),
+            Err(ActionError::Message(error)) => match error.kind() {
+                ErrorKind::Fenced => told.robbed(self.action),
+                ErrorKind::Unproven | ErrorKind::RolledBack => told.refused(self.action),
+                _ if !error.body_ran() => told.refused(self.action),
+                // Nobody can tell this caller whether it took effect.
+                _ => Ok(()),
+            },
+            Err(ActionError::Database(error)) if is_duplicate(&error) => told.robbed(self.action),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+fn is_duplicate(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+}
+
+/// The business row of a call.
+macro_rules! record {
+    ($db:expr, $on:expr, $call:expr) => {
+        sqlx::query($db.sql("INSERT INTO done (message_id, action, parts, content) VALUES (?, ?, ?, ?)"))
+            .bind(message_id())
+            .bind($call.action)
+            .bind($call.parts())
+            .bind(&$call.content)
+            .execute($on)
+    };
+}
+
+#[transactional_message(exchange = shop.exchange.as_str(), routing_key = "fenced", fence, message = call.message(0))]
+async fn fenced(shop: &Shop, call: &Call) -> Result<(), ActionError> {
+    act(&shop.db, call).await
+}
+
+#[transactional_message(exchange = shop.exchange.as_str(), routing_key = "twice", fence, message = call.message(0))]
+#[transactional_message(exchange = shop.exchange.as_str(), routing_key = "twice", fence, message = call.message(1))]
+async fn fenced_twice(shop: &Shop, call: &Call) -> Result<(), ActionError> {
+    act(&shop.db, call).await
+}
+
+#[transactional_message(name = "crash.handled", exchange = shop.exchange.as_str(), routing_key = "handled",
+                        check_back = handled_outcome, message = call.message(0))]
+async fn handled(shop: &Shop, call: &Call) -> Result<(), ActionError> {
+    let db = &shop.db;
+    fault::point("mid-body");
+    if call.way == Way::Refuse {
+        return Err(ActionError::Refused);
+    }
+    with_pool!(db, pool => { record!(db, pool, call).await?; });
+    Ok(())
+}
+
+async fn act(db: &Database, call: &Call) -> Result<(), ActionError> {
+    with_pool!(db, pool => {
+        let mut tx = begin(pool).await?;
+        if call.way == Way::Retry {
+            record!(db, &mut *tx, call).await?;
+            tx.rollback().await?;
+            tx = begin(pool).await?;
+        }
+        record!(db, &mut *tx, call).await?;
+        fault::point("mid-body");
+        match call.way {
+            Way::Refuse => return Err(ActionError::Refused),
+            Way::Swallow => { let _ = record!(db, &mut *tx, call).await; }
+            Way::Withhold => withhold()?,
+            Way::Amend => {
+                tx.amend(&Action { action: call.action, part: 0, content: call.content.clone() })?;
+            }
+            Way::Plain | Way::Retry | Way::FailLate => {}
+        }
+        tx.commit().await?;
+    });
+    if call.way == Way::FailLate { Err(ActionError::Late) } else { Ok(()) }
+}
+
+/// Exact, as a handler has to be: what is not there now can't come later, since its place is taken.
+async fn handled_outcome(half: HalfMessage<Action>, db: Data<Database>) -> Result<Outcome, sqlx::Error> {
+    let db = &db.0;
+    with_pool!(db, pool => {
+        let insert = db.sql("INSERT INTO done (message_id, action, parts, content) VALUES (?, ?, NULL, '')");
+        let taken = sqlx::query(insert).bind(half.call_id).bind(half.payload.action).execute(pool).await;
+        match taken {
+            Ok(_) => return Ok(Outcome::Cancel),
+            Err(error) if is_duplicate(&error) => {}
+            Err(error) => return Err(error),
+        }
+        let select = db.sql("SELECT parts FROM done WHERE message_id = ?");
+        let parts: Option<i64> = sqlx::query_scalar(select).bind(half.call_id).fetch_one(pool).await?;
+        Ok(if parts.is_some() { Outcome::Confirm } else { Outcome::Cancel })
+    })
+}
+
+/// The effect of a message, on a connection of one of the databases.
+macro_rules! book {
+    ($name:ident, $connection:ty, $insert:literal) => {
+        async fn $name(tx: &mut $connection, message: Received<Action>) -> Result<(), sqlx::Error> {
+            let Action { action, part, content } = message.payload;
+            sqlx::query($insert).bind(action).bind(part).bind(content).execute(tx).await?;
+            Ok(())
+        }
+    };
+}
+book!(book_sqlite, SqliteConnection, "INSERT INTO booked (action, part, content) VALUES (?, ?, ?)");
+book!(book_postgres, PgConnection, "INSERT INTO booked (action, part, content) VALUES ($1, $2, $3)");
+book!(book_mysql, MySqlConnection, "INSERT INTO booked (action, part, content) VALUES (?, ?, ?)");
+
+pub(crate) fn consumer(queue: &str, accounting: &Database) -> Consumer {
+    match accounting.clone() {
+        Database::Sqlite(pool) => Consumer::new(queue, pool, book_sqlite),
+        Database::Postgres(pool) => Consumer::new(queue, pool, book_postgres),
+        Database::MySql(pool) => Consumer::new(queue, pool, book_mysql),
+    }
+}

@@ -1,0 +1,118 @@
+//! What a broker does to its publishers when it is in trouble, or when a message is: an alarm that
+//! blocks, a full queue that refuses, a body that is too large. On a broker of their own.
+
+use futures_util::future::join_all;
+use it::{order, send, wait_until};
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Connection, ConnectionProperties};
+use transactional_message::{ExchangeKind, Message, MessageInfo, Messenger, RabbitMq, Settings, State};
+
+use crate::World;
+
+const EXCHANGE: &str = "orders";
+
+async fn broker() -> services::rabbitmq::Server {
+    services::rabbitmq::start().await.expect("RabbitMQ starts")
+}
+
+/// A messenger that publishes to a broker.
+async fn publishing(world: &World, broker: &services::rabbitmq::Server) -> Messenger {
+    let rabbitmq = RabbitMq::new(broker.url()).exchange(EXCHANGE, ExchangeKind::Topic);
+    let settings = Settings { delivery_attempts: 30, ..it::fast() };
+    World::start(world.builder().settings(settings).rabbitmq(rabbitmq)).await
+}
+
+/// A queue that takes what is sent with `key`.
+async fn queue(broker: &services::rabbitmq::Server, key: &str, arguments: FieldTable) {
+    let properties = ConnectionProperties::default();
+    let connection = Connection::connect(broker.url(), properties).await.expect("connects");
+    let channel = connection.create_channel().await.expect("opens");
+    let topic = lapin::ExchangeKind::Topic;
+    let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    channel.exchange_declare(EXCHANGE.into(), topic, durable, FieldTable::default()).await.expect("declares");
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(key.into(), durable, arguments).await.expect("declares");
+    let (options, none) = (QueueBindOptions::default(), FieldTable::default());
+    channel.queue_bind(key.into(), EXCHANGE.into(), key.into(), options, none).await.expect("binds");
+    connection.close(200, "done".into()).await.expect("closes");
+}
+
+async fn send_orders(messenger: &Messenger, key: &str, ids: std::ops::Range<u64>) {
+    let message = |id| Message::json(EXCHANGE, key, &order(id)).expect("encodes");
+    join_all(ids.map(|id| send(messenger, message(id)))).await;
+}
+
+async fn in_state(messenger: &Messenger, state: State) -> Vec<MessageInfo> {
+    messenger.list(state, None, 1000).await.expect("lists")
+}
+
+#[tokio::test]
+async fn a_broker_with_an_alarm_is_waited_for_and_no_attempt_is_spent() {
+    let (world, broker) = (World::new().await, broker().await);
+    let messenger = publishing(&world, &broker).await;
+    queue(&broker, "paid", FieldTable::default()).await;
+    broker.alarm(true).await.expect("raises the alarm");
+    // The broker blocks a connection when something is published on it.
+    send_orders(&messenger, "paid", 0..100).await;
+    wait_until("a blocked connection", async || {
+        broker.ctl(["list_connections", "state"]).await.expect("lists").contains("blocked")
+    })
+    .await;
+    send_orders(&messenger, "paid", 100..200).await;
+    broker.alarm(false).await.expect("lifts the alarm");
+    world.settled(&messenger).await;
+    let delivered = in_state(&messenger, State::Delivered).await;
+    assert_eq!(delivered.len(), 200);
+    // What was on its way at that moment may have been tried once, in vain.
+    assert!(delivered.iter().all(|message| message.attempts <= 1), "{delivered:?}");
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_and_its_messages_are_tried_again() {
+    let (world, broker) = (World::new().await, broker().await);
+    let messenger = publishing(&world, &broker).await;
+    let mut full = FieldTable::default();
+    full.insert("x-max-length".into(), AMQPValue::LongInt(5));
+    full.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+    queue(&broker, "full", full).await;
+    queue(&broker, "paid", FieldTable::default()).await;
+    send_orders(&messenger, "full", 0..10).await;
+    send_orders(&messenger, "paid", 10..20).await;
+    // The neighbours, and what there was room for.
+    world.count(&messenger, State::Delivered, 15).await;
+    wait_until("the reason to be known", async || {
+        let waiting = in_state(&messenger, State::Confirmed).await;
+        let told = |one: &MessageInfo| one.reason.as_deref().is_some_and(|why| why.contains("refused"));
+        waiting.len() == 5 && waiting.iter().all(told)
+    })
+    .await;
+    broker.ctl(["purge_queue", "full"]).await.expect("makes room");
+    world.count(&messenger, State::Delivered, 20).await;
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_for_the_broker_costs_its_neighbours_nothing() {
+    let (world, broker) = (World::new().await, broker().await);
+    // Before a channel is opened: each remembers it.
+    let limit = "application:set_env(rabbit, max_message_size, 1000).";
+    broker.ctl(["eval", limit]).await.expect("lowers the limit");
+    let messenger = publishing(&world, &broker).await;
+    queue(&broker, "paid", FieldTable::default()).await;
+    let large = |id| Message::bytes(EXCHANGE, "paid", "text/plain", vec![b'x'; 2000]).key(id);
+    tokio::join!(
+        send_orders(&messenger, "paid", 0..100),
+        join_all((0..3).map(|id| send(&messenger, large(id)))),
+        send_orders(&messenger, "paid", 100..200),
+    );
+    world.settled(&messenger).await;
+    let dead = in_state(&messenger, State::Dead).await;
+    assert_eq!(dead.len(), 3, "{dead:?}");
+    for message in dead {
+        let reason = message.reason.as_deref().unwrap_or_default();
+        assert!(reason.contains("PRECONDITION_FAILED"), "{reason}");
+    }
+    let delivered = in_state(&messenger, State::Delivered).await;
+    assert_eq!(delivered.len(), 200);
+    assert!(delivered.iter().all(|message| message.attempts == 0), "{delivered:?}");
+}
