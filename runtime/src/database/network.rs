@@ -229,11 +229,12 @@ where
 fn is_lost(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) => true,
-        // PostgreSQL and MySQL, when they are shut down or close the session.
+        // PostgreSQL and MySQL, when they are shut down or close the session, or the transaction was
+        // idle for too long.
         sqlx::Error::Database(error) => {
             matches!(
                 DatabaseError::code(error.as_ref()).as_deref(),
-                Some("57P01" | "57P02" | "08S01" | "70100")
+                Some("57P01" | "57P02" | "25P03" | "08S01" | "70100")
             )
         }
         _ => false,

@@ -34,7 +34,10 @@ pub(crate) use now;
 /// committed before it.
 const SESSION: &str = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'; \
     SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED";
+/// And a process that stands still in the middle of it keeps neither its locks for long, nor its place
+/// among the pooler's few connections.
 const TRANSACTION: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
+    SELECT set_config('idle_in_transaction_session_timeout', '3s', true); \
     SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'";
 
 type Lent = super::network::Lent<Postgres>;
