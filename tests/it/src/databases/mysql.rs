@@ -40,10 +40,11 @@ impl MySqlDatabases {
     /// The same place for another user, who is made, and may read and write rows in all of it.
     pub async fn as_clerk(&self) -> Self {
         let Self { name, server } = self;
-        let mut sql = format!("CREATE USER {name} IDENTIFIED BY '{name}';");
-        for database in ["shop", "books", "store"].map(|name| self.database_name(name)) {
-            sql += &format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {database}.* TO {name};");
-        }
+        let grants = ["shop", "books", "store"].map(|database| {
+            let database = self.database_name(database);
+            format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {database}.* TO {name};")
+        });
+        let sql = format!("CREATE USER {name} IDENTIFIED BY '{name}'; {}", grants.concat());
         MySql::run(&mut self.connect().await, sql).await.expect("makes a user");
         let mut server = server.clone();
         server.set_username(name).expect("a user");

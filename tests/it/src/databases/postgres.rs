@@ -60,13 +60,14 @@ impl PostgresSchemas {
     /// The same place for another user, who is made, and may read and write rows in all of it.
     pub async fn as_clerk(&self) -> Self {
         let Self { name, server } = self;
-        let mut sql = format!("CREATE ROLE {name} LOGIN PASSWORD '{name}';");
-        for schema in ["shop", "books", "store"].map(|name| self.schema(name)) {
+        let grants = ["shop", "books", "store"].map(|schema| {
+            let schema = self.schema(schema);
             let tables = format!("ON ALL TABLES IN SCHEMA {schema} TO {name}");
-            sql += &format!(
+            format!(
                 "GRANT USAGE ON SCHEMA {schema} TO {name}; GRANT SELECT, INSERT, UPDATE, DELETE {tables};"
-            );
-        }
+            )
+        });
+        let sql = format!("CREATE ROLE {name} LOGIN PASSWORD '{name}'; {}", grants.concat());
         self.administer(sql).await;
         let mut server: Url = server.parse().expect("a URL");
         server.set_username(name).expect("a user");

@@ -156,7 +156,10 @@ fn the_report_is_decided_without_input_or_output() {
 #[test]
 fn ports_know_no_adapters() {
     for (folder, forbidden) in [
-        ("runtime/src/store", &["database::sqlite", "crate::messenger", "crate::worker", "crate::protocol"][..]),
+        (
+            "runtime/src/store",
+            &["database::sqlite", "crate::messenger", "crate::worker", "crate::protocol"][..],
+        ),
         (
             "runtime/src/transport",
             &["crate::store", "crate::database", "crate::messenger", "crate::worker", "crate::protocol"],
