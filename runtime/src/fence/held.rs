@@ -17,12 +17,24 @@ use super::BusinessDatabase;
 /// An open transaction.
 pub struct HeldTransaction<'c, DB: BusinessDatabase> {
     connection: MaybePoolConnection<'c, DB>,
+    /// The answer to its end is not there yet.
+    ending: bool,
 }
 
 impl<'c, DB: BusinessDatabase> HeldTransaction<'c, DB> {
     /// Takes over a connection on which a transaction is, or will be, begun.
     pub(super) fn new(connection: impl Into<MaybePoolConnection<'c, DB>>) -> Self {
-        Self { connection: connection.into() }
+        Self { connection: connection.into(), ending: false }
+    }
+
+    /// From here until [`ended`](Self::ended), a pooled connection that is dropped is closed: sqlx may
+    /// have lost track of what is still to be answered on it.
+    pub(super) const fn ends(&mut self) {
+        self.ending = true;
+    }
+
+    pub(super) const fn ended(&mut self) {
+        self.ending = false;
     }
 
     /// Leaves the transaction open, for somebody else who has the connection.
@@ -94,7 +106,11 @@ pub(crate) async fn commit<DB: BusinessDatabase>(connection: &mut DB::Connection
 
 impl<DB: BusinessDatabase> Drop for HeldTransaction<'_, DB> {
     fn drop(&mut self) {
-        if self.connection.is_in_transaction() {
+        if self.ending
+            && let MaybePoolConnection::PoolConnection(connection) = &mut self.connection
+        {
+            connection.close_on_drop();
+        } else if self.connection.is_in_transaction() {
             // Only queued; sent when the connection is used next, or goes back to its pool.
             DB::TransactionManager::start_rollback(&mut self.connection);
         }

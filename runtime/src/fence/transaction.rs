@@ -55,13 +55,16 @@ impl<'c, DB: BusinessDatabase> FencedTransaction<'c, DB> {
         let Self { mut tx, open, turn: _turn } = self;
         let function = open.function();
         // From here on, only the fence knows, unless the database says what became of it.
+        tx.ends();
         let commit = async {
             match open.commit_begins().filter(|_| !fault::bug("no-probe")) {
                 Some((fence, staged)) => DB::commit_fenced(&mut tx, fence.call_id, staged).await,
                 None => held::commit::<DB>(&mut tx).await.map_err(CommitFailure::Unclear),
             }
         };
-        let failure = match fault::pending("commit-sent", commit).await {
+        let committed = fault::pending("commit-sent", commit).await;
+        tx.ended();
+        let failure = match committed {
             Ok(()) => {
                 open.committed();
                 return Ok(());

@@ -47,14 +47,36 @@ pub(crate) enum Scenario {
     Pipeline,
     /// From commit to an independent consumer's receipt.
     Latency,
+    /// A million confirmed messages wait; draining them, and new calls meanwhile.
+    Backlog,
+    /// A hundred thousand half messages of a process that died, under live traffic.
+    Orphans,
+    /// A process is killed; how long until its message is delivered.
+    Recovery,
+    /// Several processes over one store.
+    Instances,
+    /// `send` and `pipeline` on the embedded default.
+    Sqlite,
+    /// What 500 annotated functions cost at compile time.
+    Compile,
+    /// All of them, one after the other, and then `report`.
+    All,
+    /// Writes `BENCHMARKS.md` and its pictures from the last results of each.
+    Report,
 }
 
 impl Scenario {
+    pub(crate) const fn needs_rabbitmq(self) -> bool {
+        !matches!(self, Self::Send | Self::Sqlite | Self::Compile | Self::All | Self::Report)
+    }
+
     /// The databases it is about.
     const fn databases(self) -> &'static [Database] {
         match self {
             Self::Send => &[Database::Postgres, Database::Mysql, Database::Sqlite],
-            Self::Pipeline | Self::Latency => &[Database::Postgres],
+            Self::Compile | Self::All | Self::Report => &[],
+            Self::Sqlite => &[Database::Sqlite],
+            _ => &[Database::Postgres],
         }
     }
 }

@@ -56,7 +56,8 @@ pub(crate) async fn run(directory: &Path, life: Life) -> anyhow::Result<()> {
     if !life.recover {
         fault::arm(life.fault.clone());
     }
-    let messenger = start(&place, &business, &accounting, Duration::from_secs(life.retention)).await?;
+    let settings = settings(Duration::from_secs(life.retention));
+    let messenger = start(&place, &business, &accounting, &settings, "#").await?;
     let left = Uuid::now_v7();
     if life.quiet {
         recovered(&store, left, &place, began).await?;
@@ -86,19 +87,21 @@ pub(crate) async fn run(directory: &Path, life: Life) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn start(
+/// A running messenger whose consumer takes what `pattern` says.
+pub(crate) async fn start(
     place: &Place,
     business: &Database,
     accounting: &Database,
-    retention: Duration,
+    settings: &Settings,
+    pattern: &str,
 ) -> anyhow::Result<Messenger> {
     let consumer = service::consumer(&place.exchange(), accounting)
-        .bind(place.exchange(), "#")
+        .bind(place.exchange(), pattern)
         .attempts(ATTEMPTS)
         .retry_after([RETRY_AFTER]);
     let store = place.store().await?;
     let mut builder = Messenger::builder(&store)
-        .settings(settings(retention))
+        .settings(*settings)
         .fence("business", business)
         .data(business.clone())
         .consumer(consumer);
@@ -128,28 +131,30 @@ async fn recovered(store: &Database, left: MessageId, place: &Place, began: Inst
     }
 }
 
-/// Waits until every message is finished, also in the broker.
+/// Waits until every message is finished, also in the broker, and ends.
 async fn settle(messenger: &Messenger, place: &Place) -> anyhow::Result<()> {
-    loop {
-        let stats = messenger.stats().await?;
-        if stats.half == 0 && stats.confirmed == 0 {
-            let waiting = match &place.broker {
-                Some(broker) => broker.waiting().await?,
-                None => 0,
-            };
-            if waiting == 0 {
-                break;
-            }
-        }
-        tokio::time::sleep(LOOK).await;
-    }
+    settled(messenger, place).await?;
     // What the consumer has taken is finished.
     anyhow::ensure!(messenger.shutdown(Duration::from_secs(30)).await, "the service did not end in time");
     Ok(())
 }
 
+/// Waits until no message is undecided or on its way.
+pub(crate) async fn settled(messenger: &Messenger, place: &Place) -> anyhow::Result<()> {
+    loop {
+        let stats = messenger.stats().await?;
+        if stats.half == 0 && stats.confirmed == 0 {
+            let Some(broker) = &place.broker else { return Ok(()) };
+            if broker.waiting().await? == 0 {
+                return Ok(());
+            }
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
 /// Fast, so that a thousand kills take minutes.
-fn settings(retention: Duration) -> Settings {
+pub(crate) fn settings(retention: Duration) -> Settings {
     let millis = Duration::from_millis;
     Settings {
         lease: millis(500),

@@ -12,6 +12,7 @@ mod notes;
 mod place;
 mod process;
 mod report;
+mod scenario;
 mod schedule;
 mod service;
 mod supervisor;
@@ -22,6 +23,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use child::Life;
 use database::Kind;
+use scenario::Scenario;
 use schedule::Target;
 use supervisor::Plan;
 
@@ -51,6 +53,9 @@ struct Arguments {
     /// Which visits of points kill, and what is called, is drawn from this seed.
     #[arg(long)]
     seed: Option<u64>,
+    /// Keeps nothing when something is wrong.
+    #[arg(long, global = true)]
+    discard: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -62,6 +67,14 @@ enum BrokerKind {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Plays a directed scenario.
+    Play {
+        #[arg(value_enum)]
+        scenario: Scenario,
+        /// Where store, business and accounting are.
+        #[arg(long, value_enum)]
+        database: Kind,
+    },
     /// Runs the service to be killed. For the supervisor.
     #[command(hide = true)]
     Live {
@@ -75,8 +88,12 @@ enum Command {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    if let Some(Command::Live { directory, life }) = arguments.command {
-        return child::run(&directory, life).await;
+    match arguments.command {
+        Some(Command::Live { directory, life }) => return Box::pin(child::run(&directory, life)).await,
+        Some(Command::Play { scenario, database }) => {
+            return Box::pin(scenario::play(scenario, database, arguments.discard)).await;
+        }
+        None => {}
     }
     let mut targets = arguments.points;
     if targets.is_empty() {
@@ -89,6 +106,7 @@ async fn main() -> anyhow::Result<()> {
         kills: arguments.kills,
         targets,
         callers: arguments.callers,
+        discard: arguments.discard,
         seed: arguments.seed.unwrap_or_else(|| fastrand::u64(..)),
     };
     println!("{}", supervisor::run(plan).await?);

@@ -1,6 +1,7 @@
 //! Where a run takes place: a directory, three databases, and its part of the broker, all its own.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -48,7 +49,16 @@ impl Place {
         Ok(serde_json::from_slice(&fs::read(directory.join("place.json"))?)?)
     }
 
-    pub(crate) async fn remove(self) -> anyhow::Result<()> {
+    /// Removes it; but keeps it when what took place there failed, unless it is to be discarded.
+    pub(crate) async fn conclude(self, played: anyhow::Result<()>, discard: bool) -> anyhow::Result<()> {
+        if played.is_ok() || discard {
+            self.remove().await.context("removing what was made")?;
+            return played;
+        }
+        played.with_context(|| format!("what there is was kept in {}", self.describe()))
+    }
+
+    async fn remove(self) -> anyhow::Result<()> {
         if let Some(broker) = &self.broker {
             broker.remove().await?;
         }
@@ -63,7 +73,7 @@ impl Place {
     }
 
     /// Where to look when something is wrong.
-    pub(crate) fn describe(&self) -> String {
+    fn describe(&self) -> String {
         let databases = match self.kind {
             Kind::Sqlite => String::new(),
             _ => format!(
@@ -76,23 +86,45 @@ impl Place {
     }
 
     pub(crate) async fn store(&self) -> anyhow::Result<Database> {
-        self.open("store").await
+        self.open("store", None).await
     }
 
     pub(crate) async fn business(&self) -> anyhow::Result<Database> {
-        self.open("business").await
+        self.open("business", None).await
     }
 
     pub(crate) async fn accounting(&self) -> anyhow::Result<Database> {
-        self.open("accounting").await
+        self.open("accounting", None).await
     }
 
-    async fn open(&self, which: &str) -> anyhow::Result<Database> {
+    /// The same by another way, such as a proxy.
+    pub(crate) async fn store_by(&self, way: SocketAddr) -> anyhow::Result<Database> {
+        self.open("store", Some(way)).await
+    }
+
+    /// The same by another way, such as a proxy.
+    pub(crate) async fn business_by(&self, way: SocketAddr) -> anyhow::Result<Database> {
+        self.open("business", Some(way)).await
+    }
+
+    /// `host:port` of the database server.
+    pub(crate) fn address(&self) -> anyhow::Result<String> {
+        let server = self.server.as_deref().context("this needs a database server: not SQLite")?;
+        let url: Url = server.parse().context("the database server's URL")?;
+        let default = if self.kind == Kind::Postgres { 5432 } else { 3306 };
+        Ok(format!("{}:{}", url.host_str().unwrap_or("127.0.0.1"), url.port().unwrap_or(default)))
+    }
+
+    async fn open(&self, which: &str, way: Option<SocketAddr>) -> anyhow::Result<Database> {
         let url = match &self.server {
             None => format!("sqlite://{}", self.directory.join(which).with_extension("db").display()),
             Some(server) => {
                 let mut url: Url = server.parse().context("the database server's URL")?;
                 url.set_path(&format!("{}_{which}", self.name));
+                if let Some(way) = way {
+                    url.set_host(Some(&way.ip().to_string()))?;
+                    let _ = url.set_port(Some(way.port()));
+                }
                 url.into()
             }
         };
@@ -102,8 +134,11 @@ impl Place {
     async fn on_server(&self, what: &str) -> anyhow::Result<()> {
         let Some(server) = &self.server else { return Ok(()) };
         let server = Database::open(self.kind, server).await?;
+        // Whoever was killed may still be connected.
+        let force =
+            if what.starts_with("DROP") && self.kind == Kind::Postgres { " WITH (FORCE)" } else { "" };
         for database in DATABASES {
-            server.run(&format!("{what} {}_{database}", self.name)).await?;
+            server.run(&format!("{what} {}_{database}{force}", self.name)).await?;
         }
         server.close().await;
         Ok(())

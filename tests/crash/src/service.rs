@@ -14,8 +14,9 @@ use uuid::Uuid;
 use crate::database::{Database, with_pool};
 use crate::notes::Told;
 
-/// Longer contents take several frames.
 const LONGEST: usize = 2000;
+/// The name of the check-back handler.
+pub(crate) const HANDLER: &str = "crash.handled";
 
 /// What is sent: one part of an action.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -129,23 +130,30 @@ impl Call {
         }
     }
 
-    fn message(&self, part: i64) -> Action {
+    pub(crate) fn message(&self, part: i64) -> Action {
         let content = if self.way == Way::Amend { "to be amended".into() } else { self.content.clone() };
         Action { action: self.action, part, content }
     }
 
-    /// Makes the call, and writes down what the caller was told.
+    /// A fenced call that does its work.
+    pub(crate) fn plain(random: &mut fastrand::Rng) -> Self {
+        Self { kind: CallKind::Fenced, way: Way::Plain, patience: None, ..Self::draw(random) }
+    }
+
+    /// Makes the call.
+    pub(crate) async fn run(&self, shop: &Shop) -> Result<(), ActionError> {
+        match self.kind {
+            CallKind::Fenced => fenced(shop, self).await,
+            CallKind::FencedTwice => fenced_twice(shop, self).await,
+            CallKind::Handled => handled(shop, self).await,
+        }
+    }
+
+    /// Makes the call as its caller does, and writes down what that one was told.
     pub(crate) async fn make(&self, shop: &Shop, told: &Told) -> anyhow::Result<()> {
-        let call = async {
-            match self.kind {
-                CallKind::Fenced => fenced(shop, self).await,
-                CallKind::FencedTwice => fenced_twice(shop, self).await,
-                CallKind::Handled => handled(shop, self).await,
-            }
-        };
         let result = match self.patience {
-            None => call.await,
-            Some(patience) => match tokio::time::timeout(patience, call).await {
+            None => self.run(shop).await,
+            Some(patience) => match tokio::time::timeout(patience, self.run(shop)).await {
                 Ok(result) => result,
                 Err(_) => return Ok(()),
             },

@@ -15,7 +15,7 @@ use crate::report::Report;
 use crate::schedule::{Schedule, Strike, Target};
 
 /// How long another process may work while one is frozen: it waits for what that one has locked.
-const MEANWHILE: Duration = Duration::from_secs(4);
+const MEANWHILE: Duration = Duration::from_secs(3);
 /// How often the books may disagree before that is final: a message may still be on its way.
 const LOOKS: u32 = 3;
 
@@ -28,6 +28,7 @@ pub(crate) struct Plan {
     pub(crate) targets: Vec<Target>,
     pub(crate) callers: u64,
     pub(crate) seed: u64,
+    pub(crate) discard: bool,
 }
 
 /// Kills until the plan is fulfilled. What it found wrong is an error.
@@ -38,18 +39,10 @@ pub(crate) async fn run(plan: Plan) -> anyhow::Result<Report> {
     let mut report = Report::new(format!("{:?}{broker}", plan.kind).to_lowercase(), plan.seed);
     let done = strike_all(&plan, &place, &mut report).await;
     report.took = began.elapsed();
-    match done {
-        Ok(()) => {
-            place.remove().await?;
-            Ok(report)
-        }
-        Err(error) => Err(error.context(format!(
-            "after {} kills; what there is was kept in {}; the same again with --seed {}",
-            report.kills,
-            place.describe(),
-            plan.seed
-        ))),
-    }
+    let done = done
+        .with_context(|| format!("after {} kills; the same again with --seed {}", report.kills, plan.seed));
+    place.conclude(done, plan.discard).await?;
+    Ok(report)
 }
 
 #[expect(clippy::print_stdout, reason = "how far it is")]

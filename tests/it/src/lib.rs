@@ -14,7 +14,6 @@ mod log;
 mod oracle;
 mod outage;
 mod process;
-mod proxy;
 mod rabbit;
 mod says;
 mod wait;
@@ -25,7 +24,7 @@ pub use calls::{
     handled_twice, order,
 };
 pub use databases::{
-    Connection, Dialect, MySqlDatabases, Place, PooledDatabase, PostgresSchemas, SqliteFiles, number,
+    Connection, Dialect, MySqlDatabases, Place, PooledDatabase, PostgresSchemas, Remote, SqliteFiles, number,
     numbers, run, texts, write,
 };
 pub use listener::{Act, Heard, Listener};
@@ -33,9 +32,9 @@ pub use log::Log;
 pub use oracle::{Oracle, Question, Word, ask};
 pub use outage::Outage;
 pub use process::{Gate, Process, gate};
-pub use proxy::Proxy;
 pub use rabbit::{Rabbit, Taken, send};
 pub use says::{PASSWORD, says};
+pub use services::proxy::Proxy;
 pub use wait::{vanish, wait_until};
 pub use world::{World, fast};
 

@@ -94,7 +94,7 @@ impl Rabbit {
         let (authority, path) = rest.split_at(end);
         let (login, host) = authority.rsplit_once('@').unwrap_or(("guest:guest", authority));
         let host = if host.contains(':') { host.to_owned() } else { format!("{host}:5672") };
-        let proxy = Proxy::new(&host, is_open).await;
+        let proxy = Proxy::new(&host, is_open).await.expect("a free port");
         let url = format!("{scheme}://{login}@{}{path}", proxy.address());
         (proxy, url)
     }

@@ -31,6 +31,7 @@ mod port;
 pub mod postgres;
 mod process;
 mod program;
+pub mod proxy;
 pub mod rabbitmq;
 mod server;
 pub mod shared;

@@ -72,7 +72,7 @@ async fn measure_one(
         committed.insert(id, at);
     }
     let micros = received(committed, receipts).await.with_context(|| format!("waiting for `{name}`"))?;
-    Ok(Numbers::of(micros, began.elapsed(), cpu.used().saturating_sub(used)))
+    Ok(Numbers::of(micros, began.elapsed(), cpu.used().since(used)))
 }
 
 /// How long each was on its way. Duplicates count once, by their first receipt.

@@ -14,7 +14,7 @@ use crate::world::World;
 
 const CALLERS: usize = 64;
 /// Of raw publishes, which wait for their confirm: as many as two channels have under way.
-const RAW_CALLERS: usize = 512;
+pub(super) const RAW_CALLERS: usize = 512;
 
 pub(crate) async fn run(world: &World, options: &Options, report: &mut Report) -> anyhow::Result<()> {
     let amqp_url = world.rabbitmq().await?.url();
@@ -41,7 +41,7 @@ pub(crate) async fn run(world: &World, options: &Options, report: &mut Report) -
 }
 
 /// Calls for `time`, and waits as long again at most for what is not delivered by then.
-async fn measure_one(
+pub(super) async fn measure_one(
     courier: &Arc<dyn Courier>,
     callers: usize,
     time: Duration,
@@ -55,7 +55,7 @@ async fn measure_one(
         tokio::time::sleep(Duration::from_millis(10)).await;
         waiting = courier.waiting().await?;
     }
-    let (elapsed, used) = (began.elapsed(), cpu.used().saturating_sub(used));
+    let (elapsed, used) = (began.elapsed(), cpu.used().since(used));
     courier.forget().await?;
     // A message that wasn't delivered doesn't count.
     fastrand::shuffle(&mut micros);

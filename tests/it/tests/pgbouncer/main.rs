@@ -11,11 +11,19 @@ mod scenarios {
     mod conformance;
     mod consumer_inbox;
     mod crowd;
+    mod dropped_caller;
     mod fence_after_commit;
+    mod fence_begin;
     pub(crate) mod fence_commit;
     mod fence_race;
     mod late_ok;
     mod outcomes;
+}
+#[path = "../servers"]
+mod servers {
+    mod cut;
+    mod isolation;
+    mod side_by_side;
 }
 
 type Db = sqlx::Postgres;

@@ -1,0 +1,56 @@
+//! The connection is cut at every byte of a `COMMIT` and of its reply: whatever the caller is told,
+//! the message is delivered if, and only if, the business row is there.
+
+use anyhow::Context;
+use services::proxy::{Proxy, Trick};
+
+use super::messenger;
+use crate::books::Comparison;
+use crate::child;
+use crate::history;
+use crate::notes::Told;
+use crate::place::Place;
+use crate::service::{Call, Shop};
+
+const MARKER: &str = "COMMIT";
+
+#[expect(clippy::print_stdout, reason = "the report")]
+pub(super) async fn play(place: &Place) -> anyhow::Result<()> {
+    let messenger = messenger(place, "#").await?;
+    history::install(&place.store().await?).await?;
+    let proxy = Proxy::new(&place.address()?, true).await?;
+    let shop = Shop { db: place.business_by(proxy.address()).await?, exchange: place.exchange() };
+    let told = Told::open(&place.directory)?;
+    let mut random = fastrand::Rng::with_seed(0);
+
+    proxy.play(MARKER, Trick::Measure);
+    Call::plain(&mut random).make(&shop, &told).await?;
+    let lengths = proxy.lengths();
+    anyhow::ensure!(lengths.request > 0 && lengths.reply > 0, "no COMMIT was seen: {lengths:?}");
+
+    // A request that is not whole is none; one that is whole is carried out, whoever hears of it.
+    let requests = (0..=lengths.request).map(|at| (Trick::CutRequest(at), at == lengths.request));
+    let replies = (0..=lengths.reply).map(|at| (Trick::CutReply(at), true));
+    let mut expected = 1;
+    for (trick, takes_effect) in requests.chain(replies) {
+        proxy.play(MARKER, trick);
+        let result = Call::plain(&mut random).run(&shop).await;
+        anyhow::ensure!(proxy.was_played(), "no COMMIT was seen for {trick:?}");
+        let is_told = trick == Trick::CutReply(lengths.reply);
+        anyhow::ensure!(result.is_ok() == is_told, "{trick:?}: the caller was told {result:?}");
+        expected += usize::from(takes_effect);
+        child::settled(&messenger, place).await.with_context(|| format!("{trick:?}"))?;
+        let comparison = Comparison::make(place).await?;
+        anyhow::ensure!(comparison.agree(), "{trick:?}: the books differ: {comparison}");
+        anyhow::ensure!(
+            comparison.actions == expected,
+            "{trick:?}: {} actions took effect, not {expected}",
+            comparison.actions
+        );
+    }
+    println!(
+        "cut at {} bytes of COMMIT and {} of its reply: the books agree",
+        lengths.request, lengths.reply
+    );
+    Ok(())
+}

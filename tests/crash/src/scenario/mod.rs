@@ -1,0 +1,56 @@
+//! Directed scenarios, for what dying alone does not show.
+
+mod ambiguous_commit;
+mod cut_off;
+mod returned;
+
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+
+use transactional_message::Messenger;
+
+use crate::child;
+use crate::database::Kind;
+use crate::place::Place;
+
+/// Far more than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Scenario {
+    /// The connection is cut at every byte of `COMMIT` and of its reply. On a database server.
+    AmbiguousCommit,
+    /// The store does not answer in the middle of an operation. On MySQL.
+    CutOff,
+    /// Messages that RabbitMQ returns, among others. On SQLite.
+    Returned,
+}
+
+/// Plays a scenario. What it found wrong is an error.
+pub(crate) async fn play(scenario: Scenario, kind: Kind, discard: bool) -> anyhow::Result<()> {
+    let place = Place::create(kind, scenario == Scenario::Returned).await?;
+    let played = match scenario {
+        Scenario::AmbiguousCommit => ambiguous_commit::play(&place).await,
+        Scenario::CutOff => cut_off::play(&place).await,
+        Scenario::Returned => returned::play(&place).await,
+    };
+    place.conclude(played, discard).await
+}
+
+/// A running messenger whose consumer takes what `pattern` says.
+async fn messenger(place: &Place, pattern: &str) -> anyhow::Result<Messenger> {
+    let (business, accounting) = tokio::try_join!(place.business(), place.accounting())?;
+    child::start(place, &business, &accounting, &child::settings(Duration::from_hours(2)), pattern).await
+}
+
+/// Waits until `condition` holds.
+async fn wait(what: &str, mut condition: impl AsyncFnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+    let began = Instant::now();
+    while !condition().await? {
+        anyhow::ensure!(began.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,195 @@
+//! A TCP proxy in front of a server, which cuts its connections when a test wants it, to the byte, or
+//! keeps a reply back.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// More than a request or a reply that a test is about.
+const CHUNK: usize = 64 * 1024;
+
+/// Forwards connections until it is dropped.
+#[derive(Debug)]
+pub struct Proxy {
+    address: SocketAddr,
+    control: Arc<Control>,
+    accepting: JoinHandle<()>,
+}
+
+/// What is done to a request, or to its reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trick {
+    /// Nothing; but their lengths are noted.
+    Measure,
+    /// So many bytes of the request get through; then the connection is cut.
+    CutRequest(usize),
+    /// The request gets through, and so many bytes of the reply; then the connection is cut.
+    CutReply(usize),
+    /// The reply is kept back until [`Proxy::release`].
+    KeepReply,
+}
+
+/// How long a request and its reply were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lengths {
+    /// Bytes of the request.
+    pub request: usize,
+    /// Bytes of the reply.
+    pub reply: usize,
+}
+
+#[derive(Debug)]
+struct Control {
+    open: watch::Sender<bool>,
+    cuts: watch::Sender<()>,
+    releases: watch::Sender<()>,
+    next: Mutex<Option<(Vec<u8>, Trick)>>,
+    lengths: watch::Sender<Lengths>,
+}
+
+impl Proxy {
+    /// In front of `target` (`host:port`), at a port of its own. Open or closed at first.
+    ///
+    /// # Errors
+    /// When there is no free port.
+    pub async fn new(target: &str, is_open: bool) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let control = Arc::new(Control {
+            open: watch::Sender::new(is_open),
+            cuts: watch::Sender::new(()),
+            releases: watch::Sender::new(()),
+            next: Mutex::default(),
+            lengths: watch::Sender::new(Lengths::default()),
+        });
+        let accepting = tokio::spawn(accept(listener, target.to_owned(), Arc::clone(&control)));
+        Ok(Self { address, control, accepting })
+    }
+
+    /// Where to connect to.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends all connections.
+    pub fn cut(&self) {
+        self.control.cuts.send_replace(());
+    }
+
+    /// Lets new connections through, or not.
+    pub fn open(&self, is_open: bool) {
+        self.control.open.send_replace(is_open);
+    }
+
+    /// Plays a trick on the next request that has `marker` in it.
+    pub fn play(&self, marker: &str, trick: Trick) {
+        *self.control.next() = Some((marker.as_bytes().to_vec(), trick));
+    }
+
+    /// Whether the trick was played.
+    pub fn was_played(&self) -> bool {
+        self.control.next().is_none()
+    }
+
+    /// Lets replies through that were kept back.
+    pub fn release(&self) {
+        self.control.releases.send_replace(());
+    }
+
+    /// What was measured last.
+    pub fn lengths(&self) -> Lengths {
+        *self.control.lengths.borrow()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        self.cut();
+    }
+}
+
+impl Control {
+    fn next(&self) -> MutexGuard<'_, Option<(Vec<u8>, Trick)>> {
+        self.next.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The trick to be played on this request.
+    fn trick(&self, request: &[u8]) -> Option<Trick> {
+        let mut next = self.next();
+        let is_it =
+            |(marker, _): &(Vec<u8>, Trick)| request.windows(marker.len()).any(|bytes| bytes == marker);
+        if next.as_ref().is_some_and(is_it) { next.take().map(|(_, trick)| trick) } else { None }
+    }
+}
+
+async fn accept(listener: TcpListener, target: String, control: Arc<Control>) {
+    // An error is about a client that has left.
+    loop {
+        let Ok((client, _)) = listener.accept().await else { continue };
+        // What is not let through is dropped.
+        if *control.open.borrow() {
+            let (target, control, mut cut) = (target.clone(), Arc::clone(&control), control.cuts.subscribe());
+            tokio::spawn(async move {
+                let Ok(server) = TcpStream::connect(target).await else { return };
+                tokio::select! {
+                    _ = forward(client, server, &control) => {}
+                    _ = cut.changed() => {}
+                }
+            });
+        }
+    }
+}
+
+/// Until one of both ends it, or a trick does.
+async fn forward(mut client: TcpStream, mut server: TcpStream, control: &Control) -> std::io::Result<()> {
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    let mut releases = control.releases.subscribe();
+    let (mut request, mut reply) = (vec![0; CHUNK], vec![0; CHUNK]);
+    let (mut trick, mut replied) = (None, 0);
+    loop {
+        tokio::select! {
+            read = client.read(&mut request) => {
+                let request = &request[..read?];
+                if request.is_empty() {
+                    return Ok(());
+                }
+                if let Some(played) = control.trick(request) {
+                    (trick, replied) = (Some(played), 0);
+                    control.lengths.send_replace(Lengths { request: request.len(), reply: 0 });
+                } else if trick != Some(Trick::KeepReply) {
+                    trick = None;
+                }
+                if let Some(Trick::CutRequest(length)) = trick {
+                    return server.write_all(&request[..length]).await;
+                }
+                server.write_all(request).await?;
+                if trick == Some(Trick::CutReply(0)) {
+                    return Ok(());
+                }
+            }
+            read = server.read(&mut reply), if trick != Some(Trick::KeepReply) => {
+                let reply = &reply[..read?];
+                if reply.is_empty() {
+                    return Ok(());
+                }
+                if let Some(Trick::CutReply(length)) = trick
+                    && length <= replied + reply.len()
+                {
+                    return client.write_all(&reply[..length - replied]).await;
+                }
+                client.write_all(reply).await?;
+                replied += reply.len();
+                if trick == Some(Trick::Measure) {
+                    control.lengths.send_modify(|lengths| lengths.reply = replied);
+                }
+            }
+            _ = releases.changed(), if trick == Some(Trick::KeepReply) => trick = None,
+        }
+    }
+}
