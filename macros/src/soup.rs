@@ -178,8 +178,7 @@ proptest! {
             return Ok(());
         };
         let after = syn::parse2::<File>(out.clone());
-        prop_assert!(after.is_ok(), "{}: {out}", after.err().expect("failed"));
-        let mut after = outline(&after.expect("parses"));
+        let mut after = outline(&after.map_err(|why| TestCaseError::fail(format!("{why}: {out}")))?);
         let errors = after.iter().filter(|what| *what == "compile_error").count();
         after.retain(|what| what != "compile_error");
         prop_assert_eq!(after, outline(&before));

@@ -69,13 +69,13 @@ impl Server {
     /// Reads a URL. The URL itself stays out of every message.
     pub(super) fn read<T: FromStr>(&self, url: &str) -> Result<Box<T>, Error> {
         let Self { name, example, parameters } = self;
-        let (path, query) = after_authority(url);
-        if path.contains('@') || path.contains('#') || query.contains('#') {
+        let plain = |(path, query): &(&str, &str)| !path.contains(['@', '#']) && !query.contains('#');
+        let Some((_, query)) = after_authority(url).filter(plain) else {
             return Err(configuration(format!(
                 "the {name} URL can't be read; it looks like `{example}`, with special characters in user, password and \
                  database percent-encoded (`/` is `%2F`, `@` is `%40`, `?` is `%3F`, `#` is `%23`)"
             )));
-        }
+        };
         let mut names = query.split('&').filter(|one| !one.is_empty()).map(key);
         if !names.all(|name| parameters.contains(&name)) {
             return Err(configuration(format!(
@@ -90,11 +90,11 @@ impl Server {
     }
 }
 
-/// Path and query.
-fn after_authority(url: &str) -> (&str, &str) {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+/// Path and query. Without `//` everything would be a database's name.
+fn after_authority(url: &str) -> Option<(&str, &str)> {
+    let (_, rest) = url.split_once("://")?;
     let rest = rest.find(['/', '?', '#']).map_or("", |at| &rest[at..]);
-    rest.split_once('?').unwrap_or((rest, ""))
+    Some(rest.split_once('?').unwrap_or((rest, "")))
 }
 
 /// The name of a parameter; `options[name]` is one of PostgreSQL's `options`.
@@ -137,6 +137,8 @@ mod tests {
             ("postgres://shop:12/s3cr3t@host/shop", "`/` is `%2F`"),
             ("postgres://shop:12#s3cr3t@host/shop", "`#` is `%23`"),
             ("postgres://shop:12?s3cr3t@host/shop", "written `%3F`"),
+            ("postgres:shop:s3cr3t@host/shop", "looks like `postgres://"),
+            ("postgres:/shop:s3cr3t@host/shop", "looks like `postgres://"),
             ("postgres://shop:x@host/shop?pasword=s3cr3t", "application_name, options"),
             ("postgres://shop:x@host/shop?password=s3#cr3t", "`#` is `%23`"),
             ("mysql://shop:12/s3cr3t@host/shop", "`/` is `%2F`"),
