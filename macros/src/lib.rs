@@ -12,6 +12,8 @@ mod fallback;
 mod function;
 mod model;
 #[cfg(test)]
+mod soup;
+#[cfg(test)]
 mod tests;
 mod validate;
 

@@ -19,6 +19,8 @@ mod source;
 pub(crate) mod sqlite;
 #[cfg(feature = "sqlite")]
 mod turns;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod url;
 
 use std::time::Duration;
 

@@ -155,15 +155,13 @@ fn scheme(url: &str) -> &str {
 fn resolve_url(url: &str) -> Result<Known, Error> {
     match scheme(url) {
         #[cfg(feature = "sqlite")]
-        "sqlite" => parsed(url, "sqlite", "sqlite://path/to/file.db").map(Known::Sqlite),
+        "sqlite" => url.parse().map(|options| Known::Sqlite(Box::new(options))).map_err(|_| {
+            configuration("the sqlite URL can't be read; it looks like `sqlite://path/to/file.db`")
+        }),
         #[cfg(feature = "postgres")]
-        "postgres" | "postgresql" => {
-            parsed(url, "PostgreSQL", "postgres://user:password@host:5432/database").map(Known::Postgres)
-        }
+        "postgres" | "postgresql" => super::url::POSTGRES.read(url).map(Known::Postgres),
         #[cfg(feature = "mysql")]
-        "mysql" | "mariadb" => {
-            parsed(url, "MySQL", "mysql://user:password@host:3306/database").map(Known::MySql)
-        }
+        "mysql" | "mariadb" => super::url::MYSQL.read(url).map(Known::MySql),
         #[cfg(not(feature = "sqlite"))]
         "sqlite" => Err(without_feature("sqlite")),
         #[cfg(not(feature = "postgres"))]
@@ -177,13 +175,6 @@ fn resolve_url(url: &str) -> Result<Known, Error> {
     }
 }
 
-#[cfg(feature = "_sql")]
-fn parsed<T: std::str::FromStr>(url: &str, what: &str, example: &str) -> Result<Box<T>, Error> {
-    url.parse()
-        .map(Box::new)
-        .map_err(|_| configuration(format!("the {what} URL can't be read; it looks like `{example}`")))
-}
-
 #[cfg(not(all(feature = "sqlite", feature = "postgres", feature = "mysql")))]
 fn without_feature(feature: &str) -> Error {
     configuration(format!(
@@ -191,6 +182,6 @@ fn without_feature(feature: &str) -> Error {
     ))
 }
 
-fn configuration(message: impl Into<String>) -> Error {
+pub(super) fn configuration(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Configuration, message)
 }
