@@ -18,6 +18,7 @@ mod service;
 mod supervisor;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -84,10 +85,16 @@ enum Command {
     },
 }
 
-#[expect(clippy::print_stdout, reason = "the report")]
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
+async fn main() -> ExitCode {
+    let done = run(Arguments::parse()).await;
+    let Err(error) = done else { return ExitCode::SUCCESS };
+    eprintln!("{error:#}");
+    ExitCode::FAILURE
+}
+
+#[expect(clippy::print_stdout, reason = "the report")]
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Some(Command::Live { directory, life }) => return Box::pin(child::run(&directory, life)).await,
         Some(Command::Play { scenario, database }) => {
