@@ -153,6 +153,9 @@ impl Leases {
 }
 
 #[cfg(test)]
+mod schedules;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

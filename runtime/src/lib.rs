@@ -75,6 +75,8 @@ pub mod fault;
 #[cfg(not(feature = "fault-points"))]
 mod fault;
 mod fence;
+#[cfg(test)]
+mod hostile;
 mod lease;
 mod message;
 mod messenger;

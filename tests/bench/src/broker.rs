@@ -56,6 +56,12 @@ impl Broker {
         Ok(())
     }
 
+    /// How many messages are in the queue.
+    pub(crate) async fn ready(&self) -> anyhow::Result<u32> {
+        let passive = QueueDeclareOptions { passive: true, ..Default::default() };
+        Ok(self.channel.queue_declare(QUEUE.into(), passive, FieldTable::default()).await?.message_count())
+    }
+
     /// A channel whose publishes are confirmed.
     pub(crate) async fn confirming(&self) -> anyhow::Result<Channel> {
         let channel = self.connection.create_channel().await?;

@@ -11,6 +11,23 @@ pub(crate) struct Cpu {
     servers: Vec<u32>,
 }
 
+/// CPU time.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Used {
+    pub(crate) own: Duration,
+    pub(crate) servers: Duration,
+}
+
+impl Used {
+    /// What was used since.
+    pub(crate) const fn since(self, earlier: Self) -> Self {
+        Self {
+            own: self.own.saturating_sub(earlier.own),
+            servers: self.servers.saturating_sub(earlier.servers),
+        }
+    }
+}
+
 impl Cpu {
     /// Servers are known by their directories, in which their process ids are.
     pub(crate) fn of(directories: &[PathBuf]) -> Self {
@@ -19,15 +36,14 @@ impl Cpu {
     }
 
     /// All of it so far.
-    pub(crate) fn used(&self) -> Duration {
+    pub(crate) fn used(&self) -> Used {
         let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let nanoseconds = processes.filter_map(|entry| {
+        let servers = processes.filter_map(|entry| {
             let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
-            let counts =
-                pid == std::process::id() || self.servers.contains(&pid) || self.is_child(&entry.path());
+            let counts = self.servers.contains(&pid) || self.is_child(&entry.path());
             counts.then(|| used_by(&entry.path()))
         });
-        Duration::from_nanos(nanoseconds.sum())
+        Used { own: used_by(Path::new("/proc/self")), servers: servers.sum() }
     }
 
     fn is_child(&self, process: &Path) -> bool {
@@ -38,12 +54,12 @@ impl Cpu {
     }
 }
 
-/// By all its threads, in nanoseconds.
-fn used_by(process: &Path) -> u64 {
+/// By all its threads.
+fn used_by(process: &Path) -> Duration {
     let threads = fs::read_dir(process.join("task")).into_iter().flatten().flatten();
     let of = |thread: fs::DirEntry| {
         let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
         text.split(' ').next()?.parse::<u64>().ok()
     };
-    threads.filter_map(of).sum()
+    Duration::from_nanos(threads.filter_map(of).sum())
 }

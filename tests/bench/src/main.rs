@@ -3,6 +3,7 @@
 //! `cargo run --release --manifest-path tests/bench/Cargo.toml -- <scenario>`; `--help` says more.
 
 mod broker;
+mod child;
 mod contestants;
 mod cpu;
 mod distance;
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use options::{Database, Options, Scenario};
-use report::{Report, machine};
+use report::{Report, machine, summary};
 use world::{Open, World};
 
 /// Where all messages go.
@@ -31,17 +32,38 @@ const DISTANCE: Duration = Duration::from_micros(500);
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
     tracing_subscriber::fmt()
-        .with_env_filter("warn,sqlx=error")
+        .with_env_filter("warn,sqlx=error,lapin=off")
         .with_ansi(false)
         .with_writer(std::io::stderr)
         .init();
-    let options = Options::parse().checked();
-    println!("{}\n{}", machine::machine(), machine::versions());
-    let world = World::new(options.rtt.then_some(DISTANCE));
-    println!("{}", servers(&world, &options).await?);
-    let mut report = Report::new(&options);
+    if let Some(role) = child::role() {
+        child::run(role?).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let options = Options::parse();
     match options.scenario {
+        Scenario::All => return summary::run_all(&options),
+        Scenario::Report => {
+            summary::write()?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        _ => {}
+    }
+    let world = World::new(options.rtt.then_some(DISTANCE));
+    let mut report = Report::new(&options);
+    report.say(&format!("{}\n{}", machine::machine(), machine::versions()));
+    report.say(&servers(&world, &options).await?);
+    match options.scenario {
+        Scenario::All | Scenario::Report => unreachable!("was done above"),
         Scenario::Send => scenarios::send::run(&world, &options, &mut report).await?,
+        Scenario::Pipeline => scenarios::pipeline::run(&world, &options, &mut report).await?,
+        Scenario::Backlog => scenarios::backlog::run(&world, &options, &mut report).await?,
+        Scenario::Orphans => scenarios::orphans::run(&world, &options, &mut report).await?,
+        Scenario::Compile => scenarios::compile::run(&options, &mut report)?,
+        Scenario::Instances => scenarios::instances::run(&world, &options, &mut report).await?,
+        Scenario::Recovery => scenarios::recovery::run(&world, &options, &mut report).await?,
+        Scenario::Sqlite => scenarios::sqlite::run(&world, &options, &mut report).await?,
+        Scenario::Latency => scenarios::latency::run(&world, &options, &mut report).await?,
     }
     Ok(if report.finish()? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -49,6 +71,10 @@ async fn main() -> anyhow::Result<ExitCode> {
 /// The versions of the servers that take part.
 async fn servers(world: &World, options: &Options) -> anyhow::Result<String> {
     let mut versions = Vec::new();
+    if options.scenario.needs_rabbitmq() {
+        let version = world.rabbitmq().await?.ctl(["version"]).await?;
+        versions.push(format!("RabbitMQ {}", version.trim()));
+    }
     if options.wants_database(Database::Postgres) {
         versions.push(sqlx::Postgres::version(world).await?);
     }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio::task::JoinSet;
 
 use crate::contestants::Contestant;
-use crate::cpu::Cpu;
+use crate::cpu::{Cpu, Used};
 use crate::shop::Payment;
 
 /// Not counted: connections are opened, statements prepared.
@@ -19,19 +19,40 @@ pub(crate) struct Numbers {
     pub(crate) per_second: f64,
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
-    /// CPU time of a call, the servers' included.
-    pub(crate) cpu_us: f64,
+    /// This process's CPU time for a call.
+    pub(crate) own_cpu_us: f64,
+    /// The servers'.
+    pub(crate) server_cpu_us: f64,
 }
 
 impl Numbers {
-    pub(crate) fn of(mut micros: Vec<u32>, time: Duration, cpu: Duration) -> Self {
+    const NOTHING: Self = Self {
+        per_second: f64::NAN,
+        p50_us: f64::NAN,
+        p99_us: f64::NAN,
+        own_cpu_us: f64::NAN,
+        server_cpu_us: f64::NAN,
+    };
+
+    pub(crate) fn of(mut micros: Vec<u32>, time: Duration, cpu: Used) -> Self {
         micros.sort_unstable();
         Self {
-            cpu_us: cpu.as_secs_f64() * 1e6 / micros.len() as f64,
+            own_cpu_us: cpu.own.as_secs_f64() * 1e6 / micros.len() as f64,
+            server_cpu_us: cpu.servers.as_secs_f64() * 1e6 / micros.len() as f64,
             per_second: micros.len() as f64 / time.as_secs_f64(),
             p50_us: percentile(&micros, 50),
             p99_us: percentile(&micros, 99),
         }
+    }
+
+    /// Of something that has only a time.
+    pub(crate) fn time(micros: u32) -> Self {
+        Self { p50_us: micros.into(), p99_us: micros.into(), ..Self::NOTHING }
+    }
+
+    /// Of something that has only a rate.
+    pub(crate) const fn rate(per_second: f64) -> Self {
+        Self { per_second, ..Self::NOTHING }
     }
 
     /// Of several repetitions, number by number.
@@ -41,7 +62,8 @@ impl Numbers {
             per_second: of(|n| n.per_second),
             p50_us: of(|n| n.p50_us),
             p99_us: of(|n| n.p99_us),
-            cpu_us: of(|n| n.cpu_us),
+            own_cpu_us: of(|n| n.own_cpu_us),
+            server_cpu_us: of(|n| n.server_cpu_us),
         }
     }
 }
@@ -77,7 +99,7 @@ pub(crate) async fn load(
     let (began, used) = (Instant::now(), cpu.used());
     let micros = call_until(contestant, callers, began + time).await?;
     contestant.settle().await?;
-    Ok(Numbers::of(micros, began.elapsed(), cpu.used().saturating_sub(used)))
+    Ok(Numbers::of(micros, began.elapsed(), cpu.used().since(used)))
 }
 
 /// The calls' latencies, in microseconds.

@@ -43,6 +43,42 @@ pub(crate) struct Options {
 pub(crate) enum Scenario {
     /// An annotated call whose body inserts one row.
     Send,
+    /// Calls until their messages are acked by RabbitMQ and marked.
+    Pipeline,
+    /// From commit to an independent consumer's receipt.
+    Latency,
+    /// A million confirmed messages wait; draining them, and new calls meanwhile.
+    Backlog,
+    /// A hundred thousand half messages of a process that died, under live traffic.
+    Orphans,
+    /// A process is killed; how long until its message is delivered.
+    Recovery,
+    /// Several processes over one store.
+    Instances,
+    /// `send` and `pipeline` on the embedded default.
+    Sqlite,
+    /// What 500 annotated functions cost at compile time.
+    Compile,
+    /// All of them, one after the other, and then `report`.
+    All,
+    /// Writes `BENCHMARKS.md` and its pictures from the last results of each.
+    Report,
+}
+
+impl Scenario {
+    pub(crate) const fn needs_rabbitmq(self) -> bool {
+        !matches!(self, Self::Send | Self::Sqlite | Self::Compile | Self::All | Self::Report)
+    }
+
+    /// The databases it is about.
+    const fn databases(self) -> &'static [Database] {
+        match self {
+            Self::Send => &[Database::Postgres, Database::Mysql, Database::Sqlite],
+            Self::Compile | Self::All | Self::Report => &[],
+            Self::Sqlite => &[Database::Sqlite],
+            _ => &[Database::Postgres],
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
@@ -64,14 +100,6 @@ impl Database {
 }
 
 impl Options {
-    /// Only PostgreSQL can be farther away.
-    pub(crate) fn checked(mut self) -> Self {
-        if self.rtt {
-            self.databases = vec![Database::Postgres];
-        }
-        self
-    }
-
     /// The scenario's name in tables and files.
     pub(crate) fn name(&self) -> String {
         let name =
@@ -98,6 +126,8 @@ impl Options {
     }
 
     pub(crate) fn wants_database(&self, database: Database) -> bool {
-        self.databases.is_empty() || self.databases.contains(&database)
+        // Only PostgreSQL can be farther away.
+        let usual = if self.rtt { &[Database::Postgres] } else { self.scenario.databases() };
+        usual.contains(&database) && (self.databases.is_empty() || self.databases.contains(&database))
     }
 }

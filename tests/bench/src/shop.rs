@@ -10,6 +10,7 @@ const NOTE: &str = "a note about what was bought, of the length that such notes 
                     and is of no use, but that messages are seldom empty";
 
 /// A payment, its row, and its message.
+#[expect(clippy::struct_field_names, reason = "columns are named so")]
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Payment {
     pub(crate) payment_id: Uuid,
@@ -38,8 +39,6 @@ type Answer<T> = Result<T, sqlx::Error>;
 
 /// A database with the tables of the business, and those of the contestants that are written by hand.
 pub(crate) trait Shop: BusinessDatabase {
-    const NAME: &'static str;
-
     /// The database as our messenger takes it.
     fn source(pool: &Pool<Self>) -> DatabaseSource;
 
@@ -76,10 +75,8 @@ pub(crate) trait Shop: BusinessDatabase {
 }
 
 macro_rules! shop {
-    ($database:ty, $name:literal, ($p1:literal, $p2:literal, $p3:literal), $tables:literal) => {
+    ($database:ty, ($p1:literal, $p2:literal, $p3:literal), $tables:literal) => {
         impl Shop for $database {
-            const NAME: &'static str = $name;
-
             fn source(pool: &Pool<Self>) -> DatabaseSource {
                 pool.into()
             }
@@ -161,7 +158,6 @@ macro_rules! shop {
 
 shop!(
     Postgres,
-    "postgres",
     ("$1", "$2", "$3"),
     "CREATE TABLE payment (payment_id uuid PRIMARY KEY, account text NOT NULL, amount_cents bigint NOT NULL);
      CREATE TABLE outbox (
@@ -184,7 +180,6 @@ shop!(
 );
 shop!(
     MySql,
-    "mysql",
     ("?", "?", "?"),
     "CREATE TABLE payment (payment_id binary(16) PRIMARY KEY, account varchar(64) NOT NULL, amount_cents bigint NOT NULL);
      CREATE TABLE outbox (
@@ -207,7 +202,6 @@ shop!(
 );
 shop!(
     Sqlite,
-    "sqlite",
     ("?", "?", "?"),
     "CREATE TABLE payment (payment_id BLOB PRIMARY KEY, account TEXT NOT NULL, amount_cents INTEGER NOT NULL) STRICT;
      CREATE TABLE outbox (

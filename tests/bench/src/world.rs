@@ -35,7 +35,7 @@ pub(crate) struct World {
 }
 
 /// A contestant's database.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Place<DB: Shop> {
     pub(crate) url: String,
     pub(crate) pool: Pool<DB>,

@@ -59,6 +59,7 @@ impl<P: Place> World<P> {
 
     /// The same place for a [`Process`](crate::Process), which must have pools of its own: a connection
     /// stands still, and dies, with the runtime that opened it.
+    #[must_use]
     pub fn elsewhere(&self) -> Self {
         Self {
             place: self.place.clone(),

@@ -23,6 +23,13 @@ pub(super) fn steps(out: &mut Steps<'_>, c: usize, call: &Call) {
                 out.call(c, System, "the body withholds", |call, _| call.withheld = true);
             }
         }
+        Body::NeverRan => {
+            out.call(c, System, "the half messages are stored late", |call, _| {
+                insert_halves(call);
+                call.body = Body::Over;
+            });
+            out.call(c, System, "the half messages never come", |call, _| call.body = Body::Over);
+        }
         Body::Waiting | Body::Over => {}
     }
     if call.is_live() && out.model.may(May::Vanish) {
@@ -38,6 +45,12 @@ fn store(out: &mut Steps<'_>, c: usize) {
         call.body = Body::Running;
     });
     out.call(c, Fault, "the half messages are not stored", |call, model| call.end(model, Ending::NeverRan));
+    if out.model.may(May::LoseAnswers) {
+        out.call(c, Fault, "the half messages are not stored in time", |call, model| {
+            call.end(model, Ending::NeverRan);
+            call.body = Body::NeverRan;
+        });
+    }
     if out.model.may(May::Vanish) {
         out.call(c, Fault, "the half messages are stored, and the caller has left", |call, model| {
             insert_halves(call);
@@ -48,14 +61,7 @@ fn store(out: &mut Steps<'_>, c: usize) {
 
 fn insert_halves(call: &mut Call) {
     for message in call.messages.iter_mut().flatten() {
-        message.row = Some(Row {
-            state: State::Half,
-            holder: Holder::Process,
-            due: false,
-            attempts: 0,
-            amended: false,
-            forgotten: false,
-        });
+        message.row = Some(Row::new(State::Half));
     }
 }
 
@@ -66,13 +72,7 @@ fn endings(out: &mut Steps<'_>, c: usize, call: &Call) {
         out.call(c, System, "the body returns Ok", |call, model| call.end(model, Ending::Ok));
     }
     if fenced || out.model.may(May::AskOnErr) || (!took_effect && call.effect == Effect::None) {
-        let dropped = out.model.has(Bug::ReportOfAnErrIsDropped);
-        out.call(c, System, "the body returns Err", |call, model| {
-            call.end(model, Ending::Err);
-            if dropped {
-                call.messages.iter_mut().flatten().for_each(|message| message.report = None);
-            }
-        });
+        out.call(c, System, "the body returns Err", |call, model| call.end(model, Ending::Err));
     }
 }
 
@@ -189,7 +189,9 @@ fn request(out: &mut Steps<'_>, c: usize, call: &Call) {
 pub(super) fn report(out: &mut Steps<'_>, at: At, message: &Message) {
     let Some(report) = message.report else { return };
     // What was in memory died with the process; a statement in flight may still arrive.
-    out.message(at, Fault, "the report is lost", |message, _| message.report = None);
+    if out.model.may(May::Fail) || !out.world.alive {
+        out.message(at, Fault, "the report is lost", |message, _| message.report = None);
+    }
     match report {
         Report::Confirm { amended } => {
             confirm(out, at, amended, "confirmed, and handed to the relay", System, true);
@@ -209,8 +211,9 @@ pub(super) fn report(out: &mut Steps<'_>, at: At, message: &Message) {
             message.report = None;
             message.transition(model, Event::Park, Change { forgotten: true, ..Change::PLAIN });
         }),
-        Report::AskLater => out.message(at, System, "given back, to be asked later", |message, _| {
+        Report::AskLater => out.message(at, System, "given back, to be asked later", |message, model| {
             message.report = None;
+            message.make_sure(model);
             message.postpone(Holder::Process, 0);
         }),
         Report::AskFence => out.message(at, System, "its own checker begins to ask", |message, _| {
@@ -242,12 +245,5 @@ fn confirm(out: &mut Steps<'_>, at: At, amended: bool, what: &'static str, cause
 
 /// The half is gone, and its action took effect: stored anew, confirmed.
 pub(super) fn insert_anew(message: &mut Message, amended: bool) {
-    message.row = Some(Row {
-        state: State::Confirmed,
-        holder: Holder::Process,
-        due: false,
-        attempts: 0,
-        amended,
-        forgotten: false,
-    });
+    message.row = Some(Row { amended, ..Row::new(State::Confirmed) });
 }

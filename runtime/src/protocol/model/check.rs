@@ -1,6 +1,7 @@
 //! Check-back: askers claim lapsed halves, ask, and apply the answer. Each can fail at each step.
 
 use super::body::insert_anew;
+use super::deliver::is_held;
 use super::rules::{Bug, By, May};
 use super::steps::{At, Cause, Steps};
 use super::world::{Asker, Body, Call, Change, Effect, Fence, Holder, Message, Truth};
@@ -47,13 +48,15 @@ pub(super) fn steps(out: &mut Steps<'_>, at: At, call: &Call, message: &Message)
     for (number, asker_now) in (0..).zip(message.checkers).take(out.model.checkers) {
         let who = Who::Checker(number);
         if asker_now == Asker::Idle {
-            claim(out, at, message, who);
+            claim(out, at, call, message, number);
         }
         asker(out, at, call, who, asker_now);
     }
 }
 
-fn claim(out: &mut Steps<'_>, at: At, message: &Message, who: Who) {
+fn claim(out: &mut Steps<'_>, at: At, call: &Call, message: &Message, number: u8) {
+    let who = Who::Checker(number);
+    let ours = number == 1 && is_held(out, call, message);
     let Some(row) = message.row else { return };
     let (taken_over, overdue) = (row.holder != Holder::Nobody, out.world.overdue);
     if row.state != State::Half || !row.due || row.forgotten {
@@ -68,7 +71,7 @@ fn claim(out: &mut Steps<'_>, at: At, message: &Message, who: Who) {
         let attempts = row.attempts + u8::from(counts);
         message.hold(who.token());
         message.row.iter_mut().for_each(|row| row.attempts = attempts.min(3));
-        *who.of(message) = match model.triage(taken_over, attempts, overdue) {
+        *who.of(message) = match model.triage(ours, taken_over, attempts, overdue) {
             Triage::AskFence(_) | Triage::AskHandler(_) => Asker::Asking { attempts },
             Triage::WaitFirst => Asker::GivingBack { refund: true },
             Triage::TooOld | Triage::UsedUp => {
@@ -76,6 +79,9 @@ fn claim(out: &mut Steps<'_>, at: At, message: &Message, who: Who) {
             }
             Triage::TakeBack | Triage::Leave => Asker::Idle,
         };
+        if ours {
+            message.renew();
+        }
     });
 }
 
@@ -111,12 +117,19 @@ fn asker(out: &mut Steps<'_>, at: At, call: &Call, who: Who, asker: Asker) {
                 who.leaves(message);
             });
         }
-        Asker::GivingBack { refund } => out.message(at, System, "the half is given back", |message, _| {
-            message.postpone(who.token(), if refund { -1 } else { 0 });
-            who.leaves(message);
-        }),
+        Asker::GivingBack { refund } => {
+            out.message(at, System, "the half is given back", |message, model| {
+                if who == Who::Own {
+                    message.make_sure(model);
+                }
+                message.postpone(who.token(), if refund { -1 } else { 0 });
+                who.leaves(message);
+            });
+        }
     }
-    out.message(at, Fault, "the asker fails, or dies", |message, _| who.leaves(message));
+    if out.model.may(May::Fail) {
+        out.message(at, Fault, "the asker fails, or dies", |message, _| who.leaves(message));
+    }
 }
 
 const fn after(step: Step, amended: Option<bool>) -> Asker {
@@ -156,10 +169,13 @@ fn ask_fence(out: &mut Steps<'_>, at: At, call: &Call, who: Who, attempts: u8) {
         }
     };
     out.call(at.c, System, what, |call, _| answer(call, closes, after(step, amended)));
+    if !out.model.may(May::LoseAnswers) {
+        return;
+    }
     // With the tombstone in or without it.
     let step = out.model.after_fence(&unknown(), attempts);
     out.call(at.c, Fault, "the fence gives no answer", |call, _| answer(call, false, after(step, None)));
-    if closes && out.model.may(May::LoseAnswers) {
+    if closes {
         out.call(at.c, Fault, "the fence is closed, and the answer is lost", |call, _| {
             answer(call, true, after(step, None));
         });

@@ -24,7 +24,7 @@ pub(super) fn steps(out: &mut Steps<'_>, at: At, call: &Call, message: &Message)
             Relay::Publishing { attempt, .. } => publish(out, at, number, attempt),
             Relay::Noting { attempt, publication } => note(out, at, number, attempt, publication),
         }
-        if relay != Relay::Idle {
+        if relay != Relay::Idle && out.model.may(May::Fail) {
             out.message(at, Fault, "the relay dies, or loses the row", |message, _| {
                 message.relays[number] = Relay::Idle;
                 message.abandon(TOKENS[number]);

@@ -1,23 +1,33 @@
 //! The exploration: breadth first, so that a counterexample is as short as can be.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use super::properties::{at_a_moment, at_the_end, is_finished_with, is_settled, over_a_step};
 use super::rules::{May, Model};
 use super::steps::{Action, Cause, Steps};
-use super::world::World;
+use super::world::{Call, Message, World};
+use crate::message::state::State;
 
 /// More than any configuration has: reached, it would not be the whole space.
 const BOUND: usize = 2_000_000;
 
 /// What was found where everything holds.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Explored {
     pub(super) worlds: usize,
     pub(super) steps: usize,
     pub(super) settled: usize,
+    /// Where messages are when nothing more happens by itself.
+    pub(super) ends: BTreeSet<State>,
+}
+
+impl fmt::Display for Explored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { worlds, steps, settled, ends } = self;
+        write!(f, "{worlds} worlds, {settled} of them settled, {steps} steps, ending {ends:?}")
+    }
 }
 
 /// How a property was broken.
@@ -41,7 +51,7 @@ impl fmt::Display for Counterexample {
 }
 
 /// Visits every world that can be reached.
-pub(super) fn explore(model: &Model) -> Result<Explored, Box<Counterexample>> {
+pub(super) fn explore(model: &Model) -> Result<Explored, Counterexample> {
     let mut space = Space::new(model.start());
     let mut steps = Steps::new(model, model.start());
     let mut next = 0;
@@ -70,8 +80,10 @@ pub(super) fn explore(model: &Model) -> Result<Explored, Box<Counterexample>> {
         assert!(space.worlds.len() < BOUND, "{}: larger than {BOUND}", model.name);
     }
     space.progress(model)?;
-    let settled = space.worlds.iter().filter(|world| is_settled(world)).count();
-    Ok(Explored { worlds: space.worlds.len(), steps: space.steps, settled })
+    let settled: Vec<_> = space.worlds.iter().filter(|world| is_settled(world)).collect();
+    let calls = settled.iter().flat_map(|world| world.calls.iter().flatten());
+    let ends = calls.flat_map(Call::messages).filter_map(Message::state).collect();
+    Ok(Explored { worlds: space.worlds.len(), steps: space.steps, settled: settled.len(), ends })
 }
 
 struct Space {
@@ -101,7 +113,7 @@ impl Space {
 
     /// From everywhere, the system comes to rest without a fault's help; and a person can finish.
     /// In a finite space that is what fairness makes certain.
-    fn progress(&self, model: &Model) -> Result<(), Box<Counterexample>> {
+    fn progress(&self, model: &Model) -> Result<(), Counterexample> {
         let rests = self.leads_to(is_settled, |cause| cause == Cause::System);
         if let Some(stuck) = rests.iter().position(|rests| !rests) {
             return Err(self.counterexample(number(stuck), "the system always comes to rest"));
@@ -134,7 +146,7 @@ impl Space {
         leads
     }
 
-    fn counterexample(&self, mut at: u32, broken: &'static str) -> Box<Counterexample> {
+    fn counterexample(&self, mut at: u32, broken: &'static str) -> Counterexample {
         let mut trace = Vec::new();
         while let Some((from, action)) = self.reached[at as usize] {
             trace.push((Some(action), self.worlds[at as usize]));
@@ -142,7 +154,7 @@ impl Space {
         }
         trace.push((None, self.worlds[at as usize]));
         trace.reverse();
-        Box::new(Counterexample { broken, trace })
+        Counterexample { broken, trace }
     }
 
     fn counterexample_with(
@@ -151,7 +163,7 @@ impl Space {
         action: Action,
         after: World,
         broken: &'static str,
-    ) -> Box<Counterexample> {
+    ) -> Counterexample {
         let mut counterexample = self.counterexample(from, broken);
         counterexample.trace.push((Some(action), after));
         counterexample
@@ -182,7 +194,7 @@ impl Hasher for Mix {
     }
 
     fn write_isize(&mut self, value: isize) {
-        self.write_u64(value as u64);
+        self.write_u64(value.cast_unsigned() as u64);
     }
 
     fn finish(&self) -> u64 {

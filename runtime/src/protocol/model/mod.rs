@@ -16,9 +16,10 @@ mod people;
 mod properties;
 mod rules;
 mod steps;
+mod tests;
 mod world;
 
-use rules::{Bug, By, May, Model};
+use rules::{By, May, Model};
 use world::{Body, Call, Effect, Fence, Message, Truth, World};
 
 use super::scope::Commit;
@@ -47,42 +48,4 @@ impl Model {
         calls[..self.calls].fill(Some(call));
         World { alive: true, calls, overdue: false }
     }
-
-    /// Everything holds, everywhere.
-    #[track_caller]
-    fn holds(&self) {
-        let began = std::time::Instant::now();
-        match explore::explore(self) {
-            Ok(found) => eprintln!("{}: {found:?} in {:?}", self.name, began.elapsed()),
-            Err(counterexample) => panic!("{}: {counterexample}", self.name),
-        }
-    }
-}
-
-#[test]
-fn fenced() {
-    use May::*;
-    Model::new("fenced", By::Fence, &[Crash, Vanish, LapseLive, LoseAnswers]).holds();
-}
-
-#[test]
-fn fenced_all() {
-    use May::*;
-    Model::new(
-        "fenced all",
-        By::Fence,
-        &[Crash, Vanish, LapseLive, LoseAnswers, Withhold, Amend, GrowOld, Operator, Janitor, FailDelivery],
-    )
-    .holds();
-}
-
-#[test]
-fn handled() {
-    use May::*;
-    Model::new("honest", By::HonestHandler, &[Crash, Vanish, LapseLive, LoseAnswers, AskOnErr]).holds();
-}
-#[test]
-fn hasty() {
-    use May::*;
-    Model::new("hasty", By::HastyHandler, &[Crash, Vanish, LoseAnswers, AskOnErr]).holds();
 }

@@ -1,4 +1,4 @@
-//! Time, crashes, persons, and the janitor.
+//! Time, crashes, backups, persons, and the janitor.
 
 use super::deliver::is_held;
 use super::rules::{Bug, May};
@@ -34,21 +34,19 @@ fn crash(call: &mut Call) {
     }
 }
 
-/// Leases lapse and are renewed, and pauses end.
+/// Leases lapse and are renewed, and pauses end; or the store is set back to a time before.
 pub(super) fn clock(out: &mut Steps<'_>, at: At, call: &Call, message: &Message) {
     let Some(row) = message.row else { return };
+    if out.model.may(May::RestoreStore) && row.state == State::Half && call.body != Body::Over {
+        out.message(at, Fault, "the store is restored, without the half", |message, _| message.row = None);
+    }
     if !matches!(row.state, State::Half | State::Confirmed) {
         return;
     }
     let held = is_held(out, call, message);
     if held && (row.state == State::Half || row.holder == Holder::Process) {
         out.message(at, System, "its process renews the lease", |message, _| {
-            message.hold(Holder::Process);
-            if let Some(row) = &mut message.row
-                && row.state == State::Half
-            {
-                row.attempts = 0;
-            }
+            message.renew();
         });
     }
     if row.due {
@@ -73,9 +71,6 @@ fn lapse(message: &mut Message, _: &super::rules::Model) {
 /// A person decides what waits for one. A person who decides by their own word knows the truth.
 pub(super) fn operator(out: &mut Steps<'_>, at: At, call: &Call, message: &Message) {
     let Some(row) = message.row else { return };
-    if out.model.may(May::RestoreStore) && row.state == State::Half && call.body != Body::Over {
-        out.message(at, Fault, "the store is restored, without the half", |message, _| message.row = None);
-    }
     if !out.model.may(May::Operator) {
         return;
     }
@@ -155,7 +150,8 @@ pub(super) fn janitor(out: &mut Steps<'_>, c: usize, call: &Call) {
         });
     }
     for m in 0..call.messages.len() {
-        let gone = call.pruned && call.messages[m].is_some_and(|one| one.row.is_some() && finished(&one));
+        let state = call.messages[m].and_then(|one| one.state());
+        let gone = call.pruned && state.is_some_and(State::is_finished);
         if gone {
             let what = "the janitor deletes the message";
             out.message(At { c, m }, Person, what, |message, _| message.row = None);

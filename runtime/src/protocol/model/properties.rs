@@ -90,7 +90,7 @@ fn is_finished(message: &Message) -> bool {
 fn of_a_move(model: &Model, call: &Call, before: &Message, after: &Message) -> Broken {
     let (Some(from), Some(to)) = (before.row, after.row) else {
         let legal = match (before.state(), after.state()) {
-            (None, Some(State::Half)) => call.body == Body::Storing,
+            (None, Some(State::Half)) => !call.is_live(),
             // Stored anew, since the half is gone.
             (None, Some(State::Confirmed)) => call.body == Body::Over,
             (Some(state), None) => state.is_finished() || state == State::Half && call.is_live(),

@@ -26,7 +26,9 @@ pub(super) struct Model {
     /// Of each call.
     pub(super) messages: usize,
     pub(super) witness: By,
+    /// The second is in the body's process.
     pub(super) checkers: usize,
+    /// Which read the table; what its own process confirms is delivered by that one.
     pub(super) relays: usize,
     pub(super) may: &'static [May],
     pub(super) bug: Option<Bug>,
@@ -53,7 +55,9 @@ pub(super) enum May {
     Vanish,
     /// The lease of a live body lapses, as in an outage.
     LapseLive,
-    /// A statement was run, and its answer is lost.
+    /// A report, a question or a delivery ends half-way, by a panic or a store that refuses it.
+    Fail,
+    /// A statement fails, or is run and its answer is lost or comes late.
     LoseAnswers,
     /// A handler's body is marked `on_err = ask`.
     AskOnErr,
@@ -88,8 +92,10 @@ pub(super) enum Bug {
     PrunedMessageByMessage,
     MarkedBeforeAcknowledged,
     LapsedRowsAreNotTakenOver,
+    /// Confirmed, although the body's word is known.
     GoneHalfIsNotStoredAnew,
-    ReportOfAnErrIsDropped,
+    /// As a half, when nobody knows yet.
+    GoneHalfIsNotStoredAgain,
 }
 
 impl Model {
@@ -143,12 +149,18 @@ impl Model {
     }
 
     /// What is to be done about a half that a checker has claimed.
-    pub(super) fn triage(&self, taken_over: bool, attempts: u8, overdue: bool) -> Triage<'static> {
+    pub(super) fn triage(
+        &self,
+        ours: bool,
+        taken_over: bool,
+        attempts: u8,
+        overdue: bool,
+    ) -> Triage<'static> {
         const FENCE: &AnsweredBy = &AnsweredBy::Fence(Uuid::nil());
         const HANDLER: &AnsweredBy = &AnsweredBy::Handler(String::new());
         let horizon = Duration::from_secs(1);
         let claimed = Claimed {
-            ours: false,
+            ours,
             taken_over: taken_over && !self.has(Bug::HandlerIsAskedAtOnce),
             attempts: attempts.into(),
             age: if overdue { horizon * 2 } else { Duration::ZERO },

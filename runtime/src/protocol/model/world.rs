@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::rules::Model;
+use super::rules::{Bug, Model};
 use crate::message::state::{Applied, Event, State};
 use crate::protocol::report::Ending;
 use crate::protocol::scope::Commit;
@@ -39,6 +39,8 @@ pub(super) struct Call {
 pub(super) enum Body {
     /// The half messages are on their way to the store.
     Storing,
+    /// They still are, and nobody waits for them any more.
+    NeverRan,
     Running,
     /// In an open transaction.
     InTransaction,
@@ -191,6 +193,14 @@ impl Call {
     }
 }
 
+impl Row {
+    /// As the body's process stores it.
+    pub(super) const fn new(state: State) -> Self {
+        let holder = Holder::Process;
+        Self { state, holder, due: false, attempts: 0, amended: false, forgotten: false }
+    }
+}
+
 impl Message {
     pub(super) const NEW: Self = Self {
         row: None,
@@ -233,6 +243,13 @@ impl Message {
         Applied::Moved
     }
 
+    /// Stores the half again, should it be gone.
+    pub(super) fn make_sure(&mut self, model: &Model) {
+        if self.row.is_none() && !model.has(Bug::GoneHalfIsNotStoredAgain) {
+            self.row = Some(Row::new(State::Half));
+        }
+    }
+
     /// Gives a held row back.
     pub(super) fn postpone(&mut self, held_by: Holder, attempts: i8) {
         if let Some(row) = &mut self.row
@@ -250,6 +267,16 @@ impl Message {
         if let Some(row) = &mut self.row {
             row.holder = holder;
             row.due = false;
+        }
+    }
+
+    /// The body's process makes sure of it.
+    pub(super) fn renew(&mut self) {
+        self.hold(Holder::Process);
+        if let Some(row) = &mut self.row
+            && row.state == State::Half
+        {
+            row.attempts = 0;
         }
     }
 

@@ -11,6 +11,7 @@ use super::properties::{
     ATTEMPT, Body, EXCHANGE, HEADERS_BYTES, Letter, OURS, PERSISTENT, REASON, ROUTING, ROUTING_KEY, Short,
     table_bytes,
 };
+use crate::message::limits::SHORT_STRING_BYTES;
 use crate::message::{Message, MessageId};
 
 /// A quorum queue's count of deliveries that ended without an answer.
@@ -47,7 +48,8 @@ impl Incoming {
         let attempt = attempt.saturating_add(count(DELIVERY_COUNT));
         let origin = |name, seen: &Short| {
             let noted = headers.inner().get(name).filter(|_| waited).and_then(string);
-            noted.unwrap_or_else(|| seen.to_string())
+            // Longer, it is somebody else's, and might not fit into a frame beside what is noted next.
+            noted.filter(|noted| noted.len() <= SHORT_STRING_BYTES).unwrap_or_else(|| seen.to_string())
         };
         Self {
             id: message_id(&properties),

@@ -2,6 +2,8 @@
 
 mod broker;
 mod connection;
+#[cfg(test)]
+mod hostile;
 mod incoming;
 mod onward;
 mod owner;

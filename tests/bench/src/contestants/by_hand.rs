@@ -52,16 +52,23 @@ impl<DB: Shop> Contestant for Outbox<DB> {
 }
 
 /// Half message, business, confirm: a statement and a commit each, all awaited.
-pub(crate) struct Unbatched<DB: Shop>(pub(crate) Place<DB>);
+pub(crate) struct Unbatched<DB: Shop> {
+    pub(crate) place: Place<DB>,
+    /// Without business.
+    pub(crate) empty: bool,
+}
 
 #[async_trait]
 impl<DB: Shop> Contestant for Unbatched<DB> {
     async fn call(&self, payment: Payment) -> anyhow::Result<()> {
         let id = Uuid::now_v7();
         let json = payment.json()?;
-        DB::insert_half(&mut *self.0.pool.acquire().await?, id, &json).await?;
-        pay(&self.0.pool, &payment).await?;
-        DB::confirm_half(&mut *self.0.pool.acquire().await?, id).await?;
+        let db = &self.place.pool;
+        DB::insert_half(&mut *db.acquire().await?, id, &json).await?;
+        if !self.empty {
+            pay(db, &payment).await?;
+        }
+        DB::confirm_half(&mut *db.acquire().await?, id).await?;
         Ok(())
     }
 }

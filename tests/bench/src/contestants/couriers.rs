@@ -1,7 +1,7 @@
 //! Those who deliver, too: the senders, each with what brings its messages to RabbitMQ.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ::outbox_postgres::PostgresOutbox;
 use anyhow::Context;
@@ -14,16 +14,49 @@ use tokio_util::task::AbortOnDropHandle;
 use transactional_message::{ExchangeKind, RabbitMq};
 use uuid::Uuid;
 
+use super::raw::Raw;
 use super::{Contestant, by_hand, ours, outbox_postgres, sqlxmq};
 use crate::broker::{self, Broker};
+use crate::options::Options;
 use crate::shop::{Payment, Shop};
-use crate::world::{Open, Place, World};
+use crate::world::{Open, World};
 
 /// Somebody whose messages get to the broker.
 #[async_trait]
 pub(crate) trait Courier: Contestant {
     /// Messages that are not acked by the broker, or not marked yet.
     async fn waiting(&self) -> anyhow::Result<i64>;
+
+    /// Drops what is waiting, so that it does not disturb whoever is measured next.
+    async fn forget(&self) -> anyhow::Result<()> {
+        Ok(())
+    }
+}
+
+/// All of them, on PostgreSQL, each with its own delivery.
+pub(crate) async fn all(
+    world: &World,
+    options: &Options,
+    broker: &Broker,
+    amqp_url: &str,
+) -> anyhow::Result<Vec<(&'static str, Arc<dyn Courier>)>> {
+    let mut couriers: Vec<(&'static str, Arc<dyn Courier>)> = Vec::new();
+    for name in ["raw", "outbox", "outbox-postgres", "sqlxmq", "handler", "fence"] {
+        if !options.wants(name) {
+            continue;
+        }
+        let database = name.replace('-', "_");
+        let courier: Arc<dyn Courier> = match name {
+            "raw" => Arc::new(Raw::open(broker).await?),
+            "outbox" => Arc::new(Polled::open(world, &database, broker).await?),
+            "outbox-postgres" => Arc::new(OutboxPostgres::open(world, &database, broker).await?),
+            "sqlxmq" => Arc::new(Sqlxmq::open(world, &database, broker).await?),
+            "handler" => Arc::new(ours::Handler(ours(world, &database, amqp_url).await?)),
+            _ => Arc::new(ours::Fence(ours(world, &database, amqp_url).await?)),
+        };
+        couriers.push((name, courier));
+    }
+    Ok(couriers)
 }
 
 /// An outbox with a poller that takes rows nobody else takes, and publishes them without waiting for one
@@ -91,6 +124,11 @@ impl Courier for Polled {
         let sql = "SELECT count(*) FROM outbox WHERE sent_at IS NULL";
         Ok(sqlx::query_scalar(sql).fetch_one(&self.outbox.0.pool).await?)
     }
+
+    async fn forget(&self) -> anyhow::Result<()> {
+        sqlx::query("DELETE FROM outbox WHERE sent_at IS NULL").execute(&self.outbox.0.pool).await?;
+        Ok(())
+    }
 }
 
 /// `outbox-postgres` with a transport of the kind that its README shows.
@@ -145,6 +183,13 @@ impl Courier for OutboxPostgres {
         let sql = "SELECT count(*) FROM outbox_events WHERE status <> 'Sent'";
         Ok(peer_sqlx::query_scalar(sql).fetch_one(&self.sender.pool).await?)
     }
+
+    async fn forget(&self) -> anyhow::Result<()> {
+        peer_sqlx::query("DELETE FROM outbox_events WHERE status <> 'Sent'")
+            .execute(&self.sender.pool)
+            .await?;
+        Ok(())
+    }
 }
 
 /// `sqlxmq` with its runner.
@@ -175,29 +220,53 @@ impl Courier for Sqlxmq {
         let sql = "SELECT count(*) - 1 FROM mq_msgs";
         Ok(peer_sqlx::query_scalar(sql).fetch_one(&self.sender.pool).await?)
     }
+
+    async fn forget(&self) -> anyhow::Result<()> {
+        Ok(::sqlxmq::clear_all(&self.sender.pool).await?)
+    }
 }
 
 /// Ours with everything on.
-pub(crate) async fn ours(place: Place<Postgres>, amqp_url: &str) -> anyhow::Result<ours::Ours<Postgres>> {
+async fn ours(world: &World, name: &str, amqp_url: &str) -> anyhow::Result<ours::Ours<Postgres>> {
+    let place = Postgres::open(world, name).await?;
     let rabbitmq = RabbitMq::new(amqp_url).exchange(crate::EXCHANGE, ExchangeKind::Topic);
     ours::Ours::open(place, |builder| builder.rabbitmq(rabbitmq)).await
 }
 
-/// Those of our messages that aren't delivered.
-async fn unfinished<DB: Shop>(ours: &ours::Ours<DB>) -> anyhow::Result<i64> {
-    Ok(DB::count_unfinished(&ours.place.pool).await?)
+/// Waits: what our process holds can't be taken from it.
+const FORGOTTEN: Duration = Duration::from_mins(2);
+
+async fn forget<DB: Shop>(ours: &ours::Ours<DB>) -> anyhow::Result<()> {
+    let began = Instant::now();
+    while DB::count_unfinished(&ours.place.pool).await? > 0 {
+        anyhow::ensure!(
+            began.elapsed() < FORGOTTEN,
+            "messages are not delivered: {:?}",
+            ours.messenger.stats().await
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
 }
 
 #[async_trait]
 impl<DB: Shop> Courier for ours::Handler<DB> {
     async fn waiting(&self) -> anyhow::Result<i64> {
-        unfinished(&self.0).await
+        Ok(DB::count_unfinished(&self.0.place.pool).await?)
+    }
+
+    async fn forget(&self) -> anyhow::Result<()> {
+        forget(&self.0).await
     }
 }
 
 #[async_trait]
 impl<DB: Shop> Courier for ours::Fence<DB> {
     async fn waiting(&self) -> anyhow::Result<i64> {
-        unfinished(&self.0).await
+        Ok(DB::count_unfinished(&self.0.place.pool).await?)
+    }
+
+    async fn forget(&self) -> anyhow::Result<()> {
+        forget(&self.0).await
     }
 }

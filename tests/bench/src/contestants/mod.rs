@@ -4,6 +4,7 @@ pub(crate) mod by_hand;
 pub(crate) mod couriers;
 pub(crate) mod ours;
 pub(crate) mod outbox_postgres;
+pub(crate) mod raw;
 pub(crate) mod sqlxmq;
 
 use std::sync::Arc;
@@ -64,7 +65,10 @@ async fn on<DB: Open>(world: &World, options: &Options, database: Database) -> a
     add.entry("bare", async || Ok(by_hand::Bare(DB::open(world, "bare").await?))).await?;
     add.entry("bare-tx", async || Ok(by_hand::BareTransaction(DB::open(world, "bare_tx").await?))).await?;
     add.entry("outbox", async || Ok(by_hand::Outbox(DB::open(world, "outbox").await?))).await?;
-    add.entry("unbatched", async || Ok(by_hand::Unbatched(DB::open(world, "unbatched").await?))).await?;
+    add.entry("unbatched", async || {
+        Ok(by_hand::Unbatched { place: DB::open(world, "unbatched").await?, empty: false })
+    })
+    .await?;
     add.entry("handler", async || {
         Ok(ours::Handler(ours::Ours::quiet(DB::open(world, "handler").await?).await?))
     })

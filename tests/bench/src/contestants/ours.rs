@@ -35,6 +35,19 @@ async fn handled_outcome(half: HalfMessage<Payment>, payments: Data<Payments>) -
     Ok(if made { Outcome::Confirm } else { Outcome::Cancel })
 }
 
+/// A call that does nothing.
+#[transactional_message(
+    name = "bench.empty",
+    exchange = crate::EXCHANGE,
+    routing_key = crate::ROUTING_KEY,
+    check_back = handled_outcome,
+    messenger = messenger,
+    message = payment
+)]
+async fn empty(messenger: &Messenger, payment: Payment) -> anyhow::Result<()> {
+    Ok(())
+}
+
 /// A call whose outcome the database knows.
 #[transactional_message(
     exchange = crate::EXCHANGE,
@@ -70,6 +83,14 @@ impl<DB: Shop> Lookup for Pool<DB> {
 pub(crate) struct Ours<DB: Shop> {
     pub(crate) place: Place<DB>,
     pub(crate) messenger: Messenger,
+}
+
+// Derived, it would want a database that can be cloned.
+impl<DB: Shop> Clone for Ours<DB> {
+    fn clone(&self) -> Self {
+        let Place { url, pool } = &self.place;
+        Self { place: Place { url: url.clone(), pool: pool.clone() }, messenger: self.messenger.clone() }
+    }
 }
 
 impl<DB: Shop> Ours<DB> {
@@ -127,6 +148,24 @@ pub(crate) struct Fence<DB: Shop>(pub(crate) Ours<DB>);
 impl<DB: Shop> Contestant for Fence<DB> {
     async fn call(&self, payment: Payment) -> anyhow::Result<()> {
         fenced(&self.0.messenger, &self.0.place.pool, payment).await
+    }
+
+    async fn settle(&self) -> anyhow::Result<()> {
+        self.0.settle().await
+    }
+
+    async fn close(&self) {
+        self.0.close().await;
+    }
+}
+
+/// The store alone: nothing is done between half message and confirm.
+pub(crate) struct Empty<DB: Shop>(pub(crate) Ours<DB>);
+
+#[async_trait]
+impl<DB: Shop> Contestant for Empty<DB> {
+    async fn call(&self, payment: Payment) -> anyhow::Result<()> {
+        empty(&self.0.messenger, payment).await
     }
 
     async fn settle(&self) -> anyhow::Result<()> {

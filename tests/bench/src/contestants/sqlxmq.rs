@@ -16,7 +16,7 @@ use crate::world::World;
 
 const TABLES: &str = include_str!("../../migrations/sqlxmq.sql");
 /// Longer than any call.
-const COMMIT_INTERVAL: Duration = Duration::from_secs(60);
+const COMMIT_INTERVAL: Duration = Duration::from_mins(1);
 
 pub(crate) struct Sender {
     pub(crate) pool: PgPool,

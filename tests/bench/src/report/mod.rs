@@ -1,6 +1,8 @@
 //! What came out: medians in a table, JSON lines, targets that hold or don't.
 
 pub(crate) mod machine;
+mod plot;
+pub(crate) mod summary;
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -11,6 +13,9 @@ use serde::Serialize;
 use crate::measure::Numbers;
 use crate::options::{Database, Options};
 
+/// Where results are written, unless somebody says otherwise.
+const RESULTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/results");
+
 /// The results of one scenario.
 #[derive(Debug)]
 pub(crate) struct Report {
@@ -18,6 +23,8 @@ pub(crate) struct Report {
     json: PathBuf,
     cells: Vec<Cell>,
     targets: Vec<Target>,
+    /// What was said so far.
+    text: String,
 }
 
 /// All repetitions of one measurement.
@@ -40,6 +47,7 @@ struct Measurement<'a> {
 }
 
 /// Something that must be so.
+#[expect(clippy::struct_field_names, reason = "the JSON's name")]
 #[derive(Debug, Serialize)]
 struct Target {
     scenario: String,
@@ -56,9 +64,8 @@ impl Report {
     pub(crate) fn new(options: &Options) -> Self {
         let scenario = options.name();
         let file = format!("{}.jsonl", scenario.replace(" --", "-"));
-        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/results");
-        let json = options.json.clone().unwrap_or_else(|| folder.join(file));
-        Self { scenario, json, cells: Vec::new(), targets: Vec::new() }
+        let json = options.json.clone().unwrap_or_else(|| PathBuf::from(RESULTS).join(file));
+        Self { scenario, json, cells: Vec::new(), targets: Vec::new(), text: String::new() }
     }
 
     /// One repetition.
@@ -93,35 +100,47 @@ impl Report {
         Some(Numbers::median(&cell.repetitions))
     }
 
+    /// The largest of all repetitions, on PostgreSQL with one caller.
+    pub(crate) fn worst(&self, contestant: &str, number: fn(&Numbers) -> f64) -> Option<f64> {
+        let cell = self.cells.iter().find(|cell| cell.is(contestant, Database::Postgres.name(), 1))?;
+        cell.repetitions.iter().map(number).max_by(f64::total_cmp)
+    }
+
+    /// Prints a line, and keeps it.
+    pub(crate) fn say(&mut self, line: &str) {
+        println!("{line}");
+        self.text.push_str(line);
+        self.text.push('\n');
+    }
+
     /// Prints the medians, and how each compares to the hand-written outbox on its database.
-    pub(crate) fn table(&self) {
-        println!("\n{}\n", self.scenario);
-        println!(
-            "{:<10} {:>7}  {:<16} {:>10} {:>9} {:>9} {:>9}   of outbox's",
-            "database", "callers", "contestant", "calls/s", "p50 µs", "p99 µs", "cpu µs"
-        );
-        let mut cells: Vec<_> = self.cells.iter().collect();
-        cells.sort_by_key(|cell| (cell.database != Database::Postgres.name(), cell.database, cell.callers));
-        let mut last = None;
-        for cell in cells {
-            if last.is_some_and(|last| last != (cell.database, cell.callers)) {
-                println!();
-            }
-            last = Some((cell.database, cell.callers));
-            let Numbers { per_second, p50_us, p99_us, cpu_us } = Numbers::median(&cell.repetitions);
-            let ratio = self.median("outbox", cell.database, cell.callers).map_or(String::new(), |outbox| {
-                let of = |ours: f64, theirs: f64| ours / theirs;
-                format!(
-                    "{:.2} rate, {:.2} p50, {:.2} cpu",
-                    of(per_second, outbox.per_second),
-                    of(p50_us, outbox.p50_us),
-                    of(cpu_us, outbox.cpu_us)
-                )
-            });
-            println!(
-                "{:<10} {:>7}  {:<16} {per_second:>10.0} {p50_us:>9.0} {p99_us:>9.0} {cpu_us:>9.0}   {ratio}",
-                cell.database, cell.callers, cell.contestant
+    pub(crate) fn table(&mut self) {
+        self.cells
+            .sort_by_key(|cell| (cell.database != Database::Postgres.name(), cell.database, cell.callers));
+        self.say(&format!(
+            "\n{:<9} {:>7}  {:<24} {:>8} {:>9} {:>9} {:>13}  of outbox's",
+            "database", "callers", self.scenario, "per s", "p50 µs", "p99 µs", "cpu µs us+srv"
+        ));
+        for index in 0..self.cells.len() {
+            let cell = &self.cells[index];
+            let point = |cell: &Cell| (cell.database, cell.callers);
+            let begins = index > 0 && point(&self.cells[index - 1]) != point(cell);
+            let numbers = Numbers::median(&cell.repetitions);
+            let outbox = self.median("outbox", cell.database, cell.callers);
+            let line = format!(
+                "{}{:<9} {:>7}  {:<24} {} {} {} {}{:<7} {}",
+                if begins { "\n" } else { "" },
+                cell.database,
+                cell.callers,
+                cell.contestant,
+                shown(numbers.per_second, 8),
+                shown(numbers.p50_us, 9),
+                shown(numbers.p99_us, 9),
+                shown(numbers.own_cpu_us, 6),
+                plus(numbers.server_cpu_us),
+                outbox.map_or_else(String::new, |outbox| compared(numbers, outbox))
             );
+            self.say(line.trim_end());
         }
     }
 
@@ -169,13 +188,15 @@ impl Report {
         });
     }
 
-    /// Prints the targets, writes the JSON lines, and says whether all targets hold.
-    pub(crate) fn finish(self) -> anyhow::Result<bool> {
-        if !self.targets.is_empty() {
-            println!("\ntargets\n");
-        }
-        for Target { target, value, bound, holds, .. } in &self.targets {
-            println!("{}  {value:>8.2}  {target} {bound}", if *holds { "holds " } else { "FAILS " });
+    /// Prints the targets, writes the JSON lines and the text, and says whether all targets hold.
+    pub(crate) fn finish(mut self) -> anyhow::Result<bool> {
+        let targets = self.targets.iter().map(|Target { target, value, bound, holds, .. }| {
+            format!("{}  {value:>8.2}  {target} {bound}", if *holds { "holds" } else { "FAILS" })
+        });
+        let targets: Vec<_> = targets.collect();
+        self.say("");
+        for target in targets {
+            self.say(&target);
         }
         if let Some(folder) = self.json.parent() {
             fs::create_dir_all(folder)?;
@@ -194,6 +215,7 @@ impl Report {
         for target in &self.targets {
             writeln!(file, "{}", serde_json::to_string(target)?)?;
         }
+        fs::write(self.json.with_extension("txt"), &self.text)?;
         println!("\nwritten to {}", self.json.display());
         Ok(self.targets.iter().all(|target| target.holds))
     }
@@ -203,4 +225,23 @@ impl Cell {
     fn is(&self, contestant: &str, database: &str, callers: usize) -> bool {
         self.contestant == contestant && self.database == database && self.callers == callers
     }
+}
+
+fn shown(number: f64, width: usize) -> String {
+    if number.is_nan() { format!("{:>width$}", "") } else { format!("{number:>width$.0}") }
+}
+
+fn plus(number: f64) -> String {
+    if number.is_nan() { String::new() } else { format!("+{number:.0}") }
+}
+
+/// In numbers of the outbox.
+fn compared(numbers: Numbers, outbox: Numbers) -> String {
+    let cpu = |numbers: Numbers| numbers.own_cpu_us + numbers.server_cpu_us;
+    format!(
+        "{:.2} rate, {:.2} p50, {:.2} cpu",
+        numbers.per_second / outbox.per_second,
+        numbers.p50_us / outbox.p50_us,
+        cpu(numbers) / cpu(outbox)
+    )
 }

@@ -34,9 +34,9 @@ pub(crate) async fn run(world: &World, options: &Options, report: &mut Report) -
     }
     report.table();
     if options.rtt {
-        far_targets(report)
+        far_targets(report);
     } else {
-        targets(report)
+        targets(report);
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::dialect::{speaks, statement};
 use super::place::{self, fresh_name, is_left};
-use super::{Dialect, Place};
+use super::{Dialect, Place, Remote};
 use crate::Listener;
 
 /// Databases on the server that `TM_TEST_MYSQL_URL` leads to.
@@ -37,12 +37,38 @@ impl MySqlDatabases {
         options.connect().await.expect("connects to MySQL")
     }
 
+    /// The same place for another user, who is made, and may read and write rows in all of it.
+    pub async fn as_clerk(&self) -> Self {
+        let Self { name, server } = self;
+        let grants = ["shop", "books", "store"].map(|database| {
+            let database = self.database_name(database);
+            format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {database}.* TO {name};")
+        });
+        let sql = format!("CREATE USER {name} IDENTIFIED BY '{name}'; {}", grants.concat());
+        MySql::run(&mut self.connect().await, sql).await.expect("makes a user");
+        let mut server = server.clone();
+        server.set_username(name).expect("a user");
+        server.set_password(Some(name)).expect("a password");
+        Self { name: name.clone(), server }
+    }
+
+    /// On another server.
+    pub fn on(server: &str) -> Self {
+        let mut server: Url = server.parse().expect("a URL");
+        server.set_path("");
+        Self { name: fresh_name(), server }
+    }
+
     async fn clean(&self) {
         let mut connection = self.connect().await;
         let sql = "SELECT CAST(SCHEMA_NAME AS CHAR) FROM information_schema.SCHEMATA";
         let databases = MySql::texts(&mut connection, sql).await.expect("reads");
         for database in databases.iter().filter(|database| is_left(database)) {
             MySql::run(&mut connection, format!("DROP DATABASE IF EXISTS {database}")).await.expect("drops");
+        }
+        let users = MySql::texts(&mut connection, "SELECT CAST(User AS CHAR) FROM mysql.user").await;
+        for user in users.expect("reads").iter().filter(|user| is_left(user)) {
+            MySql::run(&mut connection, format!("DROP USER IF EXISTS {user}")).await.expect("drops");
         }
     }
 }
@@ -51,9 +77,7 @@ impl Place for MySqlDatabases {
     type Db = MySql;
 
     async fn new() -> Self {
-        let mut server: Url = place::server(MYSQL_URL, "MySQL or MariaDB").parse().expect("a URL");
-        server.set_path("");
-        let new = Self { name: fresh_name(), server };
+        let new = Self::on(&place::server(MYSQL_URL, "MySQL or MariaDB"));
         CLEANED.get_or_init(|| new.clean()).await;
         new
     }
@@ -90,6 +114,22 @@ impl Place for MySqlDatabases {
                 Box::pin(async move { MySql::run(connection, sql).await.map(drop) })
             })
             .connect_lazy_with(options)
+    }
+}
+
+impl Remote for MySqlDatabases {
+    async fn cut(&self) -> u64 {
+        let mut connection = self.connect().await;
+        let sql = format!(
+            "SELECT CAST(ID AS SIGNED) FROM information_schema.PROCESSLIST WHERE DB LIKE '{}%'",
+            self.name
+        );
+        let mut ended = 0;
+        for session in MySql::numbers(&mut connection, sql).await.expect("reads") {
+            // It may just have ended by itself.
+            ended += u64::from(MySql::run(&mut connection, format!("KILL {session}")).await.is_ok());
+        }
+        ended
     }
 }
 

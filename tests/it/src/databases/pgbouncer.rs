@@ -12,7 +12,7 @@ use url::Url;
 
 use super::place::{fresh_name, is_left};
 use super::postgres::{connect, server};
-use super::{Dialect, Place};
+use super::{Dialect, Place, Remote};
 
 /// A database on the server that `TM_TEST_POSTGRES_URL` leads to, and the way to it through a pooler.
 #[derive(Clone, Debug)]
@@ -46,8 +46,12 @@ impl Place for PooledDatabase {
     async fn new() -> Self {
         let pooler = POOLER.get_or_init(pooler).await.url();
         let name = fresh_name();
-        let create = format!("CREATE DATABASE {name}");
-        Postgres::run(&mut connect(&server()).await, create).await.expect("creates a database");
+        let mut connection = connect(&server()).await;
+        // The pooler takes no settings of a session, so `impatient` are all.
+        let impatient = format!("ALTER DATABASE {name} SET lock_timeout = '1s'");
+        for sql in [format!("CREATE DATABASE {name}"), impatient] {
+            Postgres::run(&mut connection, sql).await.expect("creates a database");
+        }
         Self { name, pooler }
     }
 
@@ -74,7 +78,14 @@ impl Place for PooledDatabase {
     }
 
     fn impatient(&self, name: &str) -> PgPool {
-        // The fence's own lock time-out has to do: a session's would be another client's, too.
         self.pool(name, 4)
+    }
+}
+
+impl Remote for PooledDatabase {
+    async fn cut(&self) -> u64 {
+        let name = &self.name;
+        let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
+        Postgres::run(&mut connect(&server()).await, end).await.expect("ends sessions")
     }
 }

@@ -38,6 +38,12 @@ pub trait Place: Clone + Debug + Send + Sync + 'static {
     fn impatient(&self, name: &str) -> Pool<Self::Db>;
 }
 
+/// Databases of a server, which can end their sessions.
+pub trait Remote: Place {
+    /// Ends all sessions with this test's databases; says how many there were.
+    fn cut(&self) -> impl Future<Output = u64>;
+}
+
 /// A name in common for the databases of one test, which says when they were made. Nobody drops
 /// them at the test's end, when its messengers may still be at work; [`is_left`] finds them later.
 pub(super) fn fresh_name() -> String {

@@ -6,11 +6,12 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, PgConnection, PgPool, Pool, Postgres, Row};
 use tokio::sync::OnceCell;
 use transactional_message::{Consumer, DatabaseSource, MessageId};
+use url::Url;
 use uuid::Uuid;
 
 use super::dialect::{speaks, statement};
 use super::place::{self, fresh_name, is_left};
-use super::{Dialect, Place};
+use super::{Dialect, Place, Remote};
 use crate::Listener;
 
 /// Schemas in the database that `TM_TEST_POSTGRES_URL` leads to.
@@ -41,9 +42,37 @@ impl PostgresSchemas {
         format!("{}_{name}", self.name)
     }
 
-    /// Where the server is.
-    pub fn server(&self) -> &str {
-        &self.server
+    /// On another server.
+    pub fn on(server: &str) -> Self {
+        Self { name: fresh_name(), server: server.into() }
+    }
+
+    /// What all names here begin with; the name of the clerk.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Runs statements as the user who may do everything.
+    pub async fn administer(&self, sql: impl Into<String>) -> u64 {
+        Postgres::run(&mut connect(&self.server).await, sql).await.expect("runs")
+    }
+
+    /// The same place for another user, who is made, and may read and write rows in all of it.
+    pub async fn as_clerk(&self) -> Self {
+        let Self { name, server } = self;
+        let grants = ["shop", "books", "store"].map(|schema| {
+            let schema = self.schema(schema);
+            let tables = format!("ON ALL TABLES IN SCHEMA {schema} TO {name}");
+            format!(
+                "GRANT USAGE ON SCHEMA {schema} TO {name}; GRANT SELECT, INSERT, UPDATE, DELETE {tables};"
+            )
+        });
+        let sql = format!("CREATE ROLE {name} LOGIN PASSWORD '{name}'; {}", grants.concat());
+        self.administer(sql).await;
+        let mut server: Url = server.parse().expect("a URL");
+        server.set_username(name).expect("a user");
+        server.set_password(Some(name)).expect("a password");
+        Self { name: name.clone(), server: server.into() }
     }
 
     fn options(&self, name: &str) -> PgConnectOptions {
@@ -65,9 +94,13 @@ impl Place for PostgresSchemas {
                     // Others may be cleaning, too.
                     _ = Postgres::run(&mut connection, format!("DROP SCHEMA {schema} CASCADE")).await;
                 }
+                let roles = Postgres::texts(&mut connection, "SELECT rolname::text FROM pg_roles").await;
+                for role in roles.expect("reads").iter().filter(|role| is_left(role)) {
+                    _ = Postgres::run(&mut connection, format!("DROP ROLE {role}")).await;
+                }
             })
             .await;
-        Self { name: fresh_name(), server }
+        Self::on(&server)
     }
 
     async fn create(&self, names: &[&str]) {
@@ -78,7 +111,8 @@ impl Place for PostgresSchemas {
 
     fn url(&self, name: &str) -> String {
         let begin = if self.server.contains('?') { '&' } else { '?' };
-        format!("{}{begin}options[search_path]={}", self.server, self.schema(name))
+        let (server, schema) = (&self.server, self.schema(name));
+        format!("{server}{begin}options[search_path]={schema}&application_name={}", self.name)
     }
 
     fn database_of(pool: &PgPool) -> DatabaseSource {
@@ -92,6 +126,16 @@ impl Place for PostgresSchemas {
     fn impatient(&self, name: &str) -> PgPool {
         let options = self.options(name).options([("lock_timeout", "10ms")]);
         PgPoolOptions::new().max_connections(4).connect_lazy_with(options)
+    }
+}
+
+impl Remote for PostgresSchemas {
+    async fn cut(&self) -> u64 {
+        let name = &self.name;
+        self.administer(format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{name}'"
+        ))
+        .await
     }
 }
 

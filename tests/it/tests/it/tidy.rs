@@ -156,10 +156,13 @@ fn the_report_is_decided_without_input_or_output() {
 #[test]
 fn ports_know_no_adapters() {
     for (folder, forbidden) in [
-        ("runtime/src/store", &["database::sqlite", "messenger::", "worker::", "protocol::"][..]),
+        (
+            "runtime/src/store",
+            &["database::sqlite", "crate::messenger", "crate::worker", "crate::protocol"][..],
+        ),
         (
             "runtime/src/transport",
-            &["crate::store", "crate::database", "messenger::", "worker::", "protocol::"],
+            &["crate::store", "crate::database", "crate::messenger", "crate::worker", "crate::protocol"],
         ),
     ] {
         none(&sources(folder), |source| {

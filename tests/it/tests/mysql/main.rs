@@ -2,8 +2,12 @@
 
 #![allow(clippy::large_futures, reason = "tests: nobody waits for them by the thousand")]
 
+mod locks;
 #[path = "../scenarios/mod.rs"]
 mod scenarios;
+mod server;
+#[path = "../servers/mod.rs"]
+mod servers;
 
 type Db = sqlx::MySql;
 type World = it::World<it::MySqlDatabases>;

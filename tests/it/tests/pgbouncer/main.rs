@@ -4,8 +4,27 @@
 
 #[path = "../scenarios/commit_refused.rs"]
 mod commit_refused;
-#[path = "../scenarios/mod.rs"]
-mod scenarios;
+#[path = "../scenarios"]
+mod scenarios {
+    mod by_hand;
+    mod check_back;
+    mod conformance;
+    mod consumer_inbox;
+    mod crowd;
+    mod dropped_caller;
+    mod fence_after_commit;
+    mod fence_begin;
+    pub(crate) mod fence_commit;
+    mod fence_race;
+    mod late_ok;
+    mod outcomes;
+}
+#[path = "../servers"]
+mod servers {
+    mod cut;
+    mod isolation;
+    mod side_by_side;
+}
 
 type Db = sqlx::Postgres;
 type World = it::World<it::PooledDatabase>;

@@ -4,8 +4,12 @@
 
 #[path = "../scenarios/commit_refused.rs"]
 mod commit_refused;
+mod durability;
 #[path = "../scenarios/mod.rs"]
 mod scenarios;
+mod serializable;
+#[path = "../servers/mod.rs"]
+mod servers;
 
 type Db = sqlx::Postgres;
 type World = it::World<it::PostgresSchemas>;

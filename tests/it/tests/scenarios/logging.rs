@@ -56,7 +56,7 @@ async fn payloads_are_in_no_log_and_no_reason() {
     world.settled(&messenger).await;
 
     assert!(!log.lines_with(&["can't be delivered"]).is_empty(), "what is searched is a log");
-    let hexadecimal: String = SECRET.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let hexadecimal = SECRET.bytes().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
     assert_eq!(log.lines_with(&[SECRET, &hexadecimal, &hexadecimal.to_uppercase()]), [] as [String; 0]);
     for state in State::ALL {
         for message in messenger.list(state, None, 100).await.expect("lists") {

@@ -1,0 +1,178 @@
+//! What is explored, that everything holds there, and that broken rules are found.
+
+use super::explore::explore;
+use super::rules::{Bug, By, May, Model};
+use crate::message::state::State;
+
+use Bug::*;
+use May::*;
+
+/// One fenced message, and everything that can happen to it.
+const FENCED: Model = Model::new(
+    "a fenced message",
+    By::Fence,
+    &[Crash, Vanish, Fail, LapseLive, LoseAnswers, FailDelivery, Withhold, Amend, GrowOld, Operator, Janitor],
+);
+
+/// Two relays deliver, in two processes, and fail.
+const DELIVERED: Model = Model {
+    checkers: 1,
+    relays: 2,
+    ..Model::new(
+        "its delivery",
+        By::Fence,
+        &[Crash, Vanish, Fail, LoseAnswers, FailDelivery, Operator, Janitor],
+    )
+};
+
+/// A handler that keeps its word, whatever time does.
+const HONEST: Model = Model::new(
+    "a message with a handler",
+    By::HonestHandler,
+    &[Crash, Vanish, Fail, LapseLive, LoseAnswers, AskOnErr, Withhold, Operator, Janitor],
+);
+
+/// A handler that says what it sees, as long as leases and `check_after` are kept.
+const HASTY: Model = Model::new(
+    "a message with a hasty handler",
+    By::HastyHandler,
+    &[Crash, Vanish, Fail, LoseAnswers, AskOnErr, Withhold, Operator, Janitor],
+);
+
+/// And when they are not, as long as the body comes back with its own word.
+const OUTAGE: Model =
+    Model::new("a hasty handler in an outage", By::HastyHandler, &[LapseLive, LoseAnswers, Withhold]);
+
+/// The store loses a half while its body runs.
+const RESTORED: Model = Model {
+    checkers: 1,
+    ..Model::new(
+        "a restored store",
+        By::Fence,
+        &[Vanish, LapseLive, LoseAnswers, RestoreStore, Amend, Withhold],
+    )
+};
+
+/// The same with a handler.
+const RESTORED_HANDLED: Model =
+    Model { witness: By::HonestHandler, name: "a restored store and a handler", ..RESTORED };
+
+/// Two messages with one fence row.
+const TOGETHER: Model = Model {
+    messages: 2,
+    checkers: 1,
+    ..Model::new("two messages of a call", By::Fence, &[Crash, Vanish, Fail, Janitor])
+};
+
+/// Two messages with a handler each.
+const HANDLED_TOGETHER: Model = Model {
+    messages: 2,
+    checkers: 1,
+    ..Model::new("two messages with handlers", By::HonestHandler, &[Crash, Vanish, Fail])
+};
+
+/// Two calls in one process.
+const TWO_CALLS: Model = Model { calls: 2, checkers: 1, ..Model::new("two calls", By::Fence, &[Crash]) };
+
+/// Everything holds at every moment, and there are so many of them.
+#[track_caller]
+fn holds(model: &Model, worlds: usize) {
+    let began = std::time::Instant::now();
+    match explore(model) {
+        Ok(found) => {
+            eprintln!("{}: {found}, in {:.1?}", model.name, began.elapsed());
+            assert_eq!(found.worlds, worlds, "the model has changed: are these all worlds there should be?");
+            assert!(found.ends.contains(&State::Delivered) && found.ends.contains(&State::Cancelled));
+            assert_eq!(found.ends.contains(&State::Dead), model.may(FailDelivery), "{:?}", found.ends);
+        }
+        Err(counterexample) => panic!("{}: {counterexample}", model.name),
+    }
+}
+
+#[test]
+fn a_fenced_message() {
+    holds(&FENCED, 84_318);
+}
+
+#[test]
+fn its_delivery() {
+    holds(&DELIVERED, 14_339);
+}
+
+#[test]
+fn a_message_with_a_handler() {
+    holds(&HONEST, 7819);
+}
+
+#[test]
+fn a_hasty_handler() {
+    holds(&HASTY, 4981);
+}
+
+#[test]
+fn a_hasty_handler_in_an_outage() {
+    holds(&OUTAGE, 916);
+}
+
+#[test]
+fn a_restored_store() {
+    holds(&RESTORED, 4131);
+}
+
+#[test]
+fn a_restored_store_and_a_handler() {
+    holds(&RESTORED_HANDLED, 1076);
+}
+
+#[test]
+fn two_messages_of_a_call() {
+    holds(&TOGETHER, 46_202);
+}
+
+#[test]
+fn two_messages_with_handlers() {
+    holds(&HANDLED_TOGETHER, 47_674);
+}
+
+#[test]
+fn two_calls() {
+    holds(&TWO_CALLS, 126_530);
+}
+
+const LOST: &str = "what took effect is delivered in the end, or waits for a person";
+const PRUNED: &str = "a fence row stays until all its messages are finished";
+
+/// Each broken rule is found out, and by the property that it is there for.
+#[test]
+fn broken_rules_are_found() {
+    for (bug, model, expected) in [
+        (CancelOnFencedErr, &FENCED, LOST),
+        (UnconditionalTransitions, &FENCED, "no message moves where the diagram has no arrow"),
+        (CheckBackCancelNeedsNoToken, &OUTAGE, "no check-back cancels what a live body holds"),
+        (FenceIsReadAndNotClosed, &FENCED, LOST),
+        (OpenTransactionCountsAsNone, &FENCED, "a fence row never changes"),
+        (CommitIsNotProven, &FENCED, "what is delivered took effect"),
+        (HandlerIsAskedAtOnce, &HASTY, LOST),
+        (UnknownCancels, &FENCED, LOST),
+        (UnknownCancels, &HONEST, LOST),
+        (LateOkIsRefused, &OUTAGE, LOST),
+        (FenceHasABudget, &FENCED, "what is fenced is never parked for its number of questions"),
+        (WithholdIsNotWritten, &FENCED, "what is withheld is not delivered"),
+        (AmendedPayloadIsNotWritten, &FENCED, "what is delivered has the payload that was committed"),
+        (PrunedAtConfirmed, &FENCED, PRUNED),
+        (PrunedMessageByMessage, &TOGETHER, PRUNED),
+        (MarkedBeforeAcknowledged, &DELIVERED, "what counts as delivered was acknowledged"),
+        (LapsedRowsAreNotTakenOver, &FENCED, "the system always comes to rest"),
+        (GoneHalfIsNotStoredAnew, &RESTORED, LOST),
+        (GoneHalfIsNotStoredAgain, &RESTORED, LOST),
+    ] {
+        let broken = Model { bug: Some(bug), ..model.clone() };
+        match explore(&broken) {
+            Ok(found) => panic!("{bug:?} is not found in {found}"),
+            Err(counterexample) => {
+                eprintln!("{bug:?}, {}: {counterexample}", model.name);
+                assert_eq!(counterexample.broken, expected, "{bug:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Fills our tables with what a process that died, or a broker that was away, has left.
+
+use sqlx::PgPool;
+
+/// The columns of a message that are the same for all. `f` is the fence database's row, `n` a number.
+const COLUMNS: &str = "call_id, function, check_after, attempts, exchange, routing_key, content_type, headers, \
+                       created_at, due_at, payload, id, state, answered_by, held_by";
+const VALUES: &str = "id, 'bench::seeded', 0, 0, 'bench', 'payment.completed', 'application/json', '[]', \
+                      (extract(epoch FROM clock_timestamp()) * 1000)::bigint, \
+                      (extract(epoch FROM clock_timestamp()) * 1000)::bigint, \
+                      convert_to(json_build_object('payment_id', id, 'account', 'alice', 'amount_cents', 1, 'note', \
+                      repeat('x', 160))::text, 'UTF8')";
+
+/// Confirmed messages that nobody holds.
+pub(super) async fn backlog(pool: &PgPool, count: i64) -> anyhow::Result<()> {
+    let insert = format!(
+        "INSERT INTO tm_message ({COLUMNS}) SELECT {VALUES}, id, 1, 'fence:' || identity, NULL \
+         FROM (SELECT gen_random_uuid() AS id FROM generate_series(1, {count})) AS ids, tm_fence_database"
+    );
+    run(pool, insert).await
+}
+
+/// Half messages whose process is dead: half of them fenced and half with a handler, and of each every
+/// second has taken effect.
+pub(super) async fn orphans(pool: &PgPool, count: i64) -> anyhow::Result<()> {
+    let statements = format!(
+        "CREATE UNLOGGED TABLE orphan AS SELECT gen_random_uuid() AS id, n FROM generate_series(1, {count}) AS n;
+         INSERT INTO tm_fence (call_id, outcome, created_at)
+             SELECT id, 1, (extract(epoch FROM clock_timestamp()) * 1000)::bigint FROM orphan WHERE n % 4 = 0;
+         INSERT INTO payment (payment_id, account, amount_cents) SELECT id, 'alice', 1 FROM orphan WHERE n % 4 IN (0, 1);
+         INSERT INTO tm_message ({COLUMNS}) SELECT {VALUES}, id, 0,
+             CASE n % 2 WHEN 0 THEN 'fence:' || identity ELSE 'handler:bench.pay' END, gen_random_uuid()
+             FROM orphan, tm_fence_database;
+         DROP TABLE orphan;"
+    );
+    run(pool, statements).await
+}
+
+async fn run(pool: &PgPool, statements: String) -> anyhow::Result<()> {
+    sqlx::raw_sql(sqlx::AssertSqlSafe(statements)).execute(pool).await?;
+    sqlx::raw_sql("VACUUM ANALYZE tm_message").execute(pool).await?;
+    Ok(())
+}

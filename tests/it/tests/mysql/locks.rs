@@ -1,0 +1,122 @@
+//! Deadlocks, which end the whole transaction, and lock time-outs, which end a statement.
+
+use it::{Dialect, Place, ShopError, fenced, order, run};
+use sqlx::MySql;
+use tokio::sync::Barrier;
+use transactional_message::{ErrorKind, FencedTransaction, Messenger, begin};
+
+use crate::World;
+
+/// Two rows to be locked.
+async fn with_two_rows(world: &World) {
+    run(&world.shop, "INSERT INTO orders (id) VALUES (1001), (1002)").await.expect("inserts");
+}
+
+async fn lock(tx: &mut FencedTransaction<'_, MySql>, row: u64) -> Result<u64, sqlx::Error> {
+    MySql::run(tx, format!("UPDATE orders SET message_id = NULL WHERE id = {row}")).await
+}
+
+fn is_deadlock(error: &sqlx::Error) -> bool {
+    error.to_string().contains("Deadlock")
+}
+
+/// Locks both rows, in this order, when the other one has locked its first. After a deadlock it goes
+/// on as if nothing had happened, or tries again.
+async fn crossing(
+    world: &World,
+    messenger: &Messenger,
+    barrier: &Barrier,
+    id: u64,
+    rows: [u64; 2],
+    swallows: bool,
+) -> Result<bool, ShopError> {
+    let body = async {
+        let mut deadlocked = false;
+        loop {
+            let mut tx = begin(&world.shop).await?;
+            World::write(&mut tx, id).await?;
+            lock(&mut tx, rows[0]).await?;
+            if !deadlocked {
+                barrier.wait().await;
+            }
+            match lock(&mut tx, rows[1]).await {
+                Err(error) if is_deadlock(&error) => deadlocked = true,
+                locked => {
+                    locked?;
+                    tx.commit().await?;
+                    return Ok(deadlocked);
+                }
+            }
+            if swallows {
+                tx.commit().await?;
+                return Ok(deadlocked);
+            }
+            tx.rollback().await?;
+        }
+    };
+    messenger.scope(async { fenced(&order(id), body).await }).await
+}
+
+#[tokio::test]
+async fn a_deadlock_that_is_swallowed_is_unproven() {
+    let world = World::new().await;
+    let messenger = world.messenger().await;
+    with_two_rows(&world).await;
+    let barrier = Barrier::new(2);
+    let (one, two) = tokio::join!(
+        crossing(&world, &messenger, &barrier, 1, [1001, 1002], true),
+        crossing(&world, &messenger, &barrier, 2, [1002, 1001], true)
+    );
+    let (victim, error) = match (one, two) {
+        (Err(error), Ok(false)) => (1, error),
+        (Ok(false), Err(error)) => (2, error),
+        other => panic!("one of them is the victim: {other:?}"),
+    };
+    let error = error.message();
+    assert_eq!(error.kind(), ErrorKind::Unproven, "{error}");
+    assert!(error.to_string().contains("ended underneath"), "{error}");
+    world.settled(&messenger).await;
+    assert_eq!(world.orders_of_calls().await, [3 - victim]);
+    assert_eq!(world.effects_of_orders().await, [3 - victim]);
+    world.shop_is_clean().await;
+}
+
+#[tokio::test]
+async fn a_body_that_tries_again_after_a_deadlock_commits() {
+    let world = World::new().await;
+    let messenger = world.messenger().await;
+    with_two_rows(&world).await;
+    let barrier = Barrier::new(2);
+    let (one, two) = tokio::join!(
+        crossing(&world, &messenger, &barrier, 1, [1001, 1002], false),
+        crossing(&world, &messenger, &barrier, 2, [1002, 1001], false)
+    );
+    let deadlocked = [one.expect("committed"), two.expect("committed")];
+    assert_eq!(deadlocked.iter().filter(|deadlocked| **deadlocked).count(), 1);
+    world.settled(&messenger).await;
+    assert_eq!(world.orders_of_calls().await, [1, 2]);
+    assert_eq!(world.effects_of_orders().await, [1, 2]);
+}
+
+#[tokio::test]
+async fn after_a_lock_time_out_the_transaction_goes_on() {
+    let world = World::new().await;
+    let messenger = world.messenger().await;
+    with_two_rows(&world).await;
+    let impatient = world.place.impatient("shop");
+    let mut other = world.shop.begin().await.expect("begins");
+    MySql::run(&mut other, "UPDATE orders SET message_id = NULL WHERE id = 1001").await.expect("locks");
+    let body = async {
+        let mut tx = begin(&impatient).await?;
+        World::write(&mut tx, 1).await?;
+        let error = lock(&mut tx, 1001).await.expect_err("locked");
+        assert!(error.to_string().contains("Lock wait timeout"), "{error}");
+        World::write(&mut tx, 2).await?;
+        Ok(tx.commit().await?)
+    };
+    messenger.scope(async { fenced(&order(1), body).await }).await.expect("committed");
+    other.rollback().await.expect("rolls back");
+    world.settled(&messenger).await;
+    assert_eq!(world.orders_of_calls().await, [1, 2]);
+    assert_eq!(world.effects_of_orders().await, [1]);
+}
