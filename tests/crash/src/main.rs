@@ -45,7 +45,7 @@ struct Arguments {
     /// Also freezes the service at every point, until another process has taken over.
     #[arg(long)]
     freeze: bool,
-    /// Only these: points, `anywhere`, `freeze:<point>`.
+    /// Only these: points, `anywhere`, `freeze:<point>`, `freeze:<point>:<point>`.
     #[arg(long, value_delimiter = ',')]
     points: Vec<Target>,
     /// Calls made at once.

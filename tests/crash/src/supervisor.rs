@@ -54,7 +54,7 @@ async fn strike_all(plan: &Plan, place: &Place, report: &mut Report) -> anyhow::
     let mut schedule = Schedule::new(plan.targets.clone(), plan.seed);
     while report.kills < plan.kills {
         let strikes = schedule.round();
-        let frozen = strikes.iter().any(|strike| matches!(strike.target, Target::Frozen(_)));
+        let frozen = strikes.iter().any(|strike| matches!(strike.target, Target::Frozen(..)));
         for strike in strikes {
             if report.kills >= plan.kills {
                 break;
@@ -86,7 +86,7 @@ impl Run<'_> {
             vec![format!("--callers={}", self.plan.callers), format!("--seed={}", strike.seed)];
         arguments.extend(strike.faults.iter().map(|fault| format!("--fault={fault}")));
         arguments.extend(strike.recover.then(|| "--recover".to_owned()));
-        if let Target::Point("janitor-between") | Target::Frozen("janitor-between") = strike.target {
+        if let Target::Point("janitor-between") | Target::Frozen("janitor-between", _) = strike.target {
             // So that there is something to prune; and nothing may be left that is older then.
             self.settle().await?;
             arguments.push("--retention=5".into());
@@ -98,7 +98,7 @@ impl Run<'_> {
                 tokio::time::sleep(strike.after).await;
                 service.kill().await
             }
-            Target::Frozen(_) => {
+            Target::Frozen(..) => {
                 service.freeze().await?;
                 self.meanwhile().await?;
                 service.thaw()?;

@@ -50,5 +50,5 @@ planted! {
     fence_pruned_before_its_message_is_finished:
         "fence-pruned", "--seed 1 --kills 12 --points committed,commit-sent", " losses (first";
     fence_read_and_not_closed:
-        "fence-read", "--seed 1 --kills 4 --points freeze:mid-body --database postgres", " losses (first";
+        "fence-read", "--seed 1 --kills 8 --points freeze:mid-body:committed --database postgres", " losses (first";
 }
