@@ -39,7 +39,7 @@ planted! {
     error_of_a_fenced_body_believed:
         "cancel-on-err", "--seed 1 --kills 12 --points committed", " losses (first";
     transitions_without_a_condition:
-        "unconditional", "--seed 1 --kills 4 --points freeze:tombstone-in --database postgres",
+        "unconditional", "--seed 1 --kills 6 --points freeze:committed:confirmed --database postgres",
         " illegal transitions (first";
     returned_messages_ignored:
         "returns-ignored", "play returned --database sqlite", "was returned by RabbitMQ, and counts as delivered";
