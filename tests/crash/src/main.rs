@@ -51,6 +51,9 @@ struct Arguments {
     /// Calls made at once.
     #[arg(long, default_value_t = 8)]
     callers: u64,
+    /// Another service is at work all the time.
+    #[arg(long)]
+    beside: bool,
     /// Which visits of points kill, and what is called, is drawn from this seed.
     #[arg(long)]
     seed: Option<u64>,
@@ -107,12 +110,17 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         targets = Target::all();
         targets.extend(arguments.freeze.then(Target::frozen).into_iter().flatten());
     }
+    if arguments.beside {
+        // It prunes what is a few seconds old, and must not find others at work on it.
+        targets.retain(|target| !target.is_at("janitor-between"));
+    }
     let plan = Plan {
         kind: arguments.database,
         with_broker: arguments.broker == BrokerKind::RabbitMq,
         kills: arguments.kills,
         targets,
         callers: arguments.callers,
+        beside: arguments.beside,
         discard: arguments.discard,
         seed: arguments.seed.unwrap_or_else(|| fastrand::u64(..)),
     };

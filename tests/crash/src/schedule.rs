@@ -56,6 +56,10 @@ impl Target {
         POINTS.into_iter().map(Self::Point).chain([Self::Anywhere]).collect()
     }
 
+    pub(crate) fn is_at(self, point: &str) -> bool {
+        matches!(self, Self::Point(at) | Self::Frozen(at, _) if at == point)
+    }
+
     /// Every point, to be frozen at.
     pub(crate) fn frozen() -> impl Iterator<Item = Self> {
         POINTS.into_iter().map(|point| Self::Frozen(point, None))
