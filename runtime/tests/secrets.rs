@@ -163,7 +163,8 @@ async fn build_broker(url: &str, directory: &str, at: Option<SocketAddr>) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), told).await.expect("the log tells that there is no broker");
+    let told = tokio::time::timeout(Duration::from_mins(1), told);
+    told.await.expect("the log tells that there is no broker");
     messenger.shutdown(Duration::from_secs(5)).await;
 }
 

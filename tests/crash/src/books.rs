@@ -59,7 +59,7 @@ pub(crate) struct Comparison {
 }
 
 /// By action: how many parts, and the contents.
-type Done = HashMap<Uuid, (i64, String)>;
+pub(crate) type Done = HashMap<Uuid, (i64, String)>;
 /// By action and part: the contents, each time it was booked.
 type Booked = HashMap<(Uuid, i64), Vec<String>>;
 
@@ -131,7 +131,7 @@ impl fmt::Display for Comparison {
     }
 }
 
-async fn done(place: &Place) -> anyhow::Result<Done> {
+pub(crate) async fn done(place: &Place) -> anyhow::Result<Done> {
     let select = AssertSqlSafe("SELECT action, parts, content FROM done WHERE parts IS NOT NULL".to_owned());
     let business = place.business().await?;
     let rows: Vec<(Uuid, i64, String)> =

@@ -18,6 +18,7 @@ mod service;
 mod supervisor;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -44,12 +45,15 @@ struct Arguments {
     /// Also freezes the service at every point, until another process has taken over.
     #[arg(long)]
     freeze: bool,
-    /// Only these: points, `anywhere`, `freeze:<point>`.
+    /// Only these: points, `anywhere`, `freeze:<point>`, `freeze:<point>:<point>`.
     #[arg(long, value_delimiter = ',')]
     points: Vec<Target>,
     /// Calls made at once.
     #[arg(long, default_value_t = 8)]
     callers: u64,
+    /// Another service is at work all the time.
+    #[arg(long)]
+    beside: bool,
     /// Which visits of points kill, and what is called, is drawn from this seed.
     #[arg(long)]
     seed: Option<u64>,
@@ -84,10 +88,16 @@ enum Command {
     },
 }
 
-#[expect(clippy::print_stdout, reason = "the report")]
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
+async fn main() -> ExitCode {
+    let done = run(Arguments::parse()).await;
+    let Err(error) = done else { return ExitCode::SUCCESS };
+    eprintln!("{error:#}");
+    ExitCode::FAILURE
+}
+
+#[expect(clippy::print_stdout, reason = "the report")]
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Some(Command::Live { directory, life }) => return Box::pin(child::run(&directory, life)).await,
         Some(Command::Play { scenario, database }) => {
@@ -100,12 +110,17 @@ async fn main() -> anyhow::Result<()> {
         targets = Target::all();
         targets.extend(arguments.freeze.then(Target::frozen).into_iter().flatten());
     }
+    if arguments.beside {
+        // It prunes what is a few seconds old, and must not find others at work on it.
+        targets.retain(|target| !target.is_at("janitor-between"));
+    }
     let plan = Plan {
         kind: arguments.database,
         with_broker: arguments.broker == BrokerKind::RabbitMq,
         kills: arguments.kills,
         targets,
         callers: arguments.callers,
+        beside: arguments.beside,
         discard: arguments.discard,
         seed: arguments.seed.unwrap_or_else(|| fastrand::u64(..)),
     };

@@ -11,6 +11,8 @@ const VISITS: u32 = 40;
 const MORE_A_ROUND: u32 = 8;
 /// The same for points that are not passed by every call.
 const RARE_VISITS: u32 = 4;
+/// The same after a frozen process goes on.
+const SOON: u32 = 3;
 const RARE: [&str; 4] = ["claimed", "tombstone-sent", "tombstone-in", "janitor-between"];
 /// The longest life of a service that is killed at no point in particular.
 const LONGEST_LIFE: u64 = 1500;
@@ -24,8 +26,9 @@ pub(crate) enum Target {
     Point(&'static str),
     /// Killed from outside.
     Anywhere,
-    /// Frozen at a point until another process has taken over; then it goes on, and is killed.
-    Frozen(&'static str),
+    /// Frozen at a point until another process has taken over; then it goes on, and is killed soon,
+    /// at the second point if there is one.
+    Frozen(&'static str, Option<&'static str>),
 }
 
 impl FromStr for Target {
@@ -37,7 +40,10 @@ impl FromStr for Target {
             known.ok_or_else(|| format!("there is no point `{name}`; there are {}", POINTS.join(", ")))
         };
         match text.strip_prefix(FREEZE) {
-            Some(name) => point(name).map(Self::Frozen),
+            Some(names) => match names.split_once(':') {
+                Some((name, then)) => Ok(Self::Frozen(point(name)?, Some(point(then)?))),
+                None => Ok(Self::Frozen(point(names)?, None)),
+            },
             None if text == ANYWHERE => Ok(Self::Anywhere),
             None => point(text).map(Self::Point),
         }
@@ -50,9 +56,13 @@ impl Target {
         POINTS.into_iter().map(Self::Point).chain([Self::Anywhere]).collect()
     }
 
+    pub(crate) fn is_at(self, point: &str) -> bool {
+        matches!(self, Self::Point(at) | Self::Frozen(at, _) if at == point)
+    }
+
     /// Every point, to be frozen at.
     pub(crate) fn frozen() -> impl Iterator<Item = Self> {
-        POINTS.into_iter().map(Self::Frozen)
+        POINTS.into_iter().map(|point| Self::Frozen(point, None))
     }
 }
 
@@ -107,10 +117,14 @@ impl Schedule {
         let faults = match target {
             Target::Point(point) => vec![self.fault(Fate::Die, point)],
             Target::Anywhere => Vec::new(),
-            Target::Frozen(point) => {
+            Target::Frozen(point, then) => {
                 let common: Vec<_> = POINTS.into_iter().filter(|point| !RARE.contains(point)).collect();
-                let then = common[self.random.usize(..common.len())];
-                vec![self.fault(Fate::Freeze, point), self.fault(Fate::Die, then)]
+                let then = then.unwrap_or_else(|| common[self.random.usize(..common.len())]);
+                let soon = self.random.u32(1..=SOON);
+                vec![
+                    self.fault(Fate::Freeze, point),
+                    Fault { fate: Fate::Die, point: then.into(), visit: soon },
+                ]
             }
         };
         Strike {

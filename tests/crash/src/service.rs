@@ -81,7 +81,7 @@ pub(crate) struct Shop {
 /// A call to be made.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
-    action: Uuid,
+    pub(crate) action: Uuid,
     kind: CallKind,
     way: Way,
     content: String,

@@ -27,6 +27,8 @@ pub(crate) struct Plan {
     pub(crate) kills: usize,
     pub(crate) targets: Vec<Target>,
     pub(crate) callers: u64,
+    /// Another service is at work all the time, and is killed at the end of each round.
+    pub(crate) beside: bool,
     pub(crate) seed: u64,
     pub(crate) discard: bool,
 }
@@ -54,7 +56,9 @@ async fn strike_all(plan: &Plan, place: &Place, report: &mut Report) -> anyhow::
     let mut schedule = Schedule::new(plan.targets.clone(), plan.seed);
     while report.kills < plan.kills {
         let strikes = schedule.round();
-        let frozen = strikes.iter().any(|strike| matches!(strike.target, Target::Frozen(_)));
+        // Who stands still for longer than a lease is taken for dead; without others nobody would.
+        let is_slow = strikes.iter().any(|strike| matches!(strike.target, Target::Frozen(..))) || plan.beside;
+        let beside = if plan.beside { Some(run.start(!strikes[0].seed, &[])?) } else { None };
         for strike in strikes {
             if report.kills >= plan.kills {
                 break;
@@ -62,9 +66,11 @@ async fn strike_all(plan: &Plan, place: &Place, report: &mut Report) -> anyhow::
             run.strike(&strike).await.with_context(|| format!("the service, {strike}"))?;
             report.kills += 1;
         }
+        if let Some(mut beside) = beside {
+            beside.kill().await?;
+        }
         let mut comparison = run.compare().await?;
-        if frozen {
-            // Who stands still for longer than a lease is taken for dead.
+        if is_slow {
             comparison.robbed.clear();
         }
         report.add(&comparison, notes::recoveries(&place.directory)?);
@@ -82,29 +88,33 @@ struct Run<'a> {
 
 impl Run<'_> {
     async fn strike(&self, strike: &Strike) -> anyhow::Result<()> {
-        let mut arguments =
-            vec![format!("--callers={}", self.plan.callers), format!("--seed={}", strike.seed)];
-        arguments.extend(strike.faults.iter().map(|fault| format!("--fault={fault}")));
+        let mut arguments: Vec<_> = strike.faults.iter().map(|fault| format!("--fault={fault}")).collect();
         arguments.extend(strike.recover.then(|| "--recover".to_owned()));
-        if let Target::Point("janitor-between") | Target::Frozen("janitor-between") = strike.target {
+        if strike.target.is_at("janitor-between") {
             // So that there is something to prune; and nothing may be left that is older then.
             self.settle().await?;
             arguments.push("--retention=5".into());
         }
-        let mut service = Service::start(self.place, arguments)?;
+        let mut service = self.start(strike.seed, &arguments)?;
         match strike.target {
             Target::Point(_) => service.die().await,
             Target::Anywhere => {
                 tokio::time::sleep(strike.after).await;
                 service.kill().await
             }
-            Target::Frozen(_) => {
+            Target::Frozen(..) => {
                 service.freeze().await?;
                 self.meanwhile().await?;
                 service.thaw()?;
                 service.die().await
             }
         }
+    }
+
+    /// A service with callers.
+    fn start(&self, seed: u64, more: &[String]) -> anyhow::Result<Service> {
+        let callers = [format!("--callers={}", self.plan.callers), format!("--seed={seed}")];
+        Service::start(self.place, callers.iter().chain(more))
     }
 
     /// Another process takes over what it can.

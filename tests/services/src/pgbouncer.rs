@@ -32,6 +32,7 @@ pub async fn start(postgres_url: &str) -> anyhow::Result<Server> {
          pool_mode = transaction\n\
          default_pool_size = 5\n\
          max_client_conn = 300\n\
+         server_idle_timeout = 1\n\
          ignore_startup_parameters = extra_float_digits\n",
         server.port().unwrap_or(5432),
     );

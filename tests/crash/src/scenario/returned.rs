@@ -1,7 +1,8 @@
 //! Messages that no queue takes, among others: RabbitMQ returns them, and acknowledges them. Only
 //! the others may count as delivered.
 
-use transactional_message::{AnsweredBy, Message, State};
+use tokio::task::JoinSet;
+use transactional_message::{AnsweredBy, Message, Messenger, State};
 
 use super::{messenger, wait};
 use crate::place::Place;
@@ -9,15 +10,41 @@ use crate::service::{ActionError, Call, HANDLER};
 
 /// What the queue takes.
 const ROUTED: &str = "routed";
+/// One after the other, each with messages among them that have come back before.
+const WAVES: u64 = 6;
 const COUNT: u64 = 400;
+const EVERY: u32 = 1_000_000;
 
 pub(super) async fn play(place: &Place) -> anyhow::Result<()> {
     let messenger = messenger(place, ROUTED).await?;
     let mut random = fastrand::Rng::with_seed(0);
-    let mut calls = tokio::task::JoinSet::new();
+    for wave in 1..=WAVES {
+        call(&messenger, place, &mut random).await?;
+        let (all, half) = (wave * COUNT, wave * COUNT / 2);
+        wait("every message to be tried", async || {
+            let waiting = messenger.list(State::Confirmed, None, EVERY).await?;
+            let tried = waiting.iter().filter(|message| message.attempts > 0).count() as u64;
+            let delivered = messenger.stats().await?.delivered;
+            Ok(delivered >= half && delivered + tried == all)
+        })
+        .await?;
+    }
+    for message in messenger.list(State::Delivered, None, EVERY).await? {
+        anyhow::ensure!(
+            message.routing_key == ROUTED,
+            "message {} was returned by RabbitMQ, and counts as delivered",
+            message.id
+        );
+    }
+    Ok(())
+}
+
+/// Half of the messages have no queue.
+async fn call(messenger: &Messenger, place: &Place, random: &mut fastrand::Rng) -> anyhow::Result<()> {
+    let mut calls = JoinSet::new();
     for number in 0..COUNT {
         let routing_key = if number % 2 == 0 { ROUTED } else { "nowhere" };
-        let message = Message::json(place.exchange(), routing_key, &Call::plain(&mut random).message(0))?;
+        let message = Message::json(place.exchange(), routing_key, &Call::plain(random).message(0))?;
         let messenger = messenger.clone();
         calls.spawn(async move {
             let body = async { Ok::<_, ActionError>(()) };
@@ -26,21 +53,6 @@ pub(super) async fn play(place: &Place) -> anyhow::Result<()> {
     }
     while let Some(called) = calls.join_next().await {
         called??;
-    }
-    let half = COUNT / 2;
-    wait("every message to be tried", async || {
-        let waiting = messenger.list(State::Confirmed, None, u32::MAX >> 1).await?;
-        let delivered = messenger.stats().await?.delivered;
-        Ok(delivered >= half
-            && delivered + waiting.iter().filter(|one| one.attempts > 0).count() as u64 == COUNT)
-    })
-    .await?;
-    for message in messenger.list(State::Delivered, None, u32::MAX >> 1).await? {
-        anyhow::ensure!(
-            message.routing_key == ROUTED,
-            "message {} was returned by RabbitMQ, and counts as delivered",
-            message.id
-        );
     }
     Ok(())
 }

@@ -1,0 +1,54 @@
+//! The harness can fail: each bug that can be planted is found, where it shows most cheaply, and for
+//! the right reason; and without the bug the same run finds nothing.
+
+use transactional_message::fault::BUGS;
+
+use super::{crash, said, succeeds};
+
+/// A bug with the run that must find it, and what that must say, or else.
+macro_rules! planted {
+    ($($test:ident: $bug:literal, $arguments:literal, $reason:literal;)*) => {
+        $(
+            #[test]
+            fn $test() {
+                let found = crash($arguments, Some($bug));
+                let said = said(&found);
+                assert!(!found.status.success(), "`{}` was not found:\n{said}", $bug);
+                let is_it = $reason.split('|').any(|reason| said.contains(reason));
+                assert!(is_it, "`{}` was found, but not by `{}`:\n{said}", $bug, $reason);
+                succeeds($arguments);
+            }
+        )*
+
+        #[test]
+        fn every_bug_is_looked_for() {
+            assert_eq!([$($bug),*], BUGS);
+        }
+    };
+}
+
+planted! {
+    delivered_before_the_publisher_confirm:
+        "mark-before-ack", "--seed 1 --kills 12 --points published,effect-done", " losses (first";
+    acknowledged_before_the_commit:
+        "ack-before-commit", "--seed 1 --kills 8 --points effect-done", " losses (first";
+    inbox_outside_the_transaction:
+        "inbox-apart", "--seed 1 --kills 8 --points effect-done", " losses (first";
+    commit_not_proven:
+        "no-probe", "--seed 1 --kills 4 --points committed --database postgres", " phantoms (first| lies (first";
+    error_of_a_fenced_body_believed:
+        "cancel-on-err", "--seed 1 --kills 12 --points committed", " losses (first";
+    transitions_without_a_condition:
+        "unconditional", "--seed 1 --kills 6 --points freeze:committed:confirmed --database postgres",
+        " illegal transitions (first";
+    returned_messages_ignored:
+        "returns-ignored", "play returned --database sqlite", "was returned by RabbitMQ, and counts as delivered";
+    return_attributed_to_the_confirm_that_brought_it:
+        "returns-believed", "play returned --database sqlite", "was returned by RabbitMQ, and counts as delivered";
+    connection_of_a_cut_off_operation_used_again:
+        "not-closed", "play cut-off --database mysql", "its connection was in a transaction";
+    fence_pruned_before_its_message_is_finished:
+        "fence-pruned", "--seed 1 --kills 12 --points committed,commit-sent", " losses (first";
+    fence_read_and_not_closed:
+        "fence-read", "--seed 1 --kills 8 --points freeze:mid-body:committed --database postgres", " losses (first";
+}
