@@ -1,5 +1,6 @@
 //! `BENCHMARKS.md`: the last results of every scenario, with pictures.
 
+use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -71,11 +72,11 @@ pub(crate) fn write() -> anyhow::Result<()> {
         let Ok(text) = fs::read_to_string(Path::new(RESULTS).join(&file).with_extension("txt")) else {
             continue;
         };
-        page.push_str(&format!("\n## `{title}`\n"));
+        write!(page, "\n## `{title}`\n")?;
         if let Some(picture) = picture(&title, &file)? {
-            page.push_str(&format!("\n![calls a second over callers]({picture})\n"));
+            write!(page, "\n![calls a second over callers]({picture})\n")?;
         }
-        page.push_str(&format!("\n```text\n{}\n```\n", text.trim()));
+        write!(page, "\n```text\n{}\n```\n", text.trim())?;
     }
     fs::write(Path::new(ROOT).join("BENCHMARKS.md"), page)?;
     Ok(())
