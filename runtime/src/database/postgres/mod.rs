@@ -30,10 +30,21 @@ macro_rules! now {
 }
 pub(crate) use now;
 
+/// Whether a row that is found by its id is in one of the states of a mask. Written so that no planner
+/// takes an index of states for it: that may have a million rows.
+macro_rules! state_in {
+    ($row:literal, $mask:literal) => {
+        concat!("(1::bigint << ", $row, "state::int) & ", $mask, " <> 0")
+    };
+}
+pub(crate) use state_in;
+
 /// Whatever the server's defaults are: what is committed is on disk, and a statement sees what was
-/// committed before it.
+/// committed before it. And statements are planned once, by their indexes: a plan that was made while
+/// the table was small would read all of it for as long as nobody analyzes it.
 const SESSION: &str = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'; \
-    SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED";
+    SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED; \
+    SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET jit = off";
 /// And a process that stands still in the middle of it keeps neither its locks for long, nor its place
 /// among the pooler's few connections.
 const TRANSACTION: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \

@@ -7,7 +7,7 @@ use sqlx::Postgres;
 
 use super::row::summary;
 use super::store::PostgresStore;
-use super::{decoded, now};
+use super::{decoded, now, state_in};
 use crate::database::millis;
 use crate::database::network::Bound;
 use crate::database::row::{self, Reader};
@@ -55,7 +55,7 @@ impl Operate for PostgresStore {
     }
 
     async fn delete_finished(&self, ids: &[MessageId]) -> Result<u64, StoreError> {
-        let sql = "DELETE FROM tm_message WHERE id = ANY($1) AND state IN (2, 3)";
+        let sql = concat!("DELETE FROM tm_message WHERE id = ANY($1) AND ", state_in!("", "12"));
         Ok(self.pool.execute(sql, |query| query.bind(ids)).await?.rows_affected())
     }
 

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use serde_json::json;
 use sqlx::Postgres;
 
-use super::{decoded, now};
+use super::{decoded, now, state_in};
 use crate::database::network::{Bound, OwnPool};
 use crate::database::{millis, row};
 use crate::message::state::{Applied, Event, State, mask};
@@ -93,14 +93,9 @@ pub(super) async fn apply(
     flush: Flush,
 ) -> Result<Vec<Applied>, StoreError> {
     let sql = concat!(
-        "WITH change AS (SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::text[], $5::text[]) ",
-        "AS c (id, held_by, payload, reason, answered_by)), ",
         // Takes effect because the statement asks for what `set_config` returns.
-        "flush AS MATERIALIZED (SELECT set_config('synchronous_commit', ",
-        "CASE WHEN $10 THEN 'off' ELSE current_setting('synchronous_commit') END, true) AS configured), ",
-        "free AS (SELECT m.id FROM flush JOIN change c ON flush.configured IS NOT NULL JOIN tm_message m ON m.id = c.id ",
-        "WHERE (1::bigint << m.state::int) & $6 <> 0 AND (c.held_by IS NULL OR m.held_by = c.held_by) ",
-        "ORDER BY m.id FOR UPDATE OF m) ",
+        "WITH flush AS MATERIALIZED (SELECT set_config('synchronous_commit', ",
+        "CASE WHEN $10 THEN 'off' ELSE current_setting('synchronous_commit') END, true) AS configured) ",
         "UPDATE tm_message m SET state = $7, payload = coalesce(c.payload, m.payload), ",
         "reason = coalesce(c.reason, m.reason), answered_by = coalesce(c.answered_by, m.answered_by), ",
         "attempts = CASE $7 WHEN 1 THEN 0 WHEN 5 THEN m.attempts + 1 ELSE m.attempts END, ",
@@ -109,7 +104,11 @@ pub(super) async fn apply(
         now!(),
         " + $9 END, finished_at = CASE WHEN $7 IN (2, 3) THEN ",
         now!(),
-        " END FROM free JOIN change c ON c.id = free.id WHERE m.id = free.id RETURNING m.id"
+        " END FROM (SELECT c.* FROM flush, unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::text[], $5::text[]) ",
+        "AS c (id, held_by, payload, reason, answered_by) WHERE flush.configured IS NOT NULL ORDER BY c.id) c ",
+        "WHERE m.id = c.id AND ",
+        state_in!("m.", "$6"),
+        " AND (c.held_by IS NULL OR m.held_by = c.held_by) RETURNING m.id"
     );
     let ids: Vec<_> = changes.iter().map(|change| change.id).collect();
     let answered_by = |change: &Change| change.answered_by.as_ref().map(ToString::to_string);

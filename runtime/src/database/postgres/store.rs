@@ -1,5 +1,6 @@
 //! The message store on PostgreSQL: the verbs of the protocol and the workers.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -8,7 +9,7 @@ use sqlx::postgres::PgConnectOptions;
 
 use super::row::{apply, columns, insert};
 use super::schema::{self, MESSAGE};
-use super::{decoded, now, pool, weaknesses};
+use super::{decoded, now, pool, state_in, weaknesses};
 use crate::database::millis;
 use crate::database::network::{Bound, OwnPool};
 use crate::database::row::Reader;
@@ -62,6 +63,13 @@ macro_rules! take {
             " + $5, attempts = m.attempts + (m.state = 0)::int FROM due WHERE m.id = due.id RETURNING ",
             columns!()
         )
+    };
+}
+
+/// Which rows a holder renews: see [`Store::renew`].
+macro_rules! ours {
+    () => {
+        concat!("(", state_in!("m.", "1"), " OR (", state_in!("m.", "2"), " AND m.held_by = $2))")
     };
 }
 
@@ -152,27 +160,30 @@ impl Store for PostgresStore {
     async fn renew(&self, ids: &[MessageId], hold: Hold) -> Result<Renewed, StoreError> {
         // The message to WAL makes sure that the server can commit, also when there is no row.
         let sql = concat!(
-            "WITH ours AS (SELECT id FROM tm_message WHERE id = ANY($1) AND (state = 0 OR (state = 1 AND held_by = $2))), ",
-            "free AS (SELECT m.id FROM tm_message m JOIN ours ON ours.id = m.id WHERE m.state = 0 OR ",
-            "(m.state = 1 AND m.held_by = $2) ORDER BY m.id FOR UPDATE OF m SKIP LOCKED), ",
+            "WITH written AS MATERIALIZED (SELECT pg_logical_emit_message(true, 'transactional-message', '') AS at), ",
+            "ours AS MATERIALIZED (SELECT m.id FROM unnest($1::uuid[]) AS asked (id) JOIN tm_message m ON m.id = asked.id ",
+            "WHERE ",
+            ours!(),
+            "), free AS (SELECT m.id FROM ours JOIN tm_message m ON m.id = ours.id WHERE ",
+            ours!(),
+            " ORDER BY m.id FOR UPDATE OF m SKIP LOCKED), ",
             "renewed AS (UPDATE tm_message m SET held_by = $2, due_at = ",
             now!(),
             " + $3, attempts = CASE m.state WHEN 0 THEN 0 ELSE m.attempts END FROM free WHERE m.id = free.id ",
-            "RETURNING m.id), ",
-            "written AS MATERIALIZED (SELECT pg_logical_emit_message(true, 'transactional-message', '') AS at) ",
-            "SELECT ours.id, renewed.id IS NOT NULL, ",
+            "RETURNING m.id) ",
+            "SELECT NULL::uuid, false, ",
             now!(),
-            " FROM written LEFT JOIN ours ON true LEFT JOIN renewed ON renewed.id = ours.id WHERE written.at IS NOT NULL"
+            " FROM written WHERE at IS NOT NULL UNION ALL SELECT id, true, 0 FROM renewed ",
+            "UNION ALL SELECT id, false, 0 FROM ours"
         );
         let bind = |query: Bound<Postgres>| query.bind(ids).bind(hold.token).bind(millis(hold.lease));
         let rows: Vec<(Option<MessageId>, bool, i64)> = decoded(&self.renewer.fetch(sql, bind).await?)?;
         let clock = rows.first().map_or(0, |(_, _, clock)| clock.unsigned_abs());
-        let (renewed, locked): (Vec<_>, Vec<_>) = rows
-            .into_iter()
-            .filter_map(|(id, renewed, _)| id.map(|id| (id, renewed)))
-            .partition(|(_, renewed)| *renewed);
-        let ids = |rows: Vec<(MessageId, bool)>| rows.into_iter().map(|(id, _)| id).collect();
-        Ok(Renewed { ids: ids(renewed), locked: ids(locked), database_clock: Duration::from_millis(clock) })
+        let ids = |renewed: bool| rows.iter().filter(move |row| row.1 == renewed).filter_map(|row| row.0);
+        let renewed: HashSet<MessageId> = ids(true).collect();
+        let locked = ids(false).filter(|id| !renewed.contains(id)).collect();
+        let ids = renewed.into_iter().collect();
+        Ok(Renewed { ids, locked, database_clock: Duration::from_millis(clock) })
     }
 
     async fn postpone(&self, postponements: &[Postponement]) -> Result<(), StoreError> {
@@ -182,14 +193,13 @@ impl Store for PostgresStore {
             Attempts::Refund => -1,
         };
         let sql = concat!(
-            "WITH back AS (SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::text[]) ",
-            "AS b (id, held_by, after, attempts, reason)), ",
-            "ours AS (SELECT m.id FROM tm_message m JOIN back b ON b.id = m.id WHERE m.held_by = b.held_by ",
-            "AND m.state IN (0, 1) ORDER BY m.id FOR UPDATE OF m) ",
             "UPDATE tm_message m SET held_by = NULL, due_at = ",
             now!(),
             " + b.after, attempts = greatest(0, m.attempts + b.attempts), reason = coalesce(b.reason, m.reason) ",
-            "FROM ours JOIN back b ON b.id = ours.id WHERE m.id = ours.id"
+            "FROM (SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::text[]) ",
+            "AS b (id, held_by, after, attempts, reason) ORDER BY id) b ",
+            "WHERE m.id = b.id AND m.held_by = b.held_by AND ",
+            state_in!("m.", "3")
         );
         let bind = |query: Bound<Postgres>| {
             query
