@@ -15,4 +15,38 @@ CREATE TABLE tm_fence_database (
 );
 INSERT INTO tm_fence_database (singleton, identity) VALUES (1, gen_random_uuid());
 
+-- What a fenced transaction begins with, and what it ends with. They are functions because a session
+-- keeps their plans without a prepared statement, which a transaction pooler would not know.
+CREATE FUNCTION tm_fence_enter(entering uuid, expected uuid) RETURNS void
+LANGUAGE plpgsql SET lock_timeout = '2s' AS $$
+BEGIN
+    -- The commit will be durable, and a client that vanished does not keep the transaction open for hours.
+    IF current_setting('synchronous_commit') = 'off' THEN
+        PERFORM set_config('synchronous_commit', 'on', true);
+    END IF;
+    PERFORM set_config('tcp_keepalives_idle', '10', true);
+    PERFORM set_config('tcp_keepalives_interval', '5', true);
+    PERFORM set_config('tcp_keepalives_count', '4', true);
+    INSERT INTO tm_fence (call_id, outcome, created_at)
+    SELECT entering, 1, extract(epoch FROM clock_timestamp()) * 1000 FROM tm_fence_database WHERE identity = expected;
+    IF NOT FOUND THEN
+        RAISE 'this is not the database of the fence %', expected USING ERRCODE = 'TMF01';
+    END IF;
+END $$;
+
+-- Writes the outcome, and fails unless the row was written by this transaction (xmin), and not by one
+-- that was committed underneath.
+CREATE FUNCTION tm_fence_prove(proven uuid, written bigint) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF written = 1 THEN
+        PERFORM FROM tm_fence WHERE call_id = proven AND outcome = 1 AND xmin = pg_current_xact_id()::xid;
+    ELSE
+        UPDATE tm_fence SET outcome = written
+        WHERE call_id = proven AND outcome = 1 AND xmin = pg_current_xact_id()::xid;
+    END IF;
+    IF NOT FOUND THEN
+        RAISE 'the row of the call % is not in this transaction', proven USING ERRCODE = 'TMF02';
+    END IF;
+END $$;
+
 INSERT INTO tm_schema (part, version) VALUES ('fence', 1);

@@ -12,12 +12,12 @@ pub(crate) fn classify(error: &PgDatabaseError) -> StoreError {
     let code = error.code();
     let text = format!("PostgreSQL: {} ({code})", error.message());
     match code {
-        // undefined_table, undefined_column, of ours.
-        "42P01" | "42703" if error.message().contains("tm_") => {
+        // undefined_table, undefined_column, undefined_function, of ours.
+        "42P01" | "42703" | "42883" if error.message().contains("tm_") => {
             StoreError::Schema(format!("{text}; call `Messenger::migrate` first"))
         }
         "42501" => StoreError::Schema(format!(
-            "{text}: this user lacks a right; it needs SELECT, INSERT, UPDATE and DELETE on the tables tm_*, and CREATE \
+            "{text}: this user lacks a right; it needs SELECT, INSERT, UPDATE and DELETE on the tables tm_*, EXECUTE on the functions tm_*, and CREATE \
              to run `Messenger::migrate`"
         )),
         code if UNAVAILABLE.iter().any(|class| code.starts_with(class)) => StoreError::Unavailable(text),

@@ -140,47 +140,18 @@ impl FenceDatabase for PostgresFence {
     }
 }
 
-/// `BEGIN`, and the fence row with it, in one round trip. The lock time-out is for this statement, the
-/// rest for the transaction: its commit is durable, and a client that vanished does not keep it open
-/// for hours. Without the identity the division fails.
+/// `BEGIN`, and the fence row with it, in one round trip. Without the identity it fails.
 macro_rules! fenced {
     ($begin:literal) => {
-        concat!(
-            $begin,
-            "; WITH before AS MATERIALIZED (SELECT current_setting('lock_timeout') AS lock_timeout, ",
-            "replace(current_setting('synchronous_commit'), 'off', 'on') AS synchronous_commit), ",
-            "configured AS MATERIALIZED (SELECT set_config('lock_timeout', '2s', true) || ",
-            "set_config('synchronous_commit', synchronous_commit, true) || ",
-            "set_config('tcp_keepalives_idle', '10', true) || set_config('tcp_keepalives_interval', '5', true) || ",
-            "set_config('tcp_keepalives_count', '4', true) AS done FROM before) ",
-            "INSERT INTO tm_fence (call_id, outcome, created_at) ",
-            "SELECT $1, $2 / (SELECT count(*) FROM tm_fence_database WHERE identity = $3), ",
-            now!(),
-            " FROM configured WHERE done IS NOT NULL ",
-            "RETURNING set_config('lock_timeout', (SELECT lock_timeout FROM before), true)"
-        )
+        concat!($begin, "; SELECT tm_fence_enter($1, $2)")
     };
 }
 
-/// The fence row, written by this transaction (`xmin`) and not by one that was committed underneath.
-/// Without it the division fails, and nothing after it is executed.
-///
+/// Fails unless the fence row was written by this transaction; nothing after it is executed then.
+const PROVE: &str = "SELECT tm_fence_prove($1, $2)";
 /// `AND CHAIN`: sqlx can't be told that its transaction has ended, so another one begins, which it
 /// rolls back.
-macro_rules! prove {
-    ($then:literal) => {
-        concat!(
-            "SELECT 1 / count(*) FROM tm_fence WHERE call_id = $1 AND outcome = $2 AND xmin = pg_current_xact_id()::xid",
-            $then
-        )
-    };
-}
-const PROVE: &str = prove!("");
-const PROVE_AND_COMMIT: &str = prove!("; COMMIT AND CHAIN");
-const WRITE_PROVE_AND_COMMIT: &str = concat!(
-    "UPDATE tm_fence SET outcome = $2 WHERE call_id = $1 AND outcome = $3 AND xmin = pg_current_xact_id()::xid; ",
-    prove!("; COMMIT AND CHAIN")
-);
+const PROVE_AND_COMMIT: &str = "SELECT tm_fence_prove($1, $2); COMMIT AND CHAIN";
 
 /// Writes the payload that replaces the first one. It is bound, since statements get into logs: sqlx
 /// writes theirs to the application's. Only in the proven transaction: outside of it, a pooler may
@@ -197,7 +168,8 @@ async fn amend(connection: &mut PgConnection, call_id: MessageId, payload: &[u8]
     Ok(())
 }
 
-const DIVISION_BY_ZERO: &str = "22012";
+/// What `tm_fence_enter` says without the identity.
+const WRONG_DATABASE: &str = "TMF01";
 const UNIQUE_VIOLATION: &str = "23505";
 
 /// What the database's answer to [`PROVE_AND_COMMIT`] means.
@@ -207,9 +179,9 @@ fn failure(error: sqlx::Error) -> CommitFailure {
         // Integrity constraints that were deferred, and their triggers; serialization failures and
         // deadlocks.
         Some("23" | "40" | "P0") => CommitFailure::RolledBack(error),
-        // No division by zero, a transaction that has failed, a table that is gone: the proof has
+        // No row, a transaction that has failed, a table or function that is gone: the proof has
         // failed, and what comes after it was not executed.
-        Some("22" | "25" | "42") => CommitFailure::Unproven(StoreError::Refused(format!(
+        Some("TM" | "25" | "42") => CommitFailure::Unproven(StoreError::Refused(format!(
             "the fence row is not in the transaction: did a statement fail, or end it underneath? ({error})"
         ))),
         _ => CommitFailure::Unclear(error),
@@ -245,18 +217,14 @@ impl BusinessDatabase for Postgres {
                     Some(Isolation::RepeatableRead) => fenced!("BEGIN ISOLATION LEVEL REPEATABLE READ"),
                     Some(Isolation::Serializable) => fenced!("BEGIN ISOLATION LEVEL SERIALIZABLE"),
                 },
-                &[
-                    Literal::Id(fence.call_id),
-                    Literal::Number(FenceRow::Committed.code()),
-                    Literal::Id(fence.identity),
-                ],
+                &[Literal::Id(fence.call_id), Literal::Id(fence.identity)],
             );
             let Err(error) = held::begin::<Self>(connection, begin).await else { return Ok(()) };
             // sqlx leaves the connection in the transaction that has failed.
             let failed = |error: sqlx::Error| FenceRefusal::Failed(error.into());
             sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await.map_err(failed)?;
             match code(&error).as_deref() {
-                Some(DIVISION_BY_ZERO) => Err(FenceRefusal::WrongDatabase),
+                Some(WRONG_DATABASE) => Err(FenceRefusal::WrongDatabase),
                 Some(UNIQUE_VIOLATION) => {
                     let select = fill(
                         "SELECT outcome FROM tm_fence WHERE call_id = $1",
@@ -281,14 +249,7 @@ impl BusinessDatabase for Postgres {
             if let Some(payload) = amended {
                 amend(connection, call_id, &payload).await.map_err(failure)?;
             }
-            let commit = fill(
-                if row == FenceRow::Committed { PROVE_AND_COMMIT } else { WRITE_PROVE_AND_COMMIT },
-                &[
-                    Literal::Id(call_id),
-                    Literal::Number(row.code()),
-                    Literal::Number(FenceRow::Committed.code()),
-                ],
-            );
+            let commit = fill(PROVE_AND_COMMIT, &[Literal::Id(call_id), Literal::Number(row.code())]);
             let Err(error) = sqlx::raw_sql(commit).execute(&mut *connection).await else {
                 held::leave_chained::<Self>(connection);
                 return Ok(());

@@ -33,8 +33,7 @@ async fn is_told_what_to_do_where_there_are_no_tables() {
     let world = World::new().await;
     let (_clerk, messenger) = as_clerk(&world).await;
     let error = messenger.migrate().await.expect_err("no right");
-    let lacks =
-        "this user lacks a right; it needs SELECT, INSERT, UPDATE and DELETE on the tables tm_*, and CREATE";
+    let lacks = "this user lacks a right; it needs SELECT, INSERT, UPDATE and DELETE on the tables tm_*";
     says(&error, ErrorKind::Schema, &[lacks, "to run `Messenger::migrate`"]);
     let error = messenger.start().await.expect_err("no tables");
     let remedy = "call `Messenger::migrate` first, or have the files in its folder `migrations` run";
