@@ -3,31 +3,40 @@
 //! An operation that is cut off, by its caller or by time, leaves its connection in the middle of
 //! something: sqlx 0.9 gives such a connection to the next borrower, whose statement then may never
 //! be committed. So a connection that does not come back from its operation is closed.
+//!
+//! sqlx's pool makes the connections. They are kept here, because it asks the server for a sign of
+//! life after every operation, which costs as much as the operation's own round trip.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sqlx::database::HasStatementCache;
 use sqlx::error::DatabaseError;
-use sqlx::pool::{PoolConnection, PoolOptions};
+use sqlx::pool::PoolOptions;
 use sqlx::query::Query;
 use sqlx::{ConnectOptions, Connection, Database, Executor, IntoArguments, Pool};
-use tokio::time::timeout;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
 
 use crate::fault;
 use crate::store::StoreError;
 
 /// How long an operation may take, connecting included.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a connection waits for an operation. Shorter than MySQL's patience with a session of ours.
 const IDLE: Duration = Duration::from_secs(20);
 /// How long a migration may take: it waits for others who migrate, or use the tables.
 pub(super) const MIGRATION: Duration = Duration::from_mins(1);
 
 /// A pool whose operations end in time, and are repeated when their connection turns out to be dead.
-#[derive(Debug)]
 pub(super) struct OwnPool<DB: Database> {
+    /// Makes connections, and has none.
     pool: Pool<DB>,
+    idle: Arc<Idle<DB>>,
+    /// As many as there may be connections.
+    places: Semaphore,
     /// Begins every operation as a transaction, where a connection's next statement may reach
     /// another session: behind a transaction pooler. Nothing is prepared there.
     begin: Option<&'static str>,
@@ -36,11 +45,15 @@ pub(super) struct OwnPool<DB: Database> {
 /// A statement with its values.
 pub(super) type Bound<DB> = Query<'static, DB, <DB as Database>::Arguments>;
 
+/// Connections without an operation, those that were used last at the end.
+struct Idle<DB: Database>(Mutex<Vec<(Instant, DB::Connection)>>);
+
 /// A connection for one operation. Dropped before the operation's end, it is closed.
 pub(super) struct Lent<DB: Database> {
-    connection: PoolConnection<DB>,
+    /// Always there, until it is dropped or kept.
+    connection: Option<DB::Connection>,
+    idle: Arc<Idle<DB>>,
     prepared: bool,
-    done: bool,
 }
 
 impl<DB: Database + HasStatementCache> OwnPool<DB>
@@ -54,7 +67,7 @@ where
         connections: u32,
         session: &'static str,
     ) -> Self {
-        Self { pool: own(connections, options, session), begin: None }
+        Self::opened(own(connections, options, session), None)
     }
 
     #[cfg(feature = "postgres")]
@@ -64,7 +77,12 @@ where
         connections: u32,
         begin: &'static str,
     ) -> Self {
-        Self { pool: own(connections, options, ""), begin: Some(begin) }
+        Self::opened(own(connections, options, ""), Some(begin))
+    }
+
+    fn opened(pool: Pool<DB>, begin: Option<&'static str>) -> Self {
+        let places = Semaphore::new(pool.options().get_max_connections() as usize);
+        Self { pool, idle: Arc::new(Idle(Mutex::default())), places, begin }
     }
 
     /// Makes sure that there is a server that lets us in: the pool itself tries for long, and does
@@ -142,7 +160,8 @@ where
         Fut: Future<Output = Result<(Lent<DB>, T), sqlx::Error>>,
     {
         let done = timeout(patience, async {
-            for _ in 0..self.pool.size() {
+            // All that are idle may be dead; and behind a pooler, all of the pooler's.
+            for _ in 0..self.pool.options().get_max_connections() {
                 match self.attempt(begin, &work).await {
                     Err(Failed::Statement(error)) if is_lost(&error) => {
                         tracing::debug!(%error, "a connection was dead; trying another");
@@ -168,8 +187,16 @@ where
     where
         Fut: Future<Output = Result<(Lent<DB>, T), sqlx::Error>>,
     {
-        let connection = self.pool.acquire().await.map_err(Failed::Connect)?;
-        let mut lent = Lent { connection, prepared: self.begin.is_none(), done: false };
+        let _place = self.places.acquire().await.map_err(|_| Failed::Connect(sqlx::Error::PoolClosed))?;
+        let connection = match self.idle.take() {
+            Some(connection) => connection,
+            None => self.pool.acquire().await.map_err(Failed::Connect)?.detach(),
+        };
+        let mut lent = Lent {
+            connection: Some(connection),
+            idle: Arc::clone(&self.idle),
+            prepared: self.begin.is_none(),
+        };
         if let Some(begin) = begin {
             (&mut *lent).execute(begin).await?;
         }
@@ -177,12 +204,40 @@ where
         if begin.is_some() {
             (&mut *lent).execute("COMMIT").await?;
         }
-        lent.done = true;
+        if let Some(connection) = lent.connection.take()
+            && !self.places.is_closed()
+        {
+            self.idle.keep(connection);
+        }
         Ok(value)
     }
 
     pub(super) async fn close(&self) {
+        self.places.close();
         self.pool.close().await;
+        let idle: Vec<_> = self.idle.connections().drain(..).collect();
+        for (_, connection) in idle {
+            // Gone already, perhaps; whoever closes does not wait for a server that does not answer.
+            let _ = timeout(PATIENCE, connection.close()).await;
+        }
+    }
+}
+
+impl<DB: Database> Idle<DB> {
+    fn connections(&self) -> MutexGuard<'_, Vec<(Instant, DB::Connection)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self) -> Option<DB::Connection> {
+        self.connections().pop().map(|(_, connection)| connection)
+    }
+
+    /// Keeps a connection for the next operation, and closes those that have waited for one too long.
+    fn keep(&self, connection: DB::Connection) {
+        let now = Instant::now();
+        let mut connections = self.connections();
+        connections.push((now, connection));
+        connections.retain(|(since, _)| now.duration_since(*since) < IDLE);
     }
 }
 
@@ -210,10 +265,6 @@ where
     PoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(PATIENCE)
-        // Before MySQL ends the session by itself.
-        .idle_timeout(IDLE)
-        // A dead connection shows at its first statement, which is repeated on another.
-        .test_before_acquire(false)
         .after_connect(move |connection: &mut DB::Connection, _| {
             Box::pin(async move {
                 if !session.is_empty() {
@@ -230,11 +281,11 @@ fn is_lost(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) => true,
         // PostgreSQL and MySQL, when they are shut down or close the session, or the transaction was
-        // idle for too long.
+        // idle for too long; and PgBouncer (08P01), when that happened to a connection of its own.
         sqlx::Error::Database(error) => {
             matches!(
                 DatabaseError::code(error.as_ref()).as_deref(),
-                Some("57P01" | "57P02" | "25P03" | "08S01" | "70100")
+                Some("57P01" | "57P02" | "25P03" | "08P01" | "08S01" | "70100")
             )
         }
         _ => false,
@@ -250,8 +301,10 @@ impl<DB: Database + HasStatementCache> Lent<DB> {
 
 impl<DB: Database> Drop for Lent<DB> {
     fn drop(&mut self) {
-        if !self.done && !fault::bug("not-closed") {
-            self.connection.close_on_drop();
+        if let Some(connection) = self.connection.take()
+            && fault::bug("not-closed")
+        {
+            self.idle.keep(connection);
         }
     }
 }
@@ -260,13 +313,19 @@ impl<DB: Database> Deref for Lent<DB> {
     type Target = DB::Connection;
 
     fn deref(&self) -> &Self::Target {
-        &self.connection
+        self.connection.as_ref().unwrap_or_else(|| unreachable!("it is taken at the end"))
     }
 }
 
 impl<DB: Database> DerefMut for Lent<DB> {
     fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.connection
+        self.connection.as_mut().unwrap_or_else(|| unreachable!("it is taken at the end"))
+    }
+}
+
+impl<DB: Database> fmt::Debug for OwnPool<DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnPool").field("pool", &self.pool).finish_non_exhaustive()
     }
 }
 
