@@ -5,6 +5,7 @@ pub(crate) mod checker;
 pub(crate) mod janitor;
 pub(crate) mod keeper;
 pub(crate) mod link;
+mod note;
 mod persist;
 mod question;
 pub(crate) mod relay;
@@ -22,6 +23,10 @@ use crate::store::StoreError;
 
 /// How long a worker that panicked rests before it goes on.
 const REST: Duration = Duration::from_millis(200);
+
+/// A busy worker begins no statement sooner than this after its last one: few statements with many
+/// rows cost the database, which has other things to do, less than many with few. No caller waits.
+const PACE: Duration = Duration::from_millis(2);
 
 /// A background loop.
 #[async_trait]

@@ -1,121 +1,122 @@
 //! The relay: moves confirmed messages to the transport.
 //!
 //! Most come from the reporter, in memory. The table is read only for what nobody holds: retries,
-//! what did not fit into the queue, and what a process that died has left behind.
+//! what did not fit into the queue, and what a process that died has left behind. Reading the table,
+//! publishing, and noting what became of it go on side by side.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc::Receiver;
-use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::answer::{Fate, after_publish};
+use super::note::{Published, bury, note};
 use super::persist::persist;
-use super::{Worker, log_store_error};
+use super::{PACE, Worker, log_store_error};
 use crate::core::Core;
 use crate::fault;
-use crate::message::MessageId;
 use crate::message::state::Event;
-use crate::store::{Attempts, Bounds, Change, Claim, Postponement, StoreError};
-use crate::transport::{Outgoing, Publication};
+use crate::store::{Bounds, Change, Claim, StoreError};
+use crate::transport::Outgoing;
 
 /// Publishes confirmed messages, many at once, and notes what became of each.
 #[derive(Debug)]
 pub(crate) struct Relay {
     core: Arc<Core>,
     outgoing: Receiver<Outgoing>,
+    /// Read from the table, and not yet being published.
+    claimed: VecDeque<Held>,
+    /// The statement that reads the table, one at a time.
+    claiming: JoinSet<Result<Claimed, StoreError>>,
+    /// The last one found as much as it may, so that there may be more.
+    more: bool,
     publishing: JoinSet<Option<Published>>,
-    /// Known outcomes that the store does not have yet; kept here over a panic.
+    /// Known outcomes that no statement carries yet.
     published: Vec<Published>,
+    /// The statement that carries known outcomes to the store, one at a time; and which.
+    noting: JoinSet<()>,
+    noted: Vec<Published>,
+    /// When the next one may begin.
+    next_note: Instant,
 }
 
-/// A message whose fate is known.
-#[derive(Clone, Debug)]
-pub(crate) struct Published {
-    id: MessageId,
-    attempt: u32,
-    publication: Publication,
+/// What was read from the table.
+#[derive(Debug)]
+struct Claimed {
+    messages: Vec<Held>,
+    /// As many as may be.
+    full: bool,
 }
 
-/// Forgets a row when its publish ends without a word, as by a panic: it lapses and comes again.
+/// A message that is ours. Forgotten when its publish ends without a word, as by a panic, it lapses
+/// and comes again.
+#[derive(Debug)]
 struct Held {
     core: Arc<Core>,
-    id: MessageId,
+    outgoing: Outgoing,
     settled: bool,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
         if !self.settled {
-            self.core.leases.let_go([&self.id]);
+            self.core.leases.let_go([&self.outgoing.half.id]);
         }
     }
 }
 
 impl Relay {
     pub(crate) fn new(core: &Arc<Core>, outgoing: Receiver<Outgoing>) -> Self {
-        Self { core: Arc::clone(core), outgoing, publishing: JoinSet::new(), published: Vec::new() }
+        Self {
+            core: Arc::clone(core),
+            outgoing,
+            claimed: VecDeque::new(),
+            claiming: JoinSet::new(),
+            more: false,
+            publishing: JoinSet::new(),
+            published: Vec::new(),
+            noting: JoinSet::new(),
+            noted: Vec::new(),
+            next_note: Instant::now(),
+        }
     }
 
     #[cfg(feature = "testing")]
     /// Publishes everything that is due now, and waits for it. Says how many messages that was.
     pub(crate) async fn run_once(&mut self) -> Result<usize, StoreError> {
-        while let Ok(outgoing) = self.outgoing.try_recv() {
-            self.publish(outgoing);
-        }
-        self.claim().await?;
-        let mut count = 0;
-        while let Some(done) = self.publishing.join_next().await {
-            self.published.extend(done.ok().flatten());
-            count += 1;
-        }
-        self.note().await;
+        self.claimed.extend(claim(&self.core, self.window()).await?.messages);
+        let count = self.outgoing.len() + self.claimed.len();
+        self.publish_all().await;
         Ok(count)
     }
 
-    fn room(&self) -> usize {
-        let window = self.core.settings.relay_window.saturating_sub(self.publishing.len());
-        window.min(self.core.transport.capacity())
+    fn window(&self) -> usize {
+        self.core.settings.relay_window
     }
 
-    async fn claim_if_there_is_room(&mut self) -> Result<bool, StoreError> {
-        if self.room() == 0 { Ok(false) } else { self.claim().await }
+    fn has_room(&self) -> bool {
+        self.publishing.len() < self.window() && self.core.transport.capacity() > 0
     }
 
-    async fn claim(&mut self) -> Result<bool, StoreError> {
-        let core = &self.core;
-        let bounds = Bounds {
-            rows: u32::try_from(self.room()).unwrap_or(u32::MAX),
-            bytes: core.settings.relay_bytes,
-            take_over_until: core.leases.take_over_until(),
-        };
-        let deadline = core.leases.deadline();
-        let Claim { rows, undecodable } = core.store.claim_confirmed(bounds, core.leases.hold()).await?;
-        let full = rows.len() as u64 >= u64::from(bounds.rows);
-        for row in undecodable {
-            tracing::error!(id = %row.id, why = row.why, "a confirmed message can't be read and is dead");
-            self.bury(row.id, row.why).await;
+    /// Reads the table, unless that would only fill the memory.
+    fn claim_more(&mut self) {
+        if self.claiming.is_empty()
+            && self.claimed.len() <= self.window() / 2
+            && self.core.transport.capacity() > 0
+        {
+            self.more = false;
+            let (core, rows) = (Arc::clone(&self.core), self.window());
+            self.claiming.spawn(async move { claim(&core, rows).await });
         }
-        for row in rows {
-            // Ours already, by a lease that lapsed in an outage: it is being published right now.
-            if self.core.leases.holds(&row.half.id) {
-                continue;
-            }
-            self.core.leases.took([row.half.id], deadline);
-            fault::point("claimed");
-            self.publish(Outgoing { attempt: row.attempts.saturating_add(1), half: Arc::new(row.half) });
-        }
-        Ok(full)
     }
 
-    fn publish(&mut self, outgoing: Outgoing) {
-        let core = Arc::clone(&self.core);
+    fn publish(&mut self, mut held: Held) {
         self.publishing.spawn(async move {
-            let id = outgoing.half.id;
-            let mut held = Held { core: Arc::clone(&core), id, settled: false };
+            let core = Arc::clone(&held.core);
+            let id = held.outgoing.half.id;
             // A copy in memory may be published only while the row is surely ours.
             if !core.leases.surely_holds(&id) {
                 return None;
@@ -123,81 +124,97 @@ impl Relay {
             if fault::bug("mark-before-ack") {
                 persist(&core, Self::NAME, Event::Acknowledged, &[Change::of(id)], None).await;
             }
-            let publication = core.transport.publish(&outgoing).await;
+            let publication = core.transport.publish(&held.outgoing).await;
             fault::point("acked");
             held.settled = true;
-            Some(Published { id, attempt: outgoing.attempt, publication })
+            Some(Published { id, attempt: held.outgoing.attempt, publication })
         });
     }
 
-    /// Brings what is known to the store: delivered, again later, or dead.
-    async fn note(&mut self) {
-        let (acknowledged, failed): (Vec<_>, Vec<_>) =
-            self.published.iter().cloned().partition(|one| one.publication == Publication::Acknowledged);
-        if !acknowledged.is_empty() {
-            let changes: Vec<_> = acknowledged.iter().map(|one| Change::of(one.id)).collect();
-            // What is not noted is published again: a duplicate, no loss.
-            let marked = persist(&self.core, Self::NAME, Event::Acknowledged, &changes, None);
-            fault::pending("mark-sent", marked).await;
-            fault::point("marked");
-            metrics::counter!("transactional_message_delivered_total").increment(changes.len() as u64);
-        }
-        for one in failed {
-            self.note_failure(one).await;
-        }
-        self.published.clear();
+    fn hold(&self, outgoing: Outgoing) -> Held {
+        Held { core: Arc::clone(&self.core), outgoing, settled: false }
     }
 
-    async fn note_failure(&self, one: Published) {
-        let Published { id, attempt, publication } = one;
-        let fate = after_publish(&publication, attempt, self.core.settings.delivery_attempts);
-        let reason = match publication {
-            Publication::Acknowledged => return,
-            Publication::Unroutable(why) => format!("unroutable: {why}"),
-            Publication::NotNow(why) | Publication::Failed(why) | Publication::Refused(why) => why,
-        };
-        let backoff = self.core.settings.delivery_backoff;
-        if fate == Fate::AgainUncounted {
-            return self.give_back(id, backoff.delay(0), Attempts::Keep, Some(reason)).await;
-        }
-        metrics::counter!("transactional_message_delivery_failures_total").increment(1);
-        if fate == Fate::Dead {
-            tracing::error!(%id, attempt, reason, "a message can't be delivered and waits for a person");
-            return self.bury(id, reason).await;
-        }
-        let after = backoff.delay(attempt.saturating_sub(1));
-        tracing::warn!(%id, attempt, reason, retry_in = ?after, "a message was not delivered");
-        self.give_back(id, after, Attempts::Spend, Some(reason)).await;
+    /// Whether there is something to note, and no statement on its way.
+    fn has_news(&self) -> bool {
+        self.noting.is_empty() && !self.published.is_empty()
     }
 
-    async fn bury(&self, id: MessageId, reason: String) {
-        let change = Change::of(id).held_by(self.core.leases.token()).because(reason);
-        persist(&self.core, Self::NAME, Event::GiveUp, &[change], None).await;
+    /// Brings what is known to the store, with whatever else became known since the last time.
+    fn note_more(&mut self) {
+        self.next_note = Instant::now() + PACE;
+        self.noted = std::mem::take(&mut self.published);
+        let (core, published) = (Arc::clone(&self.core), self.noted.clone());
+        self.noting.spawn(async move { note(&core, published).await });
     }
 
-    async fn give_back(&self, id: MessageId, after: Duration, attempts: Attempts, reason: Option<String>) {
-        let held_by = self.core.leases.token();
-        let back = [Postponement { id, held_by, after, attempts, reason: reason.map(Into::into) }];
-        // First: what is due again must not look as if it were still being worked on.
-        self.core.leases.let_go([&id]);
-        if let Err(error) = self.core.store.postpone(&back).await {
-            // Not given back, it lapses; no more is lost than the count of this attempt.
-            log_store_error(Self::NAME, &error);
+    /// What a panic kept from being noted is noted again.
+    fn was_noted(&mut self, done: &Result<(), JoinError>) {
+        let noted = std::mem::take(&mut self.noted);
+        if done.is_err() {
+            self.published.extend(noted);
         }
     }
 
     /// Publishes what is in memory, and waits for it. Whatever a deadline cuts off lapses, and is
     /// taken over by others within a lease.
-    async fn wind_up(&mut self) {
-        self.outgoing.close();
-        while let Some(outgoing) = self.outgoing.recv().await {
-            self.publish(outgoing);
+    async fn publish_all(&mut self) {
+        while let Ok(outgoing) = self.outgoing.try_recv() {
+            let held = self.hold(outgoing);
+            self.publish(held);
+        }
+        while let Some(held) = self.claimed.pop_front() {
+            self.publish(held);
         }
         while let Some(done) = self.publishing.join_next().await {
             self.published.extend(done.ok().flatten());
-            self.note().await;
+            while let Some(done) = self.publishing.try_join_next() {
+                self.published.extend(done.ok().flatten());
+            }
+            self.note_all().await;
+        }
+        self.note_all().await;
+    }
+
+    async fn note_all(&mut self) {
+        loop {
+            while let Some(done) = self.noting.join_next().await {
+                self.was_noted(&done);
+            }
+            if self.published.is_empty() {
+                return;
+            }
+            self.note_more();
         }
     }
+}
+
+/// Takes confirmed messages that nobody holds.
+async fn claim(core: &Arc<Core>, rows: usize) -> Result<Claimed, StoreError> {
+    let bounds = Bounds {
+        rows: u32::try_from(rows).unwrap_or(u32::MAX),
+        bytes: core.settings.relay_bytes,
+        take_over_until: core.leases.take_over_until(),
+    };
+    let deadline = core.leases.deadline();
+    let Claim { rows, undecodable } = core.store.claim_confirmed(bounds, core.leases.hold()).await?;
+    let full = rows.len() as u64 >= u64::from(bounds.rows);
+    let mut messages = Vec::with_capacity(rows.len());
+    for row in rows {
+        // Ours already, by a lease that lapsed in an outage: it is being published right now.
+        if core.leases.holds(&row.half.id) {
+            continue;
+        }
+        core.leases.took([row.half.id], deadline);
+        let outgoing = Outgoing { attempt: row.attempts.saturating_add(1), half: Arc::new(row.half) };
+        messages.push(Held { core: Arc::clone(core), outgoing, settled: false });
+        fault::point("claimed");
+    }
+    for row in undecodable {
+        tracing::error!(id = %row.id, why = row.why, "a confirmed message can't be read and is dead");
+        bury(core, row.id, row.why).await;
+    }
+    Ok(Claimed { messages, full })
 }
 
 #[async_trait]
@@ -207,10 +224,11 @@ impl Worker for Relay {
     async fn run(&mut self, stop: &CancellationToken) {
         let mut poll = tokio::time::interval(self.core.settings.poll_interval);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // What a panic kept from being noted.
-        self.note().await;
         loop {
-            let room = self.room() > 0;
+            if self.more {
+                self.claim_more();
+            }
+            let room = self.has_room();
             tokio::select! {
                 Some(done) = self.publishing.join_next() => {
                     self.published.extend(done.ok().flatten());
@@ -218,18 +236,32 @@ impl Worker for Relay {
                     while let Some(done) = self.publishing.try_join_next() {
                         self.published.extend(done.ok().flatten());
                     }
-                    self.note().await;
                 }
-                Some(outgoing) = self.outgoing.recv(), if room => self.publish(outgoing),
+                () = tokio::time::sleep_until(self.next_note), if self.has_news() => self.note_more(),
+                Some(done) = self.noting.join_next() => self.was_noted(&done),
+                Some(outgoing) = self.outgoing.recv(), if room => {
+                    let held = self.hold(outgoing);
+                    self.publish(held);
+                }
+                () = std::future::ready(()), if room && !self.claimed.is_empty() => {
+                    if let Some(held) = self.claimed.pop_front() {
+                        self.publish(held);
+                    }
+                }
                 // Also what wakes the relay when a transport that was away takes messages again.
-                _ = poll.tick() => match self.claim_if_there_is_room().await {
-                    // There may be more: look again at once.
-                    Ok(true) => poll.reset_immediately(),
-                    Ok(false) => {}
-                    Err(error) => log_store_error(Self::NAME, &error),
+                _ = poll.tick() => self.claim_more(),
+                Some(done) = self.claiming.join_next() => match done {
+                    Ok(Ok(Claimed { messages, full })) => {
+                        self.claimed.extend(messages);
+                        self.more = full;
+                    }
+                    Ok(Err(error)) => log_store_error(Self::NAME, &error),
+                    Err(_) => {}
                 },
-                () = stop.cancelled() => return self.wind_up().await,
+                () = stop.cancelled() => break,
             }
         }
+        self.outgoing.close();
+        self.publish_all().await;
     }
 }

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::persist::{persist, until_stored};
-use super::{Worker, log_store_error};
+use super::{PACE, Worker, log_store_error};
 use crate::core::Core;
 use crate::fault;
 use crate::message::state::{Applied, Event};
@@ -195,6 +196,7 @@ impl Worker for Reporter {
     const NAME: &'static str = "reporter";
 
     async fn run(&mut self, stop: &CancellationToken) {
+        let mut next = Instant::now();
         loop {
             if self.pending.is_empty() {
                 let Self { reports, pending, .. } = self;
@@ -206,7 +208,9 @@ impl Worker for Reporter {
                     }
                 }
             }
-            self.work().await;
+            tokio::time::sleep_until(next).await;
+            next = Instant::now() + PACE;
+            self.run_once().await;
         }
     }
 }

@@ -1,0 +1,80 @@
+//! What became of publishes, brought to the store: delivered, again later, or dead.
+
+use std::time::Duration;
+
+use super::Worker;
+use super::answer::{Fate, after_publish};
+use super::log_store_error;
+use super::persist::persist;
+use super::relay::Relay;
+use crate::core::Core;
+use crate::fault;
+use crate::message::MessageId;
+use crate::message::state::Event;
+use crate::store::{Attempts, Change, Postponement};
+use crate::transport::Publication;
+
+const WORKER: &str = Relay::NAME;
+
+/// A message whose fate is known.
+#[derive(Clone, Debug)]
+pub(super) struct Published {
+    pub(super) id: MessageId,
+    pub(super) attempt: u32,
+    pub(super) publication: Publication,
+}
+
+/// Notes what became of messages.
+pub(super) async fn note(core: &Core, published: Vec<Published>) {
+    let (acknowledged, failed): (Vec<_>, Vec<_>) =
+        published.into_iter().partition(|one| one.publication == Publication::Acknowledged);
+    if !acknowledged.is_empty() {
+        let changes: Vec<_> = acknowledged.iter().map(|one| Change::of(one.id)).collect();
+        // What is not noted is published again: a duplicate, no loss.
+        let marked = persist(core, WORKER, Event::Acknowledged, &changes, None);
+        fault::pending("mark-sent", marked).await;
+        fault::point("marked");
+        metrics::counter!("transactional_message_delivered_total").increment(changes.len() as u64);
+    }
+    for one in failed {
+        note_failure(core, one).await;
+    }
+}
+
+async fn note_failure(core: &Core, one: Published) {
+    let Published { id, attempt, publication } = one;
+    let fate = after_publish(&publication, attempt, core.settings.delivery_attempts);
+    let reason = match publication {
+        Publication::Acknowledged => return,
+        Publication::Unroutable(why) => format!("unroutable: {why}"),
+        Publication::NotNow(why) | Publication::Failed(why) | Publication::Refused(why) => why,
+    };
+    let backoff = core.settings.delivery_backoff;
+    if fate == Fate::AgainUncounted {
+        return give_back(core, id, backoff.delay(0), Attempts::Keep, reason).await;
+    }
+    metrics::counter!("transactional_message_delivery_failures_total").increment(1);
+    if fate == Fate::Dead {
+        tracing::error!(%id, attempt, reason, "a message can't be delivered and waits for a person");
+        return bury(core, id, reason).await;
+    }
+    let after = backoff.delay(attempt.saturating_sub(1));
+    tracing::warn!(%id, attempt, reason, retry_in = ?after, "a message was not delivered");
+    give_back(core, id, after, Attempts::Spend, reason).await;
+}
+
+pub(super) async fn bury(core: &Core, id: MessageId, reason: String) {
+    let change = Change::of(id).held_by(core.leases.token()).because(reason);
+    persist(core, WORKER, Event::GiveUp, &[change], None).await;
+}
+
+async fn give_back(core: &Core, id: MessageId, after: Duration, attempts: Attempts, reason: String) {
+    let held_by = core.leases.token();
+    let back = [Postponement { id, held_by, after, attempts, reason: Some(reason.into()) }];
+    // First: what is due again must not look as if it were still being worked on.
+    core.leases.let_go([&id]);
+    if let Err(error) = core.store.postpone(&back).await {
+        // Not given back, it lapses; no more is lost than the count of this attempt.
+        log_store_error(WORKER, &error);
+    }
+}
