@@ -1,7 +1,5 @@
 //! What became of publishes, brought to the store: delivered, again later, or dead.
 
-use std::time::Duration;
-
 use super::Worker;
 use super::answer::{Fate, after_publish};
 use super::log_store_error;
@@ -36,31 +34,38 @@ pub(super) async fn note(core: &Core, published: Vec<Published>) {
         fault::point("marked");
         metrics::counter!("transactional_message_delivered_total").increment(changes.len() as u64);
     }
+    let mut back = Vec::new();
     for one in failed {
-        note_failure(core, one).await;
+        back.extend(failure(core, one).await);
     }
+    give_back(core, &back).await;
 }
 
-async fn note_failure(core: &Core, one: Published) {
+/// When a message that was not delivered is tried again, unless it is dead.
+async fn failure(core: &Core, one: Published) -> Option<Postponement> {
     let Published { id, attempt, publication } = one;
     let fate = after_publish(&publication, attempt, core.settings.delivery_attempts);
     let reason = match publication {
-        Publication::Acknowledged => return,
+        Publication::Acknowledged => return None,
         Publication::Unroutable(why) => format!("unroutable: {why}"),
         Publication::NotNow(why) | Publication::Failed(why) | Publication::Refused(why) => why,
     };
     let backoff = core.settings.delivery_backoff;
+    let again = |after, attempts, reason: String| {
+        Some(Postponement { id, held_by: core.leases.token(), after, attempts, reason: Some(reason.into()) })
+    };
     if fate == Fate::AgainUncounted {
-        return give_back(core, id, backoff.delay(0), Attempts::Keep, reason).await;
+        return again(backoff.delay(0), Attempts::Keep, reason);
     }
     metrics::counter!("transactional_message_delivery_failures_total").increment(1);
     if fate == Fate::Dead {
         tracing::error!(%id, attempt, reason, "a message can't be delivered and waits for a person");
-        return bury(core, id, reason).await;
+        bury(core, id, reason).await;
+        return None;
     }
     let after = backoff.delay(attempt.saturating_sub(1));
     tracing::warn!(%id, attempt, reason, retry_in = ?after, "a message was not delivered");
-    give_back(core, id, after, Attempts::Spend, reason).await;
+    again(after, Attempts::Spend, reason)
 }
 
 pub(super) async fn bury(core: &Core, id: MessageId, reason: String) {
@@ -68,13 +73,14 @@ pub(super) async fn bury(core: &Core, id: MessageId, reason: String) {
     persist(core, WORKER, Event::GiveUp, &[change], None).await;
 }
 
-async fn give_back(core: &Core, id: MessageId, after: Duration, attempts: Attempts, reason: String) {
-    let held_by = core.leases.token();
-    let back = [Postponement { id, held_by, after, attempts, reason: Some(reason.into()) }];
+async fn give_back(core: &Core, back: &[Postponement]) {
+    if back.is_empty() {
+        return;
+    }
     // First: what is due again must not look as if it were still being worked on.
-    core.leases.let_go([&id]);
-    if let Err(error) = core.store.postpone(&back).await {
-        // Not given back, it lapses; no more is lost than the count of this attempt.
+    core.leases.let_go(back.iter().map(|one| &one.id));
+    if let Err(error) = core.store.postpone(back).await {
+        // Not given back, they lapse; no more is lost than the count of this attempt.
         log_store_error(WORKER, &error);
     }
 }

@@ -49,6 +49,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         }
         _ => {}
     }
+    services::keep_on_disk();
     let world = World::new(options.rtt.then_some(DISTANCE));
     let mut report = Report::new(&options);
     report.say(&format!("{}\n{}", machine::machine(), machine::versions()));

@@ -6,6 +6,7 @@ use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use rustix::process::Pid;
@@ -109,10 +110,21 @@ impl Drop for Home {
     }
 }
 
+static ON_DISK: AtomicBool = AtomicBool::new(false);
+
+/// From now on, servers keep their data where temporary files are, also where there is room in memory:
+/// for benchmarks, in which a commit has to cost what it costs.
+pub fn keep_on_disk() {
+    ON_DISK.store(true, Ordering::Relaxed);
+}
+
 /// In memory if there's room: servers that wait for the disk at every commit wait no longer.
 fn parent() -> PathBuf {
     if let Some(directory) = std::env::var_os(DIRECTORY) {
         return directory.into();
+    }
+    if ON_DISK.load(Ordering::Relaxed) {
+        return std::env::temp_dir();
     }
     let room = rustix::fs::statvfs(MEMORY).map(|memory| memory.f_bavail * memory.f_frsize);
     if room.is_ok_and(|room| room >= ENOUGH) { MEMORY.into() } else { std::env::temp_dir() }

@@ -18,7 +18,7 @@
 //!
 //! Durability is what it should be in production, so that a test of a crash tests something. The data
 //! is in memory where there is room, so that it's quick all the same; `TM_TEST_DIRECTORY` names another
-//! directory.
+//! directory, and [`keep_on_disk`] says that memory won't do.
 //!
 //! Nothing is left behind: dropping a [`Server`] stops it and removes its directory, and when the
 //! process that started it dies, whichever way, a watcher does (see `home`).
@@ -36,6 +36,7 @@ pub mod rabbitmq;
 mod server;
 pub mod shared;
 
+pub use home::keep_on_disk;
 pub use server::Server;
 
 /// The user of every server.

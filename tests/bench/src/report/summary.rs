@@ -31,8 +31,7 @@ const PICTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/pictures");
 const BEGINNING: &str = "# Benchmarks
 
 `cargo run --release --manifest-path tests/bench/Cargo.toml -- all` runs everything, and writes this page. It starts
-servers of its own, with the durability that they should have in production and their data in memory; SQLite is on
-the disk. Contestants take turns in short measurements, of which the medians are shown: whatever else the machine
+servers of its own, with the durability that they should have in production and their data on the disk. Contestants take turns in short measurements, of which the medians are shown: whatever else the machine
 does hits all of them. Only ratios within a run mean something.
 
 Every contestant has a business pool of 32 connections with the defaults of sqlx; what it needs besides (a poller's
