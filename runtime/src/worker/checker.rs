@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::answer::{Claimed, Triage, triage};
-use super::question::{Suspect, ask_fence, ask_handler, give_back, park};
+use super::question::{Suspect, ask_fence, ask_handler, back, give_back, park};
 use super::{Worker, log_store_error};
 use crate::core::Core;
 use crate::message::AnsweredBy;
@@ -118,6 +118,7 @@ impl Checker {
         let core = Arc::clone(&self.core);
         let (budget, horizon) = (core.settings.check_back_attempts, core.settings.check_back_horizon);
         let mut by_fence: HashMap<Uuid, Vec<Suspect<'_>>> = HashMap::new();
+        let mut later = Vec::new();
         for row in rows {
             let (id, call_id) = (row.half.id, row.half.call_id);
             let claimed = Claimed {
@@ -142,8 +143,8 @@ impl Checker {
                     self.asking.spawn(ask_handler(Arc::clone(&core), name, row, held_by));
                 }
                 Triage::WaitFirst => {
-                    let reason = Some("its process vanished".to_owned());
-                    give_back(&core, id, held_by, row.half.check_after, Attempts::Refund, reason).await;
+                    let reason = "its process vanished".to_owned();
+                    later.push(back(id, held_by, row.half.check_after, Attempts::Refund, reason));
                 }
                 Triage::TooOld => {
                     park(&core, id, held_by, "older than the setting `check_back_horizon`".into()).await;
@@ -154,6 +155,7 @@ impl Checker {
                 Triage::Leave => {}
             }
         }
+        give_back(&core, &later).await;
         for (identity, suspects) in by_fence {
             ask_fence(&core, identity, &suspects).await;
         }
