@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::ValueEnum;
+use services::Server;
 use tokio::time::sleep;
 
 use super::live;
@@ -19,6 +20,9 @@ const DATABASE_PAUSE: std::ops::Range<u64> = 100..1_000;
 const BROKER_PAUSE: std::ops::Range<u64> = 1_000..6_000;
 /// How long a killed server stays away, in milliseconds.
 const AWAY: std::ops::Range<u64> = 0..3_000;
+
+/// How often a server may fail to start in time: a machine may be busy.
+const STARTS: u32 = 5;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
@@ -137,7 +141,7 @@ impl<'a> Faults<'a> {
             (Kind::DatabaseKilled, Some(database)) => {
                 database.kill()?;
                 sleep(away).await;
-                database.start_again().await?;
+                start_again(database).await?;
             }
             (Kind::DatabasePaused, Some(database)) => {
                 database.pause()?;
@@ -147,7 +151,7 @@ impl<'a> Faults<'a> {
             (Kind::BrokerKilled, _) => {
                 broker.kill()?;
                 sleep(away).await;
-                broker.start_again().await?;
+                start_again(broker).await?;
             }
             (Kind::BrokerPaused, _) => {
                 broker.pause()?;
@@ -174,4 +178,13 @@ impl<'a> Faults<'a> {
     fn draw(&mut self, millis: std::ops::Range<u64>) -> Duration {
         Duration::from_millis(self.random.u64(millis))
     }
+}
+
+async fn start_again(server: &Server) -> anyhow::Result<()> {
+    for _ in 1..STARTS {
+        if server.start_again().await.is_ok() {
+            return Ok(());
+        }
+    }
+    server.start_again().await
 }

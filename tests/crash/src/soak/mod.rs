@@ -95,5 +95,5 @@ async fn play(soak: &Soak, seed: u64, servers: &Servers, place: &Place) -> anyho
 /// A service with callers that does not end. It keeps what is finished for longer than any fault takes.
 fn live(place: &Place, seed: u64) -> anyhow::Result<Service> {
     let seed = format!("--seed={seed}");
-    Service::start(place, ["--callers=4", "--retention=120", "--rough", &seed])
+    Service::start(place, ["--callers=4", "--retention=300", "--rough", &seed])
 }

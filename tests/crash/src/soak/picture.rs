@@ -24,7 +24,8 @@ struct Panel {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "for people to look at")]
-const PANELS: [Panel; 7] = [
+const PANELS: [Panel; 8] = [
+    Panel { name: "answers to callers, each second", of: |s| Some(s.answers as f64) },
     Panel { name: "half and confirmed messages in the store", of: |s| s.unfinished().map(|n| n as f64) },
     Panel { name: "messages waiting in RabbitMQ", of: |s| s.queued.map(f64::from) },
     Panel { name: "finished messages in the store", of: |s| s.kept().map(|n| n as f64) },

@@ -67,16 +67,20 @@ impl Report {
         findings.filter(|(what, which)| *what != "robbed" && !which.is_empty())
     }
 
-    /// How long after each fault of a kind no more was unfinished than usual; none: not before the next
-    /// fault.
+    /// How long after each fault of a kind as much was done as usual, or half of it, and no more was
+    /// unfinished; none: not before the next fault.
     fn recoveries(&self, kind: Kind) -> Vec<Option<Duration>> {
         let unfinished = self.samples.iter().filter_map(Sample::unfinished).collect();
         let usual = 2 * median(unfinished).unwrap_or_default() + 10;
+        let busy = median(self.samples.iter().map(|sample| sample.answers).collect()).unwrap_or_default() / 2;
+        let is_fine = |sample: &&Sample| {
+            sample.answers >= busy && sample.unfinished().is_some_and(|count| count <= usual)
+        };
         let next = |index: usize| self.faults.get(index + 1).map_or(Duration::MAX, |next| next.began);
         let recovery = |(index, fault): (usize, &Fault)| {
-            let after = self.samples.iter().filter(|sample| (fault.ended..next(index)).contains(&sample.at));
-            let mut fine = after.filter(|sample| sample.unfinished().is_some_and(|count| count <= usual));
-            fine.next().map(|sample| sample.at.saturating_sub(fault.ended))
+            let mut after =
+                self.samples.iter().filter(|sample| (fault.ended..next(index)).contains(&sample.at));
+            after.find(is_fine).map(|sample| sample.at.saturating_sub(fault.ended))
         };
         self.faults.iter().enumerate().filter(|(_, fault)| fault.kind == kind).map(recovery).collect()
     }
@@ -120,7 +124,7 @@ impl fmt::Display for Report {
         writeln!(f, "\n{:<20} {:>32} {:>8}", "growth", "medians of the quarters", "bound")?;
         for bound in &BOUNDS {
             let quarters = bound.quarters(&self.samples);
-            let medians: String = quarters.iter().map(|median| format!("{median:>8}")).collect();
+            let medians = quarters.iter().map(|median| format!("{median:>8}")).collect::<Vec<_>>().concat();
             let most = bound.most(quarters);
             let verdict = if quarters[3] <= most { "" } else { "  EXCEEDED" };
             writeln!(f, "{:<20} {medians} {most:>8}{verdict}", bound.name)?;

@@ -1,7 +1,7 @@
 //! What the service needs, and what waits, once a second.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use rustix::process::Pid;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::database::{Database, with_pool};
+use crate::notes;
 use crate::place::Place;
 
 const PERIOD: Duration = Duration::from_secs(1);
@@ -36,6 +37,8 @@ pub(super) struct Sample {
     pub(super) threads: u64,
     /// To the database server.
     pub(super) connections: u64,
+    /// That callers got since the last sample, of all services.
+    pub(super) answers: u64,
     pub(super) states: Option<States>,
     /// In the broker's queues.
     pub(super) queued: Option<u32>,
@@ -56,8 +59,11 @@ impl Sample {
         let states =
             self.states.map_or_else(|| ",".repeat(5), |states| states.map(|n| n.to_string()).join(","));
         let queued = self.queued.map(|queued| queued.to_string()).unwrap_or_default();
-        let Self { memory, files, threads, connections, .. } = self;
-        format!("{:.1},{memory},{files},{threads},{connections},{states},{queued}", self.at.as_secs_f64())
+        let Self { memory, files, threads, connections, answers, .. } = self;
+        format!(
+            "{:.1},{memory},{files},{threads},{connections},{answers},{states},{queued}",
+            self.at.as_secs_f64()
+        )
     }
 }
 
@@ -69,6 +75,7 @@ pub(super) struct Sampler<'a> {
     began: Instant,
     pid: Pid,
     port: Option<u16>,
+    told: File,
     csv: File,
     pub(super) samples: Vec<Sample>,
 }
@@ -83,8 +90,9 @@ impl<'a> Sampler<'a> {
     ) -> anyhow::Result<Self> {
         let mut csv = File::create(csv).with_context(|| format!("making {}", csv.display()))?;
         let states = "half,confirmed,cancelled,delivered,parked,dead";
-        writeln!(csv, "seconds,memory_kib,files,threads,connections,{states},queued")?;
-        Ok(Self { place, store: place.store().await?, began, pid, port, csv, samples: Vec::new() })
+        writeln!(csv, "seconds,memory_kib,files,threads,connections,answers,{states},queued")?;
+        let told = notes::follow(&place.directory)?;
+        Ok(Self { place, store: place.store().await?, began, pid, port, told, csv, samples: Vec::new() })
     }
 
     /// Takes samples until the process has ended, which is an error.
@@ -99,7 +107,7 @@ impl<'a> Sampler<'a> {
         }
     }
 
-    async fn take(&self) -> anyhow::Result<Sample> {
+    async fn take(&mut self) -> anyhow::Result<Sample> {
         let process = Path::new("/proc").join(self.pid.to_string());
         let status = fs::read_to_string(process.join("status"))?;
         let field = |name: &str| -> anyhow::Result<u64> {
@@ -113,9 +121,16 @@ impl<'a> Sampler<'a> {
             threads: field("Threads:")?,
             files: files.len() as u64,
             connections: self.port.map_or(Ok(0), |port| connections(&files, port))?,
+            answers: self.answers()?,
             states: timeout(PATIENCE, self.states()).await.ok().and_then(Result::ok),
             queued: self.queued().await,
         })
+    }
+
+    fn answers(&mut self) -> anyhow::Result<u64> {
+        let mut lines = String::new();
+        self.told.read_to_string(&mut lines)?;
+        Ok(lines.lines().count() as u64)
     }
 
     async fn states(&self) -> anyhow::Result<States> {
