@@ -51,6 +51,13 @@ impl Told {
     }
 }
 
+/// What callers are told from now on.
+pub(crate) fn follow(directory: &Path) -> anyhow::Result<File> {
+    // It may not be there yet.
+    appending(directory, TOLD)?;
+    Ok(File::open(directory.join(TOLD))?)
+}
+
 /// All answers since the last [`forget`].
 pub(crate) fn told(directory: &Path) -> anyhow::Result<Vec<(Uuid, Answer)>> {
     let answer = |line: &str| {
