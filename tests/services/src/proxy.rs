@@ -212,11 +212,12 @@ async fn forward(mut client: TcpStream, mut server: TcpStream, control: &Control
                 {
                     return client.write_all(&reply[..length - replied]).await;
                 }
-                client.write_all(reply).await?;
                 replied += reply.len();
+                // Before the client has it, and asks for the length.
                 if trick == Some(Trick::Measure) {
                     control.lengths.send_modify(|lengths| lengths.reply = replied);
                 }
+                client.write_all(reply).await?;
             }
             _ = releases.changed(), if trick == Some(Trick::KeepReply) => trick = None,
         }
