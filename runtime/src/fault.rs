@@ -4,7 +4,7 @@
 //! Without the feature `fault-points` a point is nothing, and no bug is there.
 
 #[cfg(feature = "fault-points")]
-pub use armed::{BUGS, Fate, Fault, POINTS, arm, bug, pending, point};
+pub use armed::{BUGS, Fate, Fault, POINTS, arm, bug, is_lost, pending, point};
 
 /// Marks a point.
 #[cfg(not(feature = "fault-points"))]
@@ -16,6 +16,13 @@ pub(crate) const fn point(_name: &'static str) {}
 #[inline]
 pub(crate) const fn pending<F: Future>(_name: &'static str, future: F) -> F {
     future
+}
+
+/// Whether the reply that has come at a point is lost before anybody reads it.
+#[cfg(not(feature = "fault-points"))]
+#[inline]
+pub(crate) const fn is_lost(_name: &'static str) -> bool {
+    false
 }
 
 /// Whether a bug is planted.
@@ -74,13 +81,15 @@ mod armed {
         "fence-read",
     ];
 
-    /// What a fault does to the process, without a chance to clean up.
+    /// What a fault does.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum Fate {
-        /// `SIGKILL`
+        /// `SIGKILL`: the process has no chance to clean up.
         Die,
         /// `SIGSTOP`: it stands still, as when its machine is paused, until it gets `SIGCONT`.
         Freeze,
+        /// What was sent took effect, and its reply is lost, as when a connection is cut behind a `COMMIT`.
+        Lose,
     }
 
     /// `die@published:3`: what happens at which visit to a point.
@@ -105,6 +114,7 @@ mod armed {
             let fate = match fate {
                 "die" => Fate::Die,
                 "freeze" => Fate::Freeze,
+                "lose" => Fate::Lose,
                 _ => return Err(wrong()),
             };
             if !POINTS.contains(&point) {
@@ -117,7 +127,11 @@ mod armed {
 
     impl std::fmt::Display for Fault {
         fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            let fate = if self.fate == Fate::Die { "die" } else { "freeze" };
+            let fate = match self.fate {
+                Fate::Die => "die",
+                Fate::Freeze => "freeze",
+                Fate::Lose => "lose",
+            };
             write!(f, "{fate}@{}:{}", self.point, self.visit)
         }
     }
@@ -135,13 +149,26 @@ mod armed {
     /// # Panics
     /// When the process can't be killed.
     pub fn point(name: &'static str) {
+        visit(name, |fate| fate != Fate::Lose, strike);
+    }
+
+    /// Whether the reply that has come at a point is lost before anybody reads it.
+    pub fn is_lost(name: &'static str) -> bool {
+        let mut lost = false;
+        visit(name, |fate| fate == Fate::Lose, |_| lost = true);
+        lost
+    }
+
+    /// Counts a visit to a point that has a fault of this kind next, and lets it happen if it is time.
+    fn visit(name: &'static str, is_kind: impl Fn(Fate) -> bool, happen: impl FnOnce(Fate)) {
         debug_assert!(POINTS.contains(&name), "`{name}` is not in the list of points");
         // Locked until it has happened: nobody else comes to a point meanwhile.
         let mut armed = ARMED.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(next) = armed.front_mut().filter(|next| next.point == name) else { return };
+        let is_it = |next: &&mut Fault| next.point == name && is_kind(next.fate);
+        let Some(next) = armed.front_mut().filter(is_it) else { return };
         next.visit -= 1;
         if next.visit == 0 {
-            strike(next.fate);
+            happen(next.fate);
             armed.pop_front();
         }
     }
@@ -150,6 +177,7 @@ mod armed {
         let signal = match fate {
             Fate::Die => "-KILL",
             Fate::Freeze => "-STOP",
+            Fate::Lose => return,
         };
         let sent = Command::new("kill").arg(signal).arg(id().to_string()).status();
         assert!(fate == Fate::Freeze && sent.is_ok_and(|sent| sent.success()), "`kill {signal}` failed");

@@ -19,6 +19,7 @@ pub(crate) struct Leases {
     token: Token,
     lease: Duration,
     held: Mutex<HashMap<MessageId, Instant>>,
+    renewing: tokio::sync::Mutex<()>,
     contact: Mutex<Contact>,
 }
 
@@ -37,6 +38,7 @@ impl Leases {
             token: Uuid::new_v4(),
             lease,
             held: Mutex::default(),
+            renewing: tokio::sync::Mutex::default(),
             contact: Mutex::new(Contact { since: now, last: now, last_clock: None }),
         }
     }
@@ -76,6 +78,21 @@ impl Leases {
     /// Whether a row is surely still ours: only then may a copy in memory be published.
     pub(crate) fn surely_holds(&self, id: &MessageId) -> bool {
         self.held().get(id).is_some_and(|deadline| Instant::now() < *deadline)
+    }
+
+    /// For how long all of these rows are surely ours; `None` when one of them is not ours any more.
+    pub(crate) fn left(&self, ids: impl IntoIterator<Item = MessageId>) -> Option<Duration> {
+        let (held, now) = (self.held(), Instant::now());
+        let mut left = Duration::MAX;
+        for id in ids {
+            left = left.min(held.get(&id)?.saturating_duration_since(now));
+        }
+        Some(left)
+    }
+
+    /// The turn to renew: whoever waited for it looks again whether there is anything to renew.
+    pub(crate) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.renewing.lock().await
     }
 
     /// The rows whose lease is more than a quarter gone. With a look every [`Self::tick`], a live
@@ -172,6 +189,10 @@ mod tests {
         assert!(leases.to_renew().is_empty());
         tokio::time::advance(LEASE / 2).await;
         assert_eq!(leases.to_renew(), [id(1)]);
+        leases.took([id(2)], leases.deadline());
+        assert_eq!([leases.left([id(2), id(1)]), leases.left([id(2)])], [Some(LEASE / 2), Some(LEASE)]);
+        assert_eq!(leases.left([id(1), id(3)]), None);
+        leases.let_go(&[id(2)]);
         leases.renewed(&[id(1)], &[id(1)], &[], leases.deadline());
         tokio::time::advance(LEASE * 3 / 4).await;
         assert!(leases.surely_holds(&id(1)));

@@ -36,7 +36,6 @@ use serde_json::Value;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{Pool, Sqlite};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::consumer::Received;
@@ -157,7 +156,7 @@ impl<DB: BusinessDatabase> Recorder<DB> {
         let core = || Arc::clone(messenger.core());
         let workers = Workers {
             reporter: Reporter { core: core(), reports, pending: Vec::new() },
-            checker: Checker { core: core(), questions, asking: JoinSet::new() },
+            checker: Checker::new(messenger.core(), questions),
             relay: Relay::new(messenger.core(), outgoing),
         };
         Ok(Self { pool: pool.clone(), sent, workers: tokio::sync::Mutex::new(workers), messenger })

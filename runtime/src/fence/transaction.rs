@@ -65,6 +65,9 @@ impl<'c, DB: BusinessDatabase> FencedTransaction<'c, DB> {
         let committed = fault::pending("commit-sent", commit).await;
         tx.ended();
         let failure = match committed {
+            Ok(()) if fault::is_lost("commit-sent") => {
+                CommitFailure::Unclear(std::io::Error::from(std::io::ErrorKind::ConnectionReset).into())
+            }
             Ok(()) => {
                 open.committed();
                 return Ok(());

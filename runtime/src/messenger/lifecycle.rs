@@ -105,7 +105,7 @@ impl Messenger {
         }
         // Stopped in this order: each may still feed those after it.
         parts.run(Reporter { core: core.clone(), reports: inlets.reports, pending: Vec::new() });
-        parts.run(Checker { core: core.clone(), questions: inlets.questions, asking: JoinSet::new() });
+        parts.run(Checker::new(core, inlets.questions));
         if core.settings.deliver {
             parts.run(Relay::new(core, inlets.outgoing));
         }

@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use uuid::Uuid;
 
@@ -21,6 +20,7 @@ use crate::fault;
 use crate::message::{self, Half, MessageId};
 use crate::messenger::Messenger;
 use crate::store::StoreError;
+use crate::worker::keeper::renew_due;
 use call::{AnsweredBy, Call};
 use group_commit::Place;
 use report::{Decision, Ending};
@@ -94,30 +94,30 @@ async fn store_halves(
     let deadline = core.leases.deadline();
     let inserted = Arc::clone(&core.group_commit).insert(Arc::clone(&live), place);
     fault::pending("half-sent", inserted).await?;
-    let deadline = hold_surely(&core, &live, deadline).await?;
     core.leases.took(live.ids(), deadline);
+    hold_surely(&core, &live).await?;
     fault::point("after-half");
     Ok(ticket)
 }
 
 /// Makes sure of halves that took long to be stored: their lease may have lapsed meanwhile, and
 /// somebody may be asking about them.
-async fn hold_surely(core: &Core, live: &LiveCall, mut deadline: Instant) -> Result<Instant, StoreError> {
-    while deadline < Instant::now() + core.settings.lease / 2 {
-        let ids: Vec<_> = live.ids().collect();
-        let renewal = core.leases.deadline();
-        let renewed = core.store.renew(&ids, core.leases.hold()).await?;
-        if renewed.ids.len() + renewed.locked.len() < ids.len() {
+async fn hold_surely(core: &Core, live: &LiveCall) -> Result<(), StoreError> {
+    let is_sure = || {
+        let left = core.leases.left(live.ids());
+        left.map(|left| left >= core.settings.lease / 2).ok_or_else(|| {
             let why = "the store was so slow that the message was decided before";
-            return Err(StoreError::Unavailable(why.into()));
-        }
-        if renewed.locked.is_empty() {
-            deadline = renewal;
-        } else {
+            StoreError::Unavailable(why.into())
+        })
+    };
+    while !is_sure()? {
+        renew_due(core).await?;
+        if !is_sure()? {
+            // Somebody works on the row, or the store is slow.
             tokio::time::sleep(core.leases.tick()).await;
         }
     }
-    Ok(deadline)
+    Ok(())
 }
 
 fn not_stored(cause: &StoreError, function: &str) -> Error {

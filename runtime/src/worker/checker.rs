@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::answer::{Claimed, Triage, triage};
-use super::question::{Suspect, ask_fence, ask_handler, back, give_back, park};
+use super::line::Lines;
+use super::question::{Suspect, ask_handler, back, give_back, park};
 use super::{Worker, log_store_error};
 use crate::core::Core;
 use crate::message::AnsweredBy;
@@ -27,20 +28,26 @@ const BYTES: usize = 16 * 1024 * 1024;
 /// Asks, and applies the answers.
 #[derive(Debug)]
 pub(crate) struct Checker {
-    pub(crate) core: Arc<Core>,
+    core: Arc<Core>,
     /// Calls of this process whose fence is to be asked now.
-    pub(crate) questions: UnboundedReceiver<Arc<LiveCall>>,
+    questions: UnboundedReceiver<Arc<LiveCall>>,
     /// Handlers that are being asked.
-    pub(crate) asking: JoinSet<()>,
+    asking: JoinSet<()>,
+    /// Fences that are being asked.
+    lines: Lines,
 }
 
 impl Checker {
+    pub(crate) fn new(core: &Arc<Core>, questions: UnboundedReceiver<Arc<LiveCall>>) -> Self {
+        Self { core: Arc::clone(core), questions, asking: JoinSet::new(), lines: Lines::default() }
+    }
+
     #[cfg(feature = "testing")]
     /// Settles everything that is due now, and waits for it.
     pub(crate) async fn run_once(&mut self) -> Result<(), StoreError> {
         self.wind_up().await;
         self.claim().await?;
-        while self.asking.join_next().await.is_some() {}
+        self.finish().await;
         Ok(())
     }
 
@@ -50,41 +57,41 @@ impl Checker {
         while let Ok(call) = self.questions.try_recv() {
             calls.push(call);
         }
-        self.ask_own(calls).await;
+        self.ask_own(calls);
+        self.finish().await;
+    }
+
+    async fn finish(&mut self) {
+        while self.lines.answered().await.is_some() {}
         while self.asking.join_next().await.is_some() {}
     }
 
     /// Asks the fences of calls that this process holds.
-    async fn ask_own(&self, calls: Vec<Arc<LiveCall>>) {
-        let mut by_fence: HashMap<Uuid, Vec<Suspect<'_>>> = HashMap::new();
-        // From here on they are anybody's, should we not come to an end: a fence answers everybody
-        // the same. And what an answer frees must not look as if it were still being worked on.
-        for call in &calls {
+    fn ask_own(&mut self, calls: Vec<Arc<LiveCall>>) {
+        for call in calls {
+            // From here on they are anybody's, should we not come to an end: a fence answers everybody
+            // the same. And what an answer frees must not look as if it were still being worked on.
             self.core.leases.let_go(&call.ids().collect::<Vec<_>>());
-        }
-        for call in &calls {
-            let Some(identity) = call.fence() else { continue };
-            let held_by = self.core.leases.token();
-            let suspect = |half| Suspect::of_live(half, held_by);
-            by_fence.entry(identity).or_default().extend(call.halves.iter().map(suspect));
-        }
-        for (identity, suspects) in by_fence {
-            ask_fence(&self.core, identity, &suspects).await;
+            if let Some(identity) = call.fence() {
+                self.lines.ask_own(&self.core, identity, call);
+            }
         }
     }
 
-    /// Takes halves that are due, and asks about them: fences at once, handlers as there is room,
-    /// so that handlers that hang keep no fence from being asked. Says how many there were.
+    /// Takes halves that are due, and asks about them: fences that are not being asked, and handlers as
+    /// there is room, so that nobody who hangs keeps others from being asked. Says how many there were
+    /// for handlers.
     async fn claim(&mut self) -> Result<usize, StoreError> {
         let room = WINDOW.saturating_sub(u32::try_from(self.asking.len()).unwrap_or(WINDOW));
-        let fences = self.core.fences.answerers();
+        let is_free = |who: &AnsweredBy| matches!(who, AnsweredBy::Fence(id) if self.lines.is_free(*id));
+        let fences: Vec<_> = self.core.fences.answerers().into_iter().filter(is_free).collect();
         let handlers = self.core.handlers.answerers();
         // For a fence a lease is long enough, and short if this process dies over the question: should
         // its answer take longer, another asker gets the same.
         let settings = self.core.settings;
         let (fence, handler) = (settings.lease, settings.handler_timeout + settings.lease);
-        let fences = self.claim_from(&fences, WINDOW, fence).await?;
-        Ok(fences + self.claim_from(&handlers, room, handler).await?)
+        self.claim_from(&fences, WINDOW, fence).await?;
+        self.claim_from(&handlers, room, handler).await
     }
 
     async fn claim_from(
@@ -117,7 +124,8 @@ impl Checker {
     async fn sort_out(&mut self, rows: Vec<Stored>, held_by: Token) {
         let core = Arc::clone(&self.core);
         let (budget, horizon) = (core.settings.check_back_attempts, core.settings.check_back_horizon);
-        let mut by_fence: HashMap<Uuid, Vec<Suspect<'_>>> = HashMap::new();
+        let count = rows.len();
+        let mut by_fence: HashMap<Uuid, Vec<Suspect<'static>>> = HashMap::new();
         let mut later = Vec::new();
         for row in rows {
             let (id, call_id) = (row.half.id, row.half.call_id);
@@ -157,9 +165,14 @@ impl Checker {
         }
         give_back(&core, &later).await;
         for (identity, suspects) in by_fence {
-            ask_fence(&core, identity, &suspects).await;
+            self.lines.ask(&core, identity, suspects, is_many(count));
         }
     }
+}
+
+/// So many that there may be more: it is looked for them at once.
+const fn is_many(count: usize) -> bool {
+    count >= WINDOW as usize / 2
 }
 
 #[async_trait]
@@ -173,12 +186,14 @@ impl Worker for Checker {
         loop {
             tokio::select! {
                 Some(_) = self.asking.join_next() => {}
+                Some(more) = self.lines.answered() => if more {
+                    poll.reset_immediately();
+                },
                 _ = self.questions.recv_many(&mut calls, WINDOW as usize) => {
-                    self.ask_own(std::mem::take(&mut calls)).await;
+                    self.ask_own(std::mem::take(&mut calls));
                 }
                 _ = poll.tick() => match self.claim().await {
-                    // There may be more: look again at once.
-                    Ok(count) if count >= WINDOW as usize / 2 => poll.reset_immediately(),
+                    Ok(count) if is_many(count) => poll.reset_immediately(),
                     Ok(_) => {}
                     Err(error) => log_store_error(Self::NAME, &error),
                 },

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Worker, log_store_error};
 use crate::core::Core;
+use crate::message::MessageId;
 use crate::store::StoreError;
 
 /// Rows renewed in one statement.
@@ -20,21 +21,34 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    /// Renews once, in batches. Says how many rows were renewed.
-    pub(crate) async fn run_once(&self) -> Result<usize, StoreError> {
-        let core = &self.core;
-        let due = core.leases.to_renew();
-        let mut renewed = 0;
-        // An empty batch keeps the contact.
-        for batch in due.chunks(BATCH).chain(due.is_empty().then_some(&[][..])) {
-            let deadline = core.leases.deadline();
-            let answer = core.store.renew(batch, core.leases.hold()).await?;
-            core.leases.renewed(batch, &answer.ids, &answer.locked, deadline);
-            core.leases.in_contact(answer.database_clock);
-            renewed += answer.ids.len();
-        }
-        Ok(renewed)
+    /// Renews once, or else keeps in contact.
+    async fn run_once(&self) -> Result<(), StoreError> {
+        let _turn = self.core.leases.turn().await;
+        let due = self.core.leases.to_renew();
+        if due.is_empty() { renew(&self.core, &[]).await } else { renew_all(&self.core, &due).await }
     }
+}
+
+/// Renews everything that this process holds and that needs it, for somebody who can't wait for the
+/// keeper. Of many who can't, the first does it for all.
+pub(crate) async fn renew_due(core: &Core) -> Result<(), StoreError> {
+    let _turn = core.leases.turn().await;
+    renew_all(core, &core.leases.to_renew()).await
+}
+
+async fn renew_all(core: &Core, due: &[MessageId]) -> Result<(), StoreError> {
+    for batch in due.chunks(BATCH) {
+        renew(core, batch).await?;
+    }
+    Ok(())
+}
+
+async fn renew(core: &Core, batch: &[MessageId]) -> Result<(), StoreError> {
+    let deadline = core.leases.deadline();
+    let answer = core.store.renew(batch, core.leases.hold()).await?;
+    core.leases.renewed(batch, &answer.ids, &answer.locked, deadline);
+    core.leases.in_contact(answer.database_clock);
+    Ok(())
 }
 
 #[async_trait]

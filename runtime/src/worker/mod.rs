@@ -4,6 +4,7 @@ pub(crate) mod answer;
 pub(crate) mod checker;
 pub(crate) mod janitor;
 pub(crate) mod keeper;
+mod line;
 pub(crate) mod link;
 mod note;
 mod persist;

@@ -24,8 +24,8 @@ pub use calls::{
     handled_twice, order,
 };
 pub use databases::{
-    Connection, Dialect, MySqlDatabases, Place, PooledDatabase, PostgresSchemas, Remote, SqliteFiles, number,
-    numbers, run, texts, write,
+    Connection, Dialect, Fragile, MySqlDatabases, Place, PooledDatabase, PostgresSchemas, Remote,
+    SqliteFiles, number, numbers, run, texts, write,
 };
 pub use listener::{Act, Heard, Listener};
 pub use log::Log;

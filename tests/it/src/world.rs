@@ -48,7 +48,11 @@ impl<P: Place> World<P> {
 
     /// With a business pool of this many connections.
     pub async fn with_connections(connections: u32) -> Self {
-        let place = P::new().await;
+        Self::at(P::new().await, connections).await
+    }
+
+    /// The same in a place that is known already.
+    pub async fn at(place: P, connections: u32) -> Self {
         place.create(&["shop", "books", "store"]).await;
         let (shop, books) = (place.pool("shop", connections), place.pool("books", 4));
         run(&shop, P::Db::SHOP).await.expect("creates");

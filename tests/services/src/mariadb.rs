@@ -23,9 +23,11 @@ async fn prepare() -> anyhow::Result<Server> {
     // It refuses to run as root, but when told to.
     let root: &[&str] = if rustix::process::geteuid().is_root() { &["--user=root"] } else { &[] };
     let data = format!("--datadir={}/data", home.path().display());
+    // When it starts, it deletes temporary tables there: also those of others, which then crash.
+    let temporary = format!("--tmpdir={}", home.path().display());
     let mut command = home.command(&install)?;
     command.args(["--no-defaults", "--skip-test-db", "--auth-root-authentication-method=normal"]);
-    run(command.arg(&data).args(root)).await?;
+    run(command.args([&data, &temporary]).args(root)).await?;
 
     let [port] = port::free()?;
     // Every start runs it, so it must change nothing the second time.
@@ -53,11 +55,11 @@ async fn prepare() -> anyhow::Result<Server> {
     .into();
     arguments.extend([
         data,
+        temporary,
         format!("--port={port}"),
         format!("--init-file={}", users.display()),
         format!("--socket={}/socket", home.path().display()),
         format!("--pid-file={}/mariadbd.pid", home.path().display()),
-        format!("--tmpdir={}", home.path().display()),
     ]);
     arguments.extend(root.iter().copied().map(String::from));
     let launch = Launch {

@@ -1,8 +1,9 @@
-//! A TCP proxy in front of a server, which cuts its connections when a test wants it, to the byte, or
-//! keeps a reply back.
+//! A TCP proxy in front of a server, which cuts its connections when a test wants it, to the byte,
+//! keeps a reply back, takes its time, or falls silent.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -47,6 +48,8 @@ struct Control {
     open: watch::Sender<bool>,
     cuts: watch::Sender<()>,
     releases: watch::Sender<()>,
+    silent: watch::Sender<bool>,
+    delay: watch::Sender<Duration>,
     next: Mutex<Option<(Vec<u8>, Trick)>>,
     lengths: watch::Sender<Lengths>,
 }
@@ -63,6 +66,8 @@ impl Proxy {
             open: watch::Sender::new(is_open),
             cuts: watch::Sender::new(()),
             releases: watch::Sender::new(()),
+            silent: watch::Sender::new(false),
+            delay: watch::Sender::new(Duration::ZERO),
             next: Mutex::default(),
             lengths: watch::Sender::new(Lengths::default()),
         });
@@ -83,6 +88,18 @@ impl Proxy {
     /// Lets new connections through, or not.
     pub fn open(&self, is_open: bool) {
         self.control.open.send_replace(is_open);
+    }
+
+    /// Falls silent: connections stay open, and new ones are taken, but nothing gets through, not even
+    /// that one side has hung up. As when a cable is pulled, or a firewall forgets a connection. Or
+    /// goes on, with all that was kept back.
+    pub fn silence(&self, is_silent: bool) {
+        self.control.silent.send_replace(is_silent);
+    }
+
+    /// Takes this long to let anything through, in each direction.
+    pub fn delay(&self, delay: Duration) {
+        self.control.delay.send_replace(delay);
     }
 
     /// Plays a trick on the next request that has `marker` in it.
@@ -116,6 +133,16 @@ impl Drop for Proxy {
 impl Control {
     fn next(&self) -> MutexGuard<'_, Option<(Vec<u8>, Trick)>> {
         self.next.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until something may get through.
+    async fn passage(&self) {
+        let delay = *self.delay.borrow();
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        // An error would be that there is no proxy any more.
+        let _ = self.silent.subscribe().wait_for(|is_silent| !is_silent).await;
     }
 
     /// The trick to be played on this request.
@@ -156,6 +183,7 @@ async fn forward(mut client: TcpStream, mut server: TcpStream, control: &Control
         tokio::select! {
             read = client.read(&mut request) => {
                 let request = &request[..read?];
+                control.passage().await;
                 if request.is_empty() {
                     return Ok(());
                 }
@@ -175,6 +203,7 @@ async fn forward(mut client: TcpStream, mut server: TcpStream, control: &Control
             }
             read = server.read(&mut reply), if trick != Some(Trick::KeepReply) => {
                 let reply = &reply[..read?];
+                control.passage().await;
                 if reply.is_empty() {
                     return Ok(());
                 }
@@ -183,11 +212,12 @@ async fn forward(mut client: TcpStream, mut server: TcpStream, control: &Control
                 {
                     return client.write_all(&reply[..length - replied]).await;
                 }
-                client.write_all(reply).await?;
                 replied += reply.len();
+                // Before the client has it, and asks for the length.
                 if trick == Some(Trick::Measure) {
                     control.lengths.send_modify(|lengths| lengths.reply = replied);
                 }
+                client.write_all(reply).await?;
             }
             _ = releases.changed(), if trick == Some(Trick::KeepReply) => trick = None,
         }

@@ -2,6 +2,7 @@
 //! the message is delivered if, and only if, the business row is there.
 
 use services::proxy::{Proxy, Trick};
+use transactional_message::ErrorKind;
 
 use super::messenger;
 use crate::books::{self, Comparison};
@@ -9,7 +10,7 @@ use crate::child;
 use crate::history;
 use crate::notes::Told;
 use crate::place::Place;
-use crate::service::{Call, Shop};
+use crate::service::{ActionError, Call, Shop};
 
 const MARKER: &str = "COMMIT";
 
@@ -36,7 +37,10 @@ pub(super) async fn play(place: &Place) -> anyhow::Result<()> {
         let result = call.run(&shop).await;
         anyhow::ensure!(proxy.was_played(), "no COMMIT was seen for {trick:?}");
         let is_told = trick == Trick::CutReply(lengths.reply);
-        anyhow::ensure!(result.is_ok() == is_told, "{trick:?}: the caller was told {result:?}");
+        anyhow::ensure!(
+            if is_told { result.is_ok() } else { is_unclear(&result) },
+            "{trick:?}: the caller was told {result:?}"
+        );
         cases.push((trick, call, takes_effect));
     }
     child::settled(&messenger, place).await?;
@@ -52,4 +56,9 @@ pub(super) async fn play(place: &Place) -> anyhow::Result<()> {
         lengths.request, lengths.reply
     );
     Ok(())
+}
+
+/// The caller was told that the commit failed, and that its body ran: it may have taken effect.
+pub(super) fn is_unclear(result: &Result<(), ActionError>) -> bool {
+    matches!(result, Err(ActionError::Message(error)) if error.kind() == ErrorKind::Unavailable && error.body_ran())
 }

@@ -2,6 +2,7 @@
 
 mod ambiguous_commit;
 mod cut_off;
+mod lost_reply;
 mod returned;
 
 use std::time::{Duration, Instant};
@@ -20,7 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Scenario {
-    /// The connection is cut at every byte of `COMMIT` and of its reply. On a database server.
+    /// The connection is cut at every byte of `COMMIT` and of its reply; on SQLite, which has none, the
+    /// reply is lost.
     AmbiguousCommit,
     /// The store does not answer in the middle of an operation. On MySQL.
     CutOff,
@@ -32,6 +34,7 @@ pub(crate) enum Scenario {
 pub(crate) async fn play(scenario: Scenario, kind: Kind, discard: bool) -> anyhow::Result<()> {
     let place = Place::create(kind, scenario == Scenario::Returned).await?;
     let played = match scenario {
+        Scenario::AmbiguousCommit if kind == Kind::Sqlite => lost_reply::play(&place).await,
         Scenario::AmbiguousCommit => ambiguous_commit::play(&place).await,
         Scenario::CutOff => cut_off::play(&place).await,
         Scenario::Returned => returned::play(&place).await,

@@ -3,6 +3,11 @@
 use super::succeeds;
 
 #[test]
+fn ambiguous_commit_on_sqlite() {
+    succeeds("play ambiguous-commit --database sqlite");
+}
+
+#[test]
 fn ambiguous_commit_on_postgres() {
     succeeds("play ambiguous-commit --database postgres");
 }

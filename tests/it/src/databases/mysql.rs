@@ -1,6 +1,7 @@
 //! MySQL and MariaDB: databases of the test's own on one server.
 
 use futures_util::future::BoxFuture;
+use services::Server;
 use services::shared::MYSQL_URL;
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::{ConnectOptions, MySql, MySqlConnection, MySqlPool, Pool, Row};
@@ -11,7 +12,7 @@ use uuid::Uuid;
 
 use super::dialect::{speaks, statement};
 use super::place::{self, fresh_name, is_left};
-use super::{Dialect, Place, Remote};
+use super::{Dialect, Fragile, Place, Remote};
 use crate::Listener;
 
 /// Databases on the server that `TM_TEST_MYSQL_URL` leads to.
@@ -50,13 +51,6 @@ impl MySqlDatabases {
         server.set_username(name).expect("a user");
         server.set_password(Some(name)).expect("a password");
         Self { name: name.clone(), server }
-    }
-
-    /// On another server.
-    pub fn on(server: &str) -> Self {
-        let mut server: Url = server.parse().expect("a URL");
-        server.set_path("");
-        Self { name: fresh_name(), server }
     }
 
     async fn clean(&self) {
@@ -130,6 +124,26 @@ impl Remote for MySqlDatabases {
             ended += u64::from(MySql::run(&mut connection, format!("KILL {session}")).await.is_ok());
         }
         ended
+    }
+}
+
+impl Fragile for MySqlDatabases {
+    async fn start() -> Server {
+        services::mariadb::start().await.expect("a server")
+    }
+
+    fn on(server: &str) -> Self {
+        let mut server: Url = server.parse().expect("a URL");
+        server.set_path("");
+        Self { name: fresh_name(), server }
+    }
+
+    fn server(&self) -> Url {
+        self.server.clone()
+    }
+
+    fn with_server(&self, server: Url) -> Self {
+        Self { name: self.name.clone(), server }
     }
 }
 

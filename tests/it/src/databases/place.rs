@@ -3,8 +3,11 @@
 use std::fmt::Debug;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use services::Server;
+use services::proxy::Proxy;
 use sqlx::Pool;
 use transactional_message::DatabaseSource;
+use url::Url;
 use uuid::Uuid;
 
 use super::Dialect;
@@ -42,6 +45,35 @@ pub trait Place: Clone + Debug + Send + Sync + 'static {
 pub trait Remote: Place {
     /// Ends all sessions with this test's databases; says how many there were.
     fn cut(&self) -> impl Future<Output = u64>;
+}
+
+/// Databases of a server that a test may start for itself, and reach by another way.
+pub trait Fragile: Remote {
+    /// Starts a server.
+    fn start() -> impl Future<Output = Server>;
+
+    /// A place without databases on a server.
+    fn on(server: &str) -> Self;
+
+    /// The server's URL.
+    fn server(&self) -> Url;
+
+    /// The same place, with its server elsewhere.
+    #[must_use]
+    fn with_server(&self, server: Url) -> Self;
+
+    /// The same place behind a proxy.
+    fn behind_proxy(&self) -> impl Future<Output = (Proxy, Self)> {
+        async {
+            let mut server = self.server();
+            let port = server.port().expect("the server's port is in its URL");
+            let target = format!("{}:{port}", server.host_str().expect("a host"));
+            let proxy = Proxy::new(&target, true).await.expect("a free port");
+            server.set_host(Some("127.0.0.1")).expect("a host");
+            server.set_port(Some(proxy.address().port())).expect("a port");
+            (proxy, self.with_server(server))
+        }
+    }
 }
 
 /// A name in common for the databases of one test, which says when they were made. Nobody drops

@@ -1,6 +1,7 @@
 //! PostgreSQL: a schema for each of a test's databases, found by the search path.
 
 use futures_util::future::BoxFuture;
+use services::Server;
 use services::shared::POSTGRES_URL;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, PgConnection, PgPool, Pool, Postgres, Row};
@@ -11,7 +12,7 @@ use uuid::Uuid;
 
 use super::dialect::{speaks, statement};
 use super::place::{self, fresh_name, is_left};
-use super::{Dialect, Place, Remote};
+use super::{Dialect, Fragile, Place, Remote};
 use crate::Listener;
 
 /// Schemas in the database that `TM_TEST_POSTGRES_URL` leads to.
@@ -40,11 +41,6 @@ impl PostgresSchemas {
     /// The name of a schema.
     pub fn schema(&self, name: &str) -> String {
         format!("{}_{name}", self.name)
-    }
-
-    /// On another server.
-    pub fn on(server: &str) -> Self {
-        Self { name: fresh_name(), server: server.into() }
     }
 
     /// What all names here begin with; the name of the clerk.
@@ -136,6 +132,24 @@ impl Remote for PostgresSchemas {
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{name}'"
         ))
         .await
+    }
+}
+
+impl Fragile for PostgresSchemas {
+    async fn start() -> Server {
+        services::postgres::start().await.expect("a server")
+    }
+
+    fn on(server: &str) -> Self {
+        Self { name: fresh_name(), server: server.into() }
+    }
+
+    fn server(&self) -> Url {
+        self.server.parse().expect("a URL")
+    }
+
+    fn with_server(&self, server: Url) -> Self {
+        Self { name: self.name.clone(), server: server.into() }
     }
 }
 

@@ -1,10 +1,13 @@
 //! Connections that break, brokers that are away: nothing is lost, and nobody is blamed for it.
 
-use std::time::Duration;
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use it::{Rabbit, order, send, wait_until};
-use transactional_message::{Consumer, ExchangeKind, Message, Messenger, RabbitMq, State};
+use it::{Rabbit, ShopError, fast, order, send, wait_until};
+use transactional_message::{
+    AnsweredBy, Consumer, ExchangeKind, Message, Messenger, RabbitMq, Settings, State,
+};
 
 use crate::World;
 
@@ -16,13 +19,7 @@ async fn send_orders(messenger: &Messenger, exchange: &str, ids: std::ops::Range
 #[tokio::test]
 async fn connections_that_break_under_load_lose_nothing() {
     let (world, rabbit) = (World::new().await, Rabbit::new().await);
-    let (proxy, url) = rabbit.proxy(true).await;
-    let queue = rabbit.queue("books");
-    let through = RabbitMq::new(url).exchange(&rabbit.exchange, ExchangeKind::Topic);
-    let consumer =
-        Consumer::new(&queue, world.books.clone(), world.listener.clone()).bind(&rabbit.exchange, "#");
-    let messenger = World::start(world.builder().rabbitmq(through).consumer(consumer)).await;
-    rabbit.is_consumed(&queue).await;
+    let (proxy, messenger) = through(&world, &rabbit, fast()).await;
     for round in 0..10 {
         send_orders(&messenger, &rabbit.exchange, round * 100..(round + 1) * 100).await;
         // In the midst of it.
@@ -33,6 +30,84 @@ async fn connections_that_break_under_load_lose_nothing() {
     assert_eq!(messenger.stats().await.expect("counts").delivered, 1000);
     wait_until("all effects", async || world.all_effects().await == 1000).await;
     assert_eq!(world.effects_of_orders().await, (0..1000).collect::<Vec<_>>());
+}
+
+/// A messenger that publishes and consumes through a proxy.
+async fn through(world: &World, rabbit: &Rabbit, settings: Settings) -> (it::Proxy, Messenger) {
+    let (proxy, url) = rabbit.proxy(true).await;
+    let queue = rabbit.queue("books");
+    let through = RabbitMq::new(url).exchange(&rabbit.exchange, ExchangeKind::Topic);
+    let consumer =
+        Consumer::new(&queue, world.books.clone(), world.listener.clone()).bind(&rabbit.exchange, "#");
+    let builder = world.builder().settings(settings).rabbitmq(through).consumer(consumer);
+    let messenger = World::start(builder).await;
+    rabbit.is_consumed(&queue).await;
+    (proxy, messenger)
+}
+
+#[tokio::test]
+async fn a_broker_that_falls_silent_is_left_and_nobody_is_blamed() {
+    let (world, rabbit) = (World::new().await, Rabbit::new().await);
+    let settings = Settings { publish_timeout: Duration::from_secs(1), ..fast() };
+    let (proxy, messenger) = through(&world, &rabbit, settings).await;
+    send_orders(&messenger, &rabbit.exchange, 0..100).await;
+    proxy.silence(true);
+    send_orders(&messenger, &rabbit.exchange, 100..200).await;
+    // Those that were on their way are given up, more than once.
+    tokio::time::sleep(settings.publish_timeout * 4).await;
+    assert!(messenger.stats().await.expect("counts").confirmed >= 100);
+    proxy.silence(false);
+    let back = Instant::now();
+    world.settled(&messenger).await;
+    wait_until("all effects", async || world.all_effects().await == 200).await;
+    println!("a silent broker: 100 messages delivered {:.2?} after it, all booked", back.elapsed());
+    assert_eq!(world.effects_of_orders().await, (0..200).collect::<Vec<_>>());
+    let delivered = messenger.list(State::Delivered, None, 1000).await.expect("lists");
+    assert_eq!(delivered.len(), 200);
+    assert!(delivered.iter().all(|message| message.attempts == 0), "{delivered:?}");
+}
+
+#[tokio::test]
+async fn a_broker_far_away_gets_everything_once() {
+    let (world, rabbit) = (World::new().await, Rabbit::new().await);
+    let (proxy, messenger) = through(&world, &rabbit, fast()).await;
+    proxy.delay(Duration::from_millis(20));
+    for round in 0..5 {
+        send_orders(&messenger, &rabbit.exchange, round * 100..(round + 1) * 100).await;
+    }
+    world.settled(&messenger).await;
+    wait_until("all effects", async || world.all_effects().await == 500).await;
+    assert_eq!(world.listener.orders(), (0..500).collect::<Vec<_>>(), "each once");
+    let delivered = messenger.list(State::Delivered, None, 1000).await.expect("lists");
+    assert!(delivered.iter().all(|message| message.attempts == 0), "{delivered:?}");
+}
+
+#[tokio::test]
+async fn a_large_backlog_is_delivered_once_each() {
+    const BACKLOG: u64 = 20_000;
+    const OF_A_CALL: u64 = 200;
+    let (world, rabbit) = (World::new().await, Rabbit::new().await);
+    let queue = rabbit.queue("all");
+    rabbit.declare_exchange().await;
+    rabbit.bind(&queue, "#").await;
+    let quiet = World::start(world.builder().settings(Settings { deliver: false, ..fast() })).await;
+    join_all((0..BACKLOG / OF_A_CALL).map(async |_| {
+        let message = Message::json(&rabbit.exchange, "order.paid", &order(1)).expect("encodes");
+        let messages = vec![message; usize::try_from(OF_A_CALL).expect("small")];
+        let handler = AnsweredBy::Handler("it.handled".into());
+        let ended: Result<(), ShopError> = quiet.call(handler, messages, async { Ok(()) }).await;
+        ended.expect("ok");
+    }))
+    .await;
+    world.count(&quiet, State::Confirmed, BACKLOG).await;
+    let began = Instant::now();
+    let messenger = World::start(rabbit.with(world.builder())).await;
+    let count = usize::try_from(BACKLOG).expect("small");
+    let ids: HashSet<_> = rabbit.take(&queue, count).await.iter().map(it::Taken::id).collect();
+    println!("a backlog of {BACKLOG}: at RabbitMQ after {:.1?}", began.elapsed());
+    assert_eq!(ids.len(), count, "each once: nothing broke");
+    world.count(&messenger, State::Delivered, BACKLOG).await;
+    assert_eq!(rabbit.ready(&queue).await, Some(0));
 }
 
 #[tokio::test]

@@ -10,4 +10,5 @@ mod server;
 mod servers;
 
 type Db = sqlx::MySql;
-type World = it::World<it::MySqlDatabases>;
+type Place = it::MySqlDatabases;
+type World = it::World<Place>;

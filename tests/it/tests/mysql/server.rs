@@ -1,6 +1,6 @@
 //! What a server can be set to that makes it unfit, or less fit.
 
-use it::{Dialect, Log, MySqlDatabases, Place, fast, run, says};
+use it::{Dialect, Fragile, Log, MySqlDatabases, Place, fast, run, says};
 use sqlx::MySql;
 use tracing_subscriber::filter::LevelFilter;
 use transactional_message::{ErrorKind, Messenger};

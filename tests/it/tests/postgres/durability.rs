@@ -1,6 +1,6 @@
 //! Commits that a crash takes back: what can't be helped is told, and what depends on us is durable.
 
-use it::{Dialect, Log, Place, PostgresSchemas, ShopError, fast, fenced, order, texts};
+use it::{Dialect, Fragile, Log, Place, PostgresSchemas, ShopError, fast, fenced, order, texts};
 use sqlx::Postgres;
 use tracing_subscriber::filter::LevelFilter;
 use transactional_message::{Messenger, begin};

@@ -12,4 +12,5 @@ mod serializable;
 mod servers;
 
 type Db = sqlx::Postgres;
-type World = it::World<it::PostgresSchemas>;
+type Place = it::PostgresSchemas;
+type World = it::World<Place>;

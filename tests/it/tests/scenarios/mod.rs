@@ -1,5 +1,6 @@
 //! What every database must pass.
 
+mod backlog;
 mod by_hand;
 mod check_back;
 mod conformance;
@@ -21,6 +22,7 @@ mod lifecycle;
 mod logging;
 mod operator;
 mod operator_fence;
+mod orphans;
 mod outage;
 mod outcomes;
 mod poison_rows;

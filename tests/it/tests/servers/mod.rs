@@ -1,6 +1,10 @@
-//! What every database must pass that is a server: sessions end, and transactions run side by side.
+//! What every database must pass that is a server: sessions end, the server dies, the network is slow
+//! or silent, and transactions run side by side.
 
 mod cut;
 mod isolation;
+mod killed;
+mod network;
 mod rights;
 mod side_by_side;
+mod store_gone;

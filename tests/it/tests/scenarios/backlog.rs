@@ -1,0 +1,54 @@
+//! A large backlog of confirmed messages: delivered once each, in windows, while calls go on.
+
+use std::time::Instant;
+
+use futures_util::future::join_all;
+use it::{ShopError, fast, number, order, wait_until};
+use transactional_message::{AnsweredBy, Message, Messenger, Settings, State};
+
+use crate::World;
+
+const BACKLOG: u64 = 5000;
+const OF_A_CALL: u64 = 100;
+const WINDOW: usize = 64;
+/// Far more than windows and queues together, far less than the backlog.
+const FEW: u64 = BACKLOG / 5;
+
+/// A call with many messages.
+async fn confirm(messenger: &Messenger, first: u64) {
+    let message = |id| Message::json("shop", "order.backlog", &order(id)).expect("encodes");
+    let messages = (first..first + OF_A_CALL).map(message);
+    let handler = AnsweredBy::Handler("it.handled".into());
+    let ended: Result<(), ShopError> = messenger.call(handler, messages, async { Ok(()) }).await;
+    ended.expect("ok");
+}
+
+#[tokio::test]
+async fn is_delivered_once_each_and_fills_no_memory() {
+    let world = World::new().await;
+    let quiet = World::start(world.builder().settings(Settings { deliver: false, ..fast() })).await;
+    join_all((0..BACKLOG / OF_A_CALL).map(|call| confirm(&quiet, call * OF_A_CALL))).await;
+    world.count(&quiet, State::Confirmed, BACKLOG).await;
+
+    let store = world.store();
+    let settings = Settings { relay_window: WINDOW, relay_queue: WINDOW, ..fast() };
+    let messenger = world.messenger_with(settings).await;
+    let began = Instant::now();
+    let delivered = async || messenger.stats().await.expect("counts").delivered;
+    let (mut before, mut calls) = (0, 0);
+    while before < BACKLOG {
+        wait_until("more to be delivered", async || delivered().await > before).await;
+        before = delivered().await;
+        // What is read from the table is held; what is held is in memory.
+        let held = "SELECT count(*) FROM tm_message WHERE state = 1 AND held_by IS NOT NULL";
+        let held = number(&store, held).await.unsigned_abs();
+        assert!(held <= FEW, "{held} messages in memory");
+        world.handle(&messenger, BACKLOG + calls).await.expect("calls go on");
+        calls += 1;
+    }
+    println!("a backlog of {BACKLOG}: delivered in {:.1?}, with {calls} calls meanwhile", began.elapsed());
+    world.settled(&messenger).await;
+    let all: Vec<_> = (0..BACKLOG + calls).collect();
+    assert_eq!(world.effects_of_orders().await, all);
+    assert_eq!(world.listener.orders(), all, "each once: nobody died");
+}

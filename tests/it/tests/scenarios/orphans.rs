@@ -1,0 +1,85 @@
+//! A process dies with a great many halves open, while calls go on elsewhere: each half is settled as
+//! its transaction ended, and the calls are not disturbed.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use futures_util::future::join_all;
+use it::{Process, ShopError, fast, fenced, order, wait_until};
+use transactional_message::{State, begin};
+
+use crate::World;
+
+/// Half of them have committed.
+const ORPHANS: u64 = 1000;
+const CALLERS: u64 = 8;
+
+/// A process in which all bodies have come to their end, and none has said so.
+async fn doomed(world: &World) -> Process {
+    let elsewhere = world.elsewhere();
+    let (reached, mut wait) = tokio::sync::mpsc::channel(100);
+    let process = Process::start(move || async move {
+        let messenger = World::start(elsewhere.builder()).await;
+        let call = async |id: u64| {
+            let body = async {
+                if id.is_multiple_of(2) {
+                    let mut tx = begin(&elsewhere.shop).await?;
+                    World::write(&mut tx, id).await?;
+                    tx.commit().await?;
+                }
+                reached.send(()).await.expect("waits");
+                std::future::pending().await
+            };
+            let _: Result<(), ShopError> = messenger.scope(async { fenced(&order(id), body).await }).await;
+        };
+        join_all((0..ORPHANS).map(call)).await;
+    });
+    for _ in 0..ORPHANS {
+        wait.recv().await.expect("gets there");
+    }
+    process
+}
+
+#[tokio::test]
+async fn of_a_dead_process_are_settled_under_live_traffic() {
+    let world = World::new().await;
+    let messenger = world.messenger().await;
+    let process = doomed(&world).await;
+    assert_eq!(messenger.stats().await.expect("counts").half, ORPHANS);
+    let over = AtomicBool::new(false);
+    let caller = async |caller: u64| {
+        for n in 1.. {
+            if over.load(Ordering::SeqCst) {
+                break;
+            }
+            world.pay(&messenger, caller * 1_000_000 + n).await.expect("a live call is not disturbed");
+        }
+    };
+    let recovery = async {
+        process.kill().await;
+        let killed = Instant::now();
+        let cancelled = async || messenger.stats().await.expect("counts").cancelled;
+        wait_until("the first to be settled", async || cancelled().await > 0).await;
+        let first = killed.elapsed();
+        let mut before = 0;
+        while before < ORPHANS / 2 {
+            wait_until("more to be settled", async || cancelled().await > before).await;
+            before = cancelled().await;
+        }
+        let leases = |time: std::time::Duration| time.as_secs_f64() / fast().lease.as_secs_f64();
+        println!(
+            "{ORPHANS} orphans under live traffic: the first settled after {:.1} leases, all after {:.1}",
+            leases(first),
+            leases(killed.elapsed())
+        );
+        over.store(true, Ordering::SeqCst);
+    };
+    tokio::join!(join_all((1..=CALLERS).map(caller)), recovery);
+    world.settled(&messenger).await;
+    let there = world.orders().await;
+    assert_eq!(there.iter().filter(|id| **id < ORPHANS).count() as u64, ORPHANS / 2);
+    assert!(there.len() as u64 > ORPHANS / 2 + CALLERS, "calls went on");
+    assert_eq!(world.effects_of_orders().await, there);
+    assert_eq!(world.fences(2).await.unsigned_abs(), ORPHANS / 2);
+    world.count(&messenger, State::Delivered, there.len() as u64).await;
+}
