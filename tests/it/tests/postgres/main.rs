@@ -2,6 +2,7 @@
 
 #![allow(clippy::large_futures, reason = "tests: nobody waits for them by the thousand")]
 
+mod clock;
 #[path = "../scenarios/commit_refused.rs"]
 mod commit_refused;
 mod durability;

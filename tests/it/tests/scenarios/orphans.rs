@@ -2,11 +2,11 @@
 //! its transaction ended, and the calls are not disturbed.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use it::{Process, ShopError, fast, fenced, order, wait_until};
-use transactional_message::{State, begin};
+use transactional_message::{Settings, State, begin};
 
 use crate::World;
 
@@ -43,7 +43,9 @@ async fn doomed(world: &World) -> Process {
 #[tokio::test]
 async fn of_a_dead_process_are_settled_under_live_traffic() {
     let world = World::new().await;
-    let messenger = world.messenger().await;
+    // Long enough for a turn to write, where there is one writer at a time.
+    let settings = Settings { fence_lock_timeout: Duration::from_millis(500), ..fast() };
+    let messenger = world.messenger_with(settings).await;
     let process = doomed(&world).await;
     assert_eq!(messenger.stats().await.expect("counts").half, ORPHANS);
     let over = AtomicBool::new(false);
@@ -66,7 +68,7 @@ async fn of_a_dead_process_are_settled_under_live_traffic() {
             wait_until("more to be settled", async || cancelled().await > before).await;
             before = cancelled().await;
         }
-        let leases = |time: std::time::Duration| time.as_secs_f64() / fast().lease.as_secs_f64();
+        let leases = |time: Duration| time.as_secs_f64() / fast().lease.as_secs_f64();
         println!(
             "{ORPHANS} orphans under live traffic: the first settled after {:.1} leases, all after {:.1}",
             leases(first),
