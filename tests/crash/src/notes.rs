@@ -13,6 +13,8 @@ const RECOVERIES: &str = "recoveries";
 const LOG: &str = "log";
 /// What the consumer logs about a message that it has had before.
 const DUPLICATE: &str = "came again";
+/// What the janitor logs about fence rows that nobody will prune.
+const STRANGERS: &str = "fence rows whose message the store does not know";
 
 /// What callers were told.
 #[derive(Debug)]
@@ -95,6 +97,11 @@ pub(crate) fn log(directory: &Path) -> anyhow::Result<File> {
 /// How often the consumer got a message that it has had before.
 pub(crate) fn duplicates(directory: &Path) -> anyhow::Result<usize> {
     Ok(read(directory, LOG)?.matches(DUPLICATE).count())
+}
+
+/// How often the janitor warned of fence rows whose message is not there.
+pub(crate) fn strangers(directory: &Path) -> anyhow::Result<usize> {
+    Ok(read(directory, LOG)?.matches(STRANGERS).count())
 }
 
 /// Forgets everything.

@@ -18,6 +18,7 @@ use clap::Args;
 
 use crate::database::Kind;
 use crate::history;
+use crate::notes;
 use crate::place::Place;
 use crate::process::Service;
 use crate::supervisor;
@@ -86,7 +87,8 @@ async fn play(soak: &Soak, seed: u64, servers: &Servers, place: &Place) -> anyho
     let comparison = supervisor::compare(place).await?;
     let title = format!("{:?} + rabbitmq, seed {seed}", soak.database).to_lowercase();
     fs::write(file("svg"), picture::draw(&title, &sampler.samples, &faults)?)?;
-    let report = Report { title, took, comparison, faults, samples: sampler.samples };
+    let strangers = notes::strangers(&place.directory)?;
+    let report = Report { title, took, comparison, strangers, faults, samples: sampler.samples };
     fs::write(file("txt"), report.to_string())?;
     println!("{report}\n{}", file("{csv,svg,txt}").display());
     report.verdict()

@@ -29,6 +29,8 @@ pub(super) struct Report {
     pub(super) title: String,
     pub(super) took: Duration,
     pub(super) comparison: Comparison,
+    /// Warnings of fence rows without a message: whatever dies, there are none.
+    pub(super) strangers: usize,
     pub(super) faults: Vec<Fault>,
     pub(super) samples: Vec<Sample>,
 }
@@ -53,6 +55,7 @@ impl Report {
     pub(super) fn verdict(&self) -> anyhow::Result<()> {
         let wrong: Vec<_> = self.wrong().map(|(what, which)| format!("{} {what}", which.len())).collect();
         anyhow::ensure!(wrong.is_empty(), "the books differ: {}", wrong.join(", "));
+        anyhow::ensure!(self.strangers == 0, "{} warnings of fence rows without a message", self.strangers);
         for bound in &BOUNDS {
             let quarters = bound.quarters(&self.samples);
             let most = bound.most(quarters);
@@ -97,6 +100,7 @@ impl fmt::Display for Report {
                 if what == "robbed" { "  (allowed: others take a slow process for dead)" } else { "" };
             writeln!(f, "{what:<20} {:>8}{allowed}", which.len())?;
         }
+        writeln!(f, "{:<20} {:>8}", "fences left alone", self.strangers)?;
         for (what, which) in self.wrong() {
             writeln!(f, "\n{what}:\n  {}", which[..which.len().min(SHOWN)].join("\n  "))?;
         }
