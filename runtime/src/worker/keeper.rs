@@ -17,6 +17,8 @@ const BATCH: usize = 500;
 #[derive(Debug)]
 pub(crate) struct Keeper {
     pub(crate) core: Arc<Core>,
+    /// Whether it was said that the store is slow.
+    pub(crate) said: bool,
 }
 
 impl Keeper {
@@ -35,6 +37,20 @@ impl Keeper {
         }
         Ok(renewed)
     }
+
+    /// Says that nothing is taken over, once: messages of processes that died wait meanwhile.
+    fn say_whether_slow(&mut self) {
+        let is_slow = self.core.leases.store_is_slow();
+        if is_slow && !self.said {
+            let lease = self.core.settings.lease;
+            tracing::warn!(
+                ?lease,
+                "the message store keeps taking longer than a quarter of the lease to answer, so messages of \
+                 processes that died wait; make the setting `lease` longer, in all processes, or the store faster"
+            );
+        }
+        self.said = is_slow;
+    }
 }
 
 #[async_trait]
@@ -52,6 +68,7 @@ impl Worker for Keeper {
             if let Err(error) = self.run_once().await {
                 log_store_error(Self::NAME, &error);
             }
+            self.say_whether_slow();
         }
     }
 }
