@@ -46,7 +46,7 @@ async fn is_delivered_once_each_and_fills_no_memory() {
         world.handle(&messenger, BACKLOG + calls).await.expect("calls go on");
         calls += 1;
     }
-    println!("a backlog of {BACKLOG}: delivered in {:.1?}, with {calls} calls meanwhile", began.elapsed());
+    eprintln!("a backlog of {BACKLOG}: delivered in {:.1?}, with {calls} calls meanwhile", began.elapsed());
     world.settled(&messenger).await;
     let all: Vec<_> = (0..BACKLOG + calls).collect();
     assert_eq!(world.effects_of_orders().await, all);

@@ -69,7 +69,7 @@ async fn of_a_dead_process_are_settled_under_live_traffic() {
             before = cancelled().await;
         }
         let leases = |time: Duration| time.as_secs_f64() / fast().lease.as_secs_f64();
-        println!(
+        eprintln!(
             "{ORPHANS} orphans under live traffic: the first settled after {:.1} leases, all after {:.1}",
             leases(first),
             leases(killed.elapsed())

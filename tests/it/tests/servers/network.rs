@@ -89,7 +89,7 @@ async fn a_silent_business_database_is_asked_until_it_answers() {
     proxy.silence(false);
     let back = Instant::now();
     world.settled(&messenger).await;
-    println!("a silent business database: {ORPHANS} orphans settled {:.2?} after it", back.elapsed());
+    eprintln!("a silent business database: {ORPHANS} orphans settled {:.2?} after it", back.elapsed());
     let committed: Vec<_> = (0..ORPHANS).step_by(2).collect();
     assert_eq!(world.orders().await, committed);
     assert_eq!(world.effects_of_orders().await, committed.into_iter().chain(100..120).collect::<Vec<_>>());

@@ -41,7 +41,7 @@ async fn no_live_body_is_given_up(world: &World, begins: impl AsyncFnOnce(), end
         ends().await;
         let back = Instant::now();
         wait_until("the store to take halves again", async || world.handle(&own, 101).await.is_ok()).await;
-        println!("the store away for {OUTAGE:?}: the next call succeeded after {:.2?}", back.elapsed());
+        eprintln!("the store away for {OUTAGE:?}: the next call succeeded after {:.2?}", back.elapsed());
         over.send(true).expect("waited for");
     };
     tokio::join!(join_all((0..BODIES).map(body)), outage);
