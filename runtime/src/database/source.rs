@@ -185,3 +185,33 @@ fn without_feature(feature: &str) -> Error {
 pub(super) fn configuration(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Configuration, message)
 }
+
+#[cfg(all(test, feature = "_sql"))]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Any text is read as a URL or refused, and a password in it is not shown.
+        #[test]
+        fn any_text_is_read_or_refused_and_not_shown(
+            scheme in prop_oneof!["(sqlite|postgres|postgresql|mysql|mariadb):(//)?", "\\PC{0,8}"], user in "\\PC{0,8}",
+            password in "s3cr3t[ -~]{0,12}", rest in prop_oneof!["\\PC{0,40}", "[a-z0-9:/?=&%@#\\[\\]]{0,40}"],
+        ) {
+            let shown = |url: &str| {
+                let source = DatabaseSource::from(url);
+                let error = source.resolve().err();
+                format!("{source:?} {}", error.map(|error| format!("{error} {error:?} {error:#}")).unwrap_or_default())
+            };
+            let url = format!("{scheme}{user}:{password}@{rest}");
+            prop_assert!(!shown(&url).contains("s3cr3t"), "{url}: {}", shown(&url));
+            let _ = shown(&rest);
+            for alone in ["sqlite:", "postgres://", "mysql://"] {
+                let _ = shown(&format!("{alone}{rest}"));
+            }
+        }
+    }
+}

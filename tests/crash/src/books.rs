@@ -56,6 +56,8 @@ pub(crate) struct Comparison {
     pub(crate) illegal: Vec<String>,
     /// A message waits for ever.
     pub(crate) stuck: Vec<String>,
+    /// The log shows the servers' password.
+    pub(crate) leaks: Vec<String>,
 }
 
 /// By action: how many parts, and the contents.
@@ -71,6 +73,7 @@ impl Comparison {
             duplicates: notes::duplicates(&place.directory)?,
             illegal: history::illegal(&place.store().await?).await?,
             stuck: stuck(place).await?,
+            leaks: notes::leaks(&place.directory)?,
             ..Self::default()
         };
         for (action, (parts, content)) in &done {
@@ -101,7 +104,7 @@ impl Comparison {
     }
 
     /// What must be empty, with its name.
-    pub(crate) fn findings(&self) -> [(&'static str, &[String]); 8] {
+    pub(crate) fn findings(&self) -> [(&'static str, &[String]); 9] {
         [
             ("losses", &self.losses),
             ("phantoms", &self.phantoms),
@@ -111,6 +114,7 @@ impl Comparison {
             ("robbed", &self.robbed),
             ("illegal transitions", &self.illegal),
             ("stuck", &self.stuck),
+            ("passwords in the log", &self.leaks),
         ]
     }
 

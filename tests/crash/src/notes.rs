@@ -104,6 +104,12 @@ pub(crate) fn strangers(directory: &Path) -> anyhow::Result<usize> {
     Ok(read(directory, LOG)?.matches(STRANGERS).count())
 }
 
+/// Where the log shows the password of all servers.
+pub(crate) fn leaks(directory: &Path) -> anyhow::Result<Vec<String>> {
+    let log = read(directory, LOG)?;
+    Ok(log.lines().filter(|line| line.contains(services::PASSWORD)).map(str::to_owned).collect())
+}
+
 /// Forgets everything.
 pub(crate) fn forget(directory: &Path) -> anyhow::Result<()> {
     for name in [TOLD, RECOVERIES, LOG] {

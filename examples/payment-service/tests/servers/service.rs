@@ -57,12 +57,15 @@ impl Service {
         self.child.kill().await.expect("is killed");
     }
 
-    /// `SIGTERM`; waits for the end.
+    /// `SIGTERM`; waits for the end. Whatever happened, its log shows no password.
     pub(crate) async fn stop(mut self) -> ExitStatus {
         let id = self.child.id().expect("runs").to_string();
         let sent = Command::new("kill").args(["-TERM", &id]).status().await.expect("kill runs");
         assert!(sent.success());
-        tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("ends in time").expect("ends")
+        let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("ends in time");
+        let log = self.log();
+        assert!(!log.contains(services::PASSWORD), "{log}");
+        ended.expect("ends")
     }
 
     /// What it has logged so far.

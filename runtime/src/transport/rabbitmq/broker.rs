@@ -103,6 +103,8 @@ pub(super) fn wrong(problem: impl Into<String>) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn broker(url: &str) -> Result<Broker, Error> {
@@ -140,6 +142,25 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::Configuration);
             let text = format!("{error} {error:?}");
             assert!(text.contains(expected) && !text.contains("s3cr3t"), "{text}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Any text is read as a URL or refused, and a password in it is not shown.
+        #[test]
+        fn any_text_is_read_or_refused_and_not_shown(
+            scheme in prop_oneof!["amqps?://", "\\PC{0,8}"], user in "\\PC{0,8}",
+            password in "s3cr3t[ -~]{0,12}", rest in prop_oneof!["\\PC{0,40}", "[a-z0-9:/?=&%@#\\[\\]]{0,40}"],
+        ) {
+            let shown = |url: &str| match broker(url) {
+                Ok(broker) => format!("{broker} {broker:?}"),
+                Err(error) => format!("{error} {error:?} {error:#}"),
+            };
+            let url = format!("{scheme}{user}:{password}@{rest}");
+            prop_assert!(!shown(&url).contains("s3cr3t"), "{url}: {}", shown(&url));
+            let _ = shown(&rest);
         }
     }
 

@@ -233,6 +233,9 @@ pub(super) async fn has_exchange(channel: &Channel, name: &ShortString) -> Resul
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn queue(name: &str, bindings: &[(&str, &str)]) -> Queue {
@@ -257,6 +260,29 @@ mod tests {
             (u32::MAX, "books.retry.120s"),
         ] {
             assert_eq!(queues.after_attempt(attempt).0.as_str(), expected);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Whatever a consumer is named and bound to: it is refused, or all its queues have names that AMQP
+        /// carries.
+        #[test]
+        fn any_name_is_refused_or_fits(
+            name in prop_oneof!["\\PC{0,20}", "\\PC{70,260}", "amq\\.[a-z]{0,3}", (200..260_usize).prop_map(|n| "q".repeat(n))],
+            bindings in vec(("\\PC{0,130}", "\\PC{0,130}"), 1..3),
+        ) {
+            let bindings: Vec<_> = bindings.iter().map(|(e, p)| (e.as_str(), p.as_str())).collect();
+            if let Ok(queues) = Queues::new(&queue(&name, &bindings)) {
+                prop_assert!(!name.starts_with("amq."));
+                for (declared, _) in queues.declarations() {
+                    prop_assert!(declared.as_str().starts_with(&name) && declared.as_str().len() <= 255);
+                }
+            } else {
+                let fits = bindings.iter().all(|(e, p)| !e.is_empty() && !e.starts_with("amq.") && e.len().max(p.len()) <= 255);
+                prop_assert!(name.starts_with("amq.") || name.len() > 200 || !fits, "{name} {bindings:?}");
+            }
         }
     }
 
