@@ -38,12 +38,18 @@ async fn main() -> anyhow::Result<ExitCode> {
         signal = signals.next() => return Ok(code(ExitStatus::from_raw(signal.as_raw()))),
     };
     let [program, arguments @ ..] = &command[..] else { anyhow::bail!("a command is missing") };
-    let mut child = Command::new(program)
-        .args(arguments)
-        .envs(shared.environment())
-        .kill_on_drop(true)
-        .spawn()
-        .with_context(|| format!("starting {}", program.display()))?;
+    let mut command = Command::new(program);
+    command.args(arguments).envs(shared.environment()).kill_on_drop(true);
+    // What `cargo run` tells us about ourselves. A `cargo` that heard of it would build anew, here and when
+    // it is run without, all that looks at the names and folders of packages.
+    let of_cargo = |name: &OsString| {
+        let name = name.to_string_lossy();
+        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+    };
+    for (name, _) in std::env::vars_os().filter(|(name, _)| of_cargo(name)) {
+        command.env_remove(name);
+    }
+    let mut child = command.spawn().with_context(|| format!("starting {}", program.display()))?;
     tokio::select! {
         status = child.wait() => Ok(code(status?)),
         signal = signals.next() => {
