@@ -9,6 +9,7 @@
 
 mod calls;
 mod databases;
+mod figure;
 mod listener;
 mod log;
 mod oracle;
@@ -25,8 +26,9 @@ pub use calls::{
 };
 pub use databases::{
     Connection, Dialect, Fragile, MySqlDatabases, Place, PooledDatabase, PostgresSchemas, Remote,
-    SqliteFiles, number, numbers, run, texts, write,
+    SqliteFiles, behind_proxy, number, numbers, run, texts, write,
 };
+pub use figure::figure;
 pub use listener::{Act, Heard, Listener};
 pub use log::Log;
 pub use oracle::{Oracle, Question, Word, ask};

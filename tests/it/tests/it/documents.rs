@@ -47,7 +47,7 @@ impl<'a> Link<'a> {
         let name = format!("fn {test}(");
         let is_test = text.match_indices(&name).any(|(at, _)| {
             let before = text[..at].trim_end_matches("async ").trim_end();
-            before.ends_with(']') && before.lines().last().is_some_and(|line| line.contains("test"))
+            before.ends_with(']') && before.lines().next_back().is_some_and(|line| line.contains("test"))
         });
         (!is_test).then(|| format!("there is no test `{test}` in {path}"))
     }
@@ -103,7 +103,7 @@ fn every_guarantee_names_the_test_that_proves_it() {
         let proofs: Vec<_> = row.split("][").skip(1).filter_map(|rest| rest.split(']').next()).collect();
         assert!(!proofs.is_empty(), "no test is named for: {row}");
         for proof in proofs {
-            let test = section.lines().filter_map(|line| line.strip_prefix(&format!("[{proof}]: "))).next();
+            let test = section.lines().find_map(|line| line.strip_prefix(&format!("[{proof}]: ")));
             let test = test.and_then(Link::read).and_then(|link| link.test);
             assert!(test.is_some(), "[{proof}] is no test");
         }

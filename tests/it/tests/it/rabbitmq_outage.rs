@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use it::{Rabbit, ShopError, fast, order, send, wait_until};
+use it::{Rabbit, ShopError, fast, figure, order, send, wait_until};
 use transactional_message::{
     AnsweredBy, Consumer, ExchangeKind, Message, Messenger, RabbitMq, Settings, State,
 };
@@ -60,7 +60,10 @@ async fn a_broker_that_falls_silent_is_left_and_nobody_is_blamed() {
     let back = Instant::now();
     world.settled(&messenger).await;
     wait_until("all effects", async || world.all_effects().await == 200).await;
-    println!("a silent broker: 100 messages delivered {:.2?} after it, all booked", back.elapsed());
+    figure(format_args!(
+        "a silent broker: 100 messages delivered {:.2?} after it, all booked",
+        back.elapsed()
+    ));
     assert_eq!(world.effects_of_orders().await, (0..200).collect::<Vec<_>>());
     let delivered = messenger.list(State::Delivered, None, 1000).await.expect("lists");
     assert_eq!(delivered.len(), 200);
@@ -104,7 +107,7 @@ async fn a_large_backlog_is_delivered_once_each() {
     let messenger = World::start(rabbit.with(world.builder())).await;
     let count = usize::try_from(BACKLOG).expect("small");
     let ids: HashSet<_> = rabbit.take(&queue, count).await.iter().map(it::Taken::id).collect();
-    println!("a backlog of {BACKLOG}: at RabbitMQ after {:.1?}", began.elapsed());
+    figure(format_args!("a backlog of {BACKLOG}: at RabbitMQ after {:.1?}", began.elapsed()));
     assert_eq!(ids.len(), count, "each once: nothing broke");
     world.count(&messenger, State::Delivered, BACKLOG).await;
     assert_eq!(rabbit.ready(&queue).await, Some(0));

@@ -42,8 +42,7 @@ async fn messengers(world: &World) -> (Messenger, Messenger) {
 }
 
 /// A fenced body that waits for `end`, and begins its transaction then.
-async fn body(world: &World, own: &Messenger, id: u64, end: tokio::sync::watch::Receiver<bool>) {
-    let mut end = end;
+async fn body(world: &World, own: &Messenger, id: u64, mut end: tokio::sync::watch::Receiver<bool>) {
     let body = async {
         end.wait_for(|end| *end).await.expect("ends");
         let mut tx = begin(&world.shop).await?;
