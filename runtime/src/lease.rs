@@ -13,6 +13,9 @@ use uuid::Uuid;
 use crate::message::MessageId;
 use crate::store::{Hold, Token};
 
+/// A store that is interrupted so often is slow. One that was away is interrupted once.
+const MANY: u32 = 20;
+
 /// The rows held by this process. One token for all of them.
 #[derive(Debug)]
 pub(crate) struct Leases {
@@ -29,6 +32,8 @@ struct Contact {
     since: Instant,
     last: Instant,
     last_clock: Option<Duration>,
+    /// How often the contact was interrupted since there was a whole lease of it.
+    interruptions: u32,
 }
 
 impl Leases {
@@ -39,7 +44,7 @@ impl Leases {
             lease,
             held: Mutex::default(),
             renewing: tokio::sync::Mutex::default(),
-            contact: Mutex::new(Contact { since: now, last: now, last_clock: None }),
+            contact: Mutex::new(Contact { since: now, last: now, last_clock: None, interruptions: 0 }),
         }
     }
 
@@ -138,9 +143,19 @@ impl Leases {
         });
         if passed > self.longest_gap() || jumped {
             contact.since = now;
+            contact.interruptions += 1;
+        } else if now - contact.since >= self.lease {
+            contact.interruptions = 0;
         }
         contact.last = now;
         contact.last_clock = Some(database_clock);
+    }
+
+    /// Whether the store answers, but again and again too late for a whole lease of contact. Then
+    /// nothing is taken over, and nothing else shows it.
+    pub(crate) fn store_is_slow(&self) -> bool {
+        let contact = self.contact.lock().unwrap_or_else(PoisonError::into_inner);
+        contact.interruptions >= MANY
     }
 
     /// Until when, by the database's clock, rows whose lease has lapsed may be taken from their
@@ -249,5 +264,22 @@ mod tests {
             contact(&leases, &mut clock).await;
             assert!(leases.take_over_until().is_some());
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_answers_too_late_again_and_again_is_slow() {
+        let leases = Leases::new(LEASE);
+        let mut clock = Duration::from_secs(1000);
+        for _ in 0..MANY {
+            assert!(!leases.store_is_slow());
+            tokio::time::advance(LEASE / 3).await;
+            clock += LEASE / 3;
+            leases.in_contact(clock);
+            assert_eq!(leases.take_over_until(), None);
+        }
+        assert!(leases.store_is_slow());
+        contact(&leases, &mut clock).await;
+        assert!(leases.take_over_until().is_some());
+        assert!(!leases.store_is_slow());
     }
 }

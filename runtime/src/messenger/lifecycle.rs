@@ -116,7 +116,7 @@ impl Messenger {
         }
         // Its first round, at once, says which half messages nobody here can answer for.
         parts.run(Janitor { core: core.clone(), inboxes, told: Report::default() });
-        parts.run(Keeper { core: core.clone() });
+        parts.run(Keeper { core: core.clone(), said: false });
         Ok(())
     }
 

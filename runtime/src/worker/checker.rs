@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::answer::{Claimed, Triage, triage};
 use super::line::Lines;
-use super::question::{Suspect, ask_handler, give_back, park};
+use super::question::{Suspect, ask_handler, back, give_back, park};
 use super::{Worker, log_store_error};
 use crate::core::Core;
 use crate::message::AnsweredBy;
@@ -126,6 +126,7 @@ impl Checker {
         let (budget, horizon) = (core.settings.check_back_attempts, core.settings.check_back_horizon);
         let count = rows.len();
         let mut by_fence: HashMap<Uuid, Vec<Suspect<'static>>> = HashMap::new();
+        let mut later = Vec::new();
         for row in rows {
             let (id, call_id) = (row.half.id, row.half.call_id);
             let claimed = Claimed {
@@ -150,8 +151,8 @@ impl Checker {
                     self.asking.spawn(ask_handler(Arc::clone(&core), name, row, held_by));
                 }
                 Triage::WaitFirst => {
-                    let reason = Some("its process vanished".to_owned());
-                    give_back(&core, id, held_by, row.half.check_after, Attempts::Refund, reason).await;
+                    let reason = "its process vanished".to_owned();
+                    later.push(back(id, held_by, row.half.check_after, Attempts::Refund, reason));
                 }
                 Triage::TooOld => {
                     park(&core, id, held_by, "older than the setting `check_back_horizon`".into()).await;
@@ -162,6 +163,7 @@ impl Checker {
                 Triage::Leave => {}
             }
         }
+        give_back(&core, &later).await;
         for (identity, suspects) in by_fence {
             self.lines.ask(&core, identity, suspects, is_many(count));
         }

@@ -151,9 +151,15 @@ impl Janitor {
         for (name, fence) in core.fences.iter() {
             let old = fence.older_than(core.settings.retention, BATCH).await?;
             let known = core.store.known_calls(&old).await?;
-            let strangers = old.iter().filter(|id| !known.contains(id));
-            let count = strangers.clone().count();
-            tracing::debug!(fence = name, count, first = ?strangers.min(), "old fence rows without a message");
+            let mut strangers = old;
+            strangers.retain(|id| !known.contains(id));
+            if !strangers.is_empty() {
+                // Another process may have pruned in between, the fence first: those are gone here, too.
+                let still = fence.older_than(core.settings.retention, BATCH).await?;
+                strangers.retain(|id| still.contains(id));
+            }
+            let (count, first) = (strangers.len(), strangers.iter().min());
+            tracing::debug!(fence = name, count, ?first, "old fence rows without a message");
             unknown += count;
         }
         Ok(unknown)

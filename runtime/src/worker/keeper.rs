@@ -18,6 +18,8 @@ const BATCH: usize = 500;
 #[derive(Debug)]
 pub(crate) struct Keeper {
     pub(crate) core: Arc<Core>,
+    /// Whether it was said that the store is slow.
+    pub(crate) said: bool,
 }
 
 impl Keeper {
@@ -26,6 +28,20 @@ impl Keeper {
         let _turn = self.core.leases.turn().await;
         let due = self.core.leases.to_renew();
         if due.is_empty() { renew(&self.core, &[]).await } else { renew_all(&self.core, &due).await }
+    }
+
+    /// Says that nothing is taken over, once: messages of processes that died wait meanwhile.
+    fn say_whether_slow(&mut self) {
+        let is_slow = self.core.leases.store_is_slow();
+        if is_slow && !self.said {
+            let lease = self.core.settings.lease;
+            tracing::warn!(
+                ?lease,
+                "the message store keeps taking longer than a quarter of the lease to answer, so messages of \
+                 processes that died wait; make the setting `lease` longer, in all processes, or the store faster"
+            );
+        }
+        self.said = is_slow;
     }
 }
 
@@ -66,6 +82,7 @@ impl Worker for Keeper {
             if let Err(error) = self.run_once().await {
                 log_store_error(Self::NAME, &error);
             }
+            self.say_whether_slow();
         }
     }
 }

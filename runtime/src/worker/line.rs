@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::mem;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -85,7 +85,7 @@ impl Lines {
 }
 
 impl Line {
-    fn calls(&self) -> MutexGuard<'_, Vec<Arc<LiveCall>>> {
+    fn calls(&self) -> std::sync::MutexGuard<'_, Vec<Arc<LiveCall>>> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

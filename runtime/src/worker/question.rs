@@ -1,5 +1,6 @@
 //! One question of the checker: to a fence or to a handler, and what follows from the answer.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::fence::FenceDatabase;
 use crate::fence::verdict::Verdict;
 use crate::message::state::{Applied, Event};
 use crate::message::{Half, MessageId};
-use crate::store::{Attempts, Change, Postponement, Stored, Token};
+use crate::store::{Attempts, Change, Postponement, StoreError, Stored, Token};
 
 const WORKER: &str = "checker";
 
@@ -48,8 +49,10 @@ pub(super) async fn ask_fence(core: &Core, identity: Uuid, suspects: &[Suspect<'
         }
     };
     fault::point("tombstone-in");
+    let mut settled: HashMap<Event, Vec<(&Suspect<'_>, Change)>> = HashMap::new();
+    let mut unsettled = Vec::new();
     for (suspect, verdict) in suspects.iter().zip(verdicts) {
-        let outcome = verdict.outcome();
+        count(verdict.outcome());
         let event = verdict.event();
         let (payload, why) = match verdict {
             Verdict::Committed { amended } => (amended, "the fence: committed".to_owned()),
@@ -57,23 +60,48 @@ pub(super) async fn ask_fence(core: &Core, identity: Uuid, suspects: &[Suspect<'
             Verdict::Closed => (None, "the fence: not committed, and closed".into()),
             Verdict::Unknown(why) => (None, why),
         };
-        let Some(event) = event else {
-            let after = core.settings.check_back_backoff.delay(suspect.attempts.saturating_sub(1));
-            tracing::info!(id = %suspect.id, why, retry_in = ?after, "a fence gave no answer yet");
-            if let Some(half) = suspect.half {
-                make_sure(core, half).await;
+        match event {
+            Some(event) => {
+                let change = Change::of(suspect.id).amended(payload).because(why);
+                settled.entry(event).or_default().push((suspect, change));
             }
-            give_back(core, suspect.id, suspect.held_by, after, Attempts::Keep, Some(why)).await;
-            count(outcome);
-            continue;
-        };
-        let change = Change::of(suspect.id).amended(payload.clone()).because(why);
-        if apply(core, event, change, outcome).await == Some(Applied::Missing)
-            && let (Event::CheckBackConfirms, Some(half)) = (event, suspect.half)
-        {
-            insert_anew(core, half.clone(), payload).await;
+            None => unsettled.push((suspect, why)),
         }
     }
+    for (event, settled) in settled {
+        apply_verdicts(core, event, settled).await;
+    }
+    ask_again(core, unsettled).await;
+}
+
+async fn apply_verdicts(core: &Core, event: Event, settled: Vec<(&Suspect<'_>, Change)>) {
+    let (suspects, changes): (Vec<_>, Vec<_>) = settled.into_iter().unzip();
+    let applied = apply(core, event, &changes).await;
+    for ((suspect, change), applied) in suspects.into_iter().zip(changes).zip(applied) {
+        if applied == Some(Applied::Missing)
+            && let (Event::CheckBackConfirms, Some(half)) = (event, suspect.half)
+        {
+            insert_anew(core, half.clone(), change.payload).await;
+        }
+    }
+}
+
+/// A fence gave no answer. Messages that this process has in memory are stored again first: from here on
+/// only the store knows of them, and it may have lost them, as one that was restored. Rows that are there
+/// are left as they are.
+async fn ask_again(core: &Core, unsettled: Vec<(&Suspect<'_>, String)>) {
+    let halves: Vec<&Half> = unsettled.iter().filter_map(|(suspect, _)| suspect.half).collect();
+    if !halves.is_empty()
+        && let Err(error) = core.store.insert_halves(&halves, core.leases.hold()).await
+    {
+        log_store_error(WORKER, &error);
+    }
+    let back = unsettled.into_iter().map(|(suspect, why)| {
+        let after = core.settings.check_back_backoff.delay(suspect.attempts.saturating_sub(1));
+        tracing::info!(id = %suspect.id, why, retry_in = ?after, "a fence gave no answer yet");
+        back(suspect.id, suspect.held_by, after, Attempts::Keep, why)
+    });
+    give_back(core, &back.collect::<Vec<_>>()).await;
 }
 
 async fn ask(fence: &dyn FenceDatabase, identity: Uuid, calls: &[MessageId]) -> Vec<Verdict> {
@@ -87,14 +115,6 @@ async fn ask(fence: &dyn FenceDatabase, identity: Uuid, calls: &[MessageId]) -> 
     verdicts
 }
 
-/// From here on only the store knows of the message: should it be gone from there, as from a store
-/// that was restored, it is stored again. A row that is there is left as it is.
-async fn make_sure(core: &Core, half: &Half) {
-    if let Err(error) = core.store.insert_halves(&[half], core.leases.hold()).await {
-        log_store_error(WORKER, &error);
-    }
-}
-
 /// The business action took effect, and its message is gone, as from a store that was restored.
 async fn insert_anew(core: &Core, mut half: Half, amended: Option<Vec<u8>>) {
     tracing::warn!(id = %half.id, function = half.function, "a half message is gone from the store; it is stored anew, confirmed");
@@ -102,7 +122,7 @@ async fn insert_anew(core: &Core, mut half: Half, amended: Option<Vec<u8>>) {
     half.message.payload = amended.unwrap_or(half.message.payload);
     let hold = core.leases.hold();
     match core.store.insert_confirmed(&[&half], hold).await {
-        Ok(()) => give_back(core, id, hold.token, Duration::ZERO, Attempts::Keep, None).await,
+        Ok(()) => give_back(core, &[back(id, hold.token, Duration::ZERO, Attempts::Keep, None)]).await,
         Err(error) => log_store_error(WORKER, &error),
     }
 }
@@ -123,23 +143,22 @@ pub(super) async fn ask_handler(core: Arc<Core>, name: String, row: Stored, held
         Err(_) => (Outcome::Unknown, format!("the handler `{name}` did not answer within {patience:?}")),
     };
     fault::point("tombstone-in");
+    count(outcome);
     match after_handler(outcome, attempts, core.settings.check_back_attempts) {
         Step::Decide(event) => {
-            _ = apply(&core, event, Change::of(id).because(why), outcome).await;
+            apply(&core, event, &[Change::of(id).because(why)]).await;
         }
         Step::DecideIfHeld(Event::Park) => {
-            count(outcome);
             let why = format!("asked {attempts} times without an answer; the last time {why}");
             park(&core, id, held_by, why).await;
         }
         Step::DecideIfHeld(event) => {
-            _ = apply(&core, event, Change::of(id).held_by(held_by).because(why), outcome).await;
+            apply(&core, event, &[Change::of(id).held_by(held_by).because(why)]).await;
         }
         Step::AskAgain => {
-            count(outcome);
             let after = core.settings.check_back_backoff.delay(attempts.saturating_sub(1));
             tracing::warn!(%id, attempts, why, retry_in = ?after, "a check-back got no answer");
-            give_back(&core, id, held_by, after, Attempts::Keep, Some(why)).await;
+            give_back(&core, &[back(id, held_by, after, Attempts::Keep, why)]).await;
         }
     }
 }
@@ -151,18 +170,26 @@ fn describe(failed: tokio::task::JoinError) -> String {
     }
 }
 
-/// Applies an answer. If it can't be stored the row lapses, and the same question is asked again.
-async fn apply(core: &Core, event: Event, change: Change, outcome: Outcome) -> Option<Applied> {
-    let id = change.id;
-    count(outcome);
-    match core.store.transition(event, &[change], None).await {
+/// Applies answers, and says what became of each row. What can't be stored lapses, and the same question is
+/// asked again. When the store refuses several, each is tried by itself, so that a poison row fails alone.
+async fn apply(core: &Core, event: Event, changes: &[Change]) -> Vec<Option<Applied>> {
+    match core.store.transition(event, changes, None).await {
         Ok(applied) => {
-            tracing::debug!(%id, ?outcome, ?applied, "a check-back settled a message");
-            applied.first().copied()
+            for (change, applied) in changes.iter().zip(&applied) {
+                tracing::debug!(id = %change.id, ?event, ?applied, "a check-back settled a message");
+            }
+            applied.into_iter().map(Some).collect()
+        }
+        Err(StoreError::Refused(_)) if changes.len() > 1 => {
+            let mut applied = Vec::with_capacity(changes.len());
+            for change in changes.chunks(1) {
+                applied.extend(Box::pin(apply(core, event, change)).await);
+            }
+            applied
         }
         Err(error) => {
             log_store_error(WORKER, &error);
-            None
+            vec![None; changes.len()]
         }
     }
 }
@@ -184,16 +211,22 @@ pub(super) async fn park(core: &Core, id: MessageId, held_by: Token, reason: Str
     }
 }
 
-pub(super) async fn give_back(
-    core: &Core,
+/// A half that is given back, to be asked about again.
+pub(super) fn back(
     id: MessageId,
     held_by: Token,
     after: Duration,
     attempts: Attempts,
-    reason: Option<String>,
-) {
-    let back = [Postponement { id, held_by, after, attempts, reason: reason.map(Into::into) }];
-    if let Err(error) = core.store.postpone(&back).await {
+    reason: impl Into<Option<String>>,
+) -> Postponement {
+    Postponement { id, held_by, after, attempts, reason: reason.into().map(Into::into) }
+}
+
+pub(super) async fn give_back(core: &Core, back: &[Postponement]) {
+    if back.is_empty() {
+        return;
+    }
+    if let Err(error) = core.store.postpone(back).await {
         log_store_error(WORKER, &error);
     }
 }

@@ -22,9 +22,8 @@ pub(crate) struct Broker {
 }
 
 impl Broker {
-    /// The broker that the environment names.
-    pub(crate) fn from_environment(name: &str) -> anyhow::Result<Self> {
-        Ok(Self { url: server("TM_TEST_AMQP_URL")?, name: name.to_owned() })
+    pub(crate) const fn new(url: String, name: String) -> Self {
+        Self { url, name }
     }
 
     pub(crate) fn settings(&self) -> RabbitMq {

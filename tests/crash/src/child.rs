@@ -40,6 +40,9 @@ pub(crate) struct Life {
     /// Calls made at once.
     #[arg(long, default_value_t = 8)]
     pub(crate) callers: u64,
+    /// Some bodies take longer than a lease, and some panic.
+    #[arg(long)]
+    pub(crate) rough: bool,
     /// What is called is drawn from this.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
@@ -65,12 +68,13 @@ pub(crate) async fn run(directory: &Path, life: Life) -> anyhow::Result<()> {
     }
     let shop = Shop { db: business, exchange: place.exchange() };
     let told = Arc::new(Told::open(directory)?);
+    let draw = if life.rough { Call::draw_rough } else { Call::draw };
     let call_for_ever = |caller| {
         let (shop, told) = (shop.clone(), Arc::clone(&told));
         let mut random = fastrand::Rng::with_seed(life.seed.wrapping_add(caller));
         tokio::spawn(async move {
             loop {
-                Call::draw(&mut random).make(&shop, &told).await?;
+                draw(&mut random).make(&shop, &told).await?;
                 tokio::time::sleep(Duration::from_millis(random.u64(..LONGEST_PAUSE))).await;
             }
         })

@@ -15,6 +15,7 @@ mod report;
 mod scenario;
 mod schedule;
 mod service;
+mod soak;
 mod supervisor;
 
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ use child::Life;
 use database::Kind;
 use scenario::Scenario;
 use schedule::Target;
+use soak::Soak;
 use supervisor::Plan;
 
 /// Kills, restarts, compares.
@@ -79,6 +81,8 @@ enum Command {
         #[arg(long, value_enum)]
         database: Kind,
     },
+    /// Lets the service live for long, while everything around it fails, and watches its memory.
+    Soak(Soak),
     /// Runs the service to be killed. For the supervisor.
     #[command(hide = true)]
     Live {
@@ -103,6 +107,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Some(Command::Play { scenario, database }) => {
             return Box::pin(scenario::play(scenario, database, arguments.discard)).await;
         }
+        Some(Command::Soak(soak)) => return Box::pin(soak::run(soak, arguments.discard)).await,
         None => {}
     }
     let mut targets = arguments.points;

@@ -13,6 +13,8 @@ const RECOVERIES: &str = "recoveries";
 const LOG: &str = "log";
 /// What the consumer logs about a message that it has had before.
 const DUPLICATE: &str = "came again";
+/// What the janitor logs about fence rows that nobody will prune.
+const STRANGERS: &str = "fence rows whose message the store does not know";
 
 /// What callers were told.
 #[derive(Debug)]
@@ -49,6 +51,13 @@ impl Told {
         (&self.0).write_all(format!("{action} {word}\n").as_bytes())?;
         Ok(())
     }
+}
+
+/// What callers are told from now on.
+pub(crate) fn follow(directory: &Path) -> anyhow::Result<File> {
+    // It may not be there yet.
+    appending(directory, TOLD)?;
+    Ok(File::open(directory.join(TOLD))?)
 }
 
 /// All answers since the last [`forget`].
@@ -88,6 +97,11 @@ pub(crate) fn log(directory: &Path) -> anyhow::Result<File> {
 /// How often the consumer got a message that it has had before.
 pub(crate) fn duplicates(directory: &Path) -> anyhow::Result<usize> {
     Ok(read(directory, LOG)?.matches(DUPLICATE).count())
+}
+
+/// How often the janitor warned of fence rows whose message is not there.
+pub(crate) fn strangers(directory: &Path) -> anyhow::Result<usize> {
+    Ok(read(directory, LOG)?.matches(STRANGERS).count())
 }
 
 /// Where the log shows the password of all servers.

@@ -29,14 +29,24 @@ pub(crate) struct Place {
 impl Place {
     /// Makes a new one, with the tables of both sides.
     pub(crate) async fn create(kind: Kind, with_broker: bool) -> anyhow::Result<Self> {
-        let directory = tempfile::Builder::new().prefix("crash-").tempdir()?.keep();
-        let name = format!("crash_{:012x}", fastrand::u64(..1 << 48));
-        let broker = with_broker.then(|| Broker::from_environment(&name)).transpose()?;
+        let broker = with_broker.then(|| server("TM_TEST_AMQP_URL")).transpose()?;
         let server = match kind {
             Kind::Sqlite => None,
             Kind::Postgres => Some(server("TM_TEST_POSTGRES_URL")?),
             Kind::MySql => Some(server("TM_TEST_MYSQL_URL")?),
         };
+        Self::create_on(kind, server, broker).await
+    }
+
+    /// Makes a new one on these servers, instead of those that the environment names.
+    pub(crate) async fn create_on(
+        kind: Kind,
+        server: Option<String>,
+        broker: Option<String>,
+    ) -> anyhow::Result<Self> {
+        let directory = tempfile::Builder::new().prefix("crash-").tempdir()?.keep();
+        let name = format!("crash_{:012x}", fastrand::u64(..1 << 48));
+        let broker = broker.map(|url| Broker::new(url, name.clone()));
         let place = Self { directory, kind, server, name, broker };
         fs::write(place.directory.join("place.json"), serde_json::to_vec_pretty(&place)?)?;
         place.on_server("CREATE DATABASE").await?;

@@ -75,7 +75,12 @@ impl Service {
         Ok(kill_process(self.pid()?, Signal::CONT)?)
     }
 
-    fn pid(&self) -> anyhow::Result<Pid> {
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> anyhow::Result<bool> {
+        Ok(self.0.try_wait()?.is_some())
+    }
+
+    pub(crate) fn pid(&self) -> anyhow::Result<Pid> {
         let pid = self.0.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
         pid.context("the service has ended")
     }

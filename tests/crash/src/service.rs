@@ -15,6 +15,8 @@ use crate::database::{Database, with_pool};
 use crate::notes::Told;
 
 const LONGEST: usize = 2000;
+/// Two leases.
+const SLOW: Duration = Duration::from_secs(1);
 /// The name of the check-back handler.
 pub(crate) const HANDLER: &str = "crash.handled";
 
@@ -43,6 +45,10 @@ pub(crate) enum Way {
     Refuse,
     /// Fails although its work is committed.
     FailLate,
+    /// Takes its time first.
+    Dawdle,
+    /// Panics after its work.
+    Panic,
 }
 
 /// Most are plain, so that most have a message.
@@ -121,6 +127,16 @@ impl Call {
         }
     }
 
+    /// One in twenty bodies is slow, or panics: not among the others, which planted bugs count on.
+    pub(crate) fn draw_rough(random: &mut fastrand::Rng) -> Self {
+        let way = match random.u8(..40) {
+            0 => Way::Dawdle,
+            1 => Way::Panic,
+            _ => return Self::draw(random),
+        };
+        Self { way, ..Self::plain(random) }
+    }
+
     /// How many messages there must be once it is done.
     const fn parts(&self) -> i64 {
         match (self.kind, self.way) {
@@ -151,6 +167,12 @@ impl Call {
 
     /// Makes the call as its caller does, and writes down what that one was told.
     pub(crate) async fn make(&self, shop: &Shop, told: &Told) -> anyhow::Result<()> {
+        if self.way == Way::Panic {
+            let (call, shop) = (self.clone(), shop.clone());
+            // Whoever calls from a task of its own is told nothing.
+            let _ = tokio::spawn(async move { call.run(&shop).await }).await;
+            return Ok(());
+        }
         let result = match self.patience {
             None => self.run(shop).await,
             Some(patience) => match tokio::time::timeout(patience, self.run(shop)).await {
@@ -214,6 +236,9 @@ async fn handled(shop: &Shop, call: &Call) -> Result<(), ActionError> {
 }
 
 async fn act(db: &Database, call: &Call) -> Result<(), ActionError> {
+    if call.way == Way::Dawdle {
+        tokio::time::sleep(SLOW).await;
+    }
     with_pool!(db, pool => {
         let mut tx = begin(pool).await?;
         if call.way == Way::Retry {
@@ -230,7 +255,9 @@ async fn act(db: &Database, call: &Call) -> Result<(), ActionError> {
             Way::Amend => {
                 tx.amend(&Action { action: call.action, part: 0, content: call.content.clone() })?;
             }
-            Way::Plain | Way::Retry | Way::FailLate => {}
+            // Without a message and a backtrace, whose symbols would be most of the memory.
+            Way::Panic => std::panic::resume_unwind(Box::new("as it was to")),
+            Way::Plain | Way::Retry | Way::FailLate | Way::Dawdle => {}
         }
         tx.commit().await?;
     });

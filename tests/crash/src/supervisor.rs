@@ -51,7 +51,7 @@ pub(crate) async fn run(plan: Plan) -> anyhow::Result<Report> {
 async fn strike_all(plan: &Plan, place: &Place, report: &mut Report) -> anyhow::Result<()> {
     let run = Run { plan, place };
     // Creates the tables.
-    run.settle().await?;
+    settle(place).await?;
     history::install(&place.store().await?).await?;
     let mut schedule = Schedule::new(plan.targets.clone(), plan.seed);
     while report.kills < plan.kills {
@@ -69,7 +69,7 @@ async fn strike_all(plan: &Plan, place: &Place, report: &mut Report) -> anyhow::
         if let Some(mut beside) = beside {
             beside.kill().await?;
         }
-        let mut comparison = run.compare().await?;
+        let mut comparison = compare(place).await?;
         if is_slow {
             comparison.robbed.clear();
         }
@@ -92,7 +92,7 @@ impl Run<'_> {
         arguments.extend(strike.recover.then(|| "--recover".to_owned()));
         if strike.target.is_at("janitor-between") {
             // So that there is something to prune; and nothing may be left that is older then.
-            self.settle().await?;
+            settle(self.place).await?;
             arguments.push("--retention=5".into());
         }
         let mut service = self.start(strike.seed, &arguments)?;
@@ -125,28 +125,29 @@ impl Run<'_> {
         }
         Ok(())
     }
+}
 
-    /// Lets everything come to its end.
-    async fn settle(&self) -> anyhow::Result<()> {
-        let ended = Service::start(self.place, ["--quiet"])?.end(PATIENCE).await;
-        let ended = ended.context("the service does not settle")?;
-        anyhow::ensure!(ended.success(), "the service did not settle: {ended}");
-        Ok(())
-    }
+/// Lets everything come to its end.
+pub(crate) async fn settle(place: &Place) -> anyhow::Result<()> {
+    let ended = Service::start(place, ["--quiet"])?.end(PATIENCE).await;
+    let ended = ended.context("the service does not settle")?;
+    anyhow::ensure!(ended.success(), "the service did not settle: {ended}");
+    Ok(())
+}
 
-    async fn compare(&self) -> anyhow::Result<Comparison> {
-        let mut looks = 1;
-        loop {
-            let settled = self.settle().await;
-            let comparison = Comparison::make(self.place).await?;
-            if comparison.agree() {
-                // Then it is not the books that have something to say about it.
-                settled?;
-            }
-            if comparison.agree() || looks >= LOOKS {
-                return Ok(comparison);
-            }
-            looks += 1;
+/// Compares the books, once everything has come to its end.
+pub(crate) async fn compare(place: &Place) -> anyhow::Result<Comparison> {
+    let mut looks = 1;
+    loop {
+        let settled = settle(place).await;
+        let comparison = Comparison::make(place).await?;
+        if comparison.agree() {
+            // Then it is not the books that have something to say about it.
+            settled?;
         }
+        if comparison.agree() || looks >= LOOKS {
+            return Ok(comparison);
+        }
+        looks += 1;
     }
 }

@@ -9,7 +9,6 @@
 
 mod calls;
 mod databases;
-mod figure;
 mod listener;
 mod log;
 mod oracle;
@@ -26,9 +25,8 @@ pub use calls::{
 };
 pub use databases::{
     Connection, Dialect, Fragile, MySqlDatabases, Place, PooledDatabase, PostgresSchemas, Remote,
-    SqliteFiles, behind_proxy, number, numbers, run, texts, write,
+    SqliteFiles, number, numbers, run, texts, write,
 };
-pub use figure::figure;
 pub use listener::{Act, Heard, Listener};
 pub use log::Log;
 pub use oracle::{Oracle, Question, Word, ask};

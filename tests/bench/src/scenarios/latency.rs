@@ -21,7 +21,7 @@ use crate::world::World;
 
 const PER_SECOND: u32 = 50;
 /// For messages that come late.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) async fn run(world: &World, options: &Options, report: &mut Report) -> anyhow::Result<()> {
     let amqp_url = world.rabbitmq().await?.url();

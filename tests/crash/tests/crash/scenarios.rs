@@ -16,3 +16,9 @@ fn ambiguous_commit_on_postgres() {
 fn ambiguous_commit_on_mysql() {
     succeeds("play ambiguous-commit --database mysql");
 }
+
+/// On servers of its own, which it harms.
+#[test]
+fn short_soak_on_postgres() {
+    succeeds(&format!("soak --minutes 1 --database postgres --into {}", env!("CARGO_TARGET_TMPDIR")));
+}

@@ -10,6 +10,6 @@ mod sqlite;
 pub use dialect::{Connection, Dialect, number, numbers, run, texts, write};
 pub use mysql::MySqlDatabases;
 pub use pgbouncer::PooledDatabase;
-pub use place::{Fragile, Place, Remote, behind_proxy};
+pub use place::{Fragile, Place, Remote};
 pub use postgres::PostgresSchemas;
 pub use sqlite::SqliteFiles;

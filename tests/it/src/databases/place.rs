@@ -61,17 +61,19 @@ pub trait Fragile: Remote {
     /// The same place, with its server elsewhere.
     #[must_use]
     fn with_server(&self, server: Url) -> Self;
-}
 
-/// The same place behind a proxy.
-pub async fn behind_proxy<P: Fragile>(place: &P) -> (Proxy, P) {
-    let mut server = place.server();
-    let port = server.port().expect("the server's port is in its URL");
-    let target = format!("{}:{port}", server.host_str().expect("a host"));
-    let proxy = Proxy::new(&target, true).await.expect("a free port");
-    server.set_host(Some("127.0.0.1")).expect("a host");
-    server.set_port(Some(proxy.address().port())).expect("a port");
-    (proxy, place.with_server(server))
+    /// The same place behind a proxy.
+    fn behind_proxy(&self) -> impl Future<Output = (Proxy, Self)> {
+        async {
+            let mut server = self.server();
+            let port = server.port().expect("the server's port is in its URL");
+            let target = format!("{}:{port}", server.host_str().expect("a host"));
+            let proxy = Proxy::new(&target, true).await.expect("a free port");
+            server.set_host(Some("127.0.0.1")).expect("a host");
+            server.set_port(Some(proxy.address().port())).expect("a port");
+            (proxy, self.with_server(server))
+        }
+    }
 }
 
 /// A name in common for the databases of one test, which says when they were made. Nobody drops

@@ -43,11 +43,11 @@ impl<'a> Link<'a> {
             return Some(format!("there is no {path}"));
         }
         let test = test.as_ref()?;
-        let text = fs::read_to_string(file).expect("reads");
+        let source = fs::read_to_string(file).expect("reads");
         let name = format!("fn {test}(");
-        let is_test = text.match_indices(&name).any(|(at, _)| {
-            let before = text[..at].trim_end_matches("async ").trim_end();
-            before.ends_with(']') && before.lines().next_back().is_some_and(|line| line.contains("test"))
+        let is_test = source.match_indices(&name).any(|(at, _)| {
+            let before = source[..at].trim_end_matches("async ").trim_end();
+            before.ends_with(']') && before.lines().last().is_some_and(|line| line.contains("test"))
         });
         (!is_test).then(|| format!("there is no test `{test}` in {path}"))
     }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use it::{Rabbit, ShopError, fast, figure, order, send, wait_until};
+use it::{Rabbit, ShopError, fast, order, send, wait_until};
 use transactional_message::{
     AnsweredBy, Consumer, ExchangeKind, Message, Messenger, RabbitMq, Settings, State,
 };
@@ -19,7 +19,7 @@ async fn send_orders(messenger: &Messenger, exchange: &str, ids: std::ops::Range
 #[tokio::test]
 async fn connections_that_break_under_load_lose_nothing() {
     let (world, rabbit) = (World::new().await, Rabbit::new().await);
-    let (proxy, messenger) = through(&world, &rabbit, fast()).await;
+    let (proxy, messenger) = through(&world, &rabbit, &fast()).await;
     for round in 0..10 {
         send_orders(&messenger, &rabbit.exchange, round * 100..(round + 1) * 100).await;
         // In the midst of it.
@@ -33,13 +33,13 @@ async fn connections_that_break_under_load_lose_nothing() {
 }
 
 /// A messenger that publishes and consumes through a proxy.
-async fn through(world: &World, rabbit: &Rabbit, settings: Settings) -> (it::Proxy, Messenger) {
+async fn through(world: &World, rabbit: &Rabbit, settings: &Settings) -> (it::Proxy, Messenger) {
     let (proxy, url) = rabbit.proxy(true).await;
     let queue = rabbit.queue("books");
     let through = RabbitMq::new(url).exchange(&rabbit.exchange, ExchangeKind::Topic);
     let consumer =
         Consumer::new(&queue, world.books.clone(), world.listener.clone()).bind(&rabbit.exchange, "#");
-    let builder = world.builder().settings(settings).rabbitmq(through).consumer(consumer);
+    let builder = world.builder().settings(*settings).rabbitmq(through).consumer(consumer);
     let messenger = World::start(builder).await;
     rabbit.is_consumed(&queue).await;
     (proxy, messenger)
@@ -49,7 +49,7 @@ async fn through(world: &World, rabbit: &Rabbit, settings: Settings) -> (it::Pro
 async fn a_broker_that_falls_silent_is_left_and_nobody_is_blamed() {
     let (world, rabbit) = (World::new().await, Rabbit::new().await);
     let settings = Settings { publish_timeout: Duration::from_secs(1), ..fast() };
-    let (proxy, messenger) = through(&world, &rabbit, settings).await;
+    let (proxy, messenger) = through(&world, &rabbit, &settings).await;
     send_orders(&messenger, &rabbit.exchange, 0..100).await;
     proxy.silence(true);
     send_orders(&messenger, &rabbit.exchange, 100..200).await;
@@ -60,10 +60,7 @@ async fn a_broker_that_falls_silent_is_left_and_nobody_is_blamed() {
     let back = Instant::now();
     world.settled(&messenger).await;
     wait_until("all effects", async || world.all_effects().await == 200).await;
-    figure(format_args!(
-        "a silent broker: 100 messages delivered {:.2?} after it, all booked",
-        back.elapsed()
-    ));
+    eprintln!("a silent broker: 100 messages delivered {:.2?} after it, all booked", back.elapsed());
     assert_eq!(world.effects_of_orders().await, (0..200).collect::<Vec<_>>());
     let delivered = messenger.list(State::Delivered, None, 1000).await.expect("lists");
     assert_eq!(delivered.len(), 200);
@@ -73,7 +70,7 @@ async fn a_broker_that_falls_silent_is_left_and_nobody_is_blamed() {
 #[tokio::test]
 async fn a_broker_far_away_gets_everything_once() {
     let (world, rabbit) = (World::new().await, Rabbit::new().await);
-    let (proxy, messenger) = through(&world, &rabbit, fast()).await;
+    let (proxy, messenger) = through(&world, &rabbit, &fast()).await;
     proxy.delay(Duration::from_millis(20));
     for round in 0..5 {
         send_orders(&messenger, &rabbit.exchange, round * 100..(round + 1) * 100).await;
@@ -107,7 +104,7 @@ async fn a_large_backlog_is_delivered_once_each() {
     let messenger = World::start(rabbit.with(world.builder())).await;
     let count = usize::try_from(BACKLOG).expect("small");
     let ids: HashSet<_> = rabbit.take(&queue, count).await.iter().map(it::Taken::id).collect();
-    figure(format_args!("a backlog of {BACKLOG}: at RabbitMQ after {:.1?}", began.elapsed()));
+    eprintln!("a backlog of {BACKLOG}: at RabbitMQ after {:.1?}", began.elapsed());
     assert_eq!(ids.len(), count, "each once: nothing broke");
     world.count(&messenger, State::Delivered, BACKLOG).await;
     assert_eq!(rabbit.ready(&queue).await, Some(0));

@@ -29,20 +29,21 @@ async fn set_clock(world: &World, skew: &str) {
 }
 
 /// A messenger whose store goes by that clock.
-fn builder(world: &World, settings: Settings) -> Builder {
+fn builder(world: &World, settings: &Settings) -> Builder {
     let schema = world.place.schema("store");
     let url = world.place.url("store").replace(&schema, &format!("{schema},pg_catalog"));
-    Messenger::builder(url).settings(settings).data(world.oracle.clone()).fence("orders", &world.shop)
+    Messenger::builder(url).settings(*settings).data(world.oracle.clone()).fence("orders", &world.shop)
 }
 
 async fn messengers(world: &World) -> (Messenger, Messenger) {
     let impatient = Settings { poll_interval: Duration::from_millis(2), ..fast() };
-    let start = async |settings| World::start(builder(world, settings).consumer(world.consumer())).await;
+    let start = async |settings| World::start(builder(world, &settings).consumer(world.consumer())).await;
     (start(fast()).await, start(impatient).await)
 }
 
 /// A fenced body that waits for `end`, and begins its transaction then.
-async fn body(world: &World, own: &Messenger, id: u64, mut end: tokio::sync::watch::Receiver<bool>) {
+async fn body(world: &World, own: &Messenger, id: u64, end: tokio::sync::watch::Receiver<bool>) {
+    let mut end = end;
     let body = async {
         end.wait_for(|end| *end).await.expect("ends");
         let mut tx = begin(&world.shop).await?;
@@ -58,7 +59,7 @@ async fn orphan(world: &World, id: u64) {
     let elsewhere = world.elsewhere();
     let (reached, wait) = tokio::sync::oneshot::channel();
     let process = Process::start(move || async move {
-        let messenger = World::start(builder(&elsewhere, fast())).await;
+        let messenger = World::start(builder(&elsewhere, &fast())).await;
         let body = async {
             reached.send(()).expect("waits");
             std::future::pending().await

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use futures_util::future::join_all;
-use it::{ShopError, fast, figure, number, order, wait_until};
+use it::{ShopError, fast, number, order, wait_until};
 use transactional_message::{AnsweredBy, Message, Messenger, Settings, State};
 
 use crate::World;
@@ -46,10 +46,7 @@ async fn is_delivered_once_each_and_fills_no_memory() {
         world.handle(&messenger, BACKLOG + calls).await.expect("calls go on");
         calls += 1;
     }
-    figure(format_args!(
-        "a backlog of {BACKLOG}: delivered in {:.1?}, with {calls} calls meanwhile",
-        began.elapsed()
-    ));
+    eprintln!("a backlog of {BACKLOG}: delivered in {:.1?}, with {calls} calls meanwhile", began.elapsed());
     world.settled(&messenger).await;
     let all: Vec<_> = (0..BACKLOG + calls).collect();
     assert_eq!(world.effects_of_orders().await, all);

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use it::{Act, Dialect, Process, ShopError, Word, fast, fenced, number, order, run, wait_until};
+use it::{Act, Dialect, Log, Process, ShopError, Word, fast, fenced, number, order, run, wait_until};
+use tracing_subscriber::filter::LevelFilter;
 use transactional_message::{Messenger, Settings, State, begin};
 use uuid::Uuid;
 
@@ -111,6 +112,20 @@ async fn a_fence_row_whose_message_the_store_does_not_know_is_kept() {
     })
     .await;
     assert_eq!(number(&world.shop, "SELECT count(*) FROM tm_fence WHERE created_at = 0").await, 1);
+}
+
+#[tokio::test]
+async fn nobody_is_warned_of_a_fence_row_that_another_process_has_pruned_in_between() {
+    let (log, _guard) = Log::listen(LevelFilter::WARN);
+    let world = World::new().await;
+    let one = world.messenger_with(tidy()).await;
+    let _other = world.messenger_with(tidy()).await;
+    for id in 0..100 {
+        world.pay(&one, id).await.expect("ok");
+    }
+    world.settled(&one).await;
+    world.count(&one, State::Delivered, 0).await;
+    assert_eq!(log.lines_with(&["the store does not know"]), [] as [String; 0]);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use it::{Process, ShopError, fast, fenced, figure, number, order, wait_until};
+use it::{Process, ShopError, fast, fenced, number, order, wait_until};
 use transactional_message::{Settings, State, begin};
 
 use crate::World;
@@ -74,11 +74,11 @@ async fn of_a_dead_process_are_settled_under_live_traffic() {
             before = cancelled().await;
         }
         let leases = |time: Duration| time.as_secs_f64() / fast().lease.as_secs_f64();
-        figure(format_args!(
+        eprintln!(
             "{ORPHANS} orphans under live traffic: the first settled after {:.1} leases, all after {:.1}",
             leases(first),
             leases(killed.elapsed())
-        ));
+        );
         over.store(true, Ordering::SeqCst);
     };
     tokio::join!(join_all((1..=CALLERS).map(caller)), recovery);

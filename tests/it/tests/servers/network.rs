@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use it::{Place as _, Process, ShopError, Word, behind_proxy, fenced, figure, order, wait_until};
+use it::{Fragile, Place as _, Process, ShopError, Word, fenced, order, wait_until};
 use services::proxy::Trick;
 use transactional_message::{State, begin};
 
@@ -11,7 +11,7 @@ use crate::World;
 
 /// The world with its business database, for calls and for questions, behind a proxy.
 async fn with_shop_behind_proxy(world: World) -> (it::Proxy, World) {
-    let (proxy, place) = behind_proxy(&world.place).await;
+    let (proxy, place) = world.place.behind_proxy().await;
     (proxy, World { shop: place.pool("shop", 8), ..world })
 }
 
@@ -20,7 +20,7 @@ async fn a_slow_network_makes_calls_slow_and_nothing_else() {
     const DELAY: Duration = Duration::from_millis(15);
     const CALLERS: u64 = 8;
     let world = World::new().await;
-    let (to_store, place) = behind_proxy(&world.place).await;
+    let (to_store, place) = world.place.behind_proxy().await;
     let (to_shop, world) = with_shop_behind_proxy(world).await;
     let world = World { place, ..world };
     let messenger = world.messenger().await;
@@ -89,10 +89,7 @@ async fn a_silent_business_database_is_asked_until_it_answers() {
     proxy.silence(false);
     let back = Instant::now();
     world.settled(&messenger).await;
-    figure(format_args!(
-        "a silent business database: {ORPHANS} orphans settled {:.2?} after it",
-        back.elapsed()
-    ));
+    eprintln!("a silent business database: {ORPHANS} orphans settled {:.2?} after it", back.elapsed());
     let committed: Vec<_> = (0..ORPHANS).step_by(2).collect();
     assert_eq!(world.orders().await, committed);
     assert_eq!(world.effects_of_orders().await, committed.into_iter().chain(100..120).collect::<Vec<_>>());

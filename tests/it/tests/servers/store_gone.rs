@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use it::{Fragile, Place as _, behind_proxy, fast, fenced, figure, order, wait_until};
+use it::{Fragile, Place as _, fast, fenced, order, wait_until};
 use transactional_message::{ErrorKind, Settings, begin};
 
 use crate::{Place, World};
@@ -42,10 +42,7 @@ async fn no_live_body_is_given_up(world: &World, begins: impl AsyncFnOnce(), end
         ends().await;
         let back = Instant::now();
         wait_until("the store to take halves again", async || world.handle(&own, 101).await.is_ok()).await;
-        figure(format_args!(
-            "the store away for {OUTAGE:?}: the next call succeeded after {:.2?}",
-            back.elapsed()
-        ));
+        eprintln!("the store away for {OUTAGE:?}: the next call succeeded after {:.2?}", back.elapsed());
         over.send(true).expect("waited for");
     };
     tokio::join!(join_all((0..BODIES).map(body)), outage);
@@ -69,7 +66,7 @@ async fn killed_and_started_again() {
 #[tokio::test]
 async fn silent_and_back() {
     let world = World::new().await;
-    let (proxy, place) = behind_proxy(&world.place).await;
+    let (proxy, place) = world.place.behind_proxy().await;
     let world = World { place, ..world };
     no_live_body_is_given_up(&world, async || proxy.silence(true), async || proxy.silence(false)).await;
 }
