@@ -8,11 +8,11 @@ use transactional_message::{AnsweredBy, Message, Messenger, Settings, State};
 
 use crate::World;
 
-const BACKLOG: u64 = 5000;
+const BACKLOG: u64 = 2000;
 const OF_A_CALL: u64 = 100;
-const WINDOW: usize = 64;
+const WINDOW: usize = 32;
 /// Far more than windows and queues together, far less than the backlog.
-const FEW: u64 = BACKLOG / 5;
+const FEW: u64 = BACKLOG / 4;
 
 /// A call with many messages.
 async fn confirm(messenger: &Messenger, first: u64) {

@@ -5,14 +5,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use it::{Process, ShopError, fast, fenced, order, wait_until};
+use it::{Process, ShopError, fast, fenced, number, order, wait_until};
 use transactional_message::{Settings, State, begin};
 
 use crate::World;
 
 /// Half of them have committed.
 const ORPHANS: u64 = 1000;
-const CALLERS: u64 = 8;
+const CALLERS: u64 = 4;
+/// Between the calls of one: traffic, and no attempt at a record.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// A process in which all bodies have come to their end, and none has said so.
 async fn doomed(world: &World) -> Process {
@@ -55,12 +57,15 @@ async fn of_a_dead_process_are_settled_under_live_traffic() {
                 break;
             }
             world.pay(&messenger, caller * 1_000_000 + n).await.expect("a live call is not disturbed");
+            tokio::time::sleep(PAUSE).await;
         }
     };
     let recovery = async {
         process.kill().await;
         let killed = Instant::now();
-        let cancelled = async || messenger.stats().await.expect("counts").cancelled;
+        let store = world.store();
+        let cancelled =
+            async || number(&store, "SELECT count(*) FROM tm_message WHERE state = 2").await.unsigned_abs();
         wait_until("the first to be settled", async || cancelled().await > 0).await;
         let first = killed.elapsed();
         let mut before = 0;

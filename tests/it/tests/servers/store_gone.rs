@@ -17,7 +17,8 @@ const OUTAGE: Duration = Duration::from_secs(6);
 /// lapsed all the time.
 async fn no_live_body_is_given_up(world: &World, begins: impl AsyncFnOnce(), ends: impl AsyncFnOnce()) {
     assert!(OUTAGE > fast().lease * 3);
-    let own = world.messenger_with(Settings { half_timeout: Duration::from_secs(2), ..fast() }).await;
+    let own = world.messenger().await;
+    let hasty = world.messenger_with(Settings { half_timeout: Duration::from_millis(500), ..fast() }).await;
     let other = world.messenger_with(Settings { poll_interval: Duration::from_millis(2), ..fast() }).await;
     let (over, wait) = tokio::sync::watch::channel(false);
     let body = async |id: u64| {
@@ -35,7 +36,7 @@ async fn no_live_body_is_given_up(world: &World, begins: impl AsyncFnOnce(), end
         wait_until("the halves", async || own.stats().await.expect("counts").half == BODIES).await;
         begins().await;
         let began = Instant::now();
-        let error = world.handle(&own, 100).await.expect_err("there is no store").message();
+        let error = world.handle(&hasty, 100).await.expect_err("there is no store").message();
         assert_eq!((error.kind(), error.body_ran()), (ErrorKind::Unavailable, false), "{error}");
         tokio::time::sleep(OUTAGE.saturating_sub(began.elapsed())).await;
         ends().await;
