@@ -33,15 +33,19 @@ pub(crate) trait Courier: Contestant {
     }
 }
 
-/// All of them, on PostgreSQL, each with its own delivery.
-pub(crate) async fn all(
+/// All of them.
+pub(crate) const ALL: &[&str] = &["raw", "outbox", "outbox-postgres", "sqlxmq", "handler", "fence"];
+
+/// Those of `names` that were not filtered out, on PostgreSQL, each with its own delivery.
+pub(crate) async fn open(
+    names: &[&'static str],
     world: &World,
     options: &Options,
     broker: &Broker,
     amqp_url: &str,
 ) -> anyhow::Result<Vec<(&'static str, Arc<dyn Courier>)>> {
     let mut couriers: Vec<(&'static str, Arc<dyn Courier>)> = Vec::new();
-    for name in ["raw", "outbox", "outbox-postgres", "sqlxmq", "handler", "fence"] {
+    for name in names.iter().copied() {
         if !options.wants(name) {
             continue;
         }

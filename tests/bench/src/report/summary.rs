@@ -51,6 +51,9 @@ is stored. *cpu* is the CPU time of a call: this process's, and the servers'.
 | `fence` | ours, `fence`, around the body of `bare-tx` |
 ";
 
+/// Written by hand: a table does not say why.
+const EXPLAINED: &str = include_str!("explained.md");
+
 /// Runs every scenario in a process of its own, and writes the page.
 pub(crate) fn run_all(options: &Options) -> anyhow::Result<ExitCode> {
     let mut all_hold = true;
@@ -77,6 +80,7 @@ pub(crate) fn write() -> anyhow::Result<()> {
         }
         write!(page, "\n```text\n{}\n```\n", text.trim())?;
     }
+    write!(page, "\n{EXPLAINED}")?;
     fs::write(Path::new(ROOT).join("BENCHMARKS.md"), page)?;
     Ok(())
 }

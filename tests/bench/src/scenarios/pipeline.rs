@@ -19,7 +19,7 @@ pub(super) const RAW_CALLERS: usize = 512;
 pub(crate) async fn run(world: &World, options: &Options, report: &mut Report) -> anyhow::Result<()> {
     let amqp_url = world.rabbitmq().await?.url();
     let broker = Broker::connect(amqp_url).await?;
-    let couriers = couriers::all(world, options, &broker, amqp_url).await?;
+    let couriers = couriers::open(couriers::ALL, world, options, &broker, amqp_url).await?;
     let time = options.time(30.0, 3.0);
     for repetition in 1..=options.repetitions(3) {
         for callers in options.callers(&[CALLERS]) {
