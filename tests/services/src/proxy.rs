@@ -2,6 +2,7 @@
 //! keeps a reply back, takes its time, or falls silent.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -45,6 +46,7 @@ pub struct Lengths {
 
 #[derive(Debug)]
 struct Control {
+    callers: AtomicUsize,
     open: watch::Sender<bool>,
     cuts: watch::Sender<()>,
     releases: watch::Sender<()>,
@@ -63,6 +65,7 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let control = Arc::new(Control {
+            callers: AtomicUsize::new(0),
             open: watch::Sender::new(is_open),
             cuts: watch::Sender::new(()),
             releases: watch::Sender::new(()),
@@ -78,6 +81,11 @@ impl Proxy {
     /// Where to connect to.
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How often somebody has connected, let through or not.
+    pub fn callers(&self) -> usize {
+        self.control.callers.load(Ordering::SeqCst)
     }
 
     /// Ends all connections.
@@ -158,6 +166,7 @@ async fn accept(listener: TcpListener, target: String, control: Arc<Control>) {
     // An error is about a client that has left.
     loop {
         let Ok((client, _)) = listener.accept().await else { continue };
+        control.callers.fetch_add(1, Ordering::SeqCst);
         // What is not let through is dropped.
         if *control.open.borrow() {
             let (target, control, mut cut) = (target.clone(), Arc::clone(&control), control.cuts.subscribe());

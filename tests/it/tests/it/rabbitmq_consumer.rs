@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use it::{Act, Heard, Listener, Rabbit, order, send, wait_until};
+use it::{Act, Heard, Listener, Log, Rabbit, order, send, wait_until};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldArray, FieldTable};
 use sqlx::SqliteConnection;
+use tracing_subscriber::filter::LevelFilter;
 use transactional_message::{Consumer, Message, Messenger, Received};
 use uuid::Uuid;
 
@@ -208,6 +209,7 @@ async fn what_the_process_died_over_is_counted_and_dead_in_the_end() {
 
 #[tokio::test]
 async fn a_consumers_database_that_is_away_costs_no_attempts() {
+    let (log, _listening) = Log::listen(LevelFilter::DEBUG);
     let (world, rabbit) = (World::new().await, Rabbit::new().await);
     let queue = rabbit.queue("books");
     let messenger = start(&world, &rabbit, &queue, 1).await;
@@ -215,7 +217,8 @@ async fn a_consumers_database_that_is_away_costs_no_attempts() {
     sqlx::raw_sql(away).execute(&world.books).await.expect("renames");
     pay(&messenger, &rabbit, 1).await;
     world.settled(&messenger).await;
-    tokio::time::sleep(Duration::from_millis(700)).await;
+    let in_vain = || log.lines_with(&["a message could not be tried, and waits"]).len();
+    wait_until("it to be tried in vain, and again", async || in_vain() >= 2).await;
     assert!(world.listener.heard().is_empty());
     sqlx::raw_sql("ALTER TABLE away RENAME TO tm_inbox").execute(&world.books).await.expect("renames");
     wait_until("its effect", async || world.all_effects().await == 1).await;

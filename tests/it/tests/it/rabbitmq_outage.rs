@@ -32,6 +32,12 @@ async fn connections_that_break_under_load_lose_nothing() {
     assert_eq!(world.effects_of_orders().await, (0..1000).collect::<Vec<_>>());
 }
 
+/// Waits until somebody has connected so many times more, let through or not.
+async fn connects(proxy: &it::Proxy, times: usize) {
+    let enough = proxy.callers() + times;
+    wait_until("a connection to be tried again", async || proxy.callers() >= enough).await;
+}
+
 /// A messenger that publishes and consumes through a proxy.
 async fn through(world: &World, rabbit: &Rabbit, settings: &Settings) -> (it::Proxy, Messenger) {
     let (proxy, url) = rabbit.proxy(true).await;
@@ -53,8 +59,8 @@ async fn a_broker_that_falls_silent_is_left_and_nobody_is_blamed() {
     send_orders(&messenger, &rabbit.exchange, 0..100).await;
     proxy.silence(true);
     send_orders(&messenger, &rabbit.exchange, 100..200).await;
-    // Those that were on their way are given up, more than once.
-    tokio::time::sleep(settings.publish_timeout * 4).await;
+    // Only then are those given up that were on their way.
+    connects(&proxy, 1).await;
     assert!(messenger.stats().await.expect("counts").confirmed >= 100);
     proxy.silence(false);
     let back = Instant::now();
@@ -119,7 +125,7 @@ async fn a_broker_that_comes_late_gets_everything_and_no_attempt_is_spent() {
     rabbit.bind(&queue, "#").await;
     let messenger = World::start(world.builder().rabbitmq(url)).await;
     send_orders(&messenger, &rabbit.exchange, 0..20).await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    connects(&proxy, 2).await;
     assert_eq!(messenger.stats().await.expect("counts").confirmed, 20);
     proxy.open(true);
     world.settled(&messenger).await;
@@ -131,7 +137,7 @@ async fn a_broker_that_comes_late_gets_everything_and_no_attempt_is_spent() {
     proxy.open(false);
     proxy.cut();
     send_orders(&messenger, &rabbit.exchange, 20..40).await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    connects(&proxy, 2).await;
     proxy.open(true);
     world.settled(&messenger).await;
     assert!(rabbit.take(&queue, 20).await.len() >= 20);
