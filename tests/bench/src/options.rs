@@ -70,6 +70,11 @@ impl Scenario {
         !matches!(self, Self::Send | Self::Sqlite | Self::Compile | Self::All | Self::Report)
     }
 
+    /// The database that its targets are about.
+    pub(crate) const fn target_database(self) -> Database {
+        if matches!(self, Self::Sqlite) { Database::Sqlite } else { Database::Postgres }
+    }
+
     /// The databases it is about.
     const fn databases(self) -> &'static [Database] {
         match self {
@@ -119,6 +124,11 @@ impl Options {
     /// Those of `usual` that were not filtered out, or what was asked for instead.
     pub(crate) fn callers(&self, usual: &[usize]) -> Vec<usize> {
         if self.callers.is_empty() { usual.to_vec() } else { self.callers.clone() }
+    }
+
+    /// Whether somebody chose what takes part.
+    pub(crate) const fn is_partial(&self) -> bool {
+        !(self.contestants.is_empty() && self.callers.is_empty() && self.databases.is_empty())
     }
 
     pub(crate) fn wants(&self, contestant: &str) -> bool {

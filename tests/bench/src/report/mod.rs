@@ -20,6 +20,10 @@ const RESULTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/results");
 #[derive(Debug)]
 pub(crate) struct Report {
     scenario: String,
+    /// The one that targets are about.
+    database: &'static str,
+    /// Not everything takes part, so that numbers may be missing.
+    is_partial: bool,
     json: PathBuf,
     cells: Vec<Cell>,
     targets: Vec<Target>,
@@ -57,7 +61,7 @@ struct Target {
     holds: bool,
 }
 
-/// A contestant on PostgreSQL with so many callers.
+/// A contestant with so many callers.
 type Point<'a> = (&'a str, usize);
 
 impl Report {
@@ -65,7 +69,15 @@ impl Report {
         let scenario = options.name();
         let file = format!("{}.jsonl", scenario.replace(" --", "-"));
         let json = options.json.clone().unwrap_or_else(|| PathBuf::from(RESULTS).join(file));
-        Self { scenario, json, cells: Vec::new(), targets: Vec::new(), text: String::new() }
+        Self {
+            scenario,
+            database: options.scenario.target_database().name(),
+            is_partial: options.is_partial(),
+            json,
+            cells: Vec::new(),
+            targets: Vec::new(),
+            text: String::new(),
+        }
     }
 
     /// One repetition.
@@ -100,9 +112,9 @@ impl Report {
         Some(Numbers::median(&cell.repetitions))
     }
 
-    /// The largest of all repetitions, on PostgreSQL with one caller.
+    /// The largest of all repetitions, with one caller.
     pub(crate) fn worst(&self, contestant: &str, number: fn(&Numbers) -> f64) -> Option<f64> {
-        let cell = self.cells.iter().find(|cell| cell.is(contestant, Database::Postgres.name(), 1))?;
+        let cell = self.cells.iter().find(|cell| cell.is(contestant, self.database, 1))?;
         cell.repetitions.iter().map(number).max_by(f64::total_cmp)
     }
 
@@ -117,6 +129,8 @@ impl Report {
     pub(crate) fn table(&mut self) {
         self.cells
             .sort_by_key(|cell| (cell.database != Database::Postgres.name(), cell.database, cell.callers));
+        let repetitions = self.cells.iter().map(|cell| cell.repetitions.len()).max().unwrap_or_default();
+        self.say(&format!("medians of {repetitions}"));
         self.say(&format!(
             "\n{:<9} {:>7}  {:<24} {:>8} {:>9} {:>9} {:>13}  of outbox's",
             "database", "callers", self.scenario, "per s", "p50 µs", "p99 µs", "cpu µs us+srv"
@@ -173,9 +187,13 @@ impl Report {
     }
 
     fn ratio(&self, ours: Point<'_>, theirs: Point<'_>, number: fn(Numbers) -> f64) -> Option<f64> {
-        let of =
-            |(name, callers): Point<'_>| self.median(name, Database::Postgres.name(), callers).map(number);
-        Some(of(ours)? / of(theirs)?)
+        let of = |(name, callers): Point<'_>| self.median(name, self.database, callers).map(number);
+        match (of(ours), of(theirs)) {
+            (Some(ours), Some(theirs)) => Some(ours / theirs),
+            _ if self.is_partial => None,
+            // A target without numbers does not hold.
+            _ => Some(f64::NAN),
+        }
     }
 
     pub(crate) fn target(&mut self, target: &str, value: f64, bound: f64, holds: bool) {

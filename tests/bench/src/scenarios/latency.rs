@@ -20,15 +20,16 @@ use crate::shop::Payment;
 use crate::world::World;
 
 const PER_SECOND: u32 = 50;
-/// Without `sqlxmq`: now and then a message of it comes later than [`PATIENCE`].
-const CONTESTANTS: [&str; 5] = ["raw", "outbox", "outbox-postgres", "handler", "fence"];
+/// Does not take part: now and then a message of it comes later than [`PATIENCE`].
+const TOO_LATE: &str = "sqlxmq";
 /// For messages that come late.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) async fn run(world: &World, options: &Options, report: &mut Report) -> anyhow::Result<()> {
     let amqp_url = world.rabbitmq().await?.url();
     let broker = Broker::connect(amqp_url).await?;
-    let couriers = couriers::open(&CONTESTANTS, world, options, &broker, amqp_url).await?;
+    let names: Vec<_> = couriers::ALL.iter().copied().filter(|name| *name != TOO_LATE).collect();
+    let couriers = couriers::open(&names, world, options, &broker, amqp_url).await?;
     let mut receipts = broker.listen().await?;
     let (time, cpu) = (options.time(4.0, 2.0), world.cpu());
     for repetition in 1..=options.repetitions(5) {
