@@ -58,7 +58,11 @@ async fn a_thousand_payments_send_a_thousand_messages_each_once_and_as_documente
     assert!(witness.is_done(), "no message more");
     witness.leave().await;
     let log = service.log();
-    assert!(!log.contains("WARN") && !log.contains("ERROR"), "a warning in quiet times: {log}");
+    let warns = |line: &&str| line.contains("WARN") || line.contains("ERROR");
+    // sqlx warns of seconds until a connection was there: of a busy machine, that is.
+    let is_slow = |line: &&str| line.contains("time to acquire exceeded slow threshold");
+    let warning = log.lines().filter(warns).find(|line| !is_slow(line));
+    assert_eq!(warning, None, "a warning in quiet times: {log}");
     assert!(service.stop().await.success());
     println!("{PAYMENTS} payments of {CLIENTS} clients in {paid_in:.1?}, all seen after {seen_in:.1?}");
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 
-use transactional_message::Messenger;
+use transactional_message::{Backoff, Messenger, Settings};
 
 use crate::child;
 use crate::database::Kind;
@@ -45,7 +45,11 @@ pub(crate) async fn play(scenario: Scenario, kind: Kind, discard: bool) -> anyho
 /// A running messenger whose consumer takes what `pattern` says.
 async fn messenger(place: &Place, pattern: &str) -> anyhow::Result<Messenger> {
     let (business, accounting) = tokio::try_join!(place.business(), place.accounting())?;
-    child::start(place, &business, &accounting, &child::settings(Duration::from_hours(2)), pattern).await
+    // A thousand messages without a queue, each tried five times a second, leave a machine no time for calls.
+    let delivery_backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(2));
+    let settings =
+        Settings { delivery_backoff, half_timeout: PATIENCE, ..child::settings(Duration::from_hours(2)) };
+    child::start(place, &business, &accounting, &settings, pattern).await
 }
 
 /// Waits until `condition` holds.

@@ -5,27 +5,29 @@ use tokio::task::JoinSet;
 use transactional_message::{AnsweredBy, Message, Messenger, State};
 
 use super::{messenger, wait};
+use crate::database::{Database, with_pool};
 use crate::place::Place;
 use crate::service::{ActionError, Call, HANDLER};
 
 /// What the queue takes.
 const ROUTED: &str = "routed";
 /// One after the other, each with messages among them that have come back before.
-const WAVES: u64 = 6;
-const COUNT: u64 = 400;
+const WAVES: i64 = 6;
+const COUNT: i64 = 400;
 const EVERY: u32 = 1_000_000;
 
 pub(super) async fn play(place: &Place) -> anyhow::Result<()> {
     let messenger = messenger(place, ROUTED).await?;
     let mut random = fastrand::Rng::with_seed(0);
+    let store = place.store().await?;
     for wave in 1..=WAVES {
         call(&messenger, place, &mut random).await?;
         let (all, half) = (wave * COUNT, wave * COUNT / 2);
         wait("every message to be tried", async || {
-            let waiting = messenger.list(State::Confirmed, None, EVERY).await?;
-            let tried = waiting.iter().filter(|message| message.attempts > 0).count() as u64;
-            let delivered = messenger.stats().await?.delivered;
-            Ok(delivered >= half && delivered + tried == all)
+            let tried =
+                count(&store, "SELECT count(*) FROM tm_message WHERE state = 3 OR attempts > 0").await?;
+            let delivered = count(&store, "SELECT count(*) FROM tm_message WHERE state = 3").await?;
+            Ok(tried == all && delivered >= half)
         })
         .await?;
     }
@@ -37,6 +39,12 @@ pub(super) async fn play(place: &Place) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// The store itself counts: it is asked often, and a list of everything would keep it from working.
+async fn count(store: &Database, select: &str) -> anyhow::Result<i64> {
+    let select = store.sql(select);
+    with_pool!(store, pool => Ok(sqlx::query_scalar(select).fetch_one(pool).await?))
 }
 
 /// Half of the messages have no queue.
