@@ -4,13 +4,13 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use sqlx::pool::{MaybePoolConnection, PoolConnection};
+use sqlx::pool::PoolConnection;
 use sqlx::{Connection, Pool};
 use tracing::Instrument;
 use uuid::Uuid;
 
 use super::dialect::fit_connection;
-use super::held::{self, HeldTransaction, Unsettled};
+use super::held::{self, HeldTransaction, On, Unsettled};
 use super::{BusinessDatabase, FenceRefusal, FencedTransaction, Isolation, WriteTurn};
 use crate::error::{Error, ErrorKind};
 use crate::fault;
@@ -92,7 +92,7 @@ impl<'c, DB: BusinessDatabase> BeginOn<'c> for &'c Pool<DB> {
         let open = async move {
             let failed = |error| Refusal::Fence(FenceRefusal::Failed(error));
             let (connection, turn) = fit_connection(&pool).await.map_err(failed)?;
-            Ok((open_on(HeldTransaction::new(connection), isolation, fence).await?, turn))
+            Ok((open_on(HeldTransaction::new(On::Pool(connection)), isolation, fence).await?, turn))
         };
         Box::pin(async move {
             match tokio::spawn(open.in_current_span()).await {
@@ -116,7 +116,7 @@ impl<'c, DB: BusinessDatabase> BeginOn<'c> for &'c mut PoolConnection<DB> {
             });
             unsettled.settle();
             let turn = opened?;
-            Ok((HeldTransaction::new(MaybePoolConnection::Connection(&mut **self)), turn))
+            Ok((HeldTransaction::new(On::Lent(self)), turn))
         })
     }
 }
@@ -148,7 +148,7 @@ async fn on_connection<DB: BusinessDatabase>(
     if connection.is_in_transaction() {
         return Err(Refusal::Begin(sqlx::Error::InvalidSavePointStatement));
     }
-    let held = HeldTransaction::new(MaybePoolConnection::Connection(connection));
+    let held = HeldTransaction::new(On::Bare(connection));
     Ok((open_on(held, isolation, fence).await?, WriteTurn::default()))
 }
 

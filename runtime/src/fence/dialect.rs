@@ -7,7 +7,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::{Connection, Database, Pool};
 use tokio::sync::OwnedMutexGuard;
 
-use super::held::{self, HeldTransaction, Unsettled};
+use super::held::{self, HeldTransaction, On, Unsettled};
 use super::verdict::FenceRow;
 use crate::message::MessageId;
 use crate::protocol::scope::{FenceKey, Staged};
@@ -129,7 +129,7 @@ pub(crate) async fn begin_on_pool<DB: BusinessDatabase>(
     let begun = held::begin::<DB>(unsettled.connection(), DB::begin_statement(None)).await;
     unsettled.settle();
     begun?;
-    Ok((HeldTransaction::new(connection), turn))
+    Ok((HeldTransaction::new(On::Pool(connection)), turn))
 }
 
 /// The right to write, where a database has one writer only; given back when it is dropped.

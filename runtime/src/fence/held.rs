@@ -8,23 +8,42 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
-use sqlx::pool::{MaybePoolConnection, PoolConnection};
+use sqlx::pool::PoolConnection;
 use sqlx::{Connection, Database, SqlSafeStr};
 use sqlx_core::transaction::TransactionManager;
 
 use super::BusinessDatabase;
 
+/// What a transaction is open on.
+pub(super) enum On<'c, DB: Database> {
+    /// A connection of a pool, which it goes back to at the end.
+    Pool(PoolConnection<DB>),
+    /// The same, and somebody else gives it back.
+    Lent(&'c mut PoolConnection<DB>),
+    Bare(&'c mut DB::Connection),
+}
+
+impl<DB: Database> On<'_, DB> {
+    const fn pooled(&mut self) -> Option<&mut PoolConnection<DB>> {
+        match self {
+            Self::Pool(connection) => Some(connection),
+            Self::Lent(connection) => Some(connection),
+            Self::Bare(_) => None,
+        }
+    }
+}
+
 /// An open transaction.
 pub struct HeldTransaction<'c, DB: BusinessDatabase> {
-    connection: MaybePoolConnection<'c, DB>,
+    on: On<'c, DB>,
     /// The answer to its end is not there yet.
     ending: bool,
 }
 
 impl<'c, DB: BusinessDatabase> HeldTransaction<'c, DB> {
     /// Takes over a connection on which a transaction is, or will be, begun.
-    pub(super) fn new(connection: impl Into<MaybePoolConnection<'c, DB>>) -> Self {
-        Self { connection: connection.into(), ending: false }
+    pub(super) const fn new(on: On<'c, DB>) -> Self {
+        Self { on, ending: false }
     }
 
     /// From here until [`ended`](Self::ended), a pooled connection that is dropped is closed: sqlx may
@@ -43,13 +62,13 @@ impl<'c, DB: BusinessDatabase> HeldTransaction<'c, DB> {
     }
 
     pub(crate) async fn commit(mut self) -> Result<(), sqlx::Error> {
-        DB::TransactionManager::commit(&mut self.connection).await
+        DB::TransactionManager::commit(&mut self).await
     }
 
     /// Rolls back now, so that the connection is clean for whoever gets it next.
     pub(crate) async fn rollback(mut self) -> Result<(), sqlx::Error> {
-        DB::before_rollback(&mut self.connection).await;
-        DB::TransactionManager::rollback(&mut self.connection).await
+        DB::before_rollback(&mut self).await;
+        DB::TransactionManager::rollback(&mut self).await
     }
 }
 
@@ -106,13 +125,14 @@ pub(crate) async fn commit<DB: BusinessDatabase>(connection: &mut DB::Connection
 
 impl<DB: BusinessDatabase> Drop for HeldTransaction<'_, DB> {
     fn drop(&mut self) {
+        if self.is_in_transaction() {
+            // Only queued; sent when the connection is used next, or goes back to its pool.
+            DB::TransactionManager::start_rollback(self);
+        }
         if self.ending
-            && let MaybePoolConnection::PoolConnection(connection) = &mut self.connection
+            && let Some(connection) = self.on.pooled()
         {
             connection.close_on_drop();
-        } else if self.connection.is_in_transaction() {
-            // Only queued; sent when the connection is used next, or goes back to its pool.
-            DB::TransactionManager::start_rollback(&mut self.connection);
         }
     }
 }
@@ -121,13 +141,21 @@ impl<DB: BusinessDatabase> Deref for HeldTransaction<'_, DB> {
     type Target = DB::Connection;
 
     fn deref(&self) -> &Self::Target {
-        &self.connection
+        match &self.on {
+            On::Pool(connection) => connection,
+            On::Lent(connection) => connection,
+            On::Bare(connection) => connection,
+        }
     }
 }
 
 impl<DB: BusinessDatabase> DerefMut for HeldTransaction<'_, DB> {
     fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.connection
+        match &mut self.on {
+            On::Pool(connection) => connection,
+            On::Lent(connection) => connection,
+            On::Bare(connection) => connection,
+        }
     }
 }
 

@@ -50,7 +50,9 @@ impl<'c, DB: BusinessDatabase> FencedTransaction<'c, DB> {
     /// either way.
     ///
     /// # Cancel safety
-    /// A dropped `commit` may or may not take effect; the message follows the truth either way.
+    /// A dropped `commit` may or may not take effect; the message follows the truth either way. A pooled
+    /// connection is closed then. Close a bare one of PostgreSQL or MySQL, too: sqlx 0.9 may have lost track of what
+    /// is still to be answered on it, and would wait for it for ever.
     pub async fn commit(self) -> Result<(), Error> {
         let Self { mut tx, open, turn: _turn } = self;
         let function = open.function();
