@@ -31,7 +31,7 @@ planted! {
     delivered_before_the_publisher_confirm:
         "mark-before-ack", "--seed 1 --kills 12 --points published,effect-done", " losses (first";
     acknowledged_before_the_commit:
-        "ack-before-commit", "--seed 1 --kills 8 --points effect-done", " losses (first";
+        "ack-before-commit", "--seed 1 --kills 24 --points effect-done", " losses (first";
     inbox_outside_the_transaction:
         "inbox-apart", "--seed 1 --kills 8 --points effect-done", " losses (first";
     commit_not_proven:
