@@ -1,5 +1,6 @@
 //! A row of the message store, read in the same way from every database.
 
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use sqlx::{ColumnIndex, Decode, Row, Type};
@@ -113,10 +114,25 @@ where
 }
 
 /// What an event means for a row that it did not move.
-pub(super) fn verdict(id: MessageId, event: Event, code: i64) -> Result<Applied, StoreError> {
+fn verdict(id: MessageId, event: Event, code: i64) -> Result<Applied, StoreError> {
     State::from_code(code)
         .map(|state| event.verdict(state))
         .ok_or_else(|| StoreError::Refused(format!("message {id} has the unknown state {code}")))
+}
+
+/// What an event did to rows, of which it has `moved` some; of the others it is known what state they are in.
+pub(super) fn outcomes(
+    event: Event,
+    ids: &[MessageId],
+    moved: &HashSet<MessageId>,
+    states: &HashMap<MessageId, i64>,
+) -> Result<Vec<Applied>, StoreError> {
+    let outcome = |id: &MessageId| match states.get(id) {
+        _ if moved.contains(id) => Ok(Applied::Moved),
+        None => Ok(Applied::Missing),
+        Some(code) => verdict(*id, event, *code),
+    };
+    ids.iter().map(outcome).collect()
 }
 
 /// Counts by state, each with the age of the oldest where that matters.

@@ -127,12 +127,9 @@ pub(super) async fn transition(
     for change in &free {
         write_contents(lent, change).await?;
     }
-    let applied = |change: &Change| match rows.get(&change.id) {
-        _ if ids.contains(&change.id) => Ok(Applied::Moved),
-        None => Ok(Applied::Missing),
-        Some((code, _)) => row::verdict(change.id, event, *code),
-    };
-    Ok(changes.iter().map(applied).collect())
+    let all: Vec<_> = changes.iter().map(|change| change.id).collect();
+    let states = rows.into_iter().map(|(id, (code, _))| (id, code)).collect();
+    Ok(row::outcomes(event, &all, &ids.into_iter().collect(), &states))
 }
 
 /// Locks rows, in the order of their ids; says the state and the holder of each.
