@@ -48,6 +48,6 @@ SELECT writes('confirm', 'UPDATE tm_message SET state = 1, due_at = due_at + 1')
 SELECT writes('deliver', 'UPDATE tm_message SET state = 3, due_at = NULL, held_by = NULL, finished_at = created_at');
 SELECT writes('delete', 'DELETE FROM tm_message');
 SELECT writes('fence', $$
-    INSERT INTO tm_fence SELECT lpad(to_hex(n), 32, '0')::uuid, 1, NULL, n FROM generate_series(1, 1000) n $$);
+    INSERT INTO tm_fence SELECT lpad(to_hex(n), 32, '0')::uuid, 1, NULL FROM generate_series(1, 1000) n $$);
 SELECT writes('forget', 'DELETE FROM tm_fence');
 DROP SCHEMA index_writes CASCADE;

@@ -2,11 +2,9 @@
 CREATE TABLE IF NOT EXISTS tm_schema (part VARCHAR(32) NOT NULL PRIMARY KEY, version BIGINT NOT NULL) ENGINE = InnoDB;
 
 CREATE TABLE IF NOT EXISTS tm_fence (
-    call_id    BINARY(16) NOT NULL PRIMARY KEY,
-    outcome    BIGINT     NOT NULL,                -- 1 committed, 2 tombstone, 3 withheld
-    amended    LONGBLOB,                           -- the payload, when the transaction replaced it
-    created_at BIGINT     NOT NULL,
-    KEY tm_fence_age (created_at)
+    call_id BINARY(16) NOT NULL PRIMARY KEY,      -- UUIDv7
+    outcome BIGINT     NOT NULL,                  -- 1 committed, 2 tombstone, 3 withheld
+    amended LONGBLOB                              -- the payload, when the transaction replaced it
 ) ENGINE = InnoDB;
 
 CREATE TABLE IF NOT EXISTS tm_fence_database (

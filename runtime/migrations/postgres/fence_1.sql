@@ -2,12 +2,10 @@
 CREATE TABLE IF NOT EXISTS tm_schema (part text PRIMARY KEY, version bigint NOT NULL);
 
 CREATE TABLE tm_fence (
-    call_id    uuid   NOT NULL PRIMARY KEY,
-    outcome    bigint NOT NULL,                -- 1 committed, 2 tombstone, 3 withheld
-    amended    bytea,                          -- the payload, when the transaction replaced it
-    created_at bigint NOT NULL
+    call_id uuid   NOT NULL PRIMARY KEY,       -- UUIDv7
+    outcome bigint NOT NULL,                   -- 1 committed, 2 tombstone, 3 withheld
+    amended bytea                              -- the payload, when the transaction replaced it
 );
-CREATE INDEX tm_fence_age ON tm_fence (created_at);
 
 CREATE TABLE tm_fence_database (
     singleton bigint NOT NULL PRIMARY KEY CHECK (singleton = 1),
@@ -20,15 +18,17 @@ INSERT INTO tm_fence_database (singleton, identity) VALUES (1, gen_random_uuid()
 CREATE FUNCTION tm_fence_enter(entering uuid, expected uuid) RETURNS void
 LANGUAGE plpgsql SET lock_timeout = '2s' AS $$
 BEGIN
-    -- The commit will be durable, and a client that vanished does not keep the transaction open for hours.
+    -- The commit will be durable.
     IF current_setting('synchronous_commit') = 'off' THEN
         PERFORM set_config('synchronous_commit', 'on', true);
     END IF;
-    PERFORM set_config('tcp_keepalives_idle', '10', true);
-    PERFORM set_config('tcp_keepalives_interval', '5', true);
-    PERFORM set_config('tcp_keepalives_count', '4', true);
-    INSERT INTO tm_fence (call_id, outcome, created_at)
-    SELECT entering, 1, extract(epoch FROM clock_timestamp()) * 1000 FROM tm_fence_database WHERE identity = expected;
+    -- A client that vanished does not keep the transaction open for hours. For the session, since that is asked
+    -- for the first time only: each setting is a call of the operating system.
+    IF current_setting('tcp_keepalives_idle')::int NOT BETWEEN 1 AND 10 THEN
+        PERFORM set_config('tcp_keepalives_idle', '10', false), set_config('tcp_keepalives_interval', '5', false),
+            set_config('tcp_keepalives_count', '4', false);
+    END IF;
+    INSERT INTO tm_fence (call_id, outcome) SELECT entering, 1 FROM tm_fence_database WHERE identity = expected;
     IF NOT FOUND THEN
         RAISE 'this is not the database of the fence %', expected USING ERRCODE = 'TMF01';
     END IF;

@@ -2,12 +2,10 @@
 CREATE TABLE IF NOT EXISTS tm_schema (part TEXT NOT NULL PRIMARY KEY, version INTEGER NOT NULL) STRICT;
 
 CREATE TABLE tm_fence (
-    call_id    BLOB    NOT NULL PRIMARY KEY,
-    outcome    INTEGER NOT NULL,               -- 1 committed, 2 tombstone, 3 withheld
-    amended    BLOB,                           -- the payload, when the transaction replaced it
-    created_at INTEGER NOT NULL
-) STRICT;
-CREATE INDEX tm_fence_age ON tm_fence (created_at);
+    call_id BLOB    NOT NULL PRIMARY KEY,      -- UUIDv7
+    outcome INTEGER NOT NULL,                  -- 1 committed, 2 tombstone, 3 withheld
+    amended BLOB                               -- the payload, when the transaction replaced it
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE tm_fence_database (
     singleton INTEGER NOT NULL PRIMARY KEY CHECK (singleton = 1),

@@ -58,7 +58,7 @@ pub(crate) trait FenceDatabase: fmt::Debug + Send + Sync {
     /// Deletes fence rows whose messages are finished.
     async fn forget(&self, call_ids: &[MessageId]) -> Result<(), StoreError>;
 
-    /// The oldest calls whose fence row is older than `age`.
+    /// The oldest calls that have a fence row and were made longer than `age` ago.
     async fn older_than(&self, age: Duration, limit: u32) -> Result<Vec<MessageId>, StoreError>;
 
     /// Closes the connections.

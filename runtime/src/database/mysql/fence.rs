@@ -12,8 +12,8 @@ use sqlx::{MySql, MySqlConnection, MySqlPool, Row};
 use uuid::Uuid;
 
 use super::schema::{self, FENCE, INBOX};
-use super::{Lent, decoded, id_list, ids, inbox, now, pool, session, weaknesses};
-use crate::database::millis;
+use super::{Lent, decoded, id_list, ids, inbox, pool, session, weaknesses};
+use crate::database::first_id;
 use crate::database::network::OwnPool;
 use crate::error::Error;
 use crate::fence::verdict::{FenceRow, Verdict};
@@ -50,9 +50,7 @@ impl MySqlFence {
     ) -> Result<Vec<(MessageId, Verdict)>, StoreError> {
         let list = id_list(call_ids);
         let insert = concat!(
-            "INSERT INTO tm_fence (call_id, outcome, created_at) SELECT UNHEX(c.id), ?, ",
-            now!(),
-            " FROM ",
+            "INSERT INTO tm_fence (call_id, outcome) SELECT UNHEX(c.id), ? FROM ",
             ids!(),
             " STRAIGHT_JOIN tm_fence_database d WHERE d.identity = ? ",
             "ON DUPLICATE KEY UPDATE outcome = tm_fence.outcome"
@@ -139,12 +137,8 @@ impl FenceDatabase for MySqlFence {
     }
 
     async fn older_than(&self, age: Duration, limit: u32) -> Result<Vec<MessageId>, StoreError> {
-        let sql = concat!(
-            "SELECT call_id FROM tm_fence WHERE created_at < ",
-            now!(),
-            " - ? ORDER BY created_at LIMIT ?"
-        );
-        let rows = self.pool.fetch(sql, |query| query.bind(millis(age)).bind(i64::from(limit))).await?;
+        let sql = "SELECT call_id FROM tm_fence WHERE call_id < ? ORDER BY call_id LIMIT ?";
+        let rows = self.pool.fetch(sql, |query| query.bind(first_id(age)).bind(i64::from(limit))).await?;
         Ok(decoded::<(MessageId,)>(&rows)?.into_iter().map(|(id,)| id).collect())
     }
 
@@ -175,11 +169,9 @@ impl BusinessDatabase for MySql {
             let failed = |error: sqlx::Error| FenceRefusal::Failed(error.into());
             held::begin::<Self>(connection, Self::begin_statement(isolation)).await.map_err(failed)?;
             sqlx::raw_sql("SAVEPOINT tm_fence").execute(&mut *connection).await.map_err(failed)?;
-            let inserted = sqlx::query(concat!(
-                "INSERT INTO tm_fence (call_id, outcome, created_at) SELECT ?, ?, ",
-                now!(),
-                " FROM tm_fence_database WHERE identity = ?"
-            ))
+            let inserted = sqlx::query(
+                "INSERT INTO tm_fence (call_id, outcome) SELECT ?, ? FROM tm_fence_database WHERE identity = ?",
+            )
             .bind(call_id)
             .bind(FenceRow::Committed.code())
             .bind(identity)

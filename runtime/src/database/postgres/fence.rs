@@ -10,9 +10,9 @@ use sqlx::{PgConnection, PgPool, Postgres, Row};
 use uuid::Uuid;
 
 use super::schema::{self, FENCE, INBOX};
-use super::{decoded, inbox, now, pool, weaknesses};
+use super::{decoded, inbox, pool, weaknesses};
+use crate::database::first_id;
 use crate::database::literal::{Literal, fill};
-use crate::database::millis;
 use crate::database::network::{Bound, OwnPool};
 use crate::error::Error;
 use crate::fence::verdict::{FenceRow, Verdict};
@@ -51,9 +51,7 @@ impl PostgresFence {
         // configuration takes effect because the statement asks for what `set_config` returns.
         let sql = concat!(
             "WITH configured AS MATERIALIZED (SELECT set_config('lock_timeout', $4, true) AS value) ",
-            "INSERT INTO tm_fence AS f (call_id, outcome, created_at) SELECT call_id, $1, ",
-            now!(),
-            " FROM configured, unnest($2::uuid[]) AS asked (call_id), tm_fence_database d WHERE d.identity = $3 AND ",
+            "INSERT INTO tm_fence AS f (call_id, outcome) SELECT call_id, $1 FROM configured, unnest($2::uuid[]) AS asked (call_id), tm_fence_database d WHERE d.identity = $3 AND ",
             "configured.value IS NOT NULL ORDER BY call_id ",
             "ON CONFLICT (call_id) DO UPDATE SET outcome = f.outcome RETURNING call_id, outcome, amended"
         );
@@ -126,12 +124,8 @@ impl FenceDatabase for PostgresFence {
     }
 
     async fn older_than(&self, age: Duration, limit: u32) -> Result<Vec<MessageId>, StoreError> {
-        let sql = concat!(
-            "SELECT call_id FROM tm_fence WHERE created_at < ",
-            now!(),
-            " - $1 ORDER BY created_at LIMIT $2"
-        );
-        let rows = self.pool.fetch(sql, |query| query.bind(millis(age)).bind(i64::from(limit))).await?;
+        let sql = "SELECT call_id FROM tm_fence WHERE call_id < $1 ORDER BY call_id LIMIT $2";
+        let rows = self.pool.fetch(sql, |query| query.bind(first_id(age)).bind(i64::from(limit))).await?;
         Ok(decoded::<(MessageId,)>(&rows)?.into_iter().map(|(id,)| id).collect())
     }
 

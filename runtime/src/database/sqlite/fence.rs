@@ -14,8 +14,8 @@ use uuid::Uuid;
 
 use super::row::id_list;
 use super::schema::{self, FENCE, INBOX};
-use super::{PATIENCE, inbox, now, pool, reach};
-use crate::database::millis;
+use super::{PATIENCE, inbox, pool, primary_code, reach};
+use crate::database::first_id;
 use crate::database::turns::Turns;
 use crate::error::{Error, ErrorKind};
 use crate::fence::verdict::{FenceRow, Verdict};
@@ -56,9 +56,7 @@ impl SqliteFence {
         let _turn = self.turns.take(self.lock_timeout).await?;
         // `DO UPDATE`, though it changes nothing, makes the row that was first come back.
         let rows = sqlx::query(concat!(
-            "INSERT INTO tm_fence (call_id, outcome, created_at) SELECT unhex(value), ?1, ",
-            now!(),
-            " FROM json_each(?2) WHERE EXISTS (SELECT 1 FROM tm_fence_database WHERE identity = ?3) ",
+            "INSERT INTO tm_fence (call_id, outcome) SELECT unhex(value), ?1 FROM json_each(?2) WHERE EXISTS (SELECT 1 FROM tm_fence_database WHERE identity = ?3) ",
             "ON CONFLICT (call_id) DO UPDATE SET outcome = outcome RETURNING call_id, outcome, amended"
         ))
         .bind(FenceRow::Tombstone.code())
@@ -125,15 +123,9 @@ impl FenceDatabase for SqliteFence {
     }
 
     async fn older_than(&self, age: Duration, limit: u32) -> Result<Vec<MessageId>, StoreError> {
-        let ids = sqlx::query_scalar(concat!(
-            "SELECT call_id FROM tm_fence WHERE created_at < ",
-            now!(),
-            " - ?1 ORDER BY created_at LIMIT ?2"
-        ))
-        .bind(millis(age))
-        .bind(i64::from(limit))
-        .fetch_all(&self.pool)
-        .await?;
+        let sql = "SELECT call_id FROM tm_fence WHERE call_id < ?1 ORDER BY call_id LIMIT ?2";
+        let ids =
+            sqlx::query_scalar(sql).bind(first_id(age)).bind(i64::from(limit)).fetch_all(&self.pool).await?;
         Ok(ids)
     }
 
@@ -174,11 +166,10 @@ impl BusinessDatabase for Sqlite {
             let failed = |error: sqlx::Error| FenceRefusal::Failed(error.into());
             held::begin::<Self>(connection, Self::begin_statement(isolation)).await.map_err(failed)?;
             sqlx::query("SAVEPOINT tm_fence").execute(&mut *connection).await.map_err(failed)?;
-            let inserted = sqlx::query(concat!(
-                "INSERT INTO tm_fence (call_id, outcome, created_at) SELECT ?1, ?2, ",
-                now!(),
-                " FROM tm_fence_database WHERE identity = ?3 ON CONFLICT (call_id) DO NOTHING"
-            ))
+            let inserted = sqlx::query(
+                "INSERT INTO tm_fence (call_id, outcome) SELECT ?1, ?2 FROM tm_fence_database WHERE identity = ?3 \
+                 ON CONFLICT (call_id) DO NOTHING",
+            )
             .bind(call_id)
             .bind(FenceRow::Committed.code())
             .bind(identity)
@@ -278,10 +269,4 @@ pub(super) async fn release(
              answers with a rollback ({error})"
         ))
     })
-}
-
-fn primary_code(error: &sqlx::Error) -> Option<i64> {
-    let code = error.as_database_error()?.code()?.parse::<i64>().ok()?;
-    // Extended codes keep the primary one in their low byte.
-    Some(code & 0xff)
 }

@@ -1,4 +1,4 @@
-//! SQLite: one writer, WAL, `synchronous=FULL`.
+//! SQLite: one writer, WAL, `synchronous=FULL`; every write but a claim is one statement.
 //!
 //! A commit is durable when it returns. Writers of one file wait for each other: a body that holds
 //! its transaction open for long holds up every other write to that file, the store's included.
@@ -16,9 +16,8 @@ pub(crate) use store::SqliteStore;
 
 use std::time::Duration;
 
-use sqlx::error::DatabaseError;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
-use sqlx::{Connection, SqlitePool};
+use sqlx::{Connection, Executor, Sqlite, SqlitePool, Transaction};
 use tokio::time::Instant;
 
 use crate::store::StoreError;
@@ -49,14 +48,53 @@ async fn reach(pool: &SqlitePool) -> Result<(), StoreError> {
     }
 }
 
+/// Writes as soon as nobody else does.
+async fn patiently<T, Fut>(write: impl Fn() -> Fut) -> Result<T, StoreError>
+where
+    Fut: Future<Output = Result<T, sqlx::Error>>,
+{
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match write().await {
+            Err(error) if is_busy(&error) && Instant::now() < deadline => {}
+            written => return Ok(written?),
+        }
+    }
+}
+
+/// Begins a transaction that writes. While it is open, nobody else writes, also if this process stands still.
+async fn begin(writer: &SqlitePool) -> Result<Transaction<'static, Sqlite>, StoreError> {
+    patiently(|| writer.begin_with("BEGIN IMMEDIATE")).await
+}
+
 fn is_busy(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(DatabaseError::code).as_deref() == Some("5")
+    primary_code(error) == Some(5)
+}
+
+fn primary_code(error: &sqlx::Error) -> Option<i64> {
+    let code = error.as_database_error()?.code()?.parse::<i64>().ok()?;
+    // Extended codes keep the primary one in their low byte.
+    Some(code & 0xff)
 }
 
 /// A small pool of our own. Its connections stay open: an in-memory database lives as long as they.
 /// One whose transaction SQLite has ended by itself, as it does on a full disk, is closed: sqlx
 /// counts that transaction as open for ever.
 fn pool(options: SqliteConnectOptions, connections: u32) -> SqlitePool {
+    pool_of(connections).connect_lazy_with(options)
+}
+
+/// The same for one connection, which writes [`patiently`]. SQLite itself waits longer and longer for its turn,
+/// until those who have just come are always first: here it waits shortly, and is asked again.
+fn writer(options: SqliteConnectOptions) -> SqlitePool {
+    pool_of(1)
+        .after_connect(|connection, _| {
+            Box::pin(async move { connection.execute("PRAGMA busy_timeout = 2").await.map(|_| ()) })
+        })
+        .connect_lazy_with(options)
+}
+
+fn pool_of(connections: u32) -> SqlitePoolOptions {
     SqlitePoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(5))
@@ -64,5 +102,4 @@ fn pool(options: SqliteConnectOptions, connections: u32) -> SqlitePool {
         .max_lifetime(None)
         .test_before_acquire(false)
         .after_release(|connection, _| Box::pin(std::future::ready(Ok(!connection.is_in_transaction()))))
-        .connect_lazy_with(options)
 }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::row::{id_list, summary};
 use super::store::SqliteStore;
-use super::{PATIENCE, now};
+use super::{PATIENCE, now, patiently};
 use crate::database::millis;
 use crate::database::row::{self, Reader};
 use crate::message::state::State;
@@ -54,12 +54,10 @@ impl Operate for SqliteStore {
 
     async fn delete_finished(&self, ids: &[MessageId]) -> Result<u64, StoreError> {
         let _turn = self.turns.take(PATIENCE).await?;
-        let deleted = sqlx::query(
-            "DELETE FROM tm_message WHERE id IN (SELECT unhex(value) FROM json_each(?1)) AND state IN (2, 3)",
-        )
-        .bind(id_list(ids))
-        .execute(&self.writer)
-        .await?;
+        let sql =
+            "DELETE FROM tm_message WHERE id IN (SELECT unhex(value) FROM json_each(?1)) AND state IN (2, 3)";
+        let list = id_list(ids);
+        let deleted = patiently(|| sqlx::query(sql).bind(&list).execute(&self.writer)).await?;
         Ok(deleted.rows_affected())
     }
 
@@ -139,14 +137,12 @@ impl Operate for SqliteStore {
 
     async fn hasten(&self, id: MessageId) -> Result<bool, StoreError> {
         let _turn = self.turns.take(PATIENCE).await?;
-        let hastened = sqlx::query(concat!(
+        let sql = concat!(
             "UPDATE tm_message SET due_at = ",
             now!(),
             " WHERE id = ?1 AND state IN (0, 1) AND held_by IS NULL"
-        ))
-        .bind(id)
-        .execute(&self.writer)
-        .await?;
+        );
+        let hastened = patiently(|| sqlx::query(sql).bind(id).execute(&self.writer)).await?;
         Ok(hastened.rows_affected() == 1)
     }
 

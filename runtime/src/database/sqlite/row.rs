@@ -1,12 +1,18 @@
-//! One row of the message store: written, and moved.
+//! Rows of the message store: written, and moved. A list of anything is JSON here, the only kind that SQLite
+//! can be given.
 
-use sqlx::SqliteConnection;
+use std::collections::{HashMap, HashSet};
+use std::fmt::Write;
 
-use super::now;
+use serde_json::{Value, json};
+use sqlx::SqlitePool;
+use uuid::Uuid;
+
+use super::{now, patiently};
 use crate::database::{millis, row};
 use crate::message::state::{Applied, Event, State, mask};
 use crate::message::{Half, MessageId};
-use crate::store::{Change, Hold, StoreError};
+use crate::store::{Attempts, Change, Hold, Postponement, StoreError};
 
 /// The columns of a whole row that is being claimed, and its age. A question is counted.
 macro_rules! columns {
@@ -36,86 +42,150 @@ macro_rules! summary {
 }
 pub(super) use summary;
 
-/// Inserts a message in `state`, held by us.
-pub(super) async fn insert_row(
-    tx: &mut SqliteConnection,
-    half: &Half,
+/// Inserts messages in `state`, held by us, in one statement.
+pub(super) async fn insert(
+    writer: &SqlitePool,
+    halves: &[&Half],
     state: State,
     hold: Hold,
 ) -> Result<(), StoreError> {
+    // Payloads are not text: all of them in one value, and of each its place there, counted from 1.
+    let mut payloads = Vec::new();
+    let row = |half: &&Half| {
+        let message = &half.message;
+        let start = payloads.len() + 1;
+        payloads.extend_from_slice(&message.payload);
+        json!([
+            half.id.simple(),
+            half.call_id.simple(),
+            half.answered_by.to_string(),
+            half.function,
+            millis(half.check_after),
+            message.exchange,
+            message.routing_key,
+            message.message_type,
+            message.content_type,
+            message.key,
+            json!(message.headers).to_string(),
+            start,
+            message.payload.len(),
+        ])
+    };
+    let rows = halves.iter().map(row).collect::<Value>().to_string();
     // A retry of an insert whose answer was lost finds its own rows: not an error.
-    sqlx::query(concat!(
-        "INSERT INTO tm_message (id, call_id, state, answered_by, function, check_after, due_at, held_by, ",
-        "created_at, exchange, routing_key, message_type, content_type, message_key, headers, payload) ",
-        "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ",
+    let sql = concat!(
+        "INSERT INTO tm_message (state, due_at, held_by, created_at, id, call_id, answered_by, function, ",
+        "check_after, exchange, routing_key, message_type, content_type, message_key, headers, payload) ",
+        "SELECT ?1, ",
         now!(),
-        " + ?7, ?8, ",
+        " + ?2, ?3, ",
         now!(),
-        ", ?9, ?10, ?11, ?12, ?13, ?14, ?15) ON CONFLICT (id) DO NOTHING"
-    ))
-    .bind(half.id)
-    .bind(half.call_id)
-    .bind(state.code())
-    .bind(half.answered_by.to_string())
-    .bind(&half.function)
-    .bind(millis(half.check_after))
-    .bind(millis(hold.lease))
-    .bind(hold.token)
-    .bind(&half.message.exchange)
-    .bind(&half.message.routing_key)
-    .bind(&half.message.message_type)
-    .bind(&half.message.content_type)
-    .bind(&half.message.key)
-    .bind(serde_json::json!(half.message.headers).to_string())
-    .bind(&half.message.payload)
-    .execute(tx)
-    .await?;
+        ", unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, ",
+        "value ->> 7, value ->> 8, value ->> 9, value ->> 10, ",
+        "coalesce(substr(?5, value ->> 11, value ->> 12), x'') FROM json_each(?4) WHERE true ON CONFLICT (id) DO NOTHING"
+    );
+    let insert = || {
+        sqlx::query(sql)
+            .bind(state.code())
+            .bind(millis(hold.lease))
+            .bind(hold.token)
+            .bind(&rows)
+            .bind(&payloads)
+            .execute(writer)
+    };
+    patiently(insert).await?;
     Ok(())
 }
 
-/// Applies `event` to one row, if it is in one of the states `from`.
-pub(super) async fn move_row(
-    tx: &mut SqliteConnection,
+/// Applies `event` to rows that are in one of the states `from`, in one statement; a second one finds
+/// out about those that it did not move.
+pub(super) async fn apply(
+    writer: &SqlitePool,
     event: Event,
     from: &[State],
-    change: &Change,
+    changes: &[Change],
     hold: Option<Hold>,
-) -> Result<Applied, StoreError> {
-    let target = event.target();
-    let moved = sqlx::query(concat!(
-        "UPDATE tm_message SET state = ?1, payload = coalesce(?2, payload), reason = coalesce(?3, reason), ",
-        "answered_by = coalesce(?9, answered_by), ",
-        "attempts = CASE ?1 WHEN 1 THEN 0 WHEN 5 THEN attempts + 1 ELSE attempts END, ",
-        "held_by = CASE WHEN ?1 = 1 THEN ?4 END, ",
+) -> Result<Vec<Applied>, StoreError> {
+    let row = |change: &Change| {
+        json!([
+            change.id.simple(),
+            change.held_by.map(Uuid::simple),
+            change.payload.as_deref().map(hex),
+            change.reason.as_deref(),
+            change.answered_by.as_ref().map(ToString::to_string),
+        ])
+    };
+    let rows = changes.iter().map(row).collect::<Value>().to_string();
+    let sql = concat!(
+        "UPDATE tm_message AS m SET state = ?1, payload = coalesce(c.payload, m.payload), ",
+        "reason = coalesce(c.reason, m.reason), answered_by = coalesce(c.answered_by, m.answered_by), ",
+        "attempts = CASE ?1 WHEN 1 THEN 0 WHEN 5 THEN m.attempts + 1 ELSE m.attempts END, ",
+        "held_by = CASE WHEN ?1 = 1 THEN ?2 END, ",
         "due_at = CASE WHEN ?1 = 1 THEN ",
         now!(),
-        " + ?5 END, finished_at = CASE WHEN ?1 IN (2, 3) THEN ",
+        " + ?3 END, finished_at = CASE WHEN ?1 IN (2, 3) THEN ",
         now!(),
-        " END WHERE id = ?6 AND ((1 << state) & ?7) <> 0 AND (?8 IS NULL OR held_by = ?8)"
-    ))
-    .bind(target.code())
-    .bind(&change.payload)
-    .bind(change.reason.as_deref())
-    .bind(hold.map(|hold| hold.token))
-    .bind(hold.map_or(0, |hold| millis(hold.lease)))
-    .bind(change.id)
-    .bind(mask(from))
-    .bind(change.held_by)
-    .bind(change.answered_by.as_ref().map(ToString::to_string))
-    .execute(&mut *tx)
-    .await?;
-    if moved.rows_affected() == 1 {
-        return Ok(Applied::Moved);
-    }
-    let code: Option<i64> = sqlx::query_scalar("SELECT state FROM tm_message WHERE id = ?1")
-        .bind(change.id)
-        .fetch_optional(&mut *tx)
-        .await?;
-    code.map_or(Ok(Applied::Missing), |code| row::verdict(change.id, event, code))
+        " END FROM (SELECT unhex(value ->> 0) AS id, unhex(value ->> 1) AS held_by, unhex(value ->> 2) AS payload, ",
+        "value ->> 3 AS reason, value ->> 4 AS answered_by FROM json_each(?5)) AS c ",
+        "WHERE m.id = c.id AND ((1 << m.state) & ?4) <> 0 AND (c.held_by IS NULL OR m.held_by = c.held_by) RETURNING id"
+    );
+    let update = || {
+        sqlx::query_scalar(sql)
+            .bind(event.target().code())
+            .bind(hold.map(|hold| hold.token))
+            .bind(hold.map_or(0, |hold| millis(hold.lease)))
+            .bind(mask(from))
+            .bind(&rows)
+            .fetch_all(writer)
+    };
+    let moved: HashSet<MessageId> = patiently(update).await?.into_iter().collect();
+    let ids: Vec<_> = changes.iter().map(|change| change.id).collect();
+    let others: Vec<_> = ids.iter().filter(|id| !moved.contains(id)).copied().collect();
+    row::outcomes(event, &ids, &moved, &states(writer, &others).await?)
 }
 
-/// Ids as a JSON list of hexadecimal text, the only kind of list that SQLite can be given.
+async fn states(pool: &SqlitePool, ids: &[MessageId]) -> Result<HashMap<MessageId, i64>, StoreError> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let sql = "SELECT id, state FROM tm_message WHERE id IN (SELECT unhex(value) FROM json_each(?1))";
+    let rows: Vec<(MessageId, i64)> = sqlx::query_as(sql).bind(id_list(ids)).fetch_all(pool).await?;
+    Ok(rows.into_iter().collect())
+}
+
+/// Gives rows back that are still held by whom the postponement says.
+pub(super) async fn postpone(writer: &SqlitePool, postponements: &[Postponement]) -> Result<(), StoreError> {
+    let row = |one: &Postponement| {
+        let attempts = match one.attempts {
+            Attempts::Keep => 0,
+            Attempts::Spend => 1,
+            Attempts::Refund => -1,
+        };
+        json!([one.id.simple(), one.held_by.simple(), millis(one.after), attempts, one.reason.as_deref()])
+    };
+    let rows = postponements.iter().map(row).collect::<Value>().to_string();
+    let sql = concat!(
+        "UPDATE tm_message AS m SET held_by = NULL, due_at = ",
+        now!(),
+        " + c.after, attempts = max(0, m.attempts + c.attempts), reason = coalesce(c.reason, m.reason) ",
+        "FROM (SELECT unhex(value ->> 0) AS id, unhex(value ->> 1) AS held_by, value ->> 2 AS after, ",
+        "value ->> 3 AS attempts, value ->> 4 AS reason FROM json_each(?1)) AS c ",
+        "WHERE m.id = c.id AND m.held_by = c.held_by AND m.state IN (0, 1)"
+    );
+    patiently(|| sqlx::query(sql).bind(&rows).execute(writer)).await?;
+    Ok(())
+}
+
+/// As `unhex` reads it.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Ids as a JSON list of hexadecimal text.
 pub(super) fn id_list(ids: &[MessageId]) -> String {
     let ids: Vec<String> = ids.iter().map(|id| id.simple().to_string()).collect();
-    serde_json::json!(ids).to_string()
+    json!(ids).to_string()
 }

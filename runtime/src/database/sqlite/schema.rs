@@ -1,7 +1,8 @@
 //! The tables on SQLite.
 
-use sqlx::{Connection, SqliteConnection, SqlitePool};
+use sqlx::{SqliteConnection, SqlitePool};
 
+use super::begin;
 use crate::database::part::{Part, part};
 use crate::store::StoreError;
 
@@ -15,8 +16,7 @@ pub(super) async fn migrate(part: Part, pool: &SqlitePool) -> Result<(), StoreEr
     if check(part, pool).await.is_ok() {
         return Ok(());
     }
-    let mut connection = pool.acquire().await?;
-    let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let mut tx = begin(pool).await?;
     for script in part.missing(version(part, &mut tx).await?)? {
         sqlx::raw_sql(*script).execute(&mut *tx).await?;
     }

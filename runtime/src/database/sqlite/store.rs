@@ -8,16 +8,16 @@ use futures_util::TryStreamExt;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{SqliteConnection, SqlitePool};
 
-use super::row::{columns, id_list, insert_row, move_row};
+use super::row::{self, columns, id_list};
 use super::schema::{self, MESSAGE};
-use super::{PATIENCE, now, pool, reach};
+use super::{PATIENCE, begin, now, patiently, pool, reach, writer};
 use crate::database::millis;
 use crate::database::row::Reader;
 use crate::database::turns::Turns;
 use crate::error::{Error, ErrorKind};
 use crate::message::state::{Applied, Event, State};
 use crate::message::{AnsweredBy, Half, MessageId};
-use crate::store::{Attempts, Bounds, Change, Claim, Flush, Hold, Postponement, Renewed, Store, StoreError};
+use crate::store::{Bounds, Change, Claim, Flush, Hold, Postponement, Renewed, Store, StoreError};
 
 /// A message store in a SQLite file.
 #[derive(Debug)]
@@ -41,9 +41,9 @@ impl SqliteStore {
         let name = options.get_filename().to_string_lossy().into_owned();
         let store = Self {
             turns: Turns::of(options.get_filename()),
-            writer: pool(options.clone(), 1),
-            relaxed: pool(options.clone().synchronous(SqliteSynchronous::Normal), 1),
-            renewer: pool(options.clone(), 1),
+            writer: writer(options.clone()),
+            relaxed: writer(options.clone().synchronous(SqliteSynchronous::Normal)),
+            renewer: writer(options.clone()),
             reader: pool(options, 4),
         };
         reach(&store.writer).await.map_err(|cause| {
@@ -55,12 +55,7 @@ impl SqliteStore {
 
     async fn insert(&self, halves: &[&Half], state: State, hold: Hold) -> Result<(), StoreError> {
         let _turn = self.turns.take(PATIENCE).await?;
-        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        for half in halves {
-            insert_row(&mut tx, half, state, hold).await?;
-        }
-        tx.commit().await?;
-        Ok(())
+        row::insert(&self.writer, halves, state, hold).await
     }
 
     /// Takes rows that `select` found: as many as fit, in one transaction with the look.
@@ -86,18 +81,16 @@ impl SqliteStore {
                 found.extend(Reader(&row).id());
             }
         }
-        for id in found {
-            sqlx::query(concat!(
-                "UPDATE tm_message SET held_by = ?1, due_at = ",
-                now!(),
-                " + ?2, attempts = attempts + (state = 0) WHERE id = ?3"
-            ))
-            .bind(hold.token)
-            .bind(millis(hold.lease))
-            .bind(id)
-            .execute(&mut *tx)
-            .await?;
-        }
+        sqlx::query(concat!(
+            "UPDATE tm_message SET held_by = ?1, due_at = ",
+            now!(),
+            " + ?2, attempts = attempts + (state = 0) WHERE id IN (SELECT unhex(value) FROM json_each(?3))"
+        ))
+        .bind(hold.token)
+        .bind(millis(hold.lease))
+        .bind(id_list(&found))
+        .execute(tx)
+        .await?;
         Ok(())
     }
 }
@@ -147,30 +140,24 @@ impl Store for SqliteStore {
             Flush::Later => &self.relaxed,
         };
         let _turn = self.turns.take(PATIENCE).await?;
-        let mut tx = writer.begin_with("BEGIN IMMEDIATE").await?;
-        let mut applied = Vec::with_capacity(changes.len());
-        for change in changes {
-            applied.push(move_row(&mut tx, event, from, change, hold).await?);
-        }
-        tx.commit().await?;
-        Ok(applied)
+        row::apply(writer, event, from, changes, hold).await
     }
 
     async fn renew(&self, ids: &[MessageId], hold: Hold) -> Result<Renewed, StoreError> {
         let _turn = self.turns.take_urgently().await;
-        let mut connection = self.renewer.acquire().await?;
-        let renewed = sqlx::query_scalar(concat!(
+        let sql = concat!(
             "UPDATE tm_message SET held_by = ?1, attempts = CASE state WHEN 0 THEN 0 ELSE attempts END, due_at = ",
             now!(),
             " + ?2 WHERE id IN (SELECT unhex(value) FROM json_each(?3)) ",
             "AND (state = 0 OR (state = 1 AND held_by = ?1)) RETURNING id"
-        ))
-        .bind(hold.token)
-        .bind(millis(hold.lease))
-        .bind(id_list(ids))
-        .fetch_all(&mut *connection)
-        .await?;
-        let clock: i64 = sqlx::query_scalar(concat!("SELECT ", now!())).fetch_one(&mut *connection).await?;
+        );
+        let list = id_list(ids);
+        let renew = || {
+            let query = sqlx::query_scalar(sql).bind(hold.token).bind(millis(hold.lease)).bind(&list);
+            query.fetch_all(&self.renewer)
+        };
+        let renewed = patiently(renew).await?;
+        let clock: i64 = sqlx::query_scalar(concat!("SELECT ", now!())).fetch_one(&self.renewer).await?;
         Ok(Renewed {
             ids: renewed,
             locked: Vec::new(),
@@ -180,29 +167,7 @@ impl Store for SqliteStore {
 
     async fn postpone(&self, postponements: &[Postponement]) -> Result<(), StoreError> {
         let _turn = self.turns.take(PATIENCE).await?;
-        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        for postponement in postponements {
-            let attempts = match postponement.attempts {
-                Attempts::Keep => 0,
-                Attempts::Spend => 1,
-                Attempts::Refund => -1,
-            };
-            sqlx::query(concat!(
-                "UPDATE tm_message SET held_by = NULL, due_at = ",
-                now!(),
-                " + ?1, attempts = max(0, attempts + ?2), reason = coalesce(?3, reason) ",
-                "WHERE id = ?4 AND held_by = ?5 AND state IN (0, 1)"
-            ))
-            .bind(millis(postponement.after))
-            .bind(attempts)
-            .bind(postponement.reason.as_deref())
-            .bind(postponement.id)
-            .bind(postponement.held_by)
-            .execute(&mut *tx)
-            .await?;
-        }
-        tx.commit().await?;
-        Ok(())
+        row::postpone(&self.writer, postponements).await
     }
 
     async fn claim_halves(
@@ -233,7 +198,7 @@ impl Store for SqliteStore {
         // An even share for each, so that one handler's backlog does not keep the others waiting.
         let share = (bounds.rows as usize / due.len()).max(1);
         let _turn = self.turns.take(PATIENCE).await?;
-        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut tx = begin(&self.writer).await?;
         for name in due {
             let select = sqlx::query(concat!(
                 "SELECT ",
@@ -270,7 +235,7 @@ impl Store for SqliteStore {
         }
         let mut bytes = bounds.bytes;
         let _turn = self.turns.take(PATIENCE).await?;
-        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut tx = begin(&self.writer).await?;
         let select = sqlx::query(concat!(
             "SELECT ",
             columns!(),

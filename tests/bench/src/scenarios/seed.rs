@@ -11,11 +11,16 @@ const VALUES: &str = "id, 'bench::seeded', 0, 0, 'bench', 'payment.completed', '
                       convert_to(json_build_object('payment_id', id, 'account', 'alice', 'amount_cents', 1, 'note', \
                       repeat('x', 160))::text, 'UTF8')";
 
+/// An id such as ours have: with the time in front.
+const ID: &str = "overlay(overlay(gen_random_uuid()::text PLACING lpad(to_hex((extract(epoch FROM clock_timestamp()) * \
+                  1000)::bigint >> 16), 8, '0') FROM 1 FOR 8) PLACING lpad(to_hex((extract(epoch FROM clock_timestamp()) \
+                  * 1000)::bigint & 65535), 4, '0') FROM 10 FOR 4)::uuid";
+
 /// Confirmed messages that nobody holds.
 pub(super) async fn backlog(pool: &PgPool, count: i64) -> anyhow::Result<()> {
     let insert = format!(
         "INSERT INTO tm_message ({COLUMNS}) SELECT {VALUES}, id, 1, 'fence:' || identity, NULL \
-         FROM (SELECT gen_random_uuid() AS id FROM generate_series(1, {count})) AS ids, tm_fence_database"
+         FROM (SELECT {ID} AS id FROM generate_series(1, {count})) AS ids, tm_fence_database"
     );
     run(pool, insert).await
 }
@@ -24,9 +29,8 @@ pub(super) async fn backlog(pool: &PgPool, count: i64) -> anyhow::Result<()> {
 /// second has taken effect.
 pub(super) async fn orphans(pool: &PgPool, count: i64) -> anyhow::Result<()> {
     let statements = format!(
-        "CREATE UNLOGGED TABLE orphan AS SELECT gen_random_uuid() AS id, n FROM generate_series(1, {count}) AS n;
-         INSERT INTO tm_fence (call_id, outcome, created_at)
-             SELECT id, 1, (extract(epoch FROM clock_timestamp()) * 1000)::bigint FROM orphan WHERE n % 4 = 0;
+        "CREATE UNLOGGED TABLE orphan AS SELECT {ID} AS id, n FROM generate_series(1, {count}) AS n;
+         INSERT INTO tm_fence (call_id, outcome) SELECT id, 1 FROM orphan WHERE n % 4 = 0;
          INSERT INTO payment (payment_id, account, amount_cents) SELECT id, 'alice', 1 FROM orphan WHERE n % 4 IN (0, 1);
          INSERT INTO tm_message ({COLUMNS}) SELECT {VALUES}, id, 0,
              CASE n % 2 WHEN 0 THEN 'fence:' || identity ELSE 'handler:bench.pay' END, gen_random_uuid()
