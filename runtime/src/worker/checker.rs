@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::answer::{Claimed, Triage, triage};
 use super::line::Lines;
-use super::question::{Suspect, ask_handler, back, give_back, park};
+use super::question::{Answer, Suspect, ask_handler, back, give_back, park, settle};
 use super::{Worker, log_store_error};
 use crate::core::Core;
 use crate::message::AnsweredBy;
@@ -32,14 +32,26 @@ pub(crate) struct Checker {
     /// Calls of this process whose fence is to be asked now.
     questions: UnboundedReceiver<Arc<LiveCall>>,
     /// Handlers that are being asked.
-    asking: JoinSet<()>,
+    asking: JoinSet<Option<Answer>>,
+    /// What they answered, and no statement carries yet.
+    answers: Vec<Answer>,
+    /// The statements that carry answers to the store, one batch at a time. What one that panics had is asked
+    /// again.
+    settling: JoinSet<()>,
     /// Fences that are being asked.
     lines: Lines,
 }
 
 impl Checker {
     pub(crate) fn new(core: &Arc<Core>, questions: UnboundedReceiver<Arc<LiveCall>>) -> Self {
-        Self { core: Arc::clone(core), questions, asking: JoinSet::new(), lines: Lines::default() }
+        Self {
+            core: Arc::clone(core),
+            questions,
+            asking: JoinSet::new(),
+            answers: Vec::new(),
+            settling: JoinSet::new(),
+            lines: Lines::default(),
+        }
     }
 
     #[cfg(feature = "testing")]
@@ -63,7 +75,19 @@ impl Checker {
 
     async fn finish(&mut self) {
         while self.lines.answered().await.is_some() {}
-        while self.asking.join_next().await.is_some() {}
+        while let Some(done) = self.asking.join_next().await {
+            self.answers.extend(done.ok().flatten());
+        }
+        while self.settling.join_next().await.is_some() {}
+        settle(&self.core, std::mem::take(&mut self.answers)).await;
+    }
+
+    /// Brings answers to the store, together with whatever else was answered since the last time.
+    fn settle_more(&mut self) {
+        if self.settling.is_empty() && !self.answers.is_empty() {
+            let (core, answers) = (Arc::clone(&self.core), std::mem::take(&mut self.answers));
+            self.settling.spawn(async move { settle(&core, answers).await });
+        }
     }
 
     /// Asks the fences of calls that this process holds.
@@ -82,7 +106,8 @@ impl Checker {
     /// there is room, so that nobody who hangs keeps others from being asked. Says how many there were
     /// for handlers.
     async fn claim(&mut self) -> Result<usize, StoreError> {
-        let room = WINDOW.saturating_sub(u32::try_from(self.asking.len()).unwrap_or(WINDOW));
+        let unsettled = self.asking.len() + self.answers.len();
+        let room = WINDOW.saturating_sub(u32::try_from(unsettled).unwrap_or(WINDOW));
         let is_free = |who: &AnsweredBy| matches!(who, AnsweredBy::Fence(id) if self.lines.is_free(*id));
         let fences: Vec<_> = self.core.fences.answerers().into_iter().filter(is_free).collect();
         let handlers = self.core.handlers.answerers();
@@ -184,8 +209,16 @@ impl Worker for Checker {
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut calls = Vec::new();
         loop {
+            self.settle_more();
             tokio::select! {
-                Some(_) = self.asking.join_next() => {}
+                Some(done) = self.asking.join_next() => {
+                    self.answers.extend(done.ok().flatten());
+                    // Whatever else is answered goes in the same statement.
+                    while let Some(done) = self.asking.try_join_next() {
+                        self.answers.extend(done.ok().flatten());
+                    }
+                }
+                Some(_) = self.settling.join_next() => {}
                 Some(more) = self.lines.answered() => if more {
                     poll.reset_immediately();
                 },

@@ -127,11 +127,23 @@ async fn insert_anew(core: &Core, mut half: Half, amended: Option<Vec<u8>>) {
     }
 }
 
-/// Asks a handler, in a task of its own, and applies its answer.
-pub(super) async fn ask_handler(core: Arc<Core>, name: String, row: Stored, held_by: Token) {
+/// What follows from a handler's answer.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Decided(Event, Change),
+    AskAgain(Postponement),
+}
+
+/// Asks a handler, in a task of its own. `None`: this process does not have it.
+pub(super) async fn ask_handler(
+    core: Arc<Core>,
+    name: String,
+    row: Stored,
+    held_by: Token,
+) -> Option<Answer> {
     let id = row.half.id;
     let attempts = row.attempts;
-    let Some(handler) = core.handlers.get(&name).cloned() else { return };
+    let handler = core.handlers.get(&name).cloned()?;
     let asked = Asked { row: Arc::new(row), data: core.handlers.data.clone() };
     // In a task of its own, so that a panic is an answer like any other.
     let question = AbortOnDropHandle::new(tokio::spawn(async move { (handler.ask)(asked).await }));
@@ -144,23 +156,35 @@ pub(super) async fn ask_handler(core: Arc<Core>, name: String, row: Stored, held
     };
     fault::point("tombstone-in");
     count(outcome);
-    match after_handler(outcome, attempts, core.settings.check_back_attempts) {
-        Step::Decide(event) => {
-            apply(&core, event, &[Change::of(id).because(why)]).await;
-        }
+    Some(match after_handler(outcome, attempts, core.settings.check_back_attempts) {
+        Step::Decide(event) => Answer::Decided(event, Change::of(id).because(why)),
         Step::DecideIfHeld(Event::Park) => {
             let why = format!("asked {attempts} times without an answer; the last time {why}");
-            park(&core, id, held_by, why).await;
+            Answer::Decided(Event::Park, parking(id, held_by, why))
         }
-        Step::DecideIfHeld(event) => {
-            apply(&core, event, &[Change::of(id).held_by(held_by).because(why)]).await;
-        }
+        Step::DecideIfHeld(event) => Answer::Decided(event, Change::of(id).held_by(held_by).because(why)),
         Step::AskAgain => {
             let after = core.settings.check_back_backoff.delay(attempts.saturating_sub(1));
             tracing::warn!(%id, attempts, why, retry_in = ?after, "a check-back got no answer");
-            give_back(&core, &[back(id, held_by, after, Attempts::Keep, why)]).await;
+            Answer::AskAgain(back(id, held_by, after, Attempts::Keep, why))
+        }
+    })
+}
+
+/// Brings answers of handlers to the store, those of a kind in one statement.
+pub(super) async fn settle(core: &Core, answers: Vec<Answer>) {
+    let mut decided: HashMap<Event, Vec<Change>> = HashMap::new();
+    let mut again = Vec::new();
+    for answer in answers {
+        match answer {
+            Answer::Decided(event, change) => decided.entry(event).or_default().push(change),
+            Answer::AskAgain(back) => again.push(back),
         }
     }
+    for (event, changes) in decided {
+        apply(core, event, &changes).await;
+    }
+    give_back(core, &again).await;
 }
 
 fn describe(failed: tokio::task::JoinError) -> String {
@@ -204,11 +228,12 @@ fn count(outcome: Outcome) {
 }
 
 pub(super) async fn park(core: &Core, id: MessageId, held_by: Token, reason: String) {
+    apply(core, Event::Park, &[parking(id, held_by, reason)]).await;
+}
+
+fn parking(id: MessageId, held_by: Token, reason: String) -> Change {
     tracing::error!(%id, reason, "a half message is parked: a person must confirm or cancel it");
-    let change = Change::of(id).held_by(held_by).because(reason);
-    if let Err(error) = core.store.transition(Event::Park, &[change], None).await {
-        log_store_error(WORKER, &error);
-    }
+    Change::of(id).held_by(held_by).because(reason)
 }
 
 /// A half that is given back, to be asked about again.
