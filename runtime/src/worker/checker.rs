@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -22,6 +22,9 @@ use crate::store::{Attempts, Bounds, Hold, StoreError, Stored, Token};
 
 /// Questions under way at once.
 const WINDOW: u32 = 64;
+/// How long the machine is left to others, in times of what claiming and asking took: what a process left
+/// behind has waited already, and live calls have not.
+const REST: u32 = 8;
 /// Payload bytes claimed at once.
 const BYTES: usize = 16 * 1024 * 1024;
 
@@ -40,6 +43,9 @@ pub(crate) struct Checker {
     settling: JoinSet<()>,
     /// Fences that are being asked.
     lines: Lines,
+    /// When halves were claimed last, and whether there may be more for the same handlers.
+    claimed: Instant,
+    more: bool,
 }
 
 impl Checker {
@@ -51,6 +57,8 @@ impl Checker {
             answers: Vec::new(),
             settling: JoinSet::new(),
             lines: Lines::default(),
+            claimed: Instant::now(),
+            more: false,
         }
     }
 
@@ -103,9 +111,9 @@ impl Checker {
     }
 
     /// Takes halves that are due, and asks about them: fences that are not being asked, and handlers as
-    /// there is room, so that nobody who hangs keeps others from being asked. Says how many there were
-    /// for handlers.
-    async fn claim(&mut self) -> Result<usize, StoreError> {
+    /// there is room, so that nobody who hangs keeps others from being asked.
+    async fn claim(&mut self) -> Result<(), StoreError> {
+        self.claimed = Instant::now();
         let unsettled = self.asking.len() + self.answers.len();
         let room = WINDOW.saturating_sub(u32::try_from(unsettled).unwrap_or(WINDOW));
         let is_free = |who: &AnsweredBy| matches!(who, AnsweredBy::Fence(id) if self.lines.is_free(*id));
@@ -116,7 +124,15 @@ impl Checker {
         let settings = self.core.settings;
         let (fence, handler) = (settings.lease, settings.handler_timeout + settings.lease);
         self.claim_from(&fences, WINDOW, fence).await?;
-        self.claim_from(&handlers, room, handler).await
+        let count = self.claim_from(&handlers, room, handler).await?;
+        self.more = room > 0 && is_many(count, room);
+        Ok(())
+    }
+
+    /// When to claim more: the machine is left to others for as long as the last claim and its questions have
+    /// taken.
+    fn rested(&self) -> Instant {
+        Instant::now() + self.claimed.elapsed() * REST
     }
 
     async fn claim_from(
@@ -190,14 +206,14 @@ impl Checker {
         }
         give_back(&core, &later).await;
         for (identity, suspects) in by_fence {
-            self.lines.ask(&core, identity, suspects, is_many(count));
+            self.lines.ask(&core, identity, suspects, is_many(count, WINDOW));
         }
     }
 }
 
-/// So many that there may be more: it is looked for them at once.
-const fn is_many(count: usize) -> bool {
-    count >= WINDOW as usize / 2
+/// So many that there may be more: it is looked for them without waiting for the next poll.
+const fn is_many(count: usize, room: u32) -> bool {
+    count >= room as usize / 2
 }
 
 #[async_trait]
@@ -205,8 +221,7 @@ impl Worker for Checker {
     const NAME: &'static str = "checker";
 
     async fn run(&mut self, stop: &CancellationToken) {
-        let mut poll = tokio::time::interval(self.core.settings.poll_interval);
-        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut next = Instant::now();
         let mut calls = Vec::new();
         loop {
             self.settle_more();
@@ -218,18 +233,21 @@ impl Worker for Checker {
                         self.answers.extend(done.ok().flatten());
                     }
                 }
-                Some(_) = self.settling.join_next() => {}
+                Some(_) = self.settling.join_next() => if self.more {
+                    next = next.min(self.rested());
+                },
                 Some(more) = self.lines.answered() => if more {
-                    poll.reset_immediately();
+                    next = next.min(self.rested());
                 },
                 _ = self.questions.recv_many(&mut calls, WINDOW as usize) => {
                     self.ask_own(std::mem::take(&mut calls));
                 }
-                _ = poll.tick() => match self.claim().await {
-                    Ok(count) if is_many(count) => poll.reset_immediately(),
-                    Ok(_) => {}
-                    Err(error) => log_store_error(Self::NAME, &error),
-                },
+                () = sleep_until(next) => {
+                    if let Err(error) = self.claim().await {
+                        log_store_error(Self::NAME, &error);
+                    }
+                    next = Instant::now() + self.core.settings.poll_interval;
+                }
                 () = stop.cancelled() => return self.wind_up().await,
             }
         }

@@ -21,11 +21,18 @@ use sqlx::{ConnectOptions, FromRow, Postgres};
 use super::network::OwnPool;
 use crate::store::StoreError;
 
-/// Milliseconds since the Unix epoch, by the database's clock. A subquery: looked up once a
-/// statement, when it begins to work, and so fit for an index.
+/// Milliseconds since the Unix epoch, by the database's clock.
+macro_rules! clock {
+    () => {
+        "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+    };
+}
+pub(crate) use clock;
+
+/// The same as a subquery: looked up once a statement, when it begins to work, and so fit for an index.
 macro_rules! now {
     () => {
-        "(SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint)"
+        concat!("(SELECT ", $crate::database::postgres::clock!(), ")")
     };
 }
 pub(crate) use now;

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use serde_json::json;
 use sqlx::Postgres;
 
-use super::{decoded, now, state_in};
+use super::{clock, decoded, now, state_in};
 use crate::database::network::{Bound, OwnPool};
 use crate::database::{millis, row};
 use crate::message::state::{Applied, Event, State, mask};
@@ -103,9 +103,9 @@ async fn insert_one(
 ) -> Result<(), StoreError> {
     let sql = into_messages!(
         "VALUES ($1, ",
-        now!(),
+        clock!(),
         " + $2, $3, ",
-        now!(),
+        clock!(),
         ", $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
     );
     let message = &half.message;
