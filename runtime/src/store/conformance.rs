@@ -289,10 +289,12 @@ async fn what_was_stored_comes_back(store: &dyn Store) {
 }
 
 async fn an_amended_payload_replaces_the_first(store: &dyn Store) {
-    let id = stored(store, &half("amended"), hold(LEASE)).await;
-    let change = Change::of(id).amended(Some(b"amended".to_vec()));
-    assert_eq!(apply(store, Event::BodyConfirms, change).await, Applied::Moved);
-    assert_eq!(claimed(store, id).await.half.message.payload, b"amended");
+    for payload in [b"amended".as_slice(), b""] {
+        let id = stored(store, &half("amended"), hold(LEASE)).await;
+        let change = Change::of(id).amended(Some(payload.to_vec()));
+        assert_eq!(apply(store, Event::BodyConfirms, change).await, Applied::Moved);
+        assert_eq!(claimed(store, id).await.half.message.payload, payload);
+    }
 }
 
 /// Claims everything that is confirmed and due, and picks one.

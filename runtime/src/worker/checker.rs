@@ -82,12 +82,16 @@ impl Checker {
     }
 
     async fn finish(&mut self) {
-        while self.lines.answered().await.is_some() {}
-        while let Some(done) = self.asking.join_next().await {
-            self.answers.extend(done.ok().flatten());
+        loop {
+            // What is known does not wait for who hangs.
+            self.settle_more();
+            tokio::select! {
+                Some(done) = self.asking.join_next() => self.answers.extend(done.ok().flatten()),
+                Some(_) = self.settling.join_next() => {}
+                Some(_) = self.lines.answered() => {}
+                else => return,
+            }
         }
-        while self.settling.join_next().await.is_some() {}
-        settle(&self.core, std::mem::take(&mut self.answers)).await;
     }
 
     /// Brings answers to the store, together with whatever else was answered since the last time.
@@ -114,6 +118,7 @@ impl Checker {
     /// there is room, so that nobody who hangs keeps others from being asked.
     async fn claim(&mut self) -> Result<(), StoreError> {
         self.claimed = Instant::now();
+        self.more = false;
         let unsettled = self.asking.len() + self.answers.len();
         let room = WINDOW.saturating_sub(u32::try_from(unsettled).unwrap_or(WINDOW));
         let is_free = |who: &AnsweredBy| matches!(who, AnsweredBy::Fence(id) if self.lines.is_free(*id));
@@ -213,7 +218,7 @@ impl Checker {
 
 /// So many that there may be more: it is looked for them without waiting for the next poll.
 const fn is_many(count: usize, room: u32) -> bool {
-    count >= room as usize / 2
+    count >= room.div_ceil(2) as usize
 }
 
 #[async_trait]
@@ -247,6 +252,10 @@ impl Worker for Checker {
                         log_store_error(Self::NAME, &error);
                     }
                     next = Instant::now() + self.core.settings.poll_interval;
+                    // Nobody was asked whose answer would bring us back, as when all have to wait first.
+                    if self.more && self.asking.is_empty() {
+                        next = next.min(self.rested());
+                    }
                 }
                 () = stop.cancelled() => return self.wind_up().await,
             }

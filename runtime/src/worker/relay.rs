@@ -113,6 +113,17 @@ impl Relay {
         }
     }
 
+    fn was_claimed(&mut self, done: Result<Result<Claimed, StoreError>, JoinError>) {
+        match done {
+            Ok(Ok(Claimed { messages, full })) => {
+                self.claimed.extend(messages);
+                self.more = full;
+            }
+            Ok(Err(error)) => log_store_error(Self::NAME, &error),
+            Err(_) => {}
+        }
+    }
+
     fn publish(&mut self, mut held: Held) {
         self.publishing.spawn(async move {
             let core = Arc::clone(&held.core);
@@ -250,18 +261,15 @@ impl Worker for Relay {
                 }
                 // Also what wakes the relay when a transport that was away takes messages again.
                 _ = poll.tick() => self.claim_more(),
-                Some(done) = self.claiming.join_next() => match done {
-                    Ok(Ok(Claimed { messages, full })) => {
-                        self.claimed.extend(messages);
-                        self.more = full;
-                    }
-                    Ok(Err(error)) => log_store_error(Self::NAME, &error),
-                    Err(_) => {}
-                },
+                Some(done) = self.claiming.join_next() => self.was_claimed(done),
                 () = stop.cancelled() => break,
             }
         }
         self.outgoing.close();
+        // A claim on its way is ours, and nobody else's until its lease lapses.
+        while let Some(done) = self.claiming.join_next().await {
+            self.was_claimed(done);
+        }
         self.publish_all().await;
     }
 }

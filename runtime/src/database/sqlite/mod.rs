@@ -56,7 +56,9 @@ where
     let deadline = Instant::now() + PATIENCE;
     loop {
         match write().await {
-            Err(error) if is_busy(&error) && Instant::now() < deadline => {}
+            Err(error) if is_busy(&error) && Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
             written => return Ok(written?),
         }
     }
@@ -85,11 +87,19 @@ fn pool(options: SqliteConnectOptions, connections: u32) -> SqlitePool {
 }
 
 /// The same for one connection, which writes [`patiently`]. SQLite itself waits longer and longer for its turn,
-/// until those who have just come are always first: here it waits shortly, and is asked again.
+/// until those who have just come are always first: here it waits shortly, and is asked again. Not in memory,
+/// where without WAL reads and commits wait, too.
 fn writer(options: SqliteConnectOptions) -> SqlitePool {
     pool_of(1)
         .after_connect(|connection, _| {
-            Box::pin(async move { connection.execute("PRAGMA busy_timeout = 2").await.map(|_| ()) })
+            Box::pin(async move {
+                let mode: String =
+                    sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut *connection).await?;
+                if mode == "wal" {
+                    connection.execute("PRAGMA busy_timeout = 2").await?;
+                }
+                Ok(())
+            })
         })
         .connect_lazy_with(options)
 }

@@ -2,7 +2,6 @@
 //! can be given.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt::Write;
 
 use serde_json::{Value, json};
 use sqlx::SqlitePool;
@@ -49,12 +48,9 @@ pub(super) async fn insert(
     state: State,
     hold: Hold,
 ) -> Result<(), StoreError> {
-    // Payloads are not text: all of them in one value, and of each its place there, counted from 1.
-    let mut payloads = Vec::new();
+    let mut payloads = Payloads::new();
     let row = |half: &&Half| {
         let message = &half.message;
-        let start = payloads.len() + 1;
-        payloads.extend_from_slice(&message.payload);
         json!([
             half.id.simple(),
             half.call_id.simple(),
@@ -67,7 +63,7 @@ pub(super) async fn insert(
             message.content_type,
             message.key,
             json!(message.headers).to_string(),
-            start,
+            payloads.place(&message.payload),
             message.payload.len(),
         ])
     };
@@ -82,7 +78,7 @@ pub(super) async fn insert(
         now!(),
         ", unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, ",
         "value ->> 7, value ->> 8, value ->> 9, value ->> 10, ",
-        "coalesce(substr(?5, value ->> 11, value ->> 12), x'') FROM json_each(?4) WHERE true ON CONFLICT (id) DO NOTHING"
+        "substr(?5, value ->> 11, value ->> 12) FROM json_each(?4) WHERE true ON CONFLICT (id) DO NOTHING"
     );
     let insert = || {
         sqlx::query(sql)
@@ -90,7 +86,7 @@ pub(super) async fn insert(
             .bind(millis(hold.lease))
             .bind(hold.token)
             .bind(&rows)
-            .bind(&payloads)
+            .bind(&payloads.0)
             .execute(writer)
     };
     patiently(insert).await?;
@@ -106,13 +102,15 @@ pub(super) async fn apply(
     changes: &[Change],
     hold: Option<Hold>,
 ) -> Result<Vec<Applied>, StoreError> {
+    let mut payloads = Payloads::new();
     let row = |change: &Change| {
         json!([
             change.id.simple(),
             change.held_by.map(Uuid::simple),
-            change.payload.as_deref().map(hex),
             change.reason.as_deref(),
             change.answered_by.as_ref().map(ToString::to_string),
+            change.payload.as_ref().map(|payload| payloads.place(payload)),
+            change.payload.as_ref().map(Vec::len),
         ])
     };
     let rows = changes.iter().map(row).collect::<Value>().to_string();
@@ -125,8 +123,8 @@ pub(super) async fn apply(
         now!(),
         " + ?3 END, finished_at = CASE WHEN ?1 IN (2, 3) THEN ",
         now!(),
-        " END FROM (SELECT unhex(value ->> 0) AS id, unhex(value ->> 1) AS held_by, unhex(value ->> 2) AS payload, ",
-        "value ->> 3 AS reason, value ->> 4 AS answered_by FROM json_each(?5)) AS c ",
+        " END FROM (SELECT unhex(value ->> 0) AS id, unhex(value ->> 1) AS held_by, value ->> 2 AS reason, ",
+        "value ->> 3 AS answered_by, substr(?6, value ->> 4, value ->> 5) AS payload FROM json_each(?5)) AS c ",
         "WHERE m.id = c.id AND ((1 << m.state) & ?4) <> 0 AND (c.held_by IS NULL OR m.held_by = c.held_by) RETURNING id"
     );
     let update = || {
@@ -136,6 +134,7 @@ pub(super) async fn apply(
             .bind(hold.map_or(0, |hold| millis(hold.lease)))
             .bind(mask(from))
             .bind(&rows)
+            .bind(&payloads.0)
             .fetch_all(writer)
     };
     let moved: HashSet<MessageId> = patiently(update).await?.into_iter().collect();
@@ -176,12 +175,21 @@ pub(super) async fn postpone(writer: &SqlitePool, postponements: &[Postponement]
     Ok(())
 }
 
-/// As `unhex` reads it.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+/// The payloads of a list. They are not text, so they are all in one value, and JSON says where each is.
+struct Payloads(Vec<u8>);
+
+impl Payloads {
+    /// With a byte that is nobody's: of an empty value, SQLite's `substr` makes `NULL`.
+    fn new() -> Self {
+        Self(vec![0])
+    }
+
+    /// Adds one. Says where it begins, counted from 1.
+    fn place(&mut self, payload: &[u8]) -> usize {
+        let place = self.0.len() + 1;
+        self.0.extend_from_slice(payload);
+        place
+    }
 }
 
 /// Ids as a JSON list of hexadecimal text.
