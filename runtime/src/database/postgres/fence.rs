@@ -51,8 +51,9 @@ impl PostgresFence {
         // configuration takes effect because the statement asks for what `set_config` returns.
         let sql = concat!(
             "WITH configured AS MATERIALIZED (SELECT set_config('lock_timeout', $4, true) AS value) ",
-            "INSERT INTO tm_fence AS f (call_id, outcome) SELECT call_id, $1 FROM configured, unnest($2::uuid[]) AS asked (call_id), tm_fence_database d WHERE d.identity = $3 AND ",
-            "configured.value IS NOT NULL ORDER BY call_id ",
+            "INSERT INTO tm_fence AS f (call_id, outcome) SELECT call_id, $1 FROM configured, ",
+            "unnest($2::uuid[]) AS asked (call_id), tm_fence_database d ",
+            "WHERE d.identity = $3 AND configured.value IS NOT NULL ORDER BY call_id ",
             "ON CONFLICT (call_id) DO UPDATE SET outcome = f.outcome RETURNING call_id, outcome, amended"
         );
         let lock_timeout = format!("{}ms", self.lock_timeout.as_millis().max(1));

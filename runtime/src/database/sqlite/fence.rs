@@ -56,7 +56,8 @@ impl SqliteFence {
         let _turn = self.turns.take(self.lock_timeout).await?;
         // `DO UPDATE`, though it changes nothing, makes the row that was first come back.
         let rows = sqlx::query(concat!(
-            "INSERT INTO tm_fence (call_id, outcome) SELECT unhex(value), ?1 FROM json_each(?2) WHERE EXISTS (SELECT 1 FROM tm_fence_database WHERE identity = ?3) ",
+            "INSERT INTO tm_fence (call_id, outcome) SELECT unhex(value), ?1 FROM json_each(?2) ",
+            "WHERE EXISTS (SELECT 1 FROM tm_fence_database WHERE identity = ?3) ",
             "ON CONFLICT (call_id) DO UPDATE SET outcome = outcome RETURNING call_id, outcome, amended"
         ))
         .bind(FenceRow::Tombstone.code())
