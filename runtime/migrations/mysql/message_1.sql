@@ -25,7 +25,6 @@ CREATE TABLE IF NOT EXISTS tm_message (
     KEY tm_message_half (state, answered_by, due_at),
     KEY tm_message_due (state, due_at),
     KEY tm_message_finished (state, finished_at),
-    KEY tm_message_waiting (state, id),
     KEY tm_message_siblings (call_id)
 ) ENGINE = InnoDB, DEFAULT CHARACTER SET = utf8mb4, COLLATE = utf8mb4_bin;
 

@@ -64,6 +64,13 @@ impl Change {
         Self { id, held_by: None, payload: None, reason: None, answered_by: None }
     }
 
+    #[cfg(feature = "mysql")]
+    /// Whether it changes nothing but the state, whoever holds the row.
+    pub(crate) const fn is_plain(&self) -> bool {
+        let Self { id: _, held_by, payload, reason, answered_by } = self;
+        held_by.is_none() && payload.is_none() && reason.is_none() && answered_by.is_none()
+    }
+
     pub(crate) fn answered_by(mut self, answered_by: AnsweredBy) -> Self {
         self.answered_by = Some(answered_by);
         self

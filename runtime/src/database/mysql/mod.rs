@@ -1,8 +1,9 @@
 //! MySQL and MariaDB.
 //!
 //! There is no `RETURNING` in common: what becomes of rows is found out in a transaction, which
-//! locks them first, in the order of their ids. A client that vanishes leaves them locked for as
-//! long as the session may be idle, which is half a minute.
+//! locks them first, in the order of their ids. A process that stands still leaves them locked for as
+//! long as a transaction may be idle, which is three seconds; MySQL knows no such time, there it is half
+//! a minute, as for a session.
 
 pub(super) mod errors;
 mod fence;
@@ -68,6 +69,7 @@ macro_rules! session {
     ($lock_timeout:literal) => {
         concat!(
             "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; SET SESSION time_zone = '+00:00', ",
+            "/*M!100300 SESSION idle_transaction_timeout = 3, */ ",
             "SESSION wait_timeout = 30, SESSION innodb_lock_wait_timeout = ",
             $lock_timeout
         )

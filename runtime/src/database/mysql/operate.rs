@@ -15,7 +15,8 @@ use crate::message::state::State;
 use crate::message::{AnsweredBy, MessageId};
 use crate::store::{Finished, MessageInfo, Operate, Stats, StoreError};
 
-/// The newest rows of one state.
+/// The newest rows of one state. Those that are finished, or wait for a person, are never due; said so,
+/// the index of what is due has them in the order of their ids.
 macro_rules! newest {
     ($state:literal) => {
         concat!(
@@ -115,12 +116,12 @@ impl Operate for MySqlStore {
         limit: u32,
     ) -> Result<Vec<MessageInfo>, StoreError> {
         let sql = match state {
-            State::Half => newest!(0),
-            State::Confirmed => newest!(1),
-            State::Cancelled => newest!(2),
-            State::Delivered => newest!(3),
-            State::Parked => newest!(4),
-            State::Dead => newest!(5),
+            State::Half => newest!("0"),
+            State::Confirmed => newest!("1"),
+            State::Cancelled => newest!("2 AND due_at IS NULL"),
+            State::Delivered => newest!("3 AND due_at IS NULL"),
+            State::Parked => newest!("4 AND due_at IS NULL"),
+            State::Dead => newest!("5 AND due_at IS NULL"),
         };
         let rows =
             self.pool.fetch(sql, |query| query.bind(before).bind(before).bind(i64::from(limit))).await?;

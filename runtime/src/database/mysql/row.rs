@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use sqlx::mysql::MySqlConnection;
+use sqlx::MySql;
 use uuid::Uuid;
 
 use super::{Lent, decoded, id_list, ids, late_now};
+use crate::database::network::Bound;
 use crate::database::{millis, row};
 use crate::message::state::{Applied, Event, State, mask};
 use crate::message::{Half, MessageId};
@@ -38,54 +39,78 @@ macro_rules! summary {
 }
 pub(super) use summary;
 
-/// Inserts a message in `state`, held by us.
+/// One row's values.
+macro_rules! one {
+    () => {
+        concat!("(", late_now!(), " + ?, ", late_now!(), ", ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+    };
+}
+
+/// Twice as many.
+macro_rules! twice {
+    ($rows:expr) => {
+        concat!($rows, ", ", $rows)
+    };
+}
+
+/// Inserts so many rows. A retry of an insert whose answer was lost finds its own: not an error.
+macro_rules! insert {
+    ($rows:expr) => {
+        concat!(
+            "INSERT INTO tm_message (due_at, created_at, id, call_id, state, answered_by, `function`, check_after, held_by, ",
+            "exchange, routing_key, message_type, content_type, message_key, headers, payload) VALUES ",
+            $rows,
+            " ON DUPLICATE KEY UPDATE tm_message.id = tm_message.id"
+        )
+    };
+}
+
+/// Each is prepared, so there is not one for every number of rows.
+const INSERTS: [(usize, &str); 7] = [
+    (64, insert!(twice!(twice!(twice!(twice!(twice!(twice!(one!())))))))),
+    (32, insert!(twice!(twice!(twice!(twice!(twice!(one!()))))))),
+    (16, insert!(twice!(twice!(twice!(twice!(one!())))))),
+    (8, insert!(twice!(twice!(twice!(one!()))))),
+    (4, insert!(twice!(twice!(one!())))),
+    (2, insert!(twice!(one!()))),
+    (1, insert!(one!())),
+];
+
+/// Inserts messages in `state`, held by us, with as few statements as can be.
 pub(super) async fn insert(
-    connection: &mut MySqlConnection,
-    half: &Half,
+    lent: &mut Lent,
+    halves: &[&Half],
     state: State,
     hold: Hold,
 ) -> Result<(), sqlx::Error> {
-    // A retry of an insert whose answer was lost finds its own rows: not an error.
-    sqlx::query(concat!(
-        "INSERT INTO tm_message (due_at, created_at, id, call_id, state, answered_by, `function`, check_after, held_by, ",
-        "exchange, routing_key, message_type, content_type, message_key, headers, payload) VALUES (",
-        late_now!(),
-        " + ?, ",
-        late_now!(),
-        ", ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON DUPLICATE KEY UPDATE tm_message.id = tm_message.id"
-    ))
-    .bind(millis(hold.lease))
-    .bind(half.id)
-    .bind(half.call_id)
-    .bind(state.code())
-    .bind(half.answered_by.to_string())
-    .bind(&half.function)
-    .bind(millis(half.check_after))
-    .bind(hold.token)
-    .bind(&half.message.exchange)
-    .bind(&half.message.routing_key)
-    .bind(&half.message.message_type)
-    .bind(&half.message.content_type)
-    .bind(&half.message.key)
-    .bind(serde_json::json!(half.message.headers).to_string())
-    .bind(&half.message.payload)
-    .execute(connection)
-    .await?;
+    let mut rest = halves;
+    for (rows, sql) in INSERTS {
+        while let Some((halves, others)) = rest.split_at_checked(rows) {
+            let query = halves.iter().fold(lent.query(sql), |query, half| bind(query, half, state, hold));
+            query.execute(&mut **lent).await?;
+            rest = others;
+        }
+    }
     Ok(())
 }
 
-/// Sets what `event` makes of rows; the conditions come after it.
-macro_rules! moved {
-    () => {
-        concat!(
-            "SET m.state = ?, m.attempts = CASE ? WHEN 1 THEN 0 WHEN 5 THEN m.attempts + 1 ELSE m.attempts END, ",
-            "m.held_by = ?, m.due_at = ",
-            late_now!(),
-            " + ?, m.finished_at = IF(? IN (2, 3), ",
-            late_now!(),
-            ", NULL)"
-        )
-    };
+fn bind(query: Bound<MySql>, half: &Half, state: State, hold: Hold) -> Bound<MySql> {
+    query
+        .bind(millis(hold.lease))
+        .bind(half.id)
+        .bind(half.call_id)
+        .bind(state.code())
+        .bind(half.answered_by.to_string())
+        .bind(&half.function)
+        .bind(millis(half.check_after))
+        .bind(hold.token)
+        .bind(&half.message.exchange)
+        .bind(&half.message.routing_key)
+        .bind(&half.message.message_type)
+        .bind(&half.message.content_type)
+        .bind(&half.message.key)
+        .bind(serde_json::json!(half.message.headers).to_string())
+        .bind(&half.message.payload)
 }
 
 /// Applies `event` to rows that are in one of the states `from`, in the transaction that is open.
@@ -104,25 +129,8 @@ pub(super) async fn transition(
     };
     let free: Vec<&Change> = changes.iter().filter(free).collect();
     let ids: Vec<_> = free.iter().map(|change| change.id).collect();
-    let code = event.target().code();
     if !ids.is_empty() {
-        let hold = hold.filter(|_| event.target() == State::Confirmed);
-        // Nobody holds what is finished, or waits for a person, and it is never due.
-        let due_in = (event.target() == State::Confirmed).then(|| hold.map_or(0, |hold| millis(hold.lease)));
-        lent.query(concat!(
-            "UPDATE ",
-            ids!(),
-            " STRAIGHT_JOIN tm_message m ON m.id = UNHEX(c.id) ",
-            moved!()
-        ))
-        .bind(id_list(&ids))
-        .bind(code)
-        .bind(code)
-        .bind(hold.map(|hold| hold.token))
-        .bind(due_in)
-        .bind(code)
-        .execute(&mut **lent)
-        .await?;
+        advance(lent, event, from, &ids, hold).await?;
     }
     for change in &free {
         write_contents(lent, change).await?;
@@ -130,6 +138,41 @@ pub(super) async fn transition(
     let all: Vec<_> = changes.iter().map(|change| change.id).collect();
     let states = rows.into_iter().map(|(id, (code, _))| (id, code)).collect();
     Ok(row::outcomes(event, &all, &ids.into_iter().collect(), &states))
+}
+
+/// Moves those of the rows that are in one of the states `from`. Says how many that were.
+pub(super) async fn advance(
+    lent: &mut Lent,
+    event: Event,
+    from: &[State],
+    ids: &[MessageId],
+    hold: Option<Hold>,
+) -> Result<u64, sqlx::Error> {
+    let code = event.target().code();
+    let hold = hold.filter(|_| event.target() == State::Confirmed);
+    // Nobody holds what is finished, or waits for a person, and it is never due.
+    let due_in = (event.target() == State::Confirmed).then(|| hold.map_or(0, |hold| millis(hold.lease)));
+    let moved = lent
+        .query(concat!(
+            "UPDATE ",
+            ids!(),
+            " STRAIGHT_JOIN tm_message m ON m.id = UNHEX(c.id) SET m.state = ?, ",
+            "m.attempts = CASE ? WHEN 1 THEN 0 WHEN 5 THEN m.attempts + 1 ELSE m.attempts END, m.held_by = ?, m.due_at = ",
+            late_now!(),
+            " + ?, m.finished_at = IF(? IN (2, 3), ",
+            late_now!(),
+            ", NULL) WHERE (1 << m.state) & ? <> 0"
+        ))
+        .bind(id_list(ids))
+        .bind(code)
+        .bind(code)
+        .bind(hold.map(|hold| hold.token))
+        .bind(due_in)
+        .bind(code)
+        .bind(mask(from))
+        .execute(&mut **lent)
+        .await?;
+    Ok(moved.rows_affected())
 }
 
 /// Locks rows, in the order of their ids; says the state and the holder of each.
