@@ -5,7 +5,7 @@
 //! place that puts the text of a statement together, and nothing gets into it but hexadecimal digits
 //! and numbers.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 use uuid::Uuid;
@@ -18,34 +18,35 @@ pub(super) enum Literal<'v> {
     Text(&'v str),
 }
 
-/// Replaces `$1`, `$2`, … in `sql` by `values`.
+/// Replaces `$1`, `$2`, … in `sql` by `values`, of which there are nine at most.
 pub(super) fn fill(sql: &'static str, values: &[Literal<'_>]) -> SqlStr {
-    let mut text = sql.to_owned();
-    // From the last to the first: `$1` is a part of `$10`.
-    for (index, value) in values.iter().enumerate().rev() {
-        text = text.replace(&format!("${}", index + 1), &value.written());
+    let mut parts = sql.split('$');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (number, rest) = part.split_at(1);
+        let value = number.parse().ok().and_then(|number: usize| values.get(number.checked_sub(1)?));
+        // A number without a value is left for the database to refuse.
+        let _ = match value {
+            Some(value) => write!(text, "{value}"),
+            None => write!(text, "${number}"),
+        };
+        text.push_str(rest);
     }
     AssertSqlSafe(text).into_sql_str()
 }
 
-impl Literal<'_> {
-    fn written(self) -> String {
+impl fmt::Display for Literal<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Number(number) => number.to_string(),
-            Self::Id(id) => format!("'{}'::uuid", id.simple()),
-            Self::Text(text) => format!("convert_from({}, 'UTF8')", hexadecimal(text.as_bytes())),
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Id(id) => write!(f, "'{}'::uuid", id.simple()),
+            Self::Text(text) => {
+                f.write_str("convert_from(decode('")?;
+                text.bytes().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+                f.write_str("', 'hex'), 'UTF8')")
+            }
         }
     }
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len() * 2 + 32);
-    text.push_str("decode('");
-    for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text.push_str("', 'hex')");
-    text
 }
 
 #[cfg(test)]
@@ -55,11 +56,20 @@ mod tests {
     #[test]
     fn whatever_is_in_a_value_only_digits_get_into_the_text() {
         let hostile = "'; DROP TABLE tm_fence; -- $1 \\";
-        let written = Literal::Text(hostile).written();
+        let written = Literal::Text(hostile).to_string();
         let (before, rest) = written.split_once('\'').expect("quoted");
         let (digits, after) = rest.split_once('\'').expect("quoted");
         assert_eq!((before, after), ("convert_from(decode(", ", 'hex'), 'UTF8')"));
         assert!(digits.chars().all(|digit| digit.is_ascii_hexdigit()) && digits.len() == hostile.len() * 2);
-        assert_eq!(Literal::Number(-7).written(), "-7");
+        assert_eq!(Literal::Number(-7).to_string(), "-7");
+    }
+
+    #[test]
+    fn each_value_gets_to_its_place() {
+        let filled = fill("SELECT $2, $1; $2 $3", &[Literal::Number(5), Literal::Text("a")]);
+        assert_eq!(
+            filled.as_str(),
+            "SELECT convert_from(decode('61', 'hex'), 'UTF8'), 5; convert_from(decode('61', 'hex'), 'UTF8') $3"
+        );
     }
 }
