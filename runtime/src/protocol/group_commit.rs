@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::LiveCall;
-use crate::message::Half;
 use crate::store::{Hold, Store, StoreError};
 
 /// Calls that may be on their way to the store. More wait, each in its own future.
@@ -95,7 +94,7 @@ impl GroupCommit {
     /// The short cut of a call that nobody is before. Its lane goes on to those who came meanwhile.
     async fn insert_alone(self: &Arc<Self>, call: &LiveCall) -> Result<(), StoreError> {
         let lane = Lane(self);
-        let stored = self.store.insert_halves(&call.halves.iter().collect::<Vec<_>>(), self.hold).await;
+        let stored = self.store.insert_halves(&call.halves().collect::<Vec<_>>(), self.hold).await;
         // Under the lock: whoever comes now either finds the lane free or is seen here.
         let mut queue = self.queue();
         std::mem::forget(lane);
@@ -128,13 +127,12 @@ impl GroupCommit {
     /// Writes a batch. One that the store refuses is written call by call, so that a poison one fails
     /// alone.
     async fn write(&self, batch: Vec<Waiting>) {
-        let halves: Vec<&Half> = batch.iter().flat_map(|waiting| &waiting.call.halves).collect();
+        let halves: Vec<_> = batch.iter().flat_map(|waiting| waiting.call.halves()).collect();
         let stored = self.store.insert_halves(&halves, self.hold).await;
         let refused = batch.len() > 1 && matches!(stored, Err(StoreError::Refused(_)));
         for waiting in batch {
             let stored = if refused {
-                let halves: Vec<_> = waiting.call.halves.iter().collect();
-                self.store.insert_halves(&halves, self.hold).await
+                self.store.insert_halves(&waiting.call.halves().collect::<Vec<_>>(), self.hold).await
             } else {
                 stored.clone()
             };

@@ -174,7 +174,8 @@ fn describe(core: &Core, call: Call) -> Result<LiveCall, Error> {
             }
         };
         let check_after = if witness == Witness::Handler { check_after } else { Duration::ZERO };
-        halves.push(Half { id, call_id, function: call.function.clone(), answered_by, check_after, message });
+        let function = call.function.clone();
+        halves.push(Arc::new(Half { id, call_id, function, answered_by, check_after, message }));
     }
     let scope = CallScope {
         call_id,
@@ -191,12 +192,16 @@ fn describe(core: &Core, call: Call) -> Result<LiveCall, Error> {
 #[derive(Debug)]
 pub(crate) struct LiveCall {
     pub(crate) scope: Arc<CallScope>,
-    pub(crate) halves: Vec<Half>,
+    pub(crate) halves: Vec<Arc<Half>>,
     ask_on_err: bool,
     pub(crate) check_after: Duration,
 }
 
 impl LiveCall {
+    pub(crate) fn halves(&self) -> impl Iterator<Item = &Half> {
+        self.halves.iter().map(Arc::as_ref)
+    }
+
     pub(crate) fn ids(&self) -> impl Iterator<Item = MessageId> + '_ {
         self.halves.iter().map(|half| half.id)
     }

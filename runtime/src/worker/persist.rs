@@ -1,13 +1,16 @@
 //! Brings to the store what must not be forgotten: tries until the store has it.
 
 use crate::core::Core;
-use crate::message::state::{Applied, Event};
+use crate::message::state::{Applied, Event, State};
 use crate::store::{Change, Hold, StoreError};
 
 use super::log_store_error;
 
 /// Applies `event`, and lets go of the rows. A batch that the store refuses is run row by row, so
 /// that a poison row fails alone; such a row counts as decided before.
+///
+/// Rows that are confirmed for anybody, with no `hold`, are let go of before: this process, too, may
+/// claim them as soon as they are there.
 pub(super) async fn persist(
     core: &Core,
     worker: &'static str,
@@ -17,6 +20,11 @@ pub(super) async fn persist(
 ) -> Vec<Applied> {
     if changes.is_empty() {
         return Vec::new();
+    }
+    let ids = || changes.iter().map(|change| &change.id);
+    let for_anybody = event.target() == State::Confirmed && hold.is_none();
+    if for_anybody {
+        core.leases.let_go(ids());
     }
     let applied = match until_stored(core, worker, || core.store.transition(event, changes, hold)).await {
         Some(applied) => applied,
@@ -30,7 +38,9 @@ pub(super) async fn persist(
             applied
         }
     };
-    core.leases.let_go(changes.iter().map(|change| &change.id));
+    if !for_anybody {
+        core.leases.let_go(ids());
+    }
     applied
 }
 

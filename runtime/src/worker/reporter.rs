@@ -16,11 +16,14 @@ use crate::message::state::{Applied, Event};
 use crate::message::{AnsweredBy, Half, MessageId};
 use crate::protocol::report::{Decision, Ending};
 use crate::protocol::{LiveCall, Report};
-use crate::store::{Attempts, Change, Postponement};
+use crate::store::{Attempts, Change, Hold, Postponement};
 use crate::transport::Outgoing;
 
 /// Reports taken in one go.
 const BATCH: usize = 256;
+
+/// A half message whose business action took effect, and its new payload, if it has one.
+type Confirmed<'a> = (&'a Arc<Half>, &'a Option<Vec<u8>>);
 
 /// Takes reports, oldest first, and brings each to the store.
 #[derive(Debug)]
@@ -58,28 +61,43 @@ impl Reporter {
         }
         self.confirm(&confirmed).await;
         let changes: Vec<_> = cancelled.iter().flat_map(|call| call.ids()).map(Change::of).collect();
-        self.persist(Event::BodyCancels, &changes).await;
+        self.persist(Event::BodyCancels, &changes, None).await;
         std::mem::take(&mut self.pending).len()
     }
 
-    /// Confirms, and hands the messages to the relay without a way through the table.
+    /// Confirms, and hands to the relay, without a way through the table, what has room there. The rest,
+    /// as when the broker is away, is anybody's from the first.
     async fn confirm(&self, calls: &[(&LiveCall, Option<Vec<u8>>)]) {
-        let halves: Vec<(&Half, &Option<Vec<u8>>)> = calls
+        let confirmed: Vec<Confirmed<'_>> = calls
             .iter()
             .flat_map(|(call, amended)| call.halves.iter().map(move |half| (half, amended)))
             .collect();
-        let changes: Vec<_> =
-            halves.iter().map(|(half, amended)| Change::of(half.id).amended((*amended).clone())).collect();
+        // Nobody else sends there: it does not become less.
+        let room = if self.core.settings.deliver { self.core.outgoing.capacity() } else { 0 };
+        let (ours, anybodys) = confirmed.split_at(room.min(confirmed.len()));
         let deadline = self.core.leases.deadline();
-        let applied = fault::pending("confirm-sent", self.persist(Event::BodyConfirms, &changes)).await;
-        if !changes.is_empty() {
+        for half in self.confirm_some(ours, Some(self.core.leases.hold())).await {
+            self.core.leases.took([half.id], deadline);
+            if self.core.outgoing.try_send(Outgoing { half, attempt: 1 }).is_err() {
+                tracing::debug!("a message was confirmed after the relay's end; it will lapse");
+            }
+        }
+        self.confirm_some(anybodys, None).await;
+        if !confirmed.is_empty() {
             fault::point("confirmed");
         }
-        let mut left_over = Vec::new();
-        for ((half, amended), applied) in halves.into_iter().zip(applied) {
-            let mut half = half.clone();
+    }
+
+    /// Confirms, and says what was not confirmed before.
+    async fn confirm_some(&self, confirmed: &[Confirmed<'_>], hold: Option<Hold>) -> Vec<Arc<Half>> {
+        let changes: Vec<_> =
+            confirmed.iter().map(|(half, amended)| Change::of(half.id).amended((*amended).clone())).collect();
+        let applied = fault::pending("confirm-sent", self.persist(Event::BodyConfirms, &changes, hold)).await;
+        let mut moved = Vec::with_capacity(confirmed.len());
+        for ((half, amended), applied) in confirmed.iter().zip(applied) {
+            let mut half = Arc::clone(half);
             if let Some(payload) = amended {
-                half.message.payload.clone_from(payload);
+                Arc::make_mut(&mut half).message.payload.clone_from(payload);
             }
             match applied {
                 Applied::Moved => {}
@@ -91,20 +109,9 @@ impl Reporter {
                 // Confirmed before, by a check-back or by an earlier try whose answer was lost.
                 Applied::Already | Applied::Conflict(_) => continue,
             }
-            if self.core.settings.deliver {
-                let id = half.id;
-                self.core.leases.took([id], deadline);
-                let outgoing = Outgoing { half: Arc::new(half), attempt: 1 };
-                if self.core.outgoing.try_send(outgoing).is_err() {
-                    left_over.push(id);
-                }
-            }
+            moved.push(half);
         }
-        if !left_over.is_empty() {
-            // The queue is full, as when the broker is away: left due in the table, for whoever comes
-            // first. In one statement: everybody's confirms wait behind it.
-            self.give_back(&left_over, Duration::ZERO, None).await;
-        }
+        moved
     }
 
     async fn insert_anew(&self, half: &Half) {
@@ -133,7 +140,7 @@ impl Reporter {
     async fn ask_later(&self, call: &LiveCall) {
         // From here on only the store knows of the messages: should they be gone from there, they are
         // stored again.
-        let halves: Vec<_> = call.halves.iter().collect();
+        let halves: Vec<_> = call.halves().collect();
         until_stored(&self.core, Self::NAME, || {
             self.core.store.insert_halves(&halves, self.core.leases.hold())
         })
@@ -153,7 +160,7 @@ impl Reporter {
         let why = "the function returned Ok without calling `begin` or `withhold`";
         let changes: Vec<_> =
             call.ids().map(|id| Change::of(id).because(why).answered_by(AnsweredBy::Nobody)).collect();
-        self.persist(Event::Park, &changes).await;
+        self.persist(Event::Park, &changes, None).await;
     }
 
     /// Gives halves back, to be taken up after `after` by anyone.
@@ -171,9 +178,7 @@ impl Reporter {
         until_stored(&self.core, Self::NAME, || self.core.store.postpone(&back)).await;
     }
 
-    async fn persist(&self, event: Event, changes: &[Change]) -> Vec<Applied> {
-        // Where nobody delivers, what is confirmed is anybody's.
-        let hold = self.core.settings.deliver.then(|| self.core.leases.hold());
+    async fn persist(&self, event: Event, changes: &[Change], hold: Option<Hold>) -> Vec<Applied> {
         let applied = persist(&self.core, Self::NAME, event, changes, hold).await;
         for (change, applied) in changes.iter().zip(&applied) {
             if let Applied::Conflict(state) = applied {
