@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use it::{Process, ShopError, fast, fenced, number, order, wait_until};
+use it::{Process, ShopError, fast, fenced, handled, number, order, wait_until};
 use transactional_message::{Settings, State, begin};
 
 use crate::World;
@@ -89,4 +89,43 @@ async fn of_a_dead_process_are_settled_under_live_traffic() {
     assert_eq!(world.effects_of_orders().await, there);
     assert_eq!(world.fences(2).await.unsigned_abs(), ORPHANS / 2);
     world.count(&messenger, State::Delivered, there.len() as u64).await;
+}
+
+/// More than is claimed at once, ten times over.
+const WAITING: u64 = 640;
+
+/// Their process vanished, and a commit may still be in flight: a handler is asked later. The others of
+/// its kind don't wait for one poll after the other until that is noted, or they would be taken up late.
+#[tokio::test]
+async fn that_have_to_wait_are_all_looked_through_after_one_poll() {
+    let world = World::new().await;
+    let elsewhere = world.elsewhere();
+    let (reached, mut wait) = tokio::sync::mpsc::channel(100);
+    let process = Process::start(move || async move {
+        let patient = Settings { check_after: Duration::from_hours(1), ..fast() };
+        let messenger = World::start(elsewhere.builder().settings(patient)).await;
+        let call = async |id: u64| {
+            let body = async {
+                reached.send(()).await.expect("waits");
+                std::future::pending().await
+            };
+            let _: Result<(), ShopError> = messenger.scope(async { handled(&order(id), body).await }).await;
+        };
+        join_all((0..WAITING).map(call)).await;
+    });
+    for _ in 0..WAITING {
+        wait.recv().await.expect("gets there");
+    }
+    process.kill().await;
+    // With a poll for each claim, it would take longer than is waited.
+    let settings = Settings { poll_interval: Duration::from_secs(4), ..fast() };
+    let messenger = world.messenger_with(settings).await;
+    let store = world.store();
+    let looked_at = "SELECT count(*) FROM tm_message WHERE state = 0 AND held_by IS NULL";
+    wait_until("all to be looked through", async || {
+        number(&store, looked_at).await.unsigned_abs() == WAITING
+    })
+    .await;
+    assert_eq!(world.oracle.questions(), []);
+    assert_eq!(messenger.stats().await.expect("counts").half, WAITING);
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use it::{Word, fast, fenced, handled, order, wait_until};
+use it::{Word, fast, fenced, handled, number, order, wait_until};
 use transactional_message::{Messenger, Settings, begin};
 
 use crate::World;
@@ -20,6 +20,16 @@ const MANY: u64 = 700;
 
 fn three_leases() -> Duration {
     fast().lease * 3
+}
+
+/// Waits until the lease of every half was renewed over so many leases.
+async fn renewed(world: &World, lease: Duration, times: u32) {
+    let (store, span) = (world.store(), lease * (times + 1));
+    let held = "SELECT min(due_at - created_at) FROM tm_message WHERE state = 0";
+    wait_until("the leases to be renewed", async || {
+        u128::from(number(&store, held).await.unsigned_abs()) >= span.as_millis()
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -49,7 +59,7 @@ async fn a_handler_is_never_asked_about_slow_bodies_however_many_they_are() {
             wait_until("the halves of the group", async || own.stats().await.expect("counts").half == upto)
                 .await;
         }
-        tokio::time::sleep(lease * 3).await;
+        renewed(&world, lease, 3).await;
         progress.send(MANY + 1).expect("waits");
     };
     tokio::join!(join_all((0..MANY).map(slow)), conduct);
@@ -62,16 +72,23 @@ async fn a_handler_is_never_asked_about_slow_bodies_however_many_they_are() {
 async fn a_fence_is_never_asked_about_slow_bodies_before_their_transaction() {
     let world = World::new().await;
     let (own, other) = messengers(&world).await;
+    let (progress, watch) = tokio::sync::watch::channel(false);
     let slow = async |id: u64| {
+        let mut late = watch.clone();
         let body = async {
-            tokio::time::sleep(three_leases()).await;
+            late.wait_for(|late| *late).await.expect("goes on");
             let mut tx = begin(&world.shop).await?;
             World::write(&mut tx, id).await?;
             Ok(tx.commit().await?)
         };
         own.scope(async { fenced(&order(id), body).await }).await.expect("not fenced");
     };
-    join_all((0..20).map(slow)).await;
+    let conduct = async {
+        wait_until("the halves", async || own.stats().await.expect("counts").half == 20).await;
+        renewed(&world, fast().lease, 3).await;
+        progress.send(true).expect("waits");
+    };
+    tokio::join!(join_all((0..20).map(slow)), conduct);
     world.settled(&other).await;
     assert_eq!(world.fences(2).await, 0, "tombstones");
     assert_eq!(world.listener.orders(), (0..20).collect::<Vec<_>>());
@@ -81,17 +98,25 @@ async fn a_fence_is_never_asked_about_slow_bodies_before_their_transaction() {
 async fn a_fence_is_never_asked_about_a_slow_transaction() {
     let world = World::new().await;
     let (own, other) = messengers(&world).await;
+    let (progress, mut watch) = tokio::sync::watch::channel(0);
     let body = async {
         let mut tx = begin(&world.shop).await?;
         World::write(&mut tx, 1).await?;
-        tokio::time::sleep(three_leases()).await;
+        watch.wait_for(|leases| *leases >= 3).await.expect("goes on");
         tx.commit().await?;
         // And some more, after the commit.
-        tokio::time::sleep(three_leases()).await;
+        watch.wait_for(|leases| *leases >= 6).await.expect("goes on");
         Ok(())
     };
+    let conduct = async {
+        wait_until("the half", async || own.stats().await.expect("counts").half == 1).await;
+        for leases in [3, 6] {
+            renewed(&world, fast().lease, leases).await;
+            progress.send(leases).expect("waits");
+        }
+    };
     let order = order(1);
-    let (slow, watched) = tokio::join!(own.scope(async { fenced(&order, body).await }), async {
+    let (slow, (), watched) = tokio::join!(own.scope(async { fenced(&order, body).await }), conduct, async {
         let halves = async || other.list(transactional_message::State::Half, None, 10).await.expect("lists");
         wait_until("the half", async || halves().await.len() == 1).await;
         let id = halves().await[0].id;
