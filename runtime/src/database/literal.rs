@@ -12,10 +12,14 @@ use uuid::Uuid;
 
 /// A value, as PostgreSQL reads it.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "MySQL needs only ids"))]
 pub(super) enum Literal<'v> {
     Number(i64),
     Id(Uuid),
     Text(&'v str),
+    #[cfg(feature = "mysql")]
+    /// An id, as MySQL reads it.
+    Binary(Uuid),
 }
 
 /// Replaces `$1`, `$2`, … in `sql` by `values`, of which there are nine at most.
@@ -40,6 +44,8 @@ impl fmt::Display for Literal<'_> {
         match self {
             Self::Number(number) => write!(f, "{number}"),
             Self::Id(id) => write!(f, "'{}'::uuid", id.simple()),
+            #[cfg(feature = "mysql")]
+            Self::Binary(id) => write!(f, "X'{}'", id.simple()),
             Self::Text(text) => {
                 f.write_str("convert_from(decode('")?;
                 text.bytes().try_for_each(|byte| write!(f, "{byte:02x}"))?;

@@ -2,7 +2,7 @@
 
 #[cfg(feature = "_sql")]
 mod errors;
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "postgres", feature = "mysql"))]
 mod literal;
 #[cfg(feature = "mysql")]
 pub(crate) mod mysql;

@@ -113,7 +113,7 @@ pub(crate) async fn begin<DB: BusinessDatabase>(
 
 /// Lets sqlx know that the open transaction has ended, and another, empty one has begun, as by
 /// `COMMIT AND CHAIN`: that one is rolled back with whatever is sent next.
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(crate) fn leave_chained<DB: BusinessDatabase>(connection: &mut DB::Connection) {
     DB::TransactionManager::start_rollback(connection);
 }

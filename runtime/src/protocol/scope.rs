@@ -120,6 +120,14 @@ pub struct Staged {
     pub(crate) amended: Option<Vec<u8>>,
 }
 
+#[cfg(feature = "mysql")]
+impl Staged {
+    /// Whether the fence row is not yet what the commit makes of it.
+    pub(crate) fn changes_the_row(&self) -> bool {
+        self.amended.is_some() || self.row != FenceRow::Committed
+    }
+}
+
 impl CallScope {
     pub(crate) fn function(&self) -> &str {
         &self.function

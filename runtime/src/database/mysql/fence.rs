@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::schema::{self, FENCE, INBOX};
 use super::{Lent, decoded, id_list, ids, inbox, pool, session, weaknesses};
 use crate::database::first_id;
+use crate::database::literal::{Literal, fill};
 use crate::database::network::OwnPool;
 use crate::error::Error;
 use crate::fence::verdict::{FenceRow, Verdict};
@@ -33,8 +34,12 @@ pub(crate) struct MySqlFence {
 /// Connections for questions. One waits for an open transaction at most.
 const CONNECTIONS: u32 = 4;
 const SESSION: &str = session!("1");
-/// The error that says that a row with this key is there.
+/// Errors: a row with this key is there; a column must not be `NULL`; there is no such savepoint; there are
+/// two rows where one may be.
 const DUPLICATE: u16 = 1062;
+const IS_NULL: u16 = 1048;
+const NO_SAVEPOINT: u16 = 1305;
+const TWO_ROWS: u16 = 1242;
 
 impl MySqlFence {
     pub(crate) async fn open(options: MySqlConnectOptions, lock_timeout: Duration) -> Result<Self, Error> {
@@ -147,6 +152,25 @@ impl FenceDatabase for MySqlFence {
     }
 }
 
+/// `BEGIN`, a savepoint, and the fence row, in one round trip. Without the identity, the outcome is `NULL`,
+/// and the row refused.
+macro_rules! fenced {
+    ($begin:literal) => {
+        concat!(
+            $begin,
+            "; SAVEPOINT tm_fence; INSERT INTO tm_fence (call_id, outcome) ",
+            "VALUES ($1, (SELECT 1 FROM tm_fence_database WHERE identity = $2))"
+        )
+    };
+}
+
+/// Fails without the savepoint, and without the row, for which a subquery has two rows then; nothing after
+/// that is executed. `AND CHAIN`: sqlx can't be told that its transaction has ended, so another one begins,
+/// which it rolls back.
+const PROVE_AND_COMMIT: &str = "RELEASE SAVEPOINT tm_fence; \
+    SELECT (SELECT 1 UNION ALL SELECT 2 FROM tm_fence_database WHERE NOT EXISTS \
+    (SELECT 1 FROM tm_fence WHERE call_id = $1 AND outcome = 1)); COMMIT AND CHAIN";
+
 impl BusinessDatabase for MySql {
     const WAITS_FOR_ITSELF: bool = false;
 
@@ -165,30 +189,36 @@ impl BusinessDatabase for MySql {
         fence: FenceKey,
     ) -> BoxFuture<'_, Result<(), FenceRefusal>> {
         Box::pin(async move {
-            let FenceKey { identity, call_id } = fence;
+            let begin = fill(
+                match isolation {
+                    None => fenced!("BEGIN"),
+                    Some(Isolation::ReadCommitted) => {
+                        fenced!("SET TRANSACTION ISOLATION LEVEL READ COMMITTED; BEGIN")
+                    }
+                    Some(Isolation::RepeatableRead) => {
+                        fenced!("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; BEGIN")
+                    }
+                    Some(Isolation::Serializable) => {
+                        fenced!("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; BEGIN")
+                    }
+                },
+                &[Literal::Binary(fence.call_id), Literal::Binary(fence.identity)],
+            );
+            let Err(error) = held::begin::<Self>(connection, begin).await else { return Ok(()) };
+            // sqlx does not know of the transaction that was begun all the same.
             let failed = |error: sqlx::Error| FenceRefusal::Failed(error.into());
-            held::begin::<Self>(connection, Self::begin_statement(isolation)).await.map_err(failed)?;
-            sqlx::raw_sql("SAVEPOINT tm_fence").execute(&mut *connection).await.map_err(failed)?;
-            let inserted = sqlx::query(
-                "INSERT INTO tm_fence (call_id, outcome) SELECT ?, ? FROM tm_fence_database WHERE identity = ?",
-            )
-            .bind(call_id)
-            .bind(FenceRow::Committed.code())
-            .bind(identity)
-            .execute(&mut *connection)
-            .await;
-            match inserted {
-                Ok(done) if done.rows_affected() == 1 => return Ok(()),
-                Err(error) if !is_duplicate(&error) => return Err(failed(error)),
-                _ => {}
+            sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await.map_err(failed)?;
+            match number(&error) {
+                Some(IS_NULL) => Err(FenceRefusal::WrongDatabase),
+                Some(DUPLICATE) => {
+                    let select = "SELECT outcome FROM tm_fence WHERE call_id = $1";
+                    let select = fill(select, &[Literal::Binary(fence.call_id)]);
+                    let rows = sqlx::raw_sql(select).fetch_all(connection).await.map_err(failed)?;
+                    let outcome = rows.first().map(|row| row.try_get::<i64, _>(0)).transpose();
+                    Err(FenceRefusal::of_row(outcome.map_err(failed)?))
+                }
+                _ => Err(failed(error)),
             }
-            let rows = sqlx::query("SELECT outcome FROM tm_fence WHERE call_id = ? LOCK IN SHARE MODE")
-                .bind(call_id)
-                .fetch_all(connection)
-                .await
-                .map_err(failed)?;
-            let outcome = rows.first().map(|row| row.try_get::<i64, _>(0)).transpose().map_err(failed)?;
-            Err(FenceRefusal::of_row(outcome))
         })
     }
 
@@ -198,8 +228,20 @@ impl BusinessDatabase for MySql {
         staged: Staged,
     ) -> BoxFuture<'_, Result<(), CommitFailure>> {
         Box::pin(async move {
-            prove(connection, call_id, staged).await.map_err(CommitFailure::Unproven)?;
-            held::commit::<Self>(connection).await.map_err(CommitFailure::Unclear)
+            if staged.changes_the_row() {
+                write(connection, call_id, staged).await.map_err(CommitFailure::Unproven)?;
+                return held::commit::<Self>(connection).await.map_err(CommitFailure::Unclear);
+            }
+            let commit = fill(PROVE_AND_COMMIT, &[Literal::Binary(call_id)]);
+            let Err(error) = sqlx::raw_sql(commit).execute(&mut *connection).await else {
+                held::leave_chained::<Self>(connection);
+                return Ok(());
+            };
+            Err(match number(&error) {
+                Some(NO_SAVEPOINT) => CommitFailure::Unproven(ended(&error)),
+                Some(TWO_ROWS) => CommitFailure::Unproven(gone()),
+                _ => CommitFailure::Unclear(error),
+            })
         })
     }
 
@@ -238,12 +280,16 @@ impl BusinessDatabase for MySql {
 }
 
 pub(super) fn is_duplicate(error: &sqlx::Error) -> bool {
-    let error = error.as_database_error().and_then(|error| error.try_downcast_ref::<MySqlDatabaseError>());
-    error.is_some_and(|error| error.number() == DUPLICATE)
+    number(error) == Some(DUPLICATE)
 }
 
-/// Proves that the fence row is part of the open transaction, and writes what was staged.
-async fn prove(
+fn number(error: &sqlx::Error) -> Option<u16> {
+    Some(error.as_database_error()?.try_downcast_ref::<MySqlDatabaseError>()?.number())
+}
+
+/// Proves that the transaction is still the one that the fence row was written in, and writes what was
+/// staged.
+async fn write(
     connection: &mut MySqlConnection,
     call_id: MessageId,
     staged: Staged,
@@ -260,7 +306,11 @@ async fn prove(
     if updated.rows_affected() == 1 {
         return Ok(());
     }
-    Err(StoreError::Refused("the fence row is gone from the transaction".into()))
+    Err(gone())
+}
+
+fn gone() -> StoreError {
+    StoreError::Refused("the fence row is gone from the transaction".into())
 }
 
 /// Fails when the transaction that opened the savepoint is no longer the one that is open.
@@ -268,10 +318,12 @@ pub(super) async fn release(
     connection: &mut MySqlConnection,
     statement: &'static str,
 ) -> Result<(), StoreError> {
-    sqlx::raw_sql(statement).execute(connection).await.map(|_| ()).map_err(|error| {
-        StoreError::Refused(format!(
-            "the transaction was ended underneath, by a COMMIT or ROLLBACK of its own, by a statement that MySQL commits \
-             before, or by a deadlock ({error})"
-        ))
-    })
+    sqlx::raw_sql(statement).execute(connection).await.map(|_| ()).map_err(|error| ended(&error))
+}
+
+fn ended(error: &sqlx::Error) -> StoreError {
+    StoreError::Refused(format!(
+        "the transaction was ended underneath, by a COMMIT or ROLLBACK of its own, by a statement that MySQL commits \
+         before, or by a deadlock ({error})"
+    ))
 }
