@@ -34,12 +34,12 @@ pub(crate) struct MySqlFence {
 /// Connections for questions. One waits for an open transaction at most.
 const CONNECTIONS: u32 = 4;
 const SESSION: &str = session!("1");
-/// Errors: a row with this key is there; a column must not be `NULL`; there is no such savepoint; there are
-/// two rows where one may be.
+/// Errors: a row with this key is there; a column must not be `NULL`; there is no such savepoint; a number is
+/// out of range.
 const DUPLICATE: u16 = 1062;
 const IS_NULL: u16 = 1048;
 const NO_SAVEPOINT: u16 = 1305;
-const TWO_ROWS: u16 = 1242;
+const OUT_OF_RANGE: u16 = 1690;
 
 impl MySqlFence {
     pub(crate) async fn open(options: MySqlConnectOptions, lock_timeout: Duration) -> Result<Self, Error> {
@@ -164,12 +164,11 @@ macro_rules! fenced {
     };
 }
 
-/// Fails without the savepoint, and without the row, for which a subquery has two rows then; nothing after
-/// that is executed. `AND CHAIN`: sqlx can't be told that its transaction has ended, so another one begins,
-/// which it rolls back.
+/// Fails without the savepoint, and without the row, since `exp(710)` is out of range; nothing after that is
+/// executed. `AND CHAIN`: sqlx can't be told that its transaction has ended, so another one begins, which it
+/// rolls back.
 const PROVE_AND_COMMIT: &str = "RELEASE SAVEPOINT tm_fence; \
-    SELECT (SELECT 1 UNION ALL SELECT 2 FROM tm_fence_database WHERE NOT EXISTS \
-    (SELECT 1 FROM tm_fence WHERE call_id = $1 AND outcome = 1)); COMMIT AND CHAIN";
+    SELECT exp(710 - 710 * count(*)) FROM tm_fence WHERE call_id = $1 AND outcome = 1; COMMIT AND CHAIN";
 
 impl BusinessDatabase for MySql {
     const WAITS_FOR_ITSELF: bool = false;
@@ -239,7 +238,7 @@ impl BusinessDatabase for MySql {
             };
             Err(match number(&error) {
                 Some(NO_SAVEPOINT) => CommitFailure::Unproven(ended(&error)),
-                Some(TWO_ROWS) => CommitFailure::Unproven(gone()),
+                Some(OUT_OF_RANGE) => CommitFailure::Unproven(gone()),
                 _ => CommitFailure::Unclear(error),
             })
         })

@@ -46,10 +46,16 @@ macro_rules! one {
     };
 }
 
-/// Twice as many.
+/// Twice as many rows, or values.
 macro_rules! twice {
-    ($rows:expr) => {
-        concat!($rows, ", ", $rows)
+    ($one:expr) => {
+        concat!($one, ", ", $one)
+    };
+}
+
+macro_rules! eight {
+    ($one:expr) => {
+        twice!(twice!(twice!($one)))
     };
 }
 
@@ -67,10 +73,10 @@ macro_rules! insert {
 
 /// Each is prepared, so there is not one for every number of rows.
 const INSERTS: [(usize, &str); 7] = [
-    (64, insert!(twice!(twice!(twice!(twice!(twice!(twice!(one!())))))))),
-    (32, insert!(twice!(twice!(twice!(twice!(twice!(one!()))))))),
-    (16, insert!(twice!(twice!(twice!(twice!(one!())))))),
-    (8, insert!(twice!(twice!(twice!(one!()))))),
+    (64, insert!(eight!(eight!(one!())))),
+    (32, insert!(twice!(twice!(eight!(one!()))))),
+    (16, insert!(twice!(eight!(one!())))),
+    (8, insert!(eight!(one!()))),
     (4, insert!(twice!(twice!(one!())))),
     (2, insert!(twice!(one!()))),
     (1, insert!(one!())),
@@ -129,9 +135,7 @@ pub(super) async fn transition(
     };
     let free: Vec<&Change> = changes.iter().filter(free).collect();
     let ids: Vec<_> = free.iter().map(|change| change.id).collect();
-    if !ids.is_empty() {
-        advance(lent, event, from, &ids, hold).await?;
-    }
+    advance(lent, event, from, &ids, hold).await?;
     for change in &free {
         write_contents(lent, change).await?;
     }
@@ -139,6 +143,31 @@ pub(super) async fn transition(
     let states = rows.into_iter().map(|(id, (code, _))| (id, code)).collect();
     Ok(row::outcomes(event, &all, &ids.into_iter().collect(), &states))
 }
+
+/// Moves those of so many rows that are in one of some states. In the order of the index: rows are locked
+/// by it.
+macro_rules! advance {
+    ($ids:expr) => {
+        concat!(
+            "UPDATE tm_message FORCE INDEX (PRIMARY) SET state = ?, ",
+            "attempts = CASE ? WHEN 1 THEN 0 WHEN 5 THEN attempts + 1 ELSE attempts END, held_by = ?, due_at = ",
+            late_now!(),
+            " + ?, finished_at = IF(? IN (2, 3), ",
+            late_now!(),
+            ", NULL) WHERE (1 << state) & ? <> 0 AND id IN (",
+            $ids,
+            ")"
+        )
+    };
+}
+
+/// Each is prepared, so there is not one for every number of ids; the last one is repeated instead.
+const ADVANCES: [(usize, &str); 4] = [
+    (1, advance!("?")),
+    (8, advance!(eight!("?"))),
+    (64, advance!(eight!(eight!("?")))),
+    (512, advance!(eight!(eight!(eight!("?"))))),
+];
 
 /// Moves those of the rows that are in one of the states `from`. Says how many that were.
 pub(super) async fn advance(
@@ -152,27 +181,20 @@ pub(super) async fn advance(
     let hold = hold.filter(|_| event.target() == State::Confirmed);
     // Nobody holds what is finished, or waits for a person, and it is never due.
     let due_in = (event.target() == State::Confirmed).then(|| hold.map_or(0, |hold| millis(hold.lease)));
-    let moved = lent
-        .query(concat!(
-            "UPDATE ",
-            ids!(),
-            " STRAIGHT_JOIN tm_message m ON m.id = UNHEX(c.id) SET m.state = ?, ",
-            "m.attempts = CASE ? WHEN 1 THEN 0 WHEN 5 THEN m.attempts + 1 ELSE m.attempts END, m.held_by = ?, m.due_at = ",
-            late_now!(),
-            " + ?, m.finished_at = IF(? IN (2, 3), ",
-            late_now!(),
-            ", NULL) WHERE (1 << m.state) & ? <> 0"
-        ))
-        .bind(id_list(ids))
-        .bind(code)
-        .bind(code)
-        .bind(hold.map(|hold| hold.token))
-        .bind(due_in)
-        .bind(code)
-        .bind(mask(from))
-        .execute(&mut **lent)
-        .await?;
-    Ok(moved.rows_affected())
+    let mut sorted = ids.to_vec();
+    sorted.sort_unstable();
+    let (longest, all) = ADVANCES[ADVANCES.len() - 1];
+    let mut moved = 0;
+    for ids in sorted.chunks(longest) {
+        let (places, sql) =
+            ADVANCES.into_iter().find(|(places, _)| ids.len() <= *places).unwrap_or((longest, all));
+        let query = lent.query(sql).bind(code).bind(code).bind(hold.map(|hold| hold.token)).bind(due_in);
+        let query = query.bind(code).bind(mask(from));
+        let padded = ids.iter().chain(std::iter::repeat(&ids[ids.len() - 1])).take(places);
+        let query = padded.fold(query, Bound::bind);
+        moved += query.execute(&mut **lent).await?.rows_affected();
+    }
+    Ok(moved)
 }
 
 /// Locks rows, in the order of their ids; says the state and the holder of each.
