@@ -78,8 +78,9 @@ impl Reporter {
         let deadline = self.core.leases.deadline();
         for half in self.confirm_some(ours, Some(self.core.leases.hold())).await {
             self.core.leases.took([half.id], deadline);
-            if self.core.outgoing.try_send(Outgoing { half, attempt: 1 }).is_err() {
-                tracing::debug!("a message was confirmed after the relay's end; it will lapse");
+            if let Err(refused) = self.core.outgoing.try_send(Outgoing { half, attempt: 1 }) {
+                // The relay has ended: let it lapse.
+                self.core.leases.let_go([&refused.into_inner().half.id]);
             }
         }
         self.confirm_some(anybodys, None).await;
