@@ -1,5 +1,6 @@
 //! The store does not answer in the middle of a transaction, until the operation is given up. Its
-//! connection must not be used again: what is done there next would not be committed.
+//! connection must not be used again: what is done there next would not be committed, or fail, where the
+//! server has closed it meanwhile, as MariaDB does.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::database::{Database, with_pool};
 use crate::place::Place;
 use crate::service::{ActionError, HANDLER};
 
-/// What confirms and cancels begin with.
+/// What a confirm of several messages begins with.
 const MARKER: &str = "BEGIN";
 /// What the store allows an operation, and more than it allows itself connections.
 const STORE_PATIENCE: Duration = Duration::from_millis(5200);
@@ -42,17 +43,17 @@ pub(super) async fn play(place: &Place) -> anyhow::Result<()> {
     messenger.migrate().await?;
     messenger.start().await?;
 
-    let first = call(&messenger).await?;
+    let first = call(&messenger, 1, || ()).await?;
     wait("the first confirm", async || Ok(state(&store, first).await? == Some(1))).await?;
-    proxy.play(MARKER, Trick::KeepReply);
-    let second = call(&messenger).await?;
+    // From the body: its half messages are stored.
+    let second = call(&messenger, 2, || proxy.play(MARKER, Trick::KeepReply)).await?;
     wait("the second confirm to be held up", async || Ok(proxy.was_played())).await?;
     // Nothing outside shows when it is given up.
     tokio::time::sleep(STORE_PATIENCE).await;
     proxy.release();
     // One on each connection of the pool.
     for _ in 0..CONNECTIONS {
-        let next = call(&messenger).await?;
+        let next = call(&messenger, 1, || ()).await?;
         anyhow::ensure!(
             state(&store, next).await?.is_some(),
             "a half message was reported as stored, and is not there: its connection was in a transaction"
@@ -62,10 +63,17 @@ pub(super) async fn play(place: &Place) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn call(messenger: &Messenger) -> anyhow::Result<MessageId> {
+async fn call(
+    messenger: &Messenger,
+    messages: usize,
+    in_body: impl FnOnce() + Send,
+) -> anyhow::Result<MessageId> {
     let message = Message::json("shop", "order", &Uuid::nil())?;
-    let body = async { Ok::<_, ActionError>(message_id()) };
-    Ok(messenger.call(AnsweredBy::Handler(HANDLER.into()), [message], body).await?)
+    let body = async {
+        in_body();
+        Ok::<_, ActionError>(message_id())
+    };
+    Ok(messenger.call(AnsweredBy::Handler(HANDLER.into()), vec![message; messages], body).await?)
 }
 
 /// As others see it.

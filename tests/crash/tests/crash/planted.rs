@@ -46,7 +46,8 @@ planted! {
     return_attributed_to_the_confirm_that_brought_it:
         "returns-believed", "play returned --database sqlite", "was returned by RabbitMQ, and counts as delivered";
     connection_of_a_cut_off_operation_used_again:
-        "not-closed", "play cut-off --database mysql", "its connection was in a transaction";
+        "not-closed", "play cut-off --database mysql",
+        "its connection was in a transaction|could not be stored";
     fence_pruned_before_its_message_is_finished:
         "fence-pruned", "--seed 1 --kills 12 --points committed,commit-sent", " losses (first";
     fence_read_and_not_closed:
