@@ -209,6 +209,7 @@ impl Transport for RabbitMqTransport {
             // What is being handled at the end may have to be put into another queue.
             stop_publishing.cancel();
         };
-        tokio::join!(consuming, self.publisher.run(&stop_publishing));
+        let own: Vec<_> = subscriptions.iter().map(Subscription::queues).collect();
+        tokio::join!(consuming, self.publisher.run(&own, &stop_publishing));
     }
 }

@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 use std::future::pending;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use lapin::Connection;
 use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -13,7 +14,7 @@ use super::broker::Broker;
 use super::connection::{Connected, Tries, Trouble, close, connect, set_up, until_lost};
 use super::owner::Owner;
 use super::properties::Letter;
-use super::topology::Topology;
+use super::topology::{Queues, Topology};
 use crate::transport::Publication;
 
 const PURPOSE: &str = "publishing";
@@ -98,14 +99,15 @@ impl Publisher {
         }
     }
 
-    /// Keeps a connection until `stop`.
-    pub(super) async fn run(&self, stop: &CancellationToken) {
+    /// Keeps a connection until `stop`. Nothing is published before there are the queues of this process's own
+    /// consumers: what the broker gives to others alone would never come here.
+    pub(super) async fn run(&self, own: &[Arc<Queues>], stop: &CancellationToken) {
         let mut tries = Tries::default();
         // After a panic it would still say otherwise.
         self.standing.send_replace(Standing::Away("not connected yet".into()));
         while !stop.is_cancelled() {
             let trouble = tokio::select! {
-                connected = self.connect() => match connected {
+                connected = self.connect(own) => match connected {
                     Ok(connected) => {
                         tries.succeeded(&self.broker, PURPOSE);
                         self.serve(connected, stop).await
@@ -134,12 +136,26 @@ impl Publisher {
         self.put_off_suspects("the messenger is stopping");
     }
 
-    async fn connect(&self) -> Result<Connected, Trouble> {
+    async fn connect(&self, own: &[Arc<Queues>]) -> Result<Connected, Trouble> {
         let Connected { connection, mut events } = connect(&self.broker, PURPOSE).await?;
-        for wrong in set_up(&connection, &mut events, self.topology.establish(&connection)).await? {
+        for wrong in set_up(&connection, &mut events, self.establish(&connection, own)).await? {
             tracing::error!(broker = %self.broker, why = wrong.why, "RabbitMQ: an exchange is not as it should be");
         }
         Ok(Connected { connection, events })
+    }
+
+    /// Sees to exchanges and queues. Says which exchanges are not as they should be.
+    async fn establish(&self, connection: &Connection, own: &[Arc<Queues>]) -> Result<Vec<Trouble>, Trouble> {
+        let wrong = self.topology.establish(connection).await?;
+        for queues in own {
+            // One for each: a refusal ends the channel. It is the consumer's to tell, and keeps no other
+            // message from being published.
+            let channel = connection.create_channel().await?;
+            if let Err(trouble) = self.topology.establish_queues(&channel, queues).await {
+                tracing::debug!(broker = %self.broker, why = trouble.why, "RabbitMQ: a queue could not be set up");
+            }
+        }
+        Ok(wrong)
     }
 
     /// Lets owners publish until the connection is lost, or `stop`.

@@ -56,6 +56,10 @@ impl Subscription {
         Ok((Self { broker, topology, queues, concurrency, attempts: queue.attempts, deliveries }, receiver))
     }
 
+    pub(super) fn queues(&self) -> Arc<Queues> {
+        Arc::clone(&self.queues)
+    }
+
     /// Consumes until `stop`, over however many connections; then lets what was taken be finished.
     pub(super) async fn run(&self, publisher: &Publisher, stop: &CancellationToken) {
         let purpose = format!("consuming {}", self.queues.main);

@@ -5,9 +5,10 @@ use std::time::Duration;
 use it::{Act, Heard, Listener, Log, Rabbit, order, send, wait_until};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldArray, FieldTable};
+use services::proxy::Trick;
 use sqlx::SqliteConnection;
 use tracing_subscriber::filter::LevelFilter;
-use transactional_message::{Consumer, Message, Messenger, Received};
+use transactional_message::{Consumer, ExchangeKind, Message, Messenger, RabbitMq, Received, State};
 use uuid::Uuid;
 
 use crate::World;
@@ -34,6 +35,25 @@ async fn pay(messenger: &Messenger, rabbit: &Rabbit, id: u64) {
 
 fn attempts(heard: &[Heard]) -> Vec<u32> {
     heard.iter().map(|heard| heard.attempt).collect()
+}
+
+#[tokio::test]
+async fn what_is_sent_before_the_consumer_is_connected_comes_to_it_all_the_same() {
+    let (world, rabbit) = (World::new().await, Rabbit::new().await);
+    let (proxy, url) = rabbit.proxy(true).await;
+    rabbit.declare_exchange().await;
+    // With another queue there, the broker finds nothing amiss.
+    rabbit.bind(&rabbit.queue("others"), "#").await;
+    proxy.play("consuming", Trick::KeepReply);
+    let consumer = consumer(&world, &rabbit, &rabbit.queue("books"), &world.listener);
+    let through = RabbitMq::new(url).exchange(&rabbit.exchange, ExchangeKind::Topic);
+    let messenger = World::start(world.builder().rabbitmq(through).consumer(consumer)).await;
+    wait_until("the consumer's connection to be held up", async || proxy.was_played()).await;
+    pay(&messenger, &rabbit, 1).await;
+    world.count(&messenger, State::Delivered, 1).await;
+    proxy.release();
+    wait_until("its effect", async || world.all_effects().await == 1).await;
+    assert_eq!(world.effects_of_orders().await, [1]);
 }
 
 #[tokio::test]
