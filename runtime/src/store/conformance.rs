@@ -27,6 +27,7 @@ pub async fn exercise(database: DatabaseSource) {
     let store = store.as_ref();
     migrations(store).await;
     halves_are_stored_all_or_none_and_once(store).await;
+    large_halves_are_stored_together(store).await;
     every_event_in_every_state(store).await;
     rows_of_a_batch_move_each_by_its_own_state(store).await;
     held_rows_are_nobody_elses(store).await;
@@ -104,6 +105,17 @@ async fn halves_are_stored_all_or_none_and_once(store: &dyn Store) {
     let changes = [Change::of(first.id), Change::of(second.id), Change::of(Uuid::now_v7())];
     let applied = store.transition(Event::BodyCancels, &changes, None).await.expect("applied");
     assert_eq!(applied, [Applied::Moved, Applied::Moved, Applied::Missing]);
+}
+
+/// More than a server takes in one packet.
+async fn large_halves_are_stored_together(store: &dyn Store) {
+    let payload = vec![b'x'; 1024 * 1024];
+    let large = || Half { message: Message::bytes("e", "r", "text/plain", payload.clone()), ..half("large") };
+    let halves: Vec<_> = (0..20).map(|_| large()).collect();
+    store.insert_halves(&halves.iter().collect::<Vec<_>>(), hold(LEASE)).await.expect("stored");
+    let changes: Vec<_> = halves.iter().map(|half| Change::of(half.id)).collect();
+    let applied = store.transition(Event::BodyCancels, &changes, None).await.expect("applied");
+    assert_eq!(applied, [Applied::Moved; 20]);
 }
 
 /// The database enforces exactly what the state machine says.

@@ -82,6 +82,9 @@ const INSERTS: [(usize, &str); 7] = [
     (1, insert!(one!())),
 ];
 
+/// Bytes of rows in one statement, if there are several: servers take packets of 4 MiB at least, by default.
+const PACKET: usize = 1024 * 1024;
+
 /// Inserts messages in `state`, held by us, with as few statements as can be.
 pub(super) async fn insert(
     lent: &mut Lent,
@@ -90,14 +93,23 @@ pub(super) async fn insert(
     hold: Hold,
 ) -> Result<(), sqlx::Error> {
     let mut rest = halves;
-    for (rows, sql) in INSERTS {
-        while let Some((halves, others)) = rest.split_at_checked(rows) {
-            let query = halves.iter().fold(lent.query(sql), |query, half| bind(query, half, state, hold));
-            query.execute(&mut **lent).await?;
-            rest = others;
-        }
+    let next = |rest| INSERTS.iter().find_map(|(rows, sql)| Some((fitting(rest, *rows)?, *sql)));
+    while let Some(((halves, others), sql)) = next(rest) {
+        let query = halves.iter().fold(lent.query(sql), |query, half| bind(query, half, state, hold));
+        query.execute(&mut **lent).await?;
+        rest = others;
     }
     Ok(())
+}
+
+/// The first so many rows, if there are, and if they may go together; and the others.
+fn fitting<'h>(halves: &'h [&'h Half], rows: usize) -> Option<(&'h [&'h Half], &'h [&'h Half])> {
+    let (first, others) = halves.split_at_checked(rows)?;
+    let size = |half: &&Half| {
+        let headers = half.message.headers.iter().map(|(name, value)| name.len() + value.len());
+        half.message.payload.len() + headers.sum::<usize>()
+    };
+    (rows == 1 || first.iter().map(size).sum::<usize>() <= PACKET).then_some((first, others))
 }
 
 fn bind(query: Bound<MySql>, half: &Half, state: State, hold: Hold) -> Bound<MySql> {
