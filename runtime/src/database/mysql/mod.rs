@@ -63,12 +63,12 @@ fn pool(options: MySqlConnectOptions, connections: u32, session: &'static str) -
     OwnPool::new(options.disable_statement_logging(), connections, session)
 }
 
-/// What our sessions are told first: lock no gaps, wait for a lock only so many seconds, and end
-/// a transaction whose client has vanished.
+/// What our sessions are told first: a statement commits by itself, whatever the server's default is; lock no
+/// gaps, wait for a lock only so many seconds, and end a transaction whose client has vanished.
 macro_rules! session {
     ($lock_timeout:literal) => {
         concat!(
-            "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; SET SESSION time_zone = '+00:00', ",
+            "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; SET SESSION autocommit = 1, time_zone = '+00:00', ",
             "/*M!100300 SESSION idle_transaction_timeout = 3, */ ",
             "SESSION wait_timeout = 30, SESSION innodb_lock_wait_timeout = ",
             $lock_timeout

@@ -48,3 +48,26 @@ async fn settings_that_lose_commits_are_named_at_the_start() {
     assert_eq!(about("MySQL's `innodb_flush_log_at_trx_commit` is 2, and not 1"), 2, "{warnings:?}");
     assert_eq!(about("MySQL's `sync_binlog` is 0, and not 1"), 2, "{warnings:?}");
 }
+
+/// On a server of its own: the setting is everybody's.
+#[tokio::test]
+async fn where_sessions_begin_without_autocommit_what_is_stored_is_committed() {
+    let server = services::mariadb::start().await.expect("a server");
+    let place = MySqlDatabases::on(server.url());
+    place.create(&["store", "shop", "books"]).await;
+    let set = async |sql: &str| MySql::run(&mut place.connect().await, sql).await.expect("sets");
+    set("SET GLOBAL autocommit = 0").await;
+    let messenger = Messenger::builder(place.database("store")).settings(fast()).data(it::Oracle::default());
+    let messenger = World::start(messenger).await;
+    let ended: Result<(), it::ShopError> =
+        messenger.scope(async { it::handled(&it::order(1), async { Ok(()) }).await }).await;
+    ended.expect("ok");
+    // Others see what is new, again.
+    set("SET GLOBAL autocommit = 1").await;
+    let others = place.pool("store", 1);
+    assert_eq!(it::number(&others, "SELECT count(*) FROM tm_message").await, 1, "the half message");
+    it::wait_until("the confirm", async || {
+        it::number(&others, "SELECT count(*) FROM tm_message WHERE state <> 0").await == 1
+    })
+    .await;
+}
