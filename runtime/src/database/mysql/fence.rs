@@ -34,10 +34,11 @@ pub(crate) struct MySqlFence {
 /// Connections for questions. One waits for an open transaction at most.
 const CONNECTIONS: u32 = 4;
 const SESSION: &str = session!("1");
-/// Errors: a row with this key is there; a column must not be `NULL`; there is no such savepoint; a number is
-/// out of range.
+/// The error that says that a row with this key is there.
 const DUPLICATE: u16 = 1062;
+/// The one for a column that must not be `NULL`: without the identity, the outcome is.
 const IS_NULL: u16 = 1048;
+/// The two by which a proof fails: there is no such savepoint; a number is out of range.
 const NO_SAVEPOINT: u16 = 1305;
 const OUT_OF_RANGE: u16 = 1690;
 
@@ -204,20 +205,17 @@ impl BusinessDatabase for MySql {
                 &[Literal::Binary(fence.call_id), Literal::Binary(fence.identity)],
             );
             let Err(error) = held::begin::<Self>(connection, begin).await else { return Ok(()) };
-            // sqlx does not know of the transaction that was begun all the same.
             let failed = |error: sqlx::Error| FenceRefusal::Failed(error.into());
-            sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await.map_err(failed)?;
-            match number(&error) {
-                Some(IS_NULL) => Err(FenceRefusal::WrongDatabase),
+            let refusal = match number(&error) {
+                Some(IS_NULL) => FenceRefusal::WrongDatabase,
                 Some(DUPLICATE) => {
-                    let select = "SELECT outcome FROM tm_fence WHERE call_id = $1";
-                    let select = fill(select, &[Literal::Binary(fence.call_id)]);
-                    let rows = sqlx::raw_sql(select).fetch_all(connection).await.map_err(failed)?;
-                    let outcome = rows.first().map(|row| row.try_get::<i64, _>(0)).transpose();
-                    Err(FenceRefusal::of_row(outcome.map_err(failed)?))
+                    outcome(connection, fence.call_id).await.map_or_else(failed, FenceRefusal::of_row)
                 }
-                _ => Err(failed(error)),
-            }
+                _ => failed(error),
+            };
+            // sqlx does not know of the transaction that was begun all the same.
+            sqlx::raw_sql("ROLLBACK").execute(connection).await.map_err(failed)?;
+            Err(refusal)
         })
     }
 
@@ -284,6 +282,14 @@ pub(super) fn is_duplicate(error: &sqlx::Error) -> bool {
 
 fn number(error: &sqlx::Error) -> Option<u16> {
     Some(error.as_database_error()?.try_downcast_ref::<MySqlDatabaseError>()?.number())
+}
+
+/// What the fence row says that is there already.
+async fn outcome(connection: &mut MySqlConnection, call_id: MessageId) -> Result<Option<i64>, sqlx::Error> {
+    let select = "SELECT outcome FROM tm_fence WHERE call_id = $1 LOCK IN SHARE MODE";
+    let select = fill(select, &[Literal::Binary(call_id)]);
+    let rows = sqlx::raw_sql(select).fetch_all(connection).await?;
+    rows.first().map(|row| row.try_get(0)).transpose()
 }
 
 /// Proves that the transaction is still the one that the fence row was written in, and writes what was

@@ -16,7 +16,7 @@ use crate::message::{AnsweredBy, MessageId};
 use crate::store::{Finished, MessageInfo, Operate, Stats, StoreError};
 
 /// The newest rows of one state. Those that are finished, or wait for a person, are never due; said so,
-/// the index of what is due has them in the order of their ids.
+/// the index of what is due has them in the order of their ids. The others are sorted for the purpose.
 macro_rules! newest {
     ($state:literal) => {
         concat!(
