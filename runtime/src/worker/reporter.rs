@@ -65,8 +65,8 @@ impl Reporter {
         std::mem::take(&mut self.pending).len()
     }
 
-    /// Confirms, and hands to the relay, without a way through the table, what has room there. The rest,
-    /// as when the broker is away, is anybody's from the first.
+    /// Confirms. What has room at the relay is ours, and goes there; the rest, as when the broker is away, is
+    /// anybody's from the first.
     async fn confirm(&self, calls: &[(&LiveCall, Option<Vec<u8>>)]) {
         let confirmed: Vec<Confirmed<'_>> = calls
             .iter()
@@ -75,26 +75,19 @@ impl Reporter {
         // Nobody else sends there: it does not become less.
         let room = if self.core.settings.deliver { self.core.outgoing.capacity() } else { 0 };
         let (ours, anybodys) = confirmed.split_at(room.min(confirmed.len()));
-        let deadline = self.core.leases.deadline();
-        for half in self.confirm_some(ours, Some(self.core.leases.hold())).await {
-            self.core.leases.took([half.id], deadline);
-            if let Err(refused) = self.core.outgoing.try_send(Outgoing { half, attempt: 1 }) {
-                // The relay has ended: let it lapse.
-                self.core.leases.let_go([&refused.into_inner().half.id]);
-            }
-        }
+        self.confirm_some(ours, Some(self.core.leases.hold())).await;
         self.confirm_some(anybodys, None).await;
         if !confirmed.is_empty() {
             fault::point("confirmed");
         }
     }
 
-    /// Confirms, and says what was not confirmed before.
-    async fn confirm_some(&self, confirmed: &[Confirmed<'_>], hold: Option<Hold>) -> Vec<Arc<Half>> {
+    /// Confirms, and hands on what is ours by `hold`, unless it was confirmed before.
+    async fn confirm_some(&self, confirmed: &[Confirmed<'_>], hold: Option<Hold>) {
         let changes: Vec<_> =
             confirmed.iter().map(|(half, amended)| Change::of(half.id).amended((*amended).clone())).collect();
+        let deadline = self.core.leases.deadline();
         let applied = fault::pending("confirm-sent", self.persist(Event::BodyConfirms, &changes, hold)).await;
-        let mut moved = Vec::with_capacity(confirmed.len());
         for ((half, amended), applied) in confirmed.iter().zip(applied) {
             let mut half = Arc::clone(half);
             if let Some(payload) = amended {
@@ -110,9 +103,19 @@ impl Reporter {
                 // Confirmed before, by a check-back or by an earlier try whose answer was lost.
                 Applied::Already | Applied::Conflict(_) => continue,
             }
-            moved.push(half);
+            if hold.is_some() {
+                self.hand_on(half, deadline);
+            }
         }
-        moved
+    }
+
+    /// Gives a message to the relay, without a way through the table.
+    fn hand_on(&self, half: Arc<Half>, deadline: Instant) {
+        self.core.leases.took([half.id], deadline);
+        if let Err(refused) = self.core.outgoing.try_send(Outgoing { half, attempt: 1 }) {
+            // The relay has ended: let it lapse.
+            self.core.leases.let_go([&refused.into_inner().half.id]);
+        }
     }
 
     async fn insert_anew(&self, half: &Half) {
