@@ -1,6 +1,7 @@
 //! A row of the message store, read in the same way from every database.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::{ColumnIndex, Decode, Row, Type};
@@ -68,7 +69,7 @@ where
             message,
         };
         Ok(Ok(Stored {
-            half,
+            half: Arc::new(half),
             attempts: self.attempts()?,
             age: self.millis("age")?,
             taken_over: row.try_get::<Option<Uuid>, _>("held_by")?.is_some(),

@@ -4,6 +4,7 @@ pub(crate) mod limits;
 pub(crate) mod state;
 
 use std::fmt::{self, Display};
+use std::sync::Arc;
 
 use serde::Serialize;
 use uuid::Uuid;
@@ -163,4 +164,15 @@ pub(crate) struct Half {
     /// How long after its holder vanished a handler may first be asked. Zero for a fence.
     pub(crate) check_after: std::time::Duration,
     pub(crate) message: Message,
+}
+
+impl Half {
+    /// With its new payload, if it has one.
+    pub(crate) fn amended(self: &Arc<Self>, payload: Option<&Vec<u8>>) -> Arc<Self> {
+        let mut half = Arc::clone(self);
+        if let Some(payload) = payload {
+            Arc::make_mut(&mut half).message.payload.clone_from(payload);
+        }
+        half
+    }
 }

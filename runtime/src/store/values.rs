@@ -1,6 +1,7 @@
 //! What goes over the port: in, what is to be done to which row; out, rows and counts.
 
 use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -123,7 +124,7 @@ pub(crate) enum Attempts {
 /// A row as it was read or claimed.
 #[derive(Clone, Debug)]
 pub(crate) struct Stored {
-    pub(crate) half: Half,
+    pub(crate) half: Arc<Half>,
     /// Questions asked while half, delivery attempts since.
     pub(crate) attempts: u32,
     pub(crate) age: Duration,

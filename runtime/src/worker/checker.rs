@@ -171,10 +171,10 @@ impl Checker {
         let core = Arc::clone(&self.core);
         let (budget, horizon) = (core.settings.check_back_attempts, core.settings.check_back_horizon);
         let count = rows.len();
-        let mut by_fence: HashMap<Uuid, Vec<Suspect<'static>>> = HashMap::new();
+        let mut by_fence: HashMap<Uuid, Vec<Suspect>> = HashMap::new();
         let mut later = Vec::new();
         for row in rows {
-            let (id, call_id) = (row.half.id, row.half.call_id);
+            let id = row.half.id;
             let claimed = Claimed {
                 ours: core.leases.holds(&id),
                 taken_over: row.taken_over,
@@ -189,7 +189,7 @@ impl Checker {
                     }
                 }
                 Triage::AskFence(identity) => {
-                    let suspect = Suspect { id, call_id, held_by, attempts: row.attempts, half: None };
+                    let suspect = Suspect { half: row.half, held_by, attempts: row.attempts, live: false };
                     by_fence.entry(identity).or_default().push(suspect);
                 }
                 Triage::AskHandler(name) => {

@@ -35,7 +35,7 @@ impl Lines {
     }
 
     /// Asks about halves that were claimed.
-    pub(super) fn ask(&mut self, core: &Arc<Core>, fence: Uuid, suspects: Vec<Suspect<'static>>, more: bool) {
+    pub(super) fn ask(&mut self, core: &Arc<Core>, fence: Uuid, suspects: Vec<Suspect>, more: bool) {
         let (core, line) = (Arc::clone(core), self.line(fence));
         self.questions.spawn(async move {
             let _turn = line.turn.lock().await;

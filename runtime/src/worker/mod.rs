@@ -8,6 +8,7 @@ mod line;
 pub(crate) mod link;
 mod note;
 mod persist;
+mod places;
 mod question;
 pub(crate) mod relay;
 pub(crate) mod reporter;

@@ -8,6 +8,7 @@ use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use super::answer::{Step, after_handler};
+use super::places::Places;
 use super::{log_store_error, panic_text};
 use crate::check_back::{Asked, Outcome};
 use crate::core::Core;
@@ -16,32 +17,31 @@ use crate::fence::FenceDatabase;
 use crate::fence::verdict::Verdict;
 use crate::message::state::{Applied, Event};
 use crate::message::{Half, MessageId};
-use crate::store::{Attempts, Change, Postponement, StoreError, Stored, Token};
+use crate::store::{Attempts, Change, Hold, Postponement, StoreError, Stored, Token};
 
 const WORKER: &str = "checker";
 
 /// A half to be settled by its fence.
-pub(super) struct Suspect<'a> {
-    pub(super) id: MessageId,
-    pub(super) call_id: MessageId,
+pub(super) struct Suspect {
+    pub(super) half: Arc<Half>,
     pub(super) held_by: Token,
     pub(super) attempts: u32,
-    /// The message itself, where this process has it in memory.
-    pub(super) half: Option<&'a Half>,
+    /// Of a call that this process has just run: should the store have lost it, it is stored anew.
+    pub(super) live: bool,
 }
 
-impl<'a> Suspect<'a> {
+impl Suspect {
     /// A half of a call that this process has just run.
-    pub(super) const fn of_live(half: &'a Half, held_by: Token) -> Self {
-        Self { id: half.id, call_id: half.call_id, held_by, attempts: 1, half: Some(half) }
+    pub(super) fn of_live(half: &Arc<Half>, held_by: Token) -> Self {
+        Self { half: Arc::clone(half), held_by, attempts: 1, live: true }
     }
 }
 
 /// Asks a fence about several halves, and applies its verdicts.
-pub(super) async fn ask_fence(core: &Core, identity: Uuid, suspects: &[Suspect<'_>]) {
+pub(super) async fn ask_fence(core: &Core, identity: Uuid, suspects: &[Suspect]) {
     let verdicts = match core.fences.by_identity(identity) {
         Some(fence) => {
-            let calls: Vec<_> = suspects.iter().map(|suspect| suspect.call_id).collect();
+            let calls: Vec<_> = suspects.iter().map(|suspect| suspect.half.call_id).collect();
             fault::pending("tombstone-sent", ask(fence.as_ref(), identity, &calls)).await
         }
         None => {
@@ -49,7 +49,7 @@ pub(super) async fn ask_fence(core: &Core, identity: Uuid, suspects: &[Suspect<'
         }
     };
     fault::point("tombstone-in");
-    let mut settled: HashMap<Event, Vec<(&Suspect<'_>, Change)>> = HashMap::new();
+    let mut settled: HashMap<Event, Vec<(&Suspect, Change)>> = HashMap::new();
     let mut unsettled = Vec::new();
     for (suspect, verdict) in suspects.iter().zip(verdicts) {
         count(verdict.outcome());
@@ -62,7 +62,7 @@ pub(super) async fn ask_fence(core: &Core, identity: Uuid, suspects: &[Suspect<'
         };
         match event {
             Some(event) => {
-                let change = Change::of(suspect.id).amended(payload).because(why);
+                let change = Change::of(suspect.half.id).amended(payload).because(why);
                 settled.entry(event).or_default().push((suspect, change));
             }
             None => unsettled.push((suspect, why)),
@@ -74,23 +74,39 @@ pub(super) async fn ask_fence(core: &Core, identity: Uuid, suspects: &[Suspect<'
     ask_again(core, unsettled).await;
 }
 
-async fn apply_verdicts(core: &Core, event: Event, settled: Vec<(&Suspect<'_>, Change)>) {
-    let (suspects, changes): (Vec<_>, Vec<_>) = settled.into_iter().unzip();
-    let applied = apply(core, event, &changes).await;
-    for ((suspect, change), applied) in suspects.into_iter().zip(changes).zip(applied) {
-        if applied == Some(Applied::Missing)
-            && let (Event::CheckBackConfirms, Some(half)) = (event, suspect.half)
-        {
-            insert_anew(core, half.clone(), change.payload).await;
+async fn apply_verdicts(core: &Core, event: Event, settled: Vec<(&Suspect, Change)>) {
+    let (suspects, decided): (Vec<_>, Vec<_>) =
+        settled.into_iter().map(|(suspect, change)| (suspect, (Arc::clone(&suspect.half), change))).unzip();
+    let applied = decide(core, event, &decided).await;
+    for ((suspect, (half, change)), applied) in suspects.into_iter().zip(&decided).zip(applied) {
+        if suspect.live && (applied, event) == (Some(Applied::Missing), Event::CheckBackConfirms) {
+            insert_anew(core, &half.amended(change.payload.as_ref())).await;
         }
     }
+}
+
+/// Applies answers. What they confirm goes to the relay, as far as there is room: it was read already.
+async fn decide(core: &Core, event: Event, answers: &[(Arc<Half>, Change)]) -> Vec<Option<Applied>> {
+    let wanted = if event == Event::CheckBackConfirms { answers.len() } else { 0 };
+    let mut places = Places::reserve(core, wanted);
+    let changes: Vec<_> = answers.iter().map(|(_, change)| change.clone()).collect();
+    let (ours, others) = changes.split_at(places.len());
+    let mut applied = apply(core, event, ours, Some(places.hold())).await;
+    for ((half, change), applied) in answers.iter().zip(&applied) {
+        if *applied == Some(Applied::Moved) {
+            places.hand_on(half.amended(change.payload.as_ref()));
+        }
+    }
+    applied.extend(apply(core, event, others, None).await);
+    applied
 }
 
 /// A fence gave no answer. Messages that this process has in memory are stored again first: from here on
 /// only the store knows of them, and it may have lost them, as one that was restored. Rows that are there
 /// are left as they are.
-async fn ask_again(core: &Core, unsettled: Vec<(&Suspect<'_>, String)>) {
-    let halves: Vec<&Half> = unsettled.iter().filter_map(|(suspect, _)| suspect.half).collect();
+async fn ask_again(core: &Core, unsettled: Vec<(&Suspect, String)>) {
+    let live = unsettled.iter().filter(|(suspect, _)| suspect.live);
+    let halves: Vec<&Half> = live.map(|(suspect, _)| &*suspect.half).collect();
     if !halves.is_empty()
         && let Err(error) = core.store.insert_halves(&halves, core.leases.hold()).await
     {
@@ -98,8 +114,8 @@ async fn ask_again(core: &Core, unsettled: Vec<(&Suspect<'_>, String)>) {
     }
     let back = unsettled.into_iter().map(|(suspect, why)| {
         let after = core.settings.check_back_backoff.delay(suspect.attempts.saturating_sub(1));
-        tracing::info!(id = %suspect.id, why, retry_in = ?after, "a fence gave no answer yet");
-        back(suspect.id, suspect.held_by, after, Attempts::Keep, why)
+        tracing::info!(id = %suspect.half.id, why, retry_in = ?after, "a fence gave no answer yet");
+        back(suspect.half.id, suspect.held_by, after, Attempts::Keep, why)
     });
     give_back(core, &back.collect::<Vec<_>>()).await;
 }
@@ -116,12 +132,11 @@ async fn ask(fence: &dyn FenceDatabase, identity: Uuid, calls: &[MessageId]) -> 
 }
 
 /// The business action took effect, and its message is gone, as from a store that was restored.
-async fn insert_anew(core: &Core, mut half: Half, amended: Option<Vec<u8>>) {
+async fn insert_anew(core: &Core, half: &Half) {
     tracing::warn!(id = %half.id, function = half.function, "a half message is gone from the store; it is stored anew, confirmed");
     let id = half.id;
-    half.message.payload = amended.unwrap_or(half.message.payload);
     let hold = core.leases.hold();
-    match core.store.insert_confirmed(&[&half], hold).await {
+    match core.store.insert_confirmed(&[half], hold).await {
         Ok(()) => give_back(core, &[back(id, hold.token, Duration::ZERO, Attempts::Keep, None)]).await,
         Err(error) => log_store_error(WORKER, &error),
     }
@@ -130,7 +145,7 @@ async fn insert_anew(core: &Core, mut half: Half, amended: Option<Vec<u8>>) {
 /// What follows from a handler's answer.
 #[derive(Debug)]
 pub(super) enum Answer {
-    Decided(Event, Change),
+    Decided(Event, Arc<Half>, Change),
     AskAgain(Postponement),
 }
 
@@ -141,8 +156,8 @@ pub(super) async fn ask_handler(
     row: Stored,
     held_by: Token,
 ) -> Option<Answer> {
-    let id = row.half.id;
-    let attempts = row.attempts;
+    let half = Arc::clone(&row.half);
+    let (id, attempts) = (half.id, row.attempts);
     let handler = core.handlers.get(&name).cloned()?;
     let asked = Asked { row: Arc::new(row), data: core.handlers.data.clone() };
     // In a task of its own, so that a panic is an answer like any other.
@@ -157,12 +172,14 @@ pub(super) async fn ask_handler(
     fault::point("tombstone-in");
     count(outcome);
     Some(match after_handler(outcome, attempts, core.settings.check_back_attempts) {
-        Step::Decide(event) => Answer::Decided(event, Change::of(id).because(why)),
+        Step::Decide(event) => Answer::Decided(event, half, Change::of(id).because(why)),
         Step::DecideIfHeld(Event::Park) => {
             let why = format!("asked {attempts} times without an answer; the last time {why}");
-            Answer::Decided(Event::Park, parking(id, held_by, why))
+            Answer::Decided(Event::Park, half, parking(id, held_by, why))
         }
-        Step::DecideIfHeld(event) => Answer::Decided(event, Change::of(id).held_by(held_by).because(why)),
+        Step::DecideIfHeld(event) => {
+            Answer::Decided(event, half, Change::of(id).held_by(held_by).because(why))
+        }
         Step::AskAgain => {
             let after = core.settings.check_back_backoff.delay(attempts.saturating_sub(1));
             tracing::warn!(%id, attempts, why, retry_in = ?after, "a check-back got no answer");
@@ -173,16 +190,16 @@ pub(super) async fn ask_handler(
 
 /// Brings answers of handlers to the store, those of a kind in one statement.
 pub(super) async fn settle(core: &Core, answers: Vec<Answer>) {
-    let mut decided: HashMap<Event, Vec<Change>> = HashMap::new();
+    let mut decided: HashMap<Event, Vec<(Arc<Half>, Change)>> = HashMap::new();
     let mut again = Vec::new();
     for answer in answers {
         match answer {
-            Answer::Decided(event, change) => decided.entry(event).or_default().push(change),
+            Answer::Decided(event, half, change) => decided.entry(event).or_default().push((half, change)),
             Answer::AskAgain(back) => again.push(back),
         }
     }
-    for (event, changes) in decided {
-        apply(core, event, &changes).await;
+    for (event, answers) in decided {
+        decide(core, event, &answers).await;
     }
     give_back(core, &again).await;
 }
@@ -196,8 +213,11 @@ fn describe(failed: tokio::task::JoinError) -> String {
 
 /// Applies answers, and says what became of each row. What can't be stored lapses, and the same question is
 /// asked again. When the store refuses several, each is tried by itself, so that a poison row fails alone.
-async fn apply(core: &Core, event: Event, changes: &[Change]) -> Vec<Option<Applied>> {
-    match core.store.transition(event, changes, None).await {
+async fn apply(core: &Core, event: Event, changes: &[Change], hold: Option<Hold>) -> Vec<Option<Applied>> {
+    if changes.is_empty() {
+        return Vec::new();
+    }
+    match core.store.transition(event, changes, hold).await {
         Ok(applied) => {
             for (change, applied) in changes.iter().zip(&applied) {
                 tracing::debug!(id = %change.id, ?event, ?applied, "a check-back settled a message");
@@ -207,7 +227,7 @@ async fn apply(core: &Core, event: Event, changes: &[Change]) -> Vec<Option<Appl
         Err(StoreError::Refused(_)) if changes.len() > 1 => {
             let mut applied = Vec::with_capacity(changes.len());
             for change in changes.chunks(1) {
-                applied.extend(Box::pin(apply(core, event, change)).await);
+                applied.extend(Box::pin(apply(core, event, change, hold)).await);
             }
             applied
         }
@@ -228,7 +248,7 @@ fn count(outcome: Outcome) {
 }
 
 pub(super) async fn park(core: &Core, id: MessageId, held_by: Token, reason: String) {
-    apply(core, Event::Park, &[parking(id, held_by, reason)]).await;
+    apply(core, Event::Park, &[parking(id, held_by, reason)], None).await;
 }
 
 fn parking(id: MessageId, held_by: Token, reason: String) -> Change {

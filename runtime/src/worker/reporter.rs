@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::persist::{persist, until_stored};
+use super::places::Places;
 use super::{PACE, Worker, log_store_error};
 use crate::core::Core;
 use crate::fault;
@@ -17,7 +18,6 @@ use crate::message::{AnsweredBy, Half, MessageId};
 use crate::protocol::report::{Decision, Ending};
 use crate::protocol::{LiveCall, Report};
 use crate::store::{Attempts, Change, Hold, Postponement};
-use crate::transport::Outgoing;
 
 /// Reports taken in one go.
 const BATCH: usize = 256;
@@ -72,27 +72,23 @@ impl Reporter {
             .iter()
             .flat_map(|(call, amended)| call.halves.iter().map(move |half| (half, amended)))
             .collect();
-        // Nobody else sends there: it does not become less.
-        let room = if self.core.settings.deliver { self.core.outgoing.capacity() } else { 0 };
-        let (ours, anybodys) = confirmed.split_at(room.min(confirmed.len()));
-        self.confirm_some(ours, Some(self.core.leases.hold())).await;
+        let places = Places::reserve(&self.core, confirmed.len());
+        let (ours, anybodys) = confirmed.split_at(places.len());
+        self.confirm_some(ours, Some(places)).await;
         self.confirm_some(anybodys, None).await;
         if !confirmed.is_empty() {
             fault::point("confirmed");
         }
     }
 
-    /// Confirms, and hands on what is ours by `hold`, unless it was confirmed before.
-    async fn confirm_some(&self, confirmed: &[Confirmed<'_>], hold: Option<Hold>) {
+    /// Confirms, and hands on what there are places for, unless it was confirmed before.
+    async fn confirm_some(&self, confirmed: &[Confirmed<'_>], mut places: Option<Places<'_>>) {
         let changes: Vec<_> =
             confirmed.iter().map(|(half, amended)| Change::of(half.id).amended((*amended).clone())).collect();
-        let deadline = self.core.leases.deadline();
+        let hold = places.as_ref().map(Places::hold);
         let applied = fault::pending("confirm-sent", self.persist(Event::BodyConfirms, &changes, hold)).await;
         for ((half, amended), applied) in confirmed.iter().zip(applied) {
-            let mut half = Arc::clone(half);
-            if let Some(payload) = amended {
-                Arc::make_mut(&mut half).message.payload.clone_from(payload);
-            }
+            let half = half.amended(amended.as_ref());
             match applied {
                 Applied::Moved => {}
                 // A restored or failed-over store: the effect is there, so the message must be.
@@ -103,18 +99,9 @@ impl Reporter {
                 // Confirmed before, by a check-back or by an earlier try whose answer was lost.
                 Applied::Already | Applied::Conflict(_) => continue,
             }
-            if hold.is_some() {
-                self.hand_on(half, deadline);
+            if let Some(places) = &mut places {
+                places.hand_on(half);
             }
-        }
-    }
-
-    /// Gives a message to the relay, without a way through the table.
-    fn hand_on(&self, half: Arc<Half>, deadline: Instant) {
-        self.core.leases.took([half.id], deadline);
-        if let Err(refused) = self.core.outgoing.try_send(Outgoing { half, attempt: 1 }) {
-            // The relay has ended: let it lapse.
-            self.core.leases.let_go([&refused.into_inner().half.id]);
         }
     }
 

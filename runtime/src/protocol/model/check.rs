@@ -1,10 +1,10 @@
 //! Check-back: askers claim lapsed halves, ask, and apply the answer. Each can fail at each step.
 
 use super::body::insert_anew;
-use super::deliver::is_held;
-use super::rules::{Bug, By, May};
+use super::deliver::{TOKENS, is_held};
+use super::rules::{Bug, By, May, Model};
 use super::steps::{At, Cause, Steps};
-use super::world::{Asker, Body, Call, Change, Effect, Fence, Holder, Message, Truth};
+use super::world::{Asker, Body, Call, Change, Effect, Fence, Holder, Message, Relay, Truth};
 use crate::check_back::Outcome;
 use crate::fence::verdict::Verdict;
 use crate::message::state::{Applied, Event, State};
@@ -32,6 +32,18 @@ impl Who {
             Self::Own => &mut message.own,
             Self::Checker(number) => &mut message.checkers[number as usize],
         }
+    }
+
+    /// The relay of the same process.
+    const fn relay(self) -> usize {
+        match self {
+            Self::Own | Self::Checker(1) => 0,
+            Self::Checker(_) => 1,
+        }
+    }
+
+    const fn has_relay(self, out: &Steps<'_>) -> bool {
+        self.relay() == 1 || out.world.alive && out.model.relays > 1
     }
 
     /// Ends the question, and with it the token.
@@ -104,18 +116,14 @@ fn asker(out: &mut Steps<'_>, at: At, call: &Call, who: Who, asker: Asker) {
             }
         }
         Asker::Deciding { event, if_held, amended } => {
+            let held_by = if_held.then_some(who.token());
+            let change = Change { held_by, amended, ..Change::PLAIN };
             out.message(at, System, "the answer is applied", |message, model| {
-                let held_by = if_held.then_some(who.token());
-                let applied = message.transition(model, event, Change { held_by, amended, ..Change::PLAIN });
-                // Only the process that ran the body has the message in memory.
-                if (applied, event, who) == (Applied::Missing, Event::CheckBackConfirms, Who::Own)
-                    && !model.has(Bug::GoneHalfIsNotStoredAnew)
-                {
-                    insert_anew(message, amended.unwrap_or_default());
-                    message.postpone(Holder::Process, 0);
-                }
-                who.leaves(message);
+                apply(message, model, event, change, who);
             });
+            if event == Event::CheckBackConfirms && who.has_relay(out) {
+                hand_over(out, at, Change { hold: TOKENS[who.relay()], ..change }, who);
+            }
         }
         Asker::GivingBack { refund } => {
             out.message(at, System, "the half is given back", |message, model| {
@@ -141,6 +149,47 @@ const fn after(step: Step, amended: Option<bool>) -> Asker {
 }
 
 /// One statement in the business database: it closes the fence, or reads what was there first.
+fn apply(message: &mut Message, model: &Model, event: Event, change: Change, who: Who) -> Applied {
+    let applied = message.transition(model, event, change);
+    // Only the process that ran the body may know that the message is gone, and must not be.
+    if (applied, event, who) == (Applied::Missing, Event::CheckBackConfirms, Who::Own)
+        && !model.has(Bug::GoneHalfIsNotStoredAnew)
+    {
+        insert_anew(message, change.amended.unwrap_or_default());
+        message.postpone(Holder::Process, 0);
+    }
+    who.leaves(message);
+    applied
+}
+
+/// What is confirmed goes to the relay of the same process, without a way through the table.
+fn hand_over(out: &mut Steps<'_>, at: At, change: Change, who: Who) {
+    let relay = who.relay();
+    out.message(
+        at,
+        System,
+        "the answer is applied, and the message handed to the relay",
+        |message, model| {
+            if apply(message, model, Event::CheckBackConfirms, change, who) != Applied::Moved {
+                return;
+            }
+            if message.relays[relay] == Relay::Idle {
+                let amended = message.row.is_some_and(|row| row.amended);
+                message.relays[relay] = Relay::Publishing { attempt: 1, amended };
+            } else {
+                message.postpone(TOKENS[relay], 0);
+            }
+        },
+    );
+    if out.model.may(May::LoseAnswers) {
+        out.message(at, Fault, "the answer is applied, and nobody hears of it", |message, model| {
+            if apply(message, model, Event::CheckBackConfirms, change, who) == Applied::Moved {
+                message.abandon(TOKENS[relay]);
+            }
+        });
+    }
+}
+
 fn ask_fence(out: &mut Steps<'_>, at: At, call: &Call, who: Who, attempts: u8) {
     let locked = call.effect != Effect::None && !out.model.has(Bug::OpenTransactionCountsAsNone);
     let unknown = || Verdict::Unknown(String::new());

@@ -9,7 +9,7 @@ use crate::worker::answer::{Fate, after_publish};
 
 use Cause::{Fault, System};
 
-const TOKENS: [Holder; 2] = [Holder::Process, Holder::Relay];
+pub(super) const TOKENS: [Holder; 2] = [Holder::Process, Holder::Relay];
 
 pub(super) fn steps(out: &mut Steps<'_>, at: At, call: &Call, message: &Message) {
     for (number, relay) in message.relays.into_iter().enumerate() {

@@ -123,17 +123,17 @@ fn a_hasty_handler() {
 
 #[test]
 fn a_hasty_handler_in_an_outage() {
-    holds(&OUTAGE, 916);
+    holds(&OUTAGE, 924);
 }
 
 #[test]
 fn a_restored_store() {
-    holds(&RESTORED, 4131);
+    holds(&RESTORED, 4187);
 }
 
 #[test]
 fn a_restored_store_and_a_handler() {
-    holds(&RESTORED_HANDLED, 1076);
+    holds(&RESTORED_HANDLED, 1086);
 }
 
 #[test]
