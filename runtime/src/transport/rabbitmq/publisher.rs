@@ -100,7 +100,8 @@ impl Publisher {
     }
 
     /// Keeps a connection until `stop`. Nothing is published before there are the queues of this process's own
-    /// consumers: what the broker gives to others alone would never come here.
+    /// consumers, except those that a person has to see to: what the broker gives to others alone would never
+    /// come here.
     pub(super) async fn run(&self, own: &[Arc<Queues>], stop: &CancellationToken) {
         let mut tries = Tries::default();
         // After a panic it would still say otherwise.
@@ -148,11 +149,14 @@ impl Publisher {
     async fn establish(&self, connection: &Connection, own: &[Arc<Queues>]) -> Result<Vec<Trouble>, Trouble> {
         let wrong = self.topology.establish(connection).await?;
         for queues in own {
-            // One for each: a refusal ends the channel. It is the consumer's to tell, and keeps no other
-            // message from being published.
+            // One for each: a refusal ends the channel.
             let channel = connection.create_channel().await?;
-            if let Err(trouble) = self.topology.establish_queues(&channel, queues).await {
-                tracing::debug!(broker = %self.broker, why = trouble.why, "RabbitMQ: a queue could not be set up");
+            match self.topology.establish_queues(&channel, queues).await {
+                // The consumer's to tell; until somebody sees to it, it keeps no other message back.
+                Err(trouble) if trouble.needs_a_person => {
+                    tracing::debug!(broker = %self.broker, why = trouble.why, "RabbitMQ: a queue could not be set up");
+                }
+                done => done?,
             }
         }
         Ok(wrong)
