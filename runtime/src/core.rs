@@ -17,7 +17,7 @@ use crate::protocol::{LiveCall, Report};
 use crate::store::Store;
 use crate::transport::{Outgoing, Transport};
 
-/// The parts, and the channels between them. Data flows one way: reports → relay or checker.
+/// The parts, and the channels between them. Data flows one way: reports → checker → relay.
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) settings: Settings,

@@ -7,11 +7,10 @@ use tokio::time::Instant;
 
 use crate::core::Core;
 use crate::message::Half;
-use crate::store::Hold;
 use crate::transport::Outgoing;
 
-/// Places at the relay for messages that are about to be confirmed as ours. There are none when its queue is
-/// full, as when the broker is away: what is confirmed then is anybody's from the first.
+/// Places at the relay for messages that are about to be confirmed as ours. When its queue is full, as sooner or
+/// later while the broker is away, there are none: what is confirmed then is anybody's from the first.
 pub(super) struct Places<'c> {
     core: &'c Core,
     permits: Option<PermitIterator<'c, Outgoing>>,
@@ -22,18 +21,13 @@ impl<'c> Places<'c> {
     /// Reserves as many as there are, and `wanted` at most: right before the statement that confirms.
     pub(super) fn reserve(core: &'c Core, wanted: usize) -> Self {
         let free = if core.settings.deliver { core.outgoing.capacity().min(wanted) } else { 0 };
-        // Fails when another worker was faster, or the relay has ended.
+        // None at all when another worker was faster, or the relay has ended.
         let permits = core.outgoing.try_reserve_many(free).ok();
         Self { core, permits, deadline: core.leases.deadline() }
     }
 
     pub(super) fn len(&self) -> usize {
         self.permits.as_ref().map_or(0, ExactSizeIterator::len)
-    }
-
-    /// What to confirm as many messages with.
-    pub(super) fn hold(&self) -> Hold {
-        self.core.leases.hold()
     }
 
     /// Gives a message to the relay that was confirmed as ours.

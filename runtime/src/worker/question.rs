@@ -85,19 +85,21 @@ async fn apply_verdicts(core: &Core, event: Event, settled: Vec<(&Suspect, Chang
     }
 }
 
-/// Applies answers. What they confirm goes to the relay, as far as there is room: it was read already.
+/// Applies answers. What they confirm goes to the relay, as far as there is room: it was read already. While
+/// the transport takes nothing, it is anybody's: another process's may.
 async fn decide(core: &Core, event: Event, answers: &[(Arc<Half>, Change)]) -> Vec<Option<Applied>> {
-    let wanted = if event == Event::CheckBackConfirms { answers.len() } else { 0 };
-    let mut places = Places::reserve(core, wanted);
+    let goes_on = event == Event::CheckBackConfirms && core.transport.capacity() > 0;
+    let mut places = Places::reserve(core, if goes_on { answers.len() } else { 0 });
     let changes: Vec<_> = answers.iter().map(|(_, change)| change.clone()).collect();
-    let (ours, others) = changes.split_at(places.len());
-    let mut applied = apply(core, event, ours, Some(places.hold())).await;
+    let (ours, anybodys) = changes.split_at(places.len());
+    let mut applied = apply(core, event, ours, Some(core.leases.hold())).await;
     for ((half, change), applied) in answers.iter().zip(&applied) {
         if *applied == Some(Applied::Moved) {
             places.hand_on(half.amended(change.payload.as_ref()));
         }
     }
-    applied.extend(apply(core, event, others, None).await);
+    drop(places);
+    applied.extend(apply(core, event, anybodys, None).await);
     applied
 }
 

@@ -1,6 +1,6 @@
 //! The relay: moves confirmed messages to the transport.
 //!
-//! Most come from the reporter, in memory. The table is read only for what nobody holds: retries,
+//! Most come from the reporter and the checker, in memory. The table is read only for what nobody holds: retries,
 //! what did not fit into the queue, and what a process that died has left behind. Reading the table,
 //! publishing, and noting what became of it go on side by side.
 

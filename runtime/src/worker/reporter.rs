@@ -85,7 +85,7 @@ impl Reporter {
     async fn confirm_some(&self, confirmed: &[Confirmed<'_>], mut places: Option<Places<'_>>) {
         let changes: Vec<_> =
             confirmed.iter().map(|(half, amended)| Change::of(half.id).amended((*amended).clone())).collect();
-        let hold = places.as_ref().map(Places::hold);
+        let hold = places.as_ref().map(|_| self.core.leases.hold());
         let applied = fault::pending("confirm-sent", self.persist(Event::BodyConfirms, &changes, hold)).await;
         for ((half, amended), applied) in confirmed.iter().zip(applied) {
             let half = half.amended(amended.as_ref());

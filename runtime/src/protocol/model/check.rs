@@ -148,7 +148,7 @@ const fn after(step: Step, amended: Option<bool>) -> Asker {
     }
 }
 
-/// One statement in the business database: it closes the fence, or reads what was there first.
+/// Applies an answer, and ends the question.
 fn apply(message: &mut Message, model: &Model, event: Event, change: Change, who: Who) -> Applied {
     let applied = message.transition(model, event, change);
     // Only the process that ran the body may know that the message is gone, and must not be.
@@ -190,6 +190,7 @@ fn hand_over(out: &mut Steps<'_>, at: At, change: Change, who: Who) {
     }
 }
 
+/// One statement in the business database: it closes the fence, or reads what was there first.
 fn ask_fence(out: &mut Steps<'_>, at: At, call: &Call, who: Who, attempts: u8) {
     let locked = call.effect != Effect::None && !out.model.has(Bug::OpenTransactionCountsAsNone);
     let unknown = || Verdict::Unknown(String::new());

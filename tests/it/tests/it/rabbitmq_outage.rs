@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use it::{Rabbit, ShopError, fast, order, send, wait_until};
+use it::{Rabbit, ShopError, fast, fenced, order, send, wait_until};
 use transactional_message::{
-    AnsweredBy, Consumer, ExchangeKind, Message, Messenger, RabbitMq, Settings, State,
+    AnsweredBy, Consumer, ExchangeKind, Message, Messenger, RabbitMq, Settings, State, begin,
 };
 
 use crate::World;
@@ -154,6 +154,22 @@ async fn a_broker_that_is_away_holds_up_no_shutdown() {
     assert!(messenger.shutdown(Duration::from_secs(5)).await, "in time");
     let later = World::start(world.builder()).await;
     assert_eq!(later.stats().await.expect("counts").confirmed, 5);
+}
+
+#[tokio::test]
+async fn what_an_answer_confirms_where_the_broker_is_away_is_delivered_by_others() {
+    let (world, rabbit) = (World::new().await, Rabbit::new().await);
+    let (_proxy, url) = rabbit.proxy(false).await;
+    let cut_off = World::start(world.builder().rabbitmq(url)).await;
+    let other = world.messenger().await;
+    // Its fence is asked at once, by the process that ran it.
+    let body = async {
+        begin(&world.shop).await?.commit().await?;
+        Err(ShopError::Declined)
+    };
+    cut_off.scope(async { fenced::<()>(&order(1), body).await }).await.expect_err("declined");
+    world.settled(&other).await;
+    assert_eq!(world.listener.orders(), [1]);
 }
 
 #[tokio::test]
