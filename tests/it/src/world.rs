@@ -140,6 +140,16 @@ impl<P: Place> World<P> {
         messenger.scope(async { handled(&order(id), async { Ok(()) }).await }).await
     }
 
+    /// A fenced call that commits and returns an error all the same: its fence is asked at once, by the process that
+    /// ran it.
+    pub async fn commit_and_decline(&self, messenger: &Messenger, id: u64) {
+        let body = async {
+            begin(&self.shop).await?.commit().await?;
+            Err(ShopError::Declined)
+        };
+        messenger.scope(async { fenced::<()>(&order(id), body).await }).await.expect_err("declined");
+    }
+
     /// A handled call whose body panics.
     pub async fn vanish(&self, messenger: &Messenger, id: u64) {
         let body = async { panic!("on purpose: {id}") };

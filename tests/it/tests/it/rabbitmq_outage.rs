@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use it::{Rabbit, ShopError, fast, fenced, order, send, wait_until};
+use it::{Rabbit, ShopError, fast, order, send, wait_until};
 use transactional_message::{
-    AnsweredBy, Consumer, ExchangeKind, Message, Messenger, RabbitMq, Settings, State, begin,
+    AnsweredBy, Consumer, ExchangeKind, Message, Messenger, RabbitMq, Settings, State,
 };
 
 use crate::World;
@@ -162,12 +162,7 @@ async fn what_an_answer_confirms_where_the_broker_is_away_is_delivered_by_others
     let (_proxy, url) = rabbit.proxy(false).await;
     let cut_off = World::start(world.builder().rabbitmq(url)).await;
     let other = world.messenger().await;
-    // Its fence is asked at once, by the process that ran it.
-    let body = async {
-        begin(&world.shop).await?.commit().await?;
-        Err(ShopError::Declined)
-    };
-    cut_off.scope(async { fenced::<()>(&order(1), body).await }).await.expect_err("declined");
+    world.commit_and_decline(&cut_off, 1).await;
     world.settled(&other).await;
     assert_eq!(world.listener.orders(), [1]);
 }

@@ -228,20 +228,11 @@ async fn in_a_live_process_nothing_waits_for_a_lease() {
             world.oracle.say(id, [Word::Unknown, Word::Confirm]);
             world.vanish(&messenger, id).await;
         }
-        _ => committed_and_declined(&world, &messenger, id).await,
+        _ => world.commit_and_decline(&messenger, id).await,
     };
     join_all((0..300).map(call)).await;
     world.settled(&messenger).await;
     assert_eq!(world.listener.orders(), (0..300).collect::<Vec<_>>());
-}
-
-/// A call whose fence is asked at once, since its end does not say what became of it.
-async fn committed_and_declined(world: &World, messenger: &Messenger, id: u64) {
-    let body = async {
-        begin(&world.shop).await?.commit().await?;
-        Err(ShopError::Declined)
-    };
-    messenger.scope(async { fenced::<()>(&order(id), body).await }).await.expect_err("declined");
 }
 
 #[tokio::test]
@@ -249,7 +240,7 @@ async fn what_an_answer_confirms_is_delivered_without_another_look_at_the_table(
     let world = World::new().await;
     let settings = Settings { poll_interval: Duration::from_hours(1), ..fast() };
     let messenger = world.messenger_with(settings).await;
-    committed_and_declined(&world, &messenger, 1).await;
+    world.commit_and_decline(&messenger, 1).await;
     world.settled(&messenger).await;
     assert_eq!(world.listener.orders(), [1]);
 }
