@@ -16,6 +16,7 @@ use crate::protocol::group_commit::GroupCommit;
 use crate::protocol::{LiveCall, Report};
 use crate::store::Store;
 use crate::transport::{Outgoing, Transport};
+use crate::worker::alone::Alone;
 
 /// The parts, and the channels between them. Data flows one way: reports → checker → relay.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub(crate) struct Core {
     pub(crate) questions: mpsc::UnboundedSender<Arc<LiveCall>>,
     /// To the relay: confirmed messages, without a way through the table.
     pub(crate) outgoing: mpsc::Sender<Outgoing>,
+    /// Lets a suspect run alone.
+    pub(crate) alone: Alone,
     /// The calls under way.
     pub(crate) calls: TaskTracker,
     phase: AtomicU8,
@@ -81,6 +84,7 @@ impl Core {
             reports,
             questions,
             outgoing,
+            alone: Alone::default(),
             calls: TaskTracker::new(),
             phase: AtomicU8::new(Phase::Built as u8),
             #[cfg(feature = "testing")]

@@ -1,5 +1,6 @@
 //! The workers: background loops that are restarted when they panic.
 
+pub(crate) mod alone;
 pub(crate) mod answer;
 pub(crate) mod checker;
 pub(crate) mod janitor;
