@@ -31,11 +31,14 @@ const CONNECTIONS: u32 = 6;
 const SESSION: &str = session!("2");
 
 /// Locks rows that may be taken up now; from a holder only until the first `?`s. Rows that are
-/// locked are skipped: somebody else is just taking them.
+/// locked are skipped: somebody else is just taking them. By the index that has them in their order, so that no more
+/// are locked than are taken.
 macro_rules! due {
-    ($whose:literal) => {
+    ($index:literal, $whose:literal) => {
         concat!(
-            "SELECT id, held_by, octet_length(payload) FROM tm_message WHERE ",
+            "SELECT id, held_by, octet_length(payload) FROM tm_message FORCE INDEX (",
+            $index,
+            ") WHERE ",
             $whose,
             " AND due_at <= ",
             now!(),
@@ -108,7 +111,7 @@ async fn take(lent: &mut Lent, found: Vec<Found>, bytes: usize, hold: Hold) -> R
     lent.query(concat!(
         "UPDATE ",
         ids!(),
-        " STRAIGHT_JOIN tm_message m ON m.id = UNHEX(c.id) SET m.held_by = ?, m.due_at = ",
+        " STRAIGHT_JOIN tm_message m FORCE INDEX (PRIMARY) ON m.id = c.wanted SET m.held_by = ?, m.due_at = ",
         late_now!(),
         " + ?, m.attempts = m.attempts + (m.state = 0)"
     ))
@@ -121,9 +124,9 @@ async fn take(lent: &mut Lent, found: Vec<Found>, bytes: usize, hold: Hold) -> R
         .query(concat!(
             "SELECT ",
             columns!(),
-            " FROM tm_message WHERE id IN (SELECT UNHEX(c.id) FROM ",
+            " FROM ",
             ids!(),
-            ")"
+            " STRAIGHT_JOIN tm_message m FORCE INDEX (PRIMARY) ON m.id = c.wanted"
         ))
         .bind(&list)
         .fetch_all(&mut **lent)
@@ -255,8 +258,11 @@ impl Store for MySqlStore {
         let work = |mut lent: Lent| async move {
             let mut found = Vec::new();
             for (name,) in busy {
-                let due =
-                    lent.query(due!("state = 0 AND answered_by = ?")).bind(name).bind(until).bind(share);
+                let due = lent
+                    .query(due!("tm_message_half", "state = 0 AND answered_by = ?"))
+                    .bind(name)
+                    .bind(until)
+                    .bind(share);
                 found.extend(decoded::<Found>(&due.fetch_all(&mut *lent).await?)?);
             }
             let claim = take(&mut lent, found, bounds.bytes, hold).await?;
@@ -270,7 +276,8 @@ impl Store for MySqlStore {
 
     async fn claim_confirmed(&self, bounds: Bounds, hold: Hold) -> Result<Claim, StoreError> {
         let work = |mut lent: Lent| async move {
-            let due = lent.query(due!("state = 1")).bind(bounds.take_over_until.map(millis));
+            let due =
+                lent.query(due!("tm_message_due", "state = 1")).bind(bounds.take_over_until.map(millis));
             let rows = due.bind(i64::from(bounds.rows)).fetch_all(&mut *lent).await?;
             let claim = take(&mut lent, decoded(&rows)?, bounds.bytes, hold).await?;
             Ok((lent, claim))
