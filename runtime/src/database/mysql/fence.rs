@@ -58,7 +58,7 @@ impl MySqlFence {
     ) -> Result<Vec<(MessageId, Verdict)>, StoreError> {
         let list = id_list(call_ids);
         let insert = concat!(
-            "INSERT INTO tm_fence (call_id, outcome) SELECT UNHEX(c.id), ? FROM ",
+            "INSERT INTO tm_fence (call_id, outcome) SELECT c.wanted, ? FROM ",
             ids!(),
             " STRAIGHT_JOIN tm_fence_database d WHERE d.identity = ? ",
             "ON DUPLICATE KEY UPDATE outcome = tm_fence.outcome"
@@ -78,7 +78,7 @@ impl MySqlFence {
         let select = concat!(
             "SELECT f.call_id, f.outcome, f.amended FROM ",
             ids!(),
-            " STRAIGHT_JOIN tm_fence f ON f.call_id = UNHEX(c.id) STRAIGHT_JOIN tm_fence_database d WHERE d.identity = ?"
+            " STRAIGHT_JOIN tm_fence f FORCE INDEX (PRIMARY) ON f.call_id = c.wanted STRAIGHT_JOIN tm_fence_database d WHERE d.identity = ?"
         );
         let rows = self.pool.fetch(select, |query| query.bind(&list).bind(identity)).await?;
         let rows: Vec<(MessageId, i64, Option<Vec<u8>>)> = decoded(&rows)?;
@@ -139,7 +139,11 @@ impl FenceDatabase for MySqlFence {
     }
 
     async fn forget(&self, call_ids: &[MessageId]) -> Result<(), StoreError> {
-        let sql = concat!("DELETE f FROM ", ids!(), " STRAIGHT_JOIN tm_fence f ON f.call_id = UNHEX(c.id)");
+        let sql = concat!(
+            "DELETE f FROM ",
+            ids!(),
+            " STRAIGHT_JOIN tm_fence f FORCE INDEX (PRIMARY) ON f.call_id = c.wanted"
+        );
         self.pool.execute(sql, |query| query.bind(id_list(call_ids))).await?;
         Ok(())
     }

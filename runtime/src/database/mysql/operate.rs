@@ -55,14 +55,18 @@ impl Operate for MySqlStore {
         let sql = concat!(
             "DELETE m FROM ",
             ids!(),
-            " STRAIGHT_JOIN tm_message m ON m.id = UNHEX(c.id) WHERE m.state IN (2, 3)"
+            " STRAIGHT_JOIN tm_message m FORCE INDEX (PRIMARY) ON m.id = c.wanted WHERE m.state IN (2, 3)"
         );
         Ok(self.pool.execute(sql, |query| query.bind(id_list(ids))).await?.rows_affected())
     }
 
     async fn known_calls(&self, call_ids: &[MessageId]) -> Result<Vec<MessageId>, StoreError> {
         // A call has the id of its first message.
-        let sql = concat!("SELECT m.id FROM ", ids!(), " STRAIGHT_JOIN tm_message m ON m.id = UNHEX(c.id)");
+        let sql = concat!(
+            "SELECT m.id FROM ",
+            ids!(),
+            " STRAIGHT_JOIN tm_message m FORCE INDEX (PRIMARY) ON m.id = c.wanted"
+        );
         let rows = self.pool.fetch(sql, |query| query.bind(id_list(call_ids))).await?;
         Ok(rows.iter().map(|row| Reader(row).id()).collect::<Result<_, _>>()?)
     }

@@ -30,12 +30,15 @@ pub(crate) struct MySqlStore {
 const CONNECTIONS: u32 = 6;
 const SESSION: &str = session!("2");
 
-/// Locks rows that may be taken up now; from a holder only if its lease lapsed before `?`. Rows that
-/// are locked are skipped: another process is just taking them.
+/// Locks rows that may be taken up now; from a holder only if its lease lapsed before `?`. Rows that are
+/// locked are skipped: another process is just taking them. By the index that has them in their order, so that no more
+/// are locked than are taken.
 macro_rules! due {
-    ($whose:literal) => {
+    ($index:literal, $whose:literal) => {
         concat!(
-            "SELECT id, held_by, octet_length(payload) FROM tm_message WHERE ",
+            "SELECT id, held_by, octet_length(payload) FROM tm_message FORCE INDEX (",
+            $index,
+            ") WHERE ",
             $whose,
             " AND due_at <= ",
             now!(),
@@ -106,7 +109,7 @@ async fn take(lent: &mut Lent, found: Vec<Found>, bytes: usize, hold: Hold) -> R
     lent.query(concat!(
         "UPDATE ",
         ids!(),
-        " STRAIGHT_JOIN tm_message m ON m.id = UNHEX(c.id) SET m.held_by = ?, m.due_at = ",
+        " STRAIGHT_JOIN tm_message m FORCE INDEX (PRIMARY) ON m.id = c.wanted SET m.held_by = ?, m.due_at = ",
         late_now!(),
         " + ?, m.attempts = m.attempts + (m.state = 0)"
     ))
@@ -119,9 +122,9 @@ async fn take(lent: &mut Lent, found: Vec<Found>, bytes: usize, hold: Hold) -> R
         .query(concat!(
             "SELECT ",
             columns!(),
-            " FROM tm_message WHERE id IN (SELECT UNHEX(c.id) FROM ",
+            " FROM ",
             ids!(),
-            ")"
+            " STRAIGHT_JOIN tm_message m FORCE INDEX (PRIMARY) ON m.id = c.wanted"
         ))
         .bind(&list)
         .fetch_all(&mut **lent)
@@ -252,7 +255,7 @@ impl Store for MySqlStore {
             let mut found = Vec::new();
             for (name,) in busy {
                 let due = lent
-                    .query(due!("state = 0 AND answered_by = ?"))
+                    .query(due!("tm_message_half", "state = 0 AND answered_by = ?"))
                     .bind(name)
                     .bind(lapsed_before)
                     .bind(share);
@@ -269,7 +272,8 @@ impl Store for MySqlStore {
 
     async fn claim_confirmed(&self, bounds: Bounds, hold: Hold) -> Result<Claim, StoreError> {
         let work = |mut lent: Lent| async move {
-            let due = lent.query(due!("state = 1")).bind(bounds.lapsed_before.map(millis));
+            let due =
+                lent.query(due!("tm_message_due", "state = 1")).bind(bounds.lapsed_before.map(millis));
             let rows = due.bind(i64::from(bounds.rows)).fetch_all(&mut *lent).await?;
             let claim = take(&mut lent, decoded(&rows)?, bounds.bytes, hold).await?;
             Ok((lent, claim))
