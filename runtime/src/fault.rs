@@ -67,7 +67,7 @@ mod armed {
     ];
 
     /// Every bug that can be planted, by `TM_BUG=<name>`.
-    pub const BUGS: [&str; 12] = [
+    pub const BUGS: [&str; 13] = [
         "mark-before-ack",
         "ack-before-commit",
         "inbox-apart",
@@ -80,6 +80,7 @@ mod armed {
         "fence-pruned",
         "fence-read",
         "withhold-survives",
+        "answer-forgotten",
     ];
 
     /// What a fault does.
