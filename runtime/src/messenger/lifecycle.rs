@@ -105,7 +105,7 @@ impl Messenger {
             inboxes.push(consumer.consumer.inbox.clone());
         }
         // Stopped in this order: each may still feed those after it.
-        parts.run(Reporter { core: core.clone(), reports: inlets.reports, pending: Vec::new() });
+        parts.run(Reporter::new(core, inlets.reports));
         parts.run(Checker::new(core, inlets.questions));
         if core.settings.deliver {
             parts.run(Relay::new(core, inlets.outgoing));

@@ -82,6 +82,9 @@ pub struct Settings {
     pub relay_bytes: usize,
     /// Confirmed messages that wait for the relay in memory; more are left in the table. Default: 1024.
     pub relay_queue: usize,
+    /// Payload bytes of confirmed messages that are in memory until they are published; more are left in the
+    /// table. At least `body_limit`. Default: 64 MiB; at most 4 GiB.
+    pub relay_queue_bytes: usize,
     /// How often the table is looked at for what nobody holds. Default: 500 ms.
     pub poll_interval: Duration,
     /// The pauses while the store does not answer. Default: 50 ms to 2 s.
@@ -116,6 +119,7 @@ impl Default for Settings {
             relay_window: 256,
             relay_bytes: 16 * 1024 * 1024,
             relay_queue: 1024,
+            relay_queue_bytes: 64 * 1024 * 1024,
             poll_interval: millis(500),
             report_backoff: Backoff::new(millis(50), seconds(2)),
             retention: Duration::from_hours(7 * 24),
@@ -156,6 +160,7 @@ impl Settings {
             ("relay_window", self.relay_window, 65_536),
             ("relay_bytes", self.relay_bytes, usize::MAX),
             ("relay_queue", self.relay_queue, 1 << 20),
+            ("relay_queue_bytes", self.relay_queue_bytes, u32::MAX as usize),
             ("body_limit", self.body_limit, 16 * 1024 * 1024),
             ("headers_limit", self.headers_limit, 64 * 1024),
         ] {
@@ -171,6 +176,16 @@ impl Settings {
             if backoff.first.is_zero() || backoff.max < backoff.first {
                 return Err(wrong(name, backoff, "must begin above zero and end no lower than it begins"));
             }
+        }
+        if self.relay_queue_bytes < self.body_limit {
+            return Err(wrong(
+                "relay_queue_bytes",
+                self.relay_queue_bytes,
+                &format!(
+                    "must be at least `body_limit` ({}), so that every message fits by itself",
+                    self.body_limit
+                ),
+            ));
         }
         if self.check_back_horizon >= self.retention {
             return Err(wrong(
@@ -219,6 +234,10 @@ mod tests {
             (Settings { check_after: Duration::MAX, ..default }, "`check_after`"),
             (Settings { relay_window: 0, ..default }, "`relay_window` is 0; it must be between 1 and 65536"),
             (Settings { body_limit: 1 << 30, ..default }, "`body_limit`"),
+            (
+                Settings { relay_queue_bytes: 1000, ..default },
+                "`relay_queue_bytes` is 1000; it must be at least `body_limit` (1048576)",
+            ),
             (Settings { check_back_horizon: default.retention, ..default }, "less than `retention`"),
             (
                 Settings {

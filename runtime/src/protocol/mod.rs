@@ -123,7 +123,9 @@ async fn hold_surely(core: &Core, live: &LiveCall) -> Result<(), StoreError> {
 fn not_stored(cause: &StoreError, function: &str) -> Error {
     let kind = match cause {
         StoreError::Schema(_) => ErrorKind::Schema,
-        StoreError::Unavailable(_) | StoreError::Refused(_) => ErrorKind::Unavailable,
+        StoreError::Unavailable(_) | StoreError::Unexpected(_) => ErrorKind::Unavailable,
+        // Its texts, or its size: the same message is refused again.
+        StoreError::Refused(_) => ErrorKind::InvalidMessage,
     };
     Error::new(kind, format!("the half message of `{function}` could not be stored, so its body did not run"))
 }
