@@ -67,7 +67,7 @@ mod armed {
     ];
 
     /// Every bug that can be planted, by `TM_BUG=<name>`.
-    pub const BUGS: [&str; 11] = [
+    pub const BUGS: [&str; 12] = [
         "mark-before-ack",
         "ack-before-commit",
         "inbox-apart",
@@ -79,6 +79,7 @@ mod armed {
         "not-closed",
         "fence-pruned",
         "fence-read",
+        "autocommit-kept",
     ];
 
     /// What a fault does.

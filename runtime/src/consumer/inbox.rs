@@ -139,7 +139,7 @@ where
             ));
         }
         match Received::decode(id, message, attempt) {
-            Err(why) => Handled::Rejected(format!("the body can't be decoded: {why}")),
+            Err(why) => Handled::Undecodable(format!("the body can't be decoded: {why}")),
             Ok(message) => self.once(id, message).await,
         }
     }

@@ -152,7 +152,6 @@ impl Consumer {
             name: self.queue.clone(),
             bindings: self.bindings.clone(),
             concurrency: self.concurrency,
-            attempts: self.attempts,
             retry_after: self.retry_after.clone(),
         }
     }
@@ -190,12 +189,12 @@ pub(crate) struct ConsumerLoop {
 
 async fn handle(inbox: Arc<dyn Inbox>, attempts: u32, delivery: Delivery) {
     fault::point("received");
-    let Delivery { id, message, attempt, taken, settle } = delivery;
-    let mut settle = Some(settle);
+    let Delivery { id, message, attempt, suspect: _, settle } = delivery;
     // Whoever delivers it may have left while it waited.
-    if taken.send(()).is_err() {
+    if settle.is_closed() {
         return;
     }
+    let mut settle = Some(settle);
     if fault::bug("ack-before-commit") {
         settle.take().map(|settle| settle.send(Handled::Done));
     }

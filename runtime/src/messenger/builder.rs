@@ -148,7 +148,7 @@ impl Builder {
                 ),
             ));
         }
-        Ok(Arc::new(InProcess::new(self.settings.publish_timeout)))
+        Ok(Arc::new(InProcess::default()))
     }
 
     pub(crate) async fn build_with(self, transport: Arc<dyn Transport>) -> Result<Messenger, Error> {

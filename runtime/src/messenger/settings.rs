@@ -73,7 +73,8 @@ pub struct Settings {
     pub delivery_attempts: u32,
     /// The pauses between delivery attempts. Default: 500 ms to 1 min.
     pub delivery_backoff: Backoff,
-    /// How long a broker, or a consumer in this process, may take to acknowledge a message. Default: 30 s.
+    /// How long a broker may take to acknowledge a message. Default: 30 s. Within the process, the consumers'
+    /// `handler_timeout` counts.
     pub publish_timeout: Duration,
     /// Messages being published at once. Default: 256.
     pub relay_window: usize,
@@ -125,6 +126,9 @@ impl Default for Settings {
     }
 }
 
+/// Longer than anything is kept.
+const YEARS: Duration = Duration::from_hours(100 * 365 * 24);
+
 impl Settings {
     /// Says what is wrong, and what would be right.
     pub(crate) fn validate(&self) -> Result<(), Error> {
@@ -137,6 +141,10 @@ impl Settings {
             ("publish_timeout", self.publish_timeout, second / 100, second * 3600),
             ("poll_interval", self.poll_interval, second / 1000, second * 3600),
             ("janitor_interval", self.janitor_interval, second / 1000, second * 86400),
+            ("check_after", self.check_after, Duration::ZERO, second * 86400),
+            // With zero, every message of a process that died would be parked or forgotten at once.
+            ("check_back_horizon", self.check_back_horizon, second / 1000, YEARS),
+            ("retention", self.retention, second / 1000, YEARS),
         ] {
             if !(min..=max).contains(&value) {
                 return Err(wrong(name, value, &format!("must be between {min:?} and {max:?}")));
@@ -203,6 +211,12 @@ mod tests {
                 Settings { lease: Duration::ZERO, ..default },
                 "`lease` is 0ns; it must be between 100ms and 3600s",
             ),
+            (
+                Settings { check_back_horizon: Duration::ZERO, ..default },
+                "`check_back_horizon` is 0ns; it must be between 1ms and",
+            ),
+            (Settings { retention: Duration::ZERO, ..default }, "`retention` is 0ns"),
+            (Settings { check_after: Duration::MAX, ..default }, "`check_after`"),
             (Settings { relay_window: 0, ..default }, "`relay_window` is 0; it must be between 1 and 65536"),
             (Settings { body_limit: 1 << 30, ..default }, "`body_limit`"),
             (Settings { check_back_horizon: default.retention, ..default }, "less than `retention`"),

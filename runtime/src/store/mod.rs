@@ -106,8 +106,11 @@ pub(crate) trait Store: Operate + fmt::Debug + Send + Sync {
 
     /// Renews leases: of half messages, taking back what others may have taken over (a live body is
     /// not asked about, so its count begins anew), and of confirmed ones that are still held by
-    /// `hold.token`. Says which rows are ours now. Waits for no row that somebody else has locked. Writes also when there are none: that the store
-    /// can be written to is what counts as contact.
+    /// `hold.token`. Says which rows are ours now. Waits for no row that another process has locked.
+    ///
+    /// Its answer counts as contact with the store only if the store can be written to. So it writes also when
+    /// none of `ids` is there; without any `ids`, only while the store has half or confirmed messages, whose
+    /// holders must have been able to renew.
     async fn renew(&self, ids: &[MessageId], hold: Hold) -> Result<Renewed, StoreError>;
 
     /// Gives held rows back; rows that are no longer held so are left alone.
@@ -145,13 +148,13 @@ pub(crate) trait Operate {
     async fn delete_finished(&self, ids: &[MessageId]) -> Result<u64, StoreError>;
 
     /// Due halves older than `age`, except those that one of `answerable` can answer for; and
-    /// lapsed ones only until `take_over_until` by the database's clock.
+    /// held ones only if their lease has lapsed before `lapsed_before`, by the database's clock.
     async fn overdue_halves(
         &self,
         age: Duration,
         limit: u32,
         answerable: &[AnsweredBy],
-        take_over_until: Duration,
+        lapsed_before: Duration,
     ) -> Result<Vec<MessageId>, StoreError>;
 
     /// Which of these calls the store knows.

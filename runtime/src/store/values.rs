@@ -151,9 +151,9 @@ pub(crate) struct Claim {
 pub(crate) struct Bounds {
     pub(crate) rows: u32,
     pub(crate) bytes: usize,
-    /// Until when, by the database's clock, rows of holders whose lease has lapsed may be taken
-    /// over, if at all. The statement compares when it has what it waited for.
-    pub(crate) take_over_until: Option<Duration>,
+    /// Rows may be taken over from holders whose lease has lapsed before this time of the database's
+    /// clock; `None`: none may.
+    pub(crate) lapsed_before: Option<Duration>,
 }
 
 /// A finished message, old enough to be deleted with its fence row.

@@ -4,12 +4,10 @@
 //! has handled it. Nothing is kept here: a message that fails stays in the store, and comes again.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::timeout;
 
 use super::{Delivery, Handled, Outgoing, Pattern, Publication, Queue, Transport};
 use crate::error::Error;
@@ -20,11 +18,9 @@ use crate::fault;
 const QUEUE_LENGTH: usize = 64;
 
 /// Exchanges and queues of one process.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct InProcess {
     queues: Mutex<Vec<Subscriber>>,
-    /// How long a consumer may work on a message.
-    patience: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -37,10 +33,6 @@ struct Subscriber {
 }
 
 impl InProcess {
-    pub(crate) fn new(patience: Duration) -> Self {
-        Self { queues: Mutex::default(), patience }
-    }
-
     fn route(&self, exchange: &str, routing_key: &str) -> Vec<Subscriber> {
         let bound = |queue: &&Subscriber| {
             queue.bindings.iter().any(|(name, pattern)| name == exchange && pattern.matches(routing_key))
@@ -64,12 +56,14 @@ impl Transport for InProcess {
                 message.exchange, message.routing_key
             ));
         }
-        let handled = join_all(queues.iter().map(|queue| queue.deliver(outgoing, self.patience))).await;
+        let handled = join_all(queues.iter().map(|queue| queue.deliver(outgoing))).await;
         // As long as one queue may still take it, the message is not given up.
         handled.into_iter().fold(Publication::Acknowledged, |sum, handled| match (sum, handled) {
             (Publication::Failed(why), _) | (_, Handled::Failed(why)) => Publication::Failed(why),
             (Publication::NotNow(why), _) | (_, Handled::NotNow(why)) => Publication::NotNow(why),
-            (Publication::Refused(why), _) | (_, Handled::Rejected(why)) => Publication::Refused(why),
+            (Publication::Refused(why), _) | (_, Handled::Rejected(why) | Handled::Undecodable(why)) => {
+                Publication::Refused(why)
+            }
             (sum, Handled::Done) => sum,
         })
     }
@@ -89,25 +83,22 @@ impl Transport for InProcess {
 }
 
 impl Subscriber {
-    async fn deliver(&self, outgoing: &Outgoing, patience: Duration) -> Handled {
+    async fn deliver(&self, outgoing: &Outgoing) -> Handled {
         let Ok(_place) = self.places.try_acquire() else {
             return Handled::NotNow(format!("the queue `{}` is full", self.name));
         };
-        let (taken, is_taken) = oneshot::channel();
         let (settle, settled) = oneshot::channel();
-        let Outgoing { half, attempt } = outgoing;
-        let delivery =
-            Delivery { id: half.id, message: half.message.clone(), attempt: *attempt, taken, settle };
-        // The wait in the queue is no part of the consumer's time.
-        if self.deliveries.send(delivery).await.is_err() || is_taken.await.is_err() {
-            return Handled::NotNow(format!("the consumer of `{}` has stopped", self.name));
-        }
-        match fault::pending("published", timeout(patience, settled)).await {
-            Ok(Ok(handled)) => handled,
-            Ok(Err(_)) => Handled::Failed("the consumer stopped while it handled the message".into()),
-            Err(_) => {
-                Handled::Failed(format!("the consumer of `{}` did not finish within {patience:?}", self.name))
-            }
-        }
+        let Outgoing { half, attempt, suspect } = outgoing;
+        let delivery = Delivery {
+            id: half.id,
+            message: half.message.clone(),
+            attempt: *attempt,
+            suspect: *suspect,
+            settle,
+        };
+        // Whether the consumer is away or at work, it is the consumer who says how this ends, and when at the latest.
+        let _ = self.deliveries.send(delivery).await;
+        let handled = fault::pending("published", settled).await;
+        handled.unwrap_or_else(|_| Handled::NotNow(format!("the consumer of `{}` has stopped", self.name)))
     }
 }

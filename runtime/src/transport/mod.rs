@@ -24,6 +24,8 @@ pub(crate) struct Outgoing {
     pub(crate) half: Arc<Half>,
     /// Which delivery attempt this is, from 1.
     pub(crate) attempt: u32,
+    /// It was taken over from a process that vanished: perhaps over this message.
+    pub(crate) suspect: bool,
 }
 
 /// What became of a publish.
@@ -53,8 +55,6 @@ pub(crate) struct Queue {
     pub(crate) bindings: Vec<(String, String)>,
     /// How many deliveries are handled at once.
     pub(crate) concurrency: usize,
-    /// After how many attempts a failure is final.
-    pub(crate) attempts: u32,
     /// How long a failed delivery waits after the first attempt, the second, and so on.
     pub(crate) retry_after: Vec<Duration>,
 }
@@ -83,11 +83,12 @@ pub(crate) trait Transport: fmt::Debug + Send + Sync {
 pub(crate) struct Delivery {
     pub(crate) id: MessageId,
     pub(crate) message: Message,
-    /// Which attempt this is, from 1.
+    /// Which attempt this is, from 1: one more than the failures that were noted. Handlings that ended with their
+    /// process are counted by the consumer itself.
     pub(crate) attempt: u32,
-    /// Tells whoever delivers it that the consumer's work on it begins.
-    pub(crate) taken: oneshot::Sender<()>,
-    /// Takes the consumer's word; dropped without it, the message comes again.
+    /// It was delivered before, and nobody knows how that ended: perhaps it killed its process.
+    pub(crate) suspect: bool,
+    /// Takes the consumer's word; dropped without it, the message comes again. Closed when nobody waits for it.
     pub(crate) settle: oneshot::Sender<Handled>,
 }
 
@@ -102,4 +103,6 @@ pub(crate) enum Handled {
     NotNow(String),
     /// It never will: to the dead letters, with the reason.
     Rejected(String),
+    /// This process can't read it; perhaps another version of the program can.
+    Undecodable(String),
 }

@@ -152,7 +152,7 @@ impl Checker {
         let core = &self.core;
         // A token of its own: a body that takes its row back makes this claim's Cancel void.
         let hold = Hold { token: Uuid::new_v4(), lease };
-        let bounds = Bounds { rows, bytes: BYTES, take_over_until: core.leases.take_over_until() };
+        let bounds = Bounds { rows, bytes: BYTES, lapsed_before: core.leases.lapsed_before() };
         let claim = core.store.claim_halves(askable, bounds, hold).await?;
         let count = claim.rows.len();
         for row in claim.undecodable {

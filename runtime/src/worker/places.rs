@@ -38,6 +38,6 @@ impl<'c> Places<'c> {
             return;
         }
         self.core.leases.took([half.id], self.deadline);
-        permit.send(Outgoing { half, attempt: 1 });
+        permit.send(Outgoing { half, attempt: 1, suspect: false });
     }
 }

@@ -205,7 +205,7 @@ async fn claim(core: &Arc<Core>, rows: usize) -> Result<Claimed, StoreError> {
     let bounds = Bounds {
         rows: u32::try_from(rows).unwrap_or(u32::MAX),
         bytes: core.settings.relay_bytes,
-        take_over_until: core.leases.take_over_until(),
+        lapsed_before: core.leases.lapsed_before(),
     };
     let deadline = core.leases.deadline();
     let Claim { rows, undecodable } = core.store.claim_confirmed(bounds, core.leases.hold()).await?;
@@ -217,7 +217,8 @@ async fn claim(core: &Arc<Core>, rows: usize) -> Result<Claimed, StoreError> {
             continue;
         }
         core.leases.took([row.half.id], deadline);
-        let outgoing = Outgoing { attempt: row.attempts.saturating_add(1), half: row.half };
+        let outgoing =
+            Outgoing { attempt: row.attempts.saturating_add(1), suspect: row.taken_over, half: row.half };
         messages.push(Held { core: Arc::clone(core), outgoing, settled: false });
         fault::point("claimed");
     }

@@ -146,7 +146,7 @@ fn outgoing(message: Message, attempt: u32) -> Outgoing {
     let id = Uuid::now_v7();
     let (function, check_after) = ("f".into(), Duration::ZERO);
     let half = Half { id, call_id: id, function, answered_by: AnsweredBy::Nobody, check_after, message };
-    Outgoing { half: Arc::new(half), attempt }
+    Outgoing { half: Arc::new(half), attempt, suspect: false }
 }
 
 /// What arrives at a consumer of `books`.

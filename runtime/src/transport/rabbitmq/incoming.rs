@@ -28,8 +28,11 @@ pub(super) struct Incoming {
     pub(super) id: Result<MessageId, String>,
     pub(super) exchange: String,
     pub(super) routing_key: String,
-    /// Which attempt this is, from 1.
+    /// Which attempt this is, from 1. RabbitMQ's own count has no part in it: that says how often a message was in
+    /// hand, and not that it is to blame for anything.
     pub(super) attempt: u32,
+    /// It was delivered before, and nobody answered.
+    pub(super) redelivered: bool,
     pub(super) properties: BasicProperties,
     pub(super) body: Body,
 }
@@ -37,7 +40,7 @@ pub(super) struct Incoming {
 impl Incoming {
     /// Takes a delivery from `queue` apart.
     pub(super) fn new(delivery: Delivery, queue: &Short) -> Self {
-        let Delivery { exchange, routing_key, properties, data, .. } = delivery;
+        let Delivery { exchange, routing_key, redelivered, properties, data, .. } = delivery;
         let none = FieldTable::default();
         let headers = properties.headers().as_ref().unwrap_or(&none);
         // Only what comes by the default exchange can be one of ours that waited. A dead one that a
@@ -45,7 +48,6 @@ impl Incoming {
         let waited = exchange.as_str().is_empty() && routing_key == *queue;
         let count = |name| headers.inner().get(name).and_then(integer).unwrap_or(0);
         let attempt = if waited && !headers.contains_key(REASON) { count(ATTEMPT).max(1) } else { 1 };
-        let attempt = attempt.saturating_add(count(DELIVERY_COUNT));
         let origin = |name, seen: &Short| {
             let noted = headers.inner().get(name).filter(|_| waited).and_then(string);
             // Longer, it is somebody else's, and might not fit into a frame beside what is noted next.
@@ -56,6 +58,7 @@ impl Incoming {
             exchange: origin(EXCHANGE, &exchange),
             routing_key: origin(ROUTING_KEY, &routing_key),
             attempt: u32::try_from(attempt).unwrap_or(u32::MAX),
+            redelivered,
             body: Body::Bytes(Arc::new(data)),
             properties,
         }
@@ -212,14 +215,14 @@ mod tests {
     fn a_message_that_waited_still_shows_where_it_was_sent() {
         let letter = letter(&outgoing(message()), None).expect("fits");
         let first = arrived(&letter, Some(AMQPValue::LongLongInt(2)));
-        assert_eq!(first.attempt, 3);
+        assert_eq!(first.attempt, 1, "the broker's count is not believed");
         let waiting = first.onward(&short("books"), &[(ATTEMPT, AMQPValue::LongLongInt(4))]);
         assert_eq!(
             waiting.properties.headers().as_ref().map(|table| table.contains_key("x-death")),
             Some(false)
         );
         let again = arrived(&waiting, Some(AMQPValue::LongLongInt(1)));
-        assert_eq!((again.id.clone(), again.attempt, again.message()), (first.id, 5, message()));
+        assert_eq!((again.id.clone(), again.attempt, again.message()), (first.id, 4, message()));
         // A dead one that was put back begins anew.
         let dead =
             again.onward(&short("books"), &[(ATTEMPT, AMQPValue::LongLongInt(5)), (REASON, AMQPValue::Void)]);

@@ -64,7 +64,7 @@ impl Body {
 /// A message on its way out. `Err`: AMQP can't carry it, ever. What was checked when it was stored
 /// may have been another version of this crate's, or somebody's own `INSERT`.
 pub(super) fn letter(outgoing: &Outgoing, app_id: Option<&Short>) -> Result<Letter, String> {
-    let Outgoing { half, attempt } = outgoing;
+    let Outgoing { half, attempt, .. } = outgoing;
     let message = &half.message;
     let mut headers = FieldTable::default();
     for (name, value) in &message.headers {
@@ -142,7 +142,7 @@ pub(super) mod tests {
         let id = Uuid::now_v7();
         let (function, check_after) = ("f".into(), Duration::ZERO);
         let half = Half { id, call_id: id, function, answered_by: AnsweredBy::Nobody, check_after, message };
-        Outgoing { half: Arc::new(half), attempt: 3 }
+        Outgoing { half: Arc::new(half), attempt: 3, suspect: false }
     }
 
     pub(crate) fn message() -> Message {

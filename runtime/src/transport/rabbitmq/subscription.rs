@@ -34,7 +34,6 @@ pub(super) struct Subscription {
     queues: Arc<Queues>,
     /// Also the number of messages that are taken at once.
     concurrency: u16,
-    attempts: u32,
     deliveries: mpsc::Sender<Delivery>,
 }
 
@@ -53,7 +52,7 @@ impl Subscription {
         let queues = Arc::new(Queues::new(queue)?);
         let (deliveries, receiver) = mpsc::channel(queue.concurrency.clamp(1, u16::MAX.into()));
         let concurrency = u16::try_from(queue.concurrency).unwrap_or(u16::MAX);
-        Ok((Self { broker, topology, queues, concurrency, attempts: queue.attempts, deliveries }, receiver))
+        Ok((Self { broker, topology, queues, concurrency, deliveries }, receiver))
     }
 
     pub(super) fn queues(&self) -> Arc<Queues> {
@@ -154,13 +153,6 @@ impl Session<'_> {
         let incoming = Incoming::new(taken, &self.subscription.queues.main);
         let settled = match &incoming.id {
             Err(why) => self.onward.bury(&incoming, why).await?,
-            Ok(_) if incoming.attempt > self.subscription.attempts => {
-                let why = format!(
-                    "it was begun {} times, and the process never came to an end with it",
-                    incoming.attempt - 1
-                );
-                self.onward.bury(&incoming, &why).await?
-            }
             Ok(id) => self.handle(*id, &incoming).await?,
         };
         if settled {
@@ -181,7 +173,9 @@ impl Session<'_> {
                     return Ok(true);
                 }
                 Handled::Failed(why) => return self.onward.retry(incoming, &why).await,
-                Handled::Rejected(why) => return self.onward.bury(incoming, &why).await,
+                Handled::Rejected(why) | Handled::Undecodable(why) => {
+                    return self.onward.bury(incoming, &why).await;
+                }
                 // The broker does not let a message be held for ever.
                 Handled::NotNow(why) if held_since.elapsed() > HOLD => {
                     return self.onward.put_off(incoming, &why).await;
@@ -198,10 +192,9 @@ impl Session<'_> {
     }
 
     async fn hand_over(&self, id: MessageId, incoming: &Incoming) -> Handled {
-        // Held until the end: without it, the consumer's loop believes that nobody waits.
-        let (taken, _is_taken) = oneshot::channel();
         let (settle, settled) = oneshot::channel();
-        let delivery = Delivery { id, message: incoming.message(), attempt: incoming.attempt, taken, settle };
+        let Incoming { attempt, redelivered: suspect, .. } = *incoming;
+        let delivery = Delivery { id, message: incoming.message(), attempt, suspect, settle };
         if self.subscription.deliveries.send(delivery).await.is_err() {
             return Handled::NotNow("the consumer has stopped".into());
         }
