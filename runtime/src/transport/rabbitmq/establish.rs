@@ -151,7 +151,7 @@ impl Topology {
             Err(error) if code(&error) == Some(406) && text(&error).contains("'x-delivery-limit'") => {}
             Err(error) => return Err(explain_queue(wanted, &error)),
         }
-        let (queue, remedy) = (wanted.name.as_str(), policy(&wanted.name));
+        let (queue, remedy) = (wanted.name.as_str(), self.policy(&wanted.name));
         tracing::warn!(
             queue,
             remedy,
@@ -193,6 +193,15 @@ impl Topology {
         Ok(refused)
     }
 
+    /// The command that gives a queue what it was not declared with.
+    fn policy(&self, queue: &ShortString) -> String {
+        let (vhost, pattern) = (&self.vhost, queue.as_str().replace('.', "\\."));
+        format!(
+            "rabbitmqctl set_policy -p '{vhost}' '{queue}.limit' '^{pattern}$' \
+             '{{\"delivery-limit\":{DELIVERY_LIMIT},\"overflow\":\"reject-publish\"}}' --apply-to queues"
+        )
+    }
+
     /// RabbitMQ 4.3 lets a user look only at what it has a right on, which is not the right to publish or to consume.
     fn taken_for_there(&self, what: &str, name: &ShortString, error: &lapin::Error) {
         if self.news.is_new(&format!("{what} {name}"), "") {
@@ -207,15 +216,6 @@ impl Topology {
 
 fn compared(queue: &ShortString) -> String {
     format!("arguments of {queue}")
-}
-
-/// The command that gives a queue what it was not declared with.
-fn policy(queue: &ShortString) -> String {
-    let pattern = queue.as_str().replace('.', "\\.");
-    format!(
-        "rabbitmqctl set_policy -p VHOST {queue}.limit '^{pattern}$' \
-         '{{\"delivery-limit\":{DELIVERY_LIMIT},\"overflow\":\"reject-publish\"}}' --apply-to queues"
-    )
 }
 
 fn explain_queue(wanted: &Declaration, error: &lapin::Error) -> Trouble {
@@ -271,11 +271,7 @@ pub(super) async fn has_exchange(connection: &Connection, name: &ShortString) ->
     }
 }
 
-/// How many messages wait in a queue. None if there is no such queue, or it may not be looked at.
-pub(super) async fn ready(connection: &Connection, queue: &ShortString) -> Result<Option<u32>, lapin::Error> {
-    match Channels::of(connection).look_for(queue).await {
-        Ok(count) => Ok(Some(count)),
-        Err(error) if matches!(code(&error), Some(403 | 404)) => Ok(None),
-        Err(error) => Err(error),
-    }
+/// How many messages wait in a queue.
+pub(super) async fn look_for(connection: &Connection, queue: &ShortString) -> Result<u32, lapin::Error> {
+    Channels::of(connection).look_for(queue).await
 }
