@@ -201,6 +201,10 @@ fn describe(core: &Core, call: Call) -> Result<LiveCall, Error> {
     let mut halves = Vec::with_capacity(ids.len());
     for (id, (message, handler)) in ids.into_iter().zip(call.messages) {
         limits.check(&message)?;
+        if let Some(why) = core.transport.refuses(&message) {
+            let why = format!("a message of `{}` can't be sent: {why}", call.function);
+            return Err(Error::new(ErrorKind::InvalidMessage, why));
+        }
         let answered_by = match (witness, handler) {
             (Witness::Fence(identity), _) => message::AnsweredBy::Fence(identity),
             (Witness::Handler, Some(name)) => message::AnsweredBy::Handler(core.handlers.require(name)?),

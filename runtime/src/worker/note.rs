@@ -6,8 +6,8 @@ use super::persist::{Tried, give_back, persist};
 use super::relay::Relay;
 use crate::core::Core;
 use crate::fault;
-use crate::message::MessageId;
 use crate::message::state::Event;
+use crate::message::{MessageId, age};
 use crate::store::{Attempts, Change, Postponement};
 use crate::transport::Publication;
 
@@ -24,18 +24,26 @@ pub(super) enum Note {
 /// Decides what is to be noted, and says so.
 pub(super) fn fate(core: &Core, id: MessageId, attempt: u32, publication: Publication) -> Note {
     let fate = after_publish(&publication, attempt, core.settings.delivery_attempts);
+    let backoff = core.settings.delivery_backoff;
+    let uncounted_pause = match publication {
+        // It may take as long again until a process that can read it is deployed.
+        Publication::NotHere(_) => age(id).min(backoff.delay(u32::MAX)).max(backoff.delay(0)),
+        _ => backoff.delay(0),
+    };
     let reason = match publication {
         Publication::Acknowledged => return Note::Delivered(Change::of(id)),
         Publication::Unroutable(why) => format!("unroutable: {why}"),
-        Publication::NotNow(why) | Publication::Failed(why) | Publication::Refused(why) => why,
+        Publication::NotNow(why)
+        | Publication::NotHere(why)
+        | Publication::Failed(why)
+        | Publication::Refused(why) => why,
     };
-    let backoff = core.settings.delivery_backoff;
     let again = |after, attempts, reason: String| {
         let held_by = core.leases.token();
         Note::Again(Postponement { id, held_by, after, attempts, reason: Some(reason.into()) })
     };
     if fate == Fate::AgainUncounted {
-        return again(backoff.delay(0), Attempts::Keep, reason);
+        return again(uncounted_pause, Attempts::Keep, reason);
     }
     metrics::counter!("transactional_message_delivery_failures_total").increment(1);
     if fate == Fate::Dead {
