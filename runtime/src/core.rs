@@ -11,6 +11,7 @@ use crate::check_back::registry::Registry;
 use crate::error::{Error, ErrorKind};
 use crate::fence::registry::Fences;
 use crate::lease::Leases;
+use crate::messenger::counts::Counting;
 use crate::messenger::settings::Settings;
 use crate::protocol::group_commit::GroupCommit;
 use crate::protocol::{LiveCall, Report};
@@ -38,6 +39,7 @@ pub(crate) struct Core {
     pub(crate) outgoing: mpsc::Sender<Outgoing>,
     /// Lets a suspect run alone.
     pub(crate) alone: Alone,
+    pub(crate) counting: Counting,
     /// The calls under way.
     pub(crate) calls: TaskTracker,
     phase: AtomicU8,
@@ -85,6 +87,7 @@ impl Core {
             questions,
             outgoing,
             alone: Alone::default(),
+            counting: Counting::default(),
             calls: TaskTracker::new(),
             phase: AtomicU8::new(Phase::Built as u8),
             #[cfg(feature = "testing")]

@@ -19,7 +19,7 @@ use crate::message::{AnsweredBy, Half, MessageId};
 pub(crate) use values::{
     Attempts, Bounds, Change, Claim, Finished, Flush, Hold, Postponement, Renewed, Stored, Token, Undecodable,
 };
-pub use values::{MessageInfo, Stats};
+pub use values::{MessageInfo, Stats, Unfinished};
 
 /// A failure of the store. Credentials never appear in it.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -176,4 +176,7 @@ pub(crate) trait Operate {
 
     /// Counts by state.
     async fn stats(&self) -> Result<Stats, StoreError>;
+
+    /// The same without finished rows, which it does not read.
+    async fn unfinished(&self) -> Result<Unfinished, StoreError>;
 }

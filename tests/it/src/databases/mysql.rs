@@ -179,6 +179,7 @@ impl Dialect for MySql {
         "UPDATE tm_fence SET outcome = 2",
         "UPDATE tm_fence SET call_id = UNHEX(REPLACE(UUID(), '-', ''))",
     ];
+    const MOVES: &'static str = "USE information_schema";
     const LOCKED: &'static str = "Lock wait timeout";
     const ANTIDOTE: &'static str = "DROP TRIGGER poison";
 

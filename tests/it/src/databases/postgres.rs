@@ -182,6 +182,7 @@ impl Dialect for Postgres {
         "TRUNCATE tm_fence",
         "DROP TABLE tm_fence",
     ];
+    const MOVES: &'static str = "SET LOCAL search_path = pg_catalog";
     const LOCKED: &'static str = "lock timeout";
     const ANTIDOTE: &'static str = "DROP TRIGGER poison ON tm_message; DROP FUNCTION poison()";
 
