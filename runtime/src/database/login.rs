@@ -22,6 +22,8 @@ pub(crate) struct Login<DB: Database> {
     pool: Option<Pool<DB>>,
     /// Since when the server has refused the login. The pools of one database share it, so that it is logged once.
     refused: Arc<Mutex<Option<Instant>>>,
+    /// What is there, for the log.
+    what: &'static str,
 }
 
 impl<DB: Database> Login<DB> {
@@ -42,7 +44,7 @@ impl<DB: Database> Login<DB> {
     pub(super) fn asking(
         ask: impl Fn() -> BoxFuture<'static, Result<Options<DB>, sqlx::Error>> + Send + Sync + 'static,
     ) -> Self {
-        Self { ask: Arc::new(ask), pool: None, refused: Arc::default() }
+        Self { ask: Arc::new(ask), pool: None, refused: Arc::default(), what: "database" }
     }
 
     /// The same, with options that are ours.
@@ -50,12 +52,17 @@ impl<DB: Database> Login<DB> {
         self,
         change: impl Fn(Options<DB>) -> Options<DB> + Clone + Send + Sync + 'static,
     ) -> Self {
-        let Self { ask, pool, refused } = self;
+        let Self { ask, pool, refused, what } = self;
         let ask = move || {
             let (options, change) = (ask(), change.clone());
             Box::pin(async move { options.await.map(change) }) as BoxFuture<'static, _>
         };
-        Self { ask: Arc::new(ask), pool, refused }
+        Self { ask: Arc::new(ask), pool, refused, what }
+    }
+
+    /// The same, of something of its own.
+    pub(super) fn of(self, what: &'static str) -> Self {
+        Self { what, refused: Arc::default(), ..self }
     }
 
     pub(super) async fn options(&self) -> Result<Options<DB>, sqlx::Error> {
@@ -88,11 +95,17 @@ impl<DB: Database> Login<DB> {
                 } else {
                     "restart with the new URL, or give the messenger a pool or `DatabaseSource::from_provider`"
                 };
-                tracing::warn!(%error, "password refused since now: the messenger can't log in to its database; {remedy}");
+                tracing::warn!(
+                    database = self.what, %error,
+                    "password refused since now: the messenger can't log in; {remedy}"
+                );
             }
             Ok(_) => {
                 if let Some(since) = refused.take() {
-                    tracing::info!(refused_for = ?since.elapsed(), "password accepted again: the messenger is back in its database");
+                    tracing::info!(
+                        database = self.what, refused_for = ?since.elapsed(),
+                        "password accepted again: the messenger is logged in"
+                    );
                 }
             }
             Err(_) => {}
@@ -116,7 +129,8 @@ fn is_refused(error: &sqlx::Error) -> bool {
 
 impl<DB: Database> Clone for Login<DB> {
     fn clone(&self) -> Self {
-        Self { ask: Arc::clone(&self.ask), pool: self.pool.clone(), refused: Arc::clone(&self.refused) }
+        let Self { ask, pool, refused, what } = self;
+        Self { ask: Arc::clone(ask), pool: pool.clone(), refused: Arc::clone(refused), what }
     }
 }
 

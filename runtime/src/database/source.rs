@@ -105,6 +105,11 @@ from_pool!("sqlite", sqlx::SqlitePool, |pool: &sqlx::SqlitePool| Known::Sqlite(B
 from_pool!("postgres", sqlx::PgPool, |pool| Known::Postgres(Login::of_pool(pool)));
 from_pool!("mysql", sqlx::MySqlPool, |pool| Known::MySql(Login::of_pool(pool)));
 
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+const STORE: &str = "message store";
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+const FENCE: &str = "fence";
+
 impl DatabaseSource {
     /// Says that the way to this PostgreSQL leads through a transaction pooler such as `PgBouncer`:
     /// nothing is prepared then, and every operation is a transaction, which costs two more round
@@ -165,11 +170,13 @@ impl DatabaseSource {
             #[cfg(feature = "sqlite")]
             Known::Sqlite(options) => Ok(Arc::new(super::sqlite::SqliteStore::open(*options).await?)),
             #[cfg(feature = "postgres")]
-            Known::Postgres(login) => {
-                Ok(Arc::new(super::postgres::PostgresStore::open(login, schema, self.pooled).await?))
-            }
+            Known::Postgres(login) => Ok(Arc::new(
+                super::postgres::PostgresStore::open(login.of(STORE), schema, self.pooled).await?,
+            )),
             #[cfg(feature = "mysql")]
-            Known::MySql(login) => Ok(Arc::new(super::mysql::MySqlStore::open(login, schema).await?)),
+            Known::MySql(login) => {
+                Ok(Arc::new(super::mysql::MySqlStore::open(login.of(STORE), schema).await?))
+            }
         }
     }
 
@@ -184,11 +191,12 @@ impl DatabaseSource {
             }
             #[cfg(feature = "postgres")]
             Known::Postgres(login) => Ok(Arc::new(
-                super::postgres::PostgresFence::open(login, schema, lock_timeout, self.pooled).await?,
+                super::postgres::PostgresFence::open(login.of(FENCE), schema, lock_timeout, self.pooled)
+                    .await?,
             )),
             #[cfg(feature = "mysql")]
             Known::MySql(login) => {
-                Ok(Arc::new(super::mysql::MySqlFence::open(login, schema, lock_timeout).await?))
+                Ok(Arc::new(super::mysql::MySqlFence::open(login.of(FENCE), schema, lock_timeout).await?))
             }
         }
     }

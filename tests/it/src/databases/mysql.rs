@@ -53,6 +53,12 @@ impl MySqlDatabases {
         Self { name: name.clone(), server }
     }
 
+    /// Gives the clerk another password.
+    pub async fn change_password(&self, password: &str) {
+        let sql = format!("ALTER USER {} IDENTIFIED BY '{password}'", self.name);
+        MySql::run(&mut self.connect().await, sql).await.expect("alters a user");
+    }
+
     async fn clean(&self) {
         let mut connection = self.connect().await;
         let sql = "SELECT CAST(SCHEMA_NAME AS CHAR) FROM information_schema.SCHEMATA";

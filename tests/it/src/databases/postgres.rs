@@ -71,6 +71,11 @@ impl PostgresSchemas {
         Self { name: name.clone(), server: server.into() }
     }
 
+    /// Gives the clerk another password.
+    pub async fn change_password(&self, password: &str) {
+        self.administer(format!("ALTER ROLE {} PASSWORD '{password}'", self.name)).await;
+    }
+
     fn options(&self, name: &str) -> PgConnectOptions {
         self.url(name).parse().expect("a URL")
     }

@@ -1,7 +1,6 @@
 //! Bodies and handlers that move their session elsewhere: our statements know where the tables are.
 
 use it::{Act, Dialect, Order, Place, fenced, order, run};
-use serde_json::json;
 use transactional_message::testing::Recorder;
 use transactional_message::{ErrorKind, State, begin, message_id, withhold};
 
@@ -33,11 +32,13 @@ async fn a_body_that_moves_its_session_commits_and_spoils_no_later_call() {
             call(id, end).await;
         }
         recorder.settle().await.expect("settles");
-        recorder.assert_sent(&[
-            ("shop", "order.fenced", json!({ "id": 1, "note": "" })),
-            ("shop", "order.fenced", json!({ "id": 2, "note": "amended" })),
-            ("shop", "order.fenced", json!({ "id": 4, "note": "" })),
-        ]);
+        let sent = recorder
+            .sent()
+            .into_iter()
+            .map(|sent| sent.payload["id"].as_u64().zip(sent.payload["note"].as_str().map(str::to_owned)));
+        let mut sent: Vec<_> = sent.flatten().collect();
+        sent.sort_unstable();
+        assert_eq!(sent, [(1, String::new()), (2, "amended".into()), (4, String::new())]);
     }
 }
 

@@ -6,5 +6,6 @@ mod isolation;
 mod killed;
 mod network;
 mod rights;
+mod rotated;
 mod side_by_side;
 mod store_gone;
