@@ -41,12 +41,15 @@ impl Part {
     }
 }
 
-/// A part with its scripts, for one kind of database.
+/// A part with its scripts, for one kind of database; after the first, by their numbers.
 macro_rules! part {
-    ($database:literal, $name:literal) => {
+    ($database:literal, $name:literal $(, $number:literal)*) => {
         Part {
             name: $name,
-            scripts: &[include_str!(concat!("../../../migrations/", $database, "/", $name, "_1.sql"))],
+            scripts: &[
+                include_str!(concat!("../../../migrations/", $database, "/", $name, "_1.sql")),
+                $(include_str!(concat!("../../../migrations/", $database, "/", $name, "_", $number, ".sql")),)*
+            ],
         }
     };
 }

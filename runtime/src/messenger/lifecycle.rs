@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -46,12 +46,8 @@ impl Parts {
     }
 
     #[cfg(feature = "_sql")]
-    pub(super) fn add_consumer(
-        &mut self,
-        consumer: crate::Consumer,
-        deliveries: tokio::sync::mpsc::Receiver<crate::transport::Delivery>,
-    ) {
-        self.consumers.push(crate::consumer::ConsumerLoop { consumer, deliveries, handling: JoinSet::new() });
+    pub(super) fn add_consumer(&mut self, consumer: crate::consumer::ConsumerLoop) {
+        self.consumers.push(consumer);
     }
 
     fn run(&mut self, worker: impl Worker) {
@@ -80,7 +76,7 @@ impl Messenger {
         self.core().fences.migrate().await?;
         #[cfg(feature = "_sql")]
         for consumer in &self.parts.lock().await.consumers {
-            consumer.consumer.inbox.migrate().await?;
+            consumer.inbox().migrate().await?;
         }
         Ok(())
     }
@@ -101,7 +97,7 @@ impl Messenger {
         let mut inboxes: Vec<Arc<dyn Prune>> = Vec::new();
         #[cfg(feature = "_sql")]
         for consumer in &parts.consumers {
-            inboxes.push(consumer.consumer.inbox.clone());
+            inboxes.push(consumer.prune());
         }
         // Stopped in this order: each may still feed those after it.
         parts.run(Reporter { core: core.clone(), reports: inlets.reports, pending: Vec::new() });
@@ -153,7 +149,7 @@ impl Messenger {
         let mut parts = self.parts.lock().await;
         #[cfg(feature = "_sql")]
         for consumer in &parts.consumers {
-            consumer.consumer.inbox.check_schema().await.map_err(failed)?;
+            consumer.inbox().check_schema().await.map_err(failed)?;
         }
         if !core.enter(Phase::Built, Phase::Running) {
             return Err(started_before());

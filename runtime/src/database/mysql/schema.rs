@@ -9,7 +9,7 @@ use crate::store::StoreError;
 
 pub(super) const MESSAGE: Part = part!("mysql", "message");
 pub(super) const FENCE: Part = part!("mysql", "fence");
-pub(super) const INBOX: Part = part!("mysql", "inbox");
+pub(super) const INBOX: Part = part!("mysql", "inbox", 2);
 
 /// Applies what is missing. A second process waits, and finds nothing to do.
 pub(super) async fn migrate(part: Part, pool: &OwnPool<sqlx::MySql>) -> Result<(), StoreError> {

@@ -16,7 +16,9 @@ use crate::database::literal::{Literal, fill};
 use crate::database::network::{Bound, OwnPool};
 use crate::error::Error;
 use crate::fence::verdict::{FenceRow, Verdict};
-use crate::fence::{BusinessDatabase, CommitFailure, FenceDatabase, FenceRefusal, Isolation, held};
+use crate::fence::{
+    BusinessDatabase, CommitFailure, FenceDatabase, FenceRefusal, InboxEntry, InboxKey, Isolation, held,
+};
 use crate::message::MessageId;
 use crate::protocol::scope::{FenceKey, Staged};
 use crate::store::StoreError;
@@ -268,26 +270,50 @@ impl BusinessDatabase for Postgres {
 
     fn enter_inbox<'c>(
         connection: &'c mut PgConnection,
-        queue: &'c str,
-        message_id: MessageId,
-    ) -> BoxFuture<'c, Result<bool, StoreError>> {
-        Box::pin(inbox::enter(connection, queue, message_id))
+        message: InboxKey<'c>,
+    ) -> BoxFuture<'c, Result<InboxEntry, StoreError>> {
+        Box::pin(inbox::enter(connection, message))
     }
 
     fn prove_inbox<'c>(
         connection: &'c mut PgConnection,
-        queue: &'c str,
-        message_id: MessageId,
-    ) -> BoxFuture<'c, Result<(), StoreError>> {
-        Box::pin(inbox::prove(connection, queue, message_id))
+        message: InboxKey<'c>,
+    ) -> BoxFuture<'c, Result<bool, StoreError>> {
+        Box::pin(inbox::prove(connection, message))
     }
 
-    fn prune_inbox<'p>(
-        pool: &'p PgPool,
-        queue: &'p str,
+    fn prune_inbox<'c>(
+        connection: &'c mut PgConnection,
+        queue: &'c str,
         age: Duration,
         limit: u32,
-    ) -> BoxFuture<'p, Result<u64, StoreError>> {
-        Box::pin(inbox::prune(pool, queue, age, limit))
+    ) -> BoxFuture<'c, Result<u64, StoreError>> {
+        Box::pin(inbox::prune(connection, queue, age, limit))
+    }
+
+    fn entries<'c>(
+        connection: &'c mut PgConnection,
+        queue: &'c str,
+    ) -> BoxFuture<'c, Result<Vec<(MessageId, i64)>, StoreError>> {
+        Box::pin(inbox::entries(connection, queue))
+    }
+
+    fn enter_alone<'c>(
+        connection: &'c mut PgConnection,
+        message: InboxKey<'c>,
+    ) -> BoxFuture<'c, Result<bool, StoreError>> {
+        Box::pin(inbox::enter_alone(connection, message))
+    }
+
+    fn leave_alone<'c>(
+        connection: &'c mut PgConnection,
+        message: InboxKey<'c>,
+        all: bool,
+    ) -> BoxFuture<'c, Result<(), StoreError>> {
+        Box::pin(inbox::leave_alone(connection, message, all))
+    }
+
+    fn end_session(pool: &PgPool, session: i64) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(inbox::end_session(pool, session))
     }
 }

@@ -9,7 +9,7 @@ use crate::store::StoreError;
 
 pub(super) const MESSAGE: Part = part!("postgres", "message");
 pub(super) const FENCE: Part = part!("postgres", "fence");
-pub(super) const INBOX: Part = part!("postgres", "inbox");
+pub(super) const INBOX: Part = part!("postgres", "inbox", 2);
 
 /// Applies what is missing. A second process waits, and finds nothing to do.
 pub(super) async fn migrate(part: Part, pool: &OwnPool<Postgres>) -> Result<(), StoreError> {

@@ -8,7 +8,7 @@ use crate::store::StoreError;
 
 pub(super) const MESSAGE: Part = part!("sqlite", "message");
 pub(super) const FENCE: Part = part!("sqlite", "fence");
-pub(super) const INBOX: Part = part!("sqlite", "inbox");
+pub(super) const INBOX: Part = part!("sqlite", "inbox", 2);
 
 /// Applies what is missing, in one transaction; a second process waits and finds nothing to do.
 pub(super) async fn migrate(part: Part, pool: &SqlitePool) -> Result<(), StoreError> {

@@ -243,7 +243,6 @@ mod tests {
             name: name.into(),
             bindings: bindings.iter().map(|(e, p)| ((*e).into(), (*p).into())).collect(),
             concurrency: 1,
-            attempts: 9,
             retry_after: [250, 1_000, 120_000].map(Duration::from_millis).to_vec(),
         }
     }

@@ -2,6 +2,7 @@
 
 mod ambiguous_commit;
 mod cut_off;
+pub(crate) mod killer;
 mod lost_reply;
 mod returned;
 
@@ -26,17 +27,24 @@ pub(crate) enum Scenario {
     AmbiguousCommit,
     /// The store does not answer in the middle of an operation. On MySQL.
     CutOff,
+    /// A message kills its process, again and again, with others in hand. Within the process.
+    Killer,
+    /// The same over RabbitMQ.
+    #[value(name = "killer-over-rabbitmq")]
+    KillerOverRabbitMq,
     /// Messages that RabbitMQ returns, among others. On SQLite.
     Returned,
 }
 
 /// Plays a scenario. What it found wrong is an error.
 pub(crate) async fn play(scenario: Scenario, kind: Kind, discard: bool) -> anyhow::Result<()> {
-    let place = Place::create(kind, scenario == Scenario::Returned).await?;
+    let place =
+        Place::create(kind, matches!(scenario, Scenario::Returned | Scenario::KillerOverRabbitMq)).await?;
     let played = match scenario {
         Scenario::AmbiguousCommit if kind == Kind::Sqlite => lost_reply::play(&place).await,
         Scenario::AmbiguousCommit => ambiguous_commit::play(&place).await,
         Scenario::CutOff => cut_off::play(&place).await,
+        Scenario::Killer | Scenario::KillerOverRabbitMq => killer::play(&place).await,
         Scenario::Returned => returned::play(&place).await,
     };
     place.conclude(played, discard).await

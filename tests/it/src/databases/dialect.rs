@@ -25,6 +25,8 @@ pub trait Dialect: BusinessDatabase {
     const NOW: &'static str;
     /// Whether a transaction goes on after a statement that failed.
     const GOES_ON: bool;
+    /// Takes ten minutes, on a server.
+    const STUCK: &'static str;
     /// Ends the transaction with an error, which the body does not mind; and a part of what the
     /// proof says then.
     const SWALLOWED: (&'static str, &'static str);

@@ -160,6 +160,7 @@ impl Dialect for Postgres {
         CREATE TABLE unique_effects (id bigint PRIMARY KEY)";
     const NOW: &'static str = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
     const GOES_ON: bool = false;
+    const STUCK: &'static str = "SELECT pg_sleep(600)";
     const SWALLOWED: (&'static str, &'static str) =
         ("INSERT INTO unique_effects VALUES (1), (1)", "current transaction is aborted");
     const ENDED_UNDERNEATH: &'static [(&'static [&'static str], bool)] = &[

@@ -71,6 +71,7 @@ impl Dialect for Sqlite {
     const NOW: &'static str = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
     const GOES_ON: bool = true;
     // `OR ROLLBACK` makes SQLite end the whole transaction.
+    const STUCK: &'static str = "SELECT 1";
     const SWALLOWED: (&'static str, &'static str) =
         ("INSERT OR ROLLBACK INTO unique_effects VALUES (1), (1)", "ended underneath");
     const ENDED_UNDERNEATH: &'static [(&'static [&'static str], bool)] = &[

@@ -94,9 +94,11 @@ async fn a_late_failure_leaves_a_dead_message_dead() {
 #[tokio::test]
 async fn a_message_that_two_messengers_deliver_at_once_has_one_effect() {
     let world = World::new().await;
-    // The first one's publish times out again and again, while the handler is at work.
-    let hasty = Settings { publish_timeout: Duration::from_millis(10), ..fast() };
-    let (one, two) = (world.messenger_with(hasty).await, world.messenger_with(hasty).await);
+    // Handlers are ended in the midst of their work, and the message comes again, to either of them.
+    let consumer = || world.consumer().handler_timeout(Duration::from_millis(15)).attempts(u32::MAX);
+    let settings = Settings { delivery_attempts: u32::MAX, ..fast() };
+    let messenger = async || World::start(world.builder().settings(settings).consumer(consumer())).await;
+    let (one, two) = (messenger().await, messenger().await);
     for id in 0..20 {
         world.listener.will(id, [it::Act::Slow(Duration::from_millis(30)), it::Act::Write]);
         world.handle(if id % 2 == 0 { &one } else { &two }, id).await.expect("ok");

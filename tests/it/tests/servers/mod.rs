@@ -8,3 +8,4 @@ mod network;
 mod rights;
 mod side_by_side;
 mod store_gone;
+mod stuck;
