@@ -18,8 +18,11 @@ const PAUSES: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_s
 const MOST_TRIES: u32 = 8;
 
 /// Handles the least blamed of the suspects, and gives the others back.
-pub(super) async fn judge(work: Work, mut suspects: Vec<Delivery>) -> Vec<Delivery> {
-    suspects.retain(|one| !one.settle.is_closed());
+pub(super) async fn judge(work: Work, suspects: Vec<Delivery>) -> Vec<Delivery> {
+    let mut suspects: Vec<_> = suspects.into_iter().filter_map(|one| work.unless_under_way(one)).collect();
+    if suspects.is_empty() {
+        return suspects;
+    }
     let entries: HashMap<_, _> = match work.inbox.entries().await {
         Ok(entries) => entries.into_iter().collect(),
         Err(error) => {

@@ -89,11 +89,18 @@ impl Work {
 
     /// Whether a delivery is to be handled now. Otherwise it is settled, if anybody waits for it.
     pub(super) fn claim(&self, delivery: Delivery) -> Option<(Delivery, Claimed)> {
+        let delivery = self.unless_under_way(delivery)?;
+        let claimed = self.under_way.claim(delivery.id)?;
+        Some((delivery, claimed))
+    }
+
+    /// The same, and leaves the choice open.
+    pub(super) fn unless_under_way(&self, delivery: Delivery) -> Option<Delivery> {
         if delivery.settle.is_closed() {
             return None;
         }
-        if let Some(claimed) = self.under_way.claim(delivery.id) {
-            return Some((delivery, claimed));
+        if !self.under_way.ids().contains(&delivery.id) {
+            return Some(delivery);
         }
         tracing::debug!(id = %delivery.id, "a message was delivered again, and is still being handled");
         let _ = delivery.settle.send(Handled::NotNow("it is still being handled in this process".into()));
