@@ -159,9 +159,10 @@ where
     async fn commit(&self, mut tx: HeldTransaction<'static, DB>, id: MessageId) -> Handled {
         let commit = async {
             tx.is_lent();
-            let proven = match fault::bug("inbox-apart") {
-                true => Ok(true),
-                false => DB::prove_inbox(&mut tx, key(&self.queue, id)).await,
+            let proven = if fault::bug("inbox-apart") {
+                Ok(true)
+            } else {
+                DB::prove_inbox(&mut tx, key(&self.queue, id)).await
             };
             tx.ended();
             if !matches!(proven, Ok(true)) {

@@ -62,7 +62,7 @@ async fn handle(work: &Work, suspect: Delivery, entries: u32) {
         Handled::Rejected(why)
     } else {
         let alone = work.alone.by_itself().await;
-        let handled = match work.inbox.enter_alone(id).await {
+        match work.inbox.enter_alone(id).await {
             Ok(true) => {
                 let handled = work.within_budget(attempt, work.run(id, message, attempt).await);
                 drop(alone);
@@ -78,8 +78,7 @@ async fn handle(work: &Work, suspect: Delivery, entries: u32) {
                 work.inbox.keeps_waiting(id, &error);
                 Handled::NotNow(error.to_string())
             }
-        };
-        handled
+        }
     };
     drop(claimed);
     let _ = settle.send(handled);

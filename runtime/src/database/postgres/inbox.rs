@@ -11,7 +11,7 @@ use crate::fence::{InboxEntry, InboxKey};
 use crate::message::MessageId;
 use crate::store::StoreError;
 
-fn key<'k>(message: InboxKey<'k>) -> [Literal<'k>; 2] {
+fn key(message: InboxKey<'_>) -> [Literal<'_>; 2] {
     [Literal::Text(message.queue), Literal::Id(message.id)]
 }
 
