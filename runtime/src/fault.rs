@@ -67,7 +67,7 @@ mod armed {
     ];
 
     /// Every bug that can be planted, by `TM_BUG=<name>`.
-    pub const BUGS: [&str; 13] = [
+    pub const BUGS: [&str; 16] = [
         "mark-before-ack",
         "ack-before-commit",
         "inbox-apart",
@@ -81,6 +81,9 @@ mod armed {
         "fence-read",
         "all-blamed",
         "never-suspected",
+        "autocommit-kept",
+        "withhold-survives",
+        "answer-forgotten",
     ];
 
     /// What a fault does.

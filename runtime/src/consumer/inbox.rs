@@ -1,7 +1,7 @@
 //! The inbox: record and effect in one transaction, so that the effect happens once per message.
 
 use std::marker::PhantomData;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
@@ -13,7 +13,7 @@ use super::{Consume, Received};
 use crate::check_back::Decode;
 use crate::fault;
 use crate::fence::{BusinessDatabase, HeldTransaction, InboxEntry, InboxKey, WriteTurn, begin_on_pool};
-use crate::message::{Message, MessageId};
+use crate::message::{Message, MessageId, age};
 use crate::store::StoreError;
 use crate::transport::Handled;
 
@@ -299,37 +299,4 @@ fn made(id: MessageId) -> Option<Duration> {
 
 fn millis(made: Duration) -> i64 {
     i64::try_from(made.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// How old a message is. If nobody knows, it is taken for new.
-fn age(id: MessageId) -> Duration {
-    let Some(made) = made(id) else { return Duration::ZERO };
-    SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().saturating_sub(made)
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use uuid::{Timestamp, Uuid};
-
-    use super::*;
-
-    proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-        /// Ids are other people's, too.
-        #[test]
-        fn any_id_has_an_age(bits: u128, version in 0..=15_u128) {
-            let id = bits & !(0xf << 76) | version << 76;
-            prop_assert!(age(Uuid::from_u128(id)) <= SystemTime::UNIX_EPOCH.elapsed().expect("later"));
-        }
-    }
-
-    #[test]
-    fn an_id_that_has_a_time_is_as_old_as_that() {
-        let of = |seconds| age(Uuid::new_v7(Timestamp::from_unix(uuid::NoContext, seconds, 0)));
-        let now = SystemTime::UNIX_EPOCH.elapsed().expect("later").as_secs();
-        assert!((59..70).contains(&of(now - 60).as_secs()));
-        assert_eq!((of(now + 60), age(Uuid::new_v4())), (Duration::ZERO, Duration::ZERO));
-    }
 }

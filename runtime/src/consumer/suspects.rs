@@ -66,7 +66,7 @@ async fn handle(work: &Work, suspect: Delivery, entries: u32) {
             Ok(true) => {
                 let handled = work.within_budget(attempt, work.run(id, message, attempt).await);
                 drop(alone);
-                let comes_again = matches!(handled, Handled::Failed(_) | Handled::NotNow(_));
+                let comes_again = !matches!(handled, Handled::Done | Handled::Rejected(_));
                 leave(work, id, !comes_again).await;
                 handled
             }

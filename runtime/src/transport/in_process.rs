@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
@@ -13,13 +14,15 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use super::{Delivery, Handled, Outgoing, Pattern, Publication, Queue, Transport};
 use crate::error::Error;
 use crate::fault;
-use crate::message::MessageId;
+use crate::message::{MessageId, age};
 
 /// How many deliveries a queue takes at once. More stay in the store, and keep no other queue's
 /// messages from being delivered.
 const QUEUE_LENGTH: usize = 64;
 /// Another process may have taken some of them since.
 const MOST_SUSPECTS: usize = 10_000;
+/// As long as a message is no older, it is news that it can't be read.
+const NEW: Duration = Duration::from_secs(5);
 
 /// Exchanges and queues of one process.
 #[derive(Debug)]
@@ -38,6 +41,8 @@ struct Subscriber {
     deliveries: mpsc::Sender<Delivery>,
     /// One for each delivery that is not settled yet.
     places: Arc<Semaphore>,
+    /// How old a message may be that nobody can read, before it is dead.
+    undecodable_after: Duration,
 }
 
 impl InProcess {
@@ -94,9 +99,8 @@ impl Transport for InProcess {
             handled.into_iter().fold(Publication::Acknowledged, |sum, handled| match (sum, handled) {
                 (Publication::Failed(why), _) | (_, Handled::Failed(why)) => Publication::Failed(why),
                 (Publication::NotNow(why), _) | (_, Handled::NotNow(why)) => Publication::NotNow(why),
-                (Publication::Refused(why), _) | (_, Handled::Rejected(why) | Handled::Undecodable(why)) => {
-                    Publication::Refused(why)
-                }
+                (Publication::NotHere(why), _) | (_, Handled::Undecodable(why)) => Publication::NotHere(why),
+                (Publication::Refused(why), _) | (_, Handled::Rejected(why)) => Publication::Refused(why),
                 (sum, Handled::Done) => sum,
             });
         self.note(outgoing.half.id, suspect && matches!(published, Publication::NotNow(_)));
@@ -115,9 +119,10 @@ impl Transport for InProcess {
     fn subscribe(&self, queue: Queue) -> Result<mpsc::Receiver<Delivery>, Error> {
         let (deliveries, receiver) = mpsc::channel(QUEUE_LENGTH);
         let pattern = |(exchange, pattern): (String, String)| (exchange, Pattern::new(&pattern));
-        let bindings = queue.bindings.into_iter().map(pattern).collect();
+        let Queue { name, bindings, undecodable_after, .. } = queue;
+        let bindings = bindings.into_iter().map(pattern).collect();
         let places = Arc::new(Semaphore::new(QUEUE_LENGTH));
-        self.queues().push(Subscriber { name: queue.name, bindings, deliveries, places });
+        self.queues().push(Subscriber { name, bindings, deliveries, places, undecodable_after });
         Ok(receiver)
     }
 }
@@ -134,6 +139,29 @@ impl Subscriber {
         // Whether the consumer is away or at work, it is the consumer who says how this ends, and when at the latest.
         let _ = self.deliveries.send(delivery).await;
         let handled = fault::pending("published", settled).await;
-        handled.unwrap_or_else(|_| Handled::NotNow(format!("the consumer of `{}` has stopped", self.name)))
+        match handled {
+            Ok(Handled::Undecodable(why)) => self.undecodable(half.id, why),
+            Ok(handled) => handled,
+            Err(_) => Handled::NotNow(format!("the consumer of `{}` has stopped", self.name)),
+        }
+    }
+
+    /// Perhaps another process can read it. Nothing but the message itself says since when nobody could.
+    fn undecodable(&self, id: MessageId, why: String) -> Handled {
+        let (queue, patience, age) = (&self.name, self.undecodable_after, age(id));
+        if age < patience {
+            if age < NEW {
+                tracing::warn!(queue, %id, why, ?patience,
+                    "this process can't read a message; it waits for one that can, and is dead if there is none");
+            } else {
+                tracing::debug!(queue, %id, why, "still nobody can read a message");
+            }
+            return Handled::Undecodable(why);
+        }
+        Handled::Rejected(if patience.is_zero() {
+            why
+        } else {
+            format!("{why}; nobody could for {patience:?}")
+        })
     }
 }

@@ -39,6 +39,8 @@ pub(crate) enum Publication {
     Failed(String),
     /// Not tried, since nobody is ready for it: to be tried later, and not counted.
     NotNow(String),
+    /// Not readable in this process, but perhaps for another version of the program: to be tried later, and not counted.
+    NotHere(String),
     /// Never deliverable: trying again won't help.
     Refused(String),
 }
@@ -57,6 +59,8 @@ pub(crate) struct Queue {
     pub(crate) concurrency: usize,
     /// How long a failed delivery waits after the first attempt, the second, and so on.
     pub(crate) retry_after: Vec<Duration>,
+    /// How long a message waits that nobody can read, before it is dead.
+    pub(crate) undecodable_after: Duration,
 }
 
 /// Carries messages from the relay to consumers.
@@ -64,6 +68,12 @@ pub(crate) struct Queue {
 pub(crate) trait Transport: fmt::Debug + Send + Sync {
     /// Publishes one message, and waits until its fate is known. May run for many at once.
     async fn publish(&self, outgoing: &Outgoing) -> Publication;
+
+    /// Says why a message could never be published here, if it could not. Asked before the body runs. What the transport
+    /// learns later, it answers by [`Publication::Refused`].
+    fn refuses(&self, _: &Message) -> Option<String> {
+        None
+    }
 
     /// How many more messages are worth being brought here now.
     fn capacity(&self) -> usize;

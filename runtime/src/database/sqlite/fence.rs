@@ -18,10 +18,10 @@ use super::{PATIENCE, inbox, pool, primary_code, reach};
 use crate::database::first_id;
 use crate::database::turns::Turns;
 use crate::error::{Error, ErrorKind};
+use crate::fence::held::{self, Giver};
 use crate::fence::verdict::{FenceRow, Verdict};
 use crate::fence::{
     BusinessDatabase, CommitFailure, FenceDatabase, FenceRefusal, InboxEntry, InboxKey, Isolation, WriteTurn,
-    held,
 };
 use crate::message::MessageId;
 use crate::protocol::scope::{FenceKey, Staged};
@@ -143,7 +143,7 @@ impl BusinessDatabase for Sqlite {
     const LOSES_TRACK: bool = false;
 
     // SQLite's transactions are serializable, whatever is asked for.
-    fn begin_statement(_: Option<Isolation>) -> &'static str {
+    fn begin_statement(_: Option<Isolation>, _: Giver) -> &'static str {
         "BEGIN IMMEDIATE"
     }
 
@@ -162,12 +162,13 @@ impl BusinessDatabase for Sqlite {
     fn begin_fenced(
         connection: &mut SqliteConnection,
         isolation: Option<Isolation>,
+        giver: Giver,
         fence: FenceKey,
     ) -> BoxFuture<'_, Result<(), FenceRefusal>> {
         Box::pin(async move {
             let FenceKey { identity, call_id } = fence;
             let failed = |error: sqlx::Error| FenceRefusal::Failed(error.into());
-            held::begin::<Self>(connection, Self::begin_statement(isolation)).await.map_err(failed)?;
+            held::begin::<Self>(connection, Self::begin_statement(isolation, giver)).await.map_err(failed)?;
             sqlx::query("SAVEPOINT tm_fence").execute(&mut *connection).await.map_err(failed)?;
             let inserted = sqlx::query(
                 "INSERT INTO tm_fence (call_id, outcome) SELECT ?1, ?2 FROM tm_fence_database WHERE identity = ?3 \

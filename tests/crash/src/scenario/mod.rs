@@ -2,6 +2,7 @@
 
 mod ambiguous_commit;
 mod cut_off;
+mod deadlock;
 pub(crate) mod killer;
 mod lost_reply;
 mod returned;
@@ -32,6 +33,8 @@ pub(crate) enum Scenario {
     /// The same over RabbitMQ.
     #[value(name = "killer-over-rabbitmq")]
     KillerOverRabbitMq,
+    /// Bodies ignore that the database rolled their transaction back, and go on writing. On MySQL.
+    Deadlock,
     /// Messages that RabbitMQ returns, among others. On SQLite.
     Returned,
 }
@@ -45,6 +48,7 @@ pub(crate) async fn play(scenario: Scenario, kind: Kind, discard: bool) -> anyho
         Scenario::AmbiguousCommit => ambiguous_commit::play(&place).await,
         Scenario::CutOff => cut_off::play(&place).await,
         Scenario::Killer | Scenario::KillerOverRabbitMq => killer::play(&place).await,
+        Scenario::Deadlock => deadlock::play(&place).await,
         Scenario::Returned => returned::play(&place).await,
     };
     place.conclude(played, discard).await

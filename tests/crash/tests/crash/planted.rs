@@ -56,4 +56,8 @@ planted! {
         "all-blamed", "play killer-over-rabbitmq --database postgres", "messages are dead, and only one is to blame";
     suspects_within_the_process_taken_for_new:
         "never-suspected", "play killer --database sqlite", "has killed 5 processes, and is not dead";
+    autocommit_after_a_rollback_underneath:
+        "autocommit-kept", "play deadlock --database mysql", " losses (first";
+    withhold_that_outlives_its_transaction:
+        "withhold-survives", "--seed 1 --kills 2 --points committed", " losses (first";
 }

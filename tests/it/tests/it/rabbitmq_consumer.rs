@@ -121,7 +121,9 @@ async fn orders(_: &mut SqliteConnection, _: Received<it::Order>) -> Result<(), 
 async fn what_nobody_can_read_or_recognise_is_dead_at_once() {
     let (world, rabbit) = (World::new().await, Rabbit::new().await);
     let queue = rabbit.queue("typed");
-    let typed = Consumer::new(&queue, world.books.clone(), orders).bind(&rabbit.exchange, "#");
+    let typed = Consumer::new(&queue, world.books.clone(), orders)
+        .bind(&rabbit.exchange, "#")
+        .undecodable_after(Duration::ZERO);
     let _messenger = World::start(rabbit.with(world.builder()).consumer(typed)).await;
     rabbit.is_consumed(&queue).await;
     let id = || BasicProperties::default().with_message_id(Uuid::now_v7().to_string().into());

@@ -11,7 +11,7 @@ mod consumer_poison;
 mod consumer_remember;
 pub(crate) mod consumer_timeout;
 mod crowd;
-mod dropped_caller;
+pub(crate) mod dropped_caller;
 mod fence_after_commit;
 mod fence_amend;
 mod fence_begin;
