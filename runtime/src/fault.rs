@@ -67,7 +67,7 @@ mod armed {
     ];
 
     /// Every bug that can be planted, by `TM_BUG=<name>`.
-    pub const BUGS: [&str; 14] = [
+    pub const BUGS: [&str; 16] = [
         "mark-before-ack",
         "ack-before-commit",
         "inbox-apart",
@@ -79,6 +79,8 @@ mod armed {
         "not-closed",
         "fence-pruned",
         "fence-read",
+        "all-blamed",
+        "never-suspected",
         "autocommit-kept",
         "withhold-survives",
         "answer-forgotten",

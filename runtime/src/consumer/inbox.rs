@@ -1,41 +1,69 @@
 //! The inbox: record and effect in one transaction, so that the effect happens once per message.
 
 use std::marker::PhantomData;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use sqlx::Pool;
+use tokio::time::timeout;
 
+use super::trouble::Trouble;
 use super::{Consume, Received};
 use crate::check_back::Decode;
 use crate::database::namespace::Namespace;
 use crate::fault;
-use crate::fence::{BusinessDatabase, begin_on_pool};
+use crate::fence::{
+    BusinessDatabase, HeldTransaction, InboxEntry, InboxKey, InboxQueue, WriteTurn, begin_on_pool,
+};
 use crate::message::{Message, MessageId, age};
 use crate::store::StoreError;
 use crate::transport::Handled;
-use crate::worker::janitor::Prune;
 
-const RETENTION: Duration = Duration::from_hours(7 * 24);
+/// How long anything but the handler may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the transaction of a handler that was ended may take to end.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// How long a message is handled, and remembered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(super) handler_timeout: Duration,
+    pub(super) retention: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { handler_timeout: Duration::from_mins(1), retention: Duration::from_hours(7 * 24) }
+    }
+}
 
 /// A handler with its database, without their types.
 #[async_trait]
-pub(crate) trait Inbox: Prune {
-    async fn migrate(&self) -> Result<(), StoreError>;
-    async fn check_schema(&self) -> Result<(), StoreError>;
+pub(crate) trait Inbox: std::fmt::Debug + Send + Sync {
+    /// Creates or updates the tables, in `schema` if it is given.
+    async fn migrate(&self, schema: Option<&str>) -> Result<(), StoreError>;
+    async fn check_schema(&self, schema: Option<&str>) -> Result<(), StoreError>;
     /// Handles one delivery, up to and including the commit.
-    async fn process(&self, id: MessageId, message: Message, attempt: u32) -> Handled;
-    fn with_retention(&self, retention: Duration) -> Arc<dyn Inbox>;
-    fn with_schema(&self, schema: String) -> Arc<dyn Inbox>;
+    async fn process(&self, id: MessageId, message: Message, attempt: u32, limits: Limits) -> Handled;
+    /// Forgets at most `limit` of the messages that are older than the retention.
+    async fn prune(&self, retention: Duration, limit: u32) -> Result<u64, StoreError>;
+    /// How often each message was entered alone, and no end of that is known.
+    async fn entries(&self) -> Result<Vec<(MessageId, i64)>, StoreError>;
+    /// Notes that a message is about to be handled alone. `false`: its effect has happened.
+    async fn enter_alone(&self, id: MessageId) -> Result<bool, StoreError>;
+    /// Takes the last such note back, or all of a message.
+    async fn leave_alone(&self, id: MessageId, all: bool) -> Result<(), StoreError>;
+    /// A message could not be recorded, and waits.
+    fn keeps_waiting(&self, id: MessageId, error: &StoreError);
 }
 
 pub(super) struct SqlInbox<DB: BusinessDatabase, M, H> {
     queue: String,
     pool: Pool<DB>,
-    handler: Arc<H>,
-    retention: Duration,
-    schema: Option<String>,
+    handler: H,
+    trouble: Trouble,
     /// Where the inbox is; known when it was migrated or checked.
     namespace: OnceLock<Namespace>,
     message: PhantomData<fn() -> M>,
@@ -47,6 +75,13 @@ impl<DB: BusinessDatabase, M, H> std::fmt::Debug for SqlInbox<DB, M, H> {
     }
 }
 
+/// A transaction with the message's record in it.
+struct Entered<DB: BusinessDatabase> {
+    tx: HeldTransaction<'static, DB>,
+    session: i64,
+    turn: WriteTurn,
+}
+
 impl<DB, M, H> SqlInbox<DB, M, H>
 where
     DB: BusinessDatabase,
@@ -54,103 +89,179 @@ where
     H: for<'c> Consume<'c, DB::Connection, M> + 'static,
 {
     pub(super) fn new(queue: String, pool: Pool<DB>, handler: H) -> Self {
-        Self {
-            queue,
-            pool,
-            handler: Arc::new(handler),
-            retention: RETENTION,
-            schema: None,
-            namespace: OnceLock::new(),
-            message: PhantomData,
-        }
+        let (trouble, namespace) = (Trouble::default(), OnceLock::new());
+        Self { queue, pool, handler, trouble, namespace, message: PhantomData }
     }
 
-    fn copy(&self) -> Self {
-        Self {
-            queue: self.queue.clone(),
-            pool: self.pool.clone(),
-            handler: Arc::clone(&self.handler),
-            retention: self.retention,
-            schema: self.schema.clone(),
-            namespace: OnceLock::new(),
-            message: PhantomData,
-        }
-    }
-
-    fn namespace(&self) -> Result<&Namespace, StoreError> {
-        self.namespace.get().ok_or_else(|| {
+    /// This queue, where its inbox is.
+    fn place(&self) -> Result<InboxQueue<'_>, StoreError> {
+        let namespace = self.namespace.get().ok_or_else(|| {
             StoreError::Unavailable(format!("the inbox of the consumer `{}` was not checked yet", self.queue))
-        })
+        })?;
+        Ok(InboxQueue { namespace, name: &self.queue })
     }
 
     /// The whole transaction. Without `Done` it was rolled back, or nobody knows; the message
     /// comes again in both cases, and the record tells.
-    async fn once(&self, id: MessageId, message: Received<M>) -> Handled {
-        let namespace = match self.namespace() {
-            Ok(namespace) => namespace,
-            Err(error) => return Handled::NotNow(error.to_string()),
-        };
-        if fault::bug("inbox-apart") && !self.enter_apart(namespace, id).await {
+    async fn once(&self, id: MessageId, message: Received<M>, limits: Limits) -> Handled {
+        if fault::bug("inbox-apart") && !self.enter_apart(id).await {
             return Handled::Done;
         }
-        let (mut tx, _turn) = match begin_on_pool(&self.pool).await {
-            Ok(begun) => begun,
-            Err(error) => return Handled::NotNow(error.to_string()),
+        let Entered { mut tx, session, turn: _turn } = match self.enter(id).await {
+            Ok(entered) => entered,
+            Err(handled) => return handled,
         };
-        let entered = match DB::enter_inbox(&mut tx, namespace, &self.queue, id).await {
-            Ok(false) if fault::bug("inbox-apart") => Ok(true),
-            entered => entered,
+        // Whoever drops us in the middle of a statement of the handler closes the connection.
+        tx.is_lent();
+        let worked = timeout(limits.handler_timeout, self.handler.consume(&mut tx, message)).await;
+        let Ok(worked) = worked.map(|worked| worked.map_err(|why| why.to_string())) else {
+            self.cut_off(tx, session).await;
+            return Handled::Failed(format!(
+                "the handler did not end within {:?}, which is the consumer's `handler_timeout`",
+                limits.handler_timeout
+            ));
         };
-        let worked = match entered {
-            Ok(true) => self.handler.consume(&mut tx, message).await.map_err(|error| error.to_string()),
-            Ok(false) => {
-                tracing::debug!(%id, queue = self.queue, "a message whose effect has happened came again");
-                let _ = tx.rollback().await;
-                return Handled::Done;
-            }
-            Err(error) => {
-                let _ = tx.rollback().await;
-                return Handled::NotNow(error.to_string());
-            }
-        };
+        tx.ended();
         fault::point("effect-done");
-        let proven = match worked {
-            // A failed statement whose error was swallowed must not be acknowledged.
-            Ok(()) if fault::bug("inbox-apart") => Ok(()),
-            Ok(()) => {
-                DB::prove_inbox(&mut tx, namespace, &self.queue, id).await.map_err(|error| error.to_string())
+        match worked {
+            Ok(()) => self.commit(tx, id).await,
+            Err(why) => {
+                let _ = tx.rollback().await;
+                Handled::Failed(why)
             }
-            Err(why) => Err(why),
+        }
+    }
+
+    /// Begins, with the message's record. `Err`: there is nothing to be handled.
+    async fn enter(&self, id: MessageId) -> Result<Entered<DB>, Handled> {
+        let enter = async {
+            let queue = self.place()?;
+            let (mut tx, turn) = begin_on_pool(&self.pool).await?;
+            tx.is_lent();
+            let entry = DB::enter_inbox(&mut tx, key(queue, id)).await;
+            tx.ended();
+            Ok((tx, turn, entry))
         };
-        if let Err(why) = proven {
-            let _ = tx.rollback().await;
-            return Handled::Failed(why);
+        let entered = timeout(PATIENCE, enter).await.unwrap_or_else(|_| {
+            Err(StoreError::Unavailable(format!("the message could not be recorded within {PATIENCE:?}")))
+        });
+        let (tx, turn, entry) = entered.map_err(|error| self.not_now(id, &error))?;
+        let entry = match entry {
+            Ok(InboxEntry::Known) if fault::bug("inbox-apart") => Ok(InboxEntry::New { session: 0 }),
+            entry => entry,
+        };
+        let handled = match entry {
+            Ok(InboxEntry::New { session }) => {
+                self.trouble.is_over(&self.queue);
+                return Ok(Entered { tx, session, turn });
+            }
+            Ok(InboxEntry::Known) => {
+                tracing::debug!(%id, queue = self.queue, "a message whose effect has happened came again");
+                Handled::Done
+            }
+            Ok(InboxEntry::Forgotten) => forgotten(),
+            Err(error) => self.not_now(id, &error),
+        };
+        let _ = tx.rollback().await;
+        Err(handled)
+    }
+
+    fn not_now(&self, id: MessageId, error: &StoreError) -> Handled {
+        self.trouble.keeps(&self.queue, id, error);
+        Handled::NotNow(error.to_string())
+    }
+
+    /// Commits, if the record is still in the transaction. A failed statement whose error was swallowed must not be
+    /// acknowledged.
+    async fn commit(&self, mut tx: HeldTransaction<'static, DB>, id: MessageId) -> Handled {
+        let commit = async {
+            tx.is_lent();
+            let proven = match self.place() {
+                _ if fault::bug("inbox-apart") => Ok(true),
+                Ok(queue) => DB::prove_inbox(&mut tx, key(queue, id)).await,
+                Err(error) => Err(error),
+            };
+            tx.ended();
+            if !matches!(proven, Ok(true)) {
+                let _ = tx.rollback().await;
+            } else if let Err(error) = fault::pending("inbox-commit-sent", tx.commit()).await {
+                return Handled::Failed(error.to_string());
+            }
+            match proven {
+                Ok(true) => Handled::Done,
+                Ok(false) => forgotten(),
+                Err(why) => Handled::Failed(why.to_string()),
+            }
+        };
+        let committed = timeout(PATIENCE, commit).await;
+        let handled = committed
+            .unwrap_or_else(|_| Handled::Failed(format!("the transaction did not end within {PATIENCE:?}")));
+        if handled == Handled::Done {
+            fault::point("inbox-committed");
         }
-        if let Err(error) = fault::pending("inbox-commit-sent", tx.commit()).await {
-            return Handled::Failed(error.to_string());
+        handled
+    }
+
+    /// Ends the transaction of a handler that was dropped, in the middle of whatever it did.
+    async fn cut_off(&self, tx: HeldTransaction<'static, DB>, session: i64) {
+        if !DB::LOSES_TRACK {
+            let _ = timeout(GRACE, tx.rollback()).await;
+            return;
         }
-        fault::point("inbox-committed");
-        Handled::Done
+        // Closes the connection; and the server may still be busy with a statement that came by it.
+        drop(tx);
+        let ended = timeout(GRACE, DB::end_session(&self.pool, session)).await;
+        tracing::debug!(queue = self.queue, ?ended, "a handler was ended");
+    }
+
+    /// A transaction of our own, beside the handlers'.
+    async fn transaction<T>(
+        &self,
+        work: impl for<'c> FnOnce(&'c mut DB::Connection, InboxQueue<'c>) -> BoxFuture<'c, Result<T, StoreError>>
+        + Send,
+    ) -> Result<T, StoreError> {
+        let transaction = async {
+            let queue = self.place()?;
+            let (mut tx, _turn) = begin_on_pool(&self.pool).await?;
+            tx.is_lent();
+            let worked = work(&mut tx, queue).await;
+            tx.ended();
+            match worked {
+                Ok(value) => {
+                    tx.commit().await?;
+                    Ok(value)
+                }
+                Err(error) => {
+                    let _ = tx.rollback().await;
+                    Err(error)
+                }
+            }
+        };
+        timeout(PATIENCE, transaction).await.unwrap_or_else(|_| {
+            Err(StoreError::Unavailable(format!("the inbox did not answer within {PATIENCE:?}")))
+        })
     }
 
     /// A planted bug: the record in a transaction of its own. Says whether the message is new.
-    async fn enter_apart(&self, namespace: &Namespace, id: MessageId) -> bool {
-        let Ok((mut tx, _turn)) = begin_on_pool(&self.pool).await else { return false };
-        let entered = DB::enter_inbox(&mut tx, namespace, &self.queue, id).await;
-        tx.commit().await.is_ok() && matches!(entered, Ok(true))
+    async fn enter_apart(&self, id: MessageId) -> bool {
+        let (Ok(queue), Ok((mut tx, _turn))) = (self.place(), begin_on_pool(&self.pool).await) else {
+            return false;
+        };
+        let entered = DB::enter_inbox(&mut tx, key(queue, id)).await;
+        tx.commit().await.is_ok() && matches!(entered, Ok(InboxEntry::New { .. }))
     }
 }
 
-#[async_trait]
-impl<DB, M, H> Prune for SqlInbox<DB, M, H>
-where
-    DB: BusinessDatabase,
-    M: Decode + Send + 'static,
-    H: for<'c> Consume<'c, DB::Connection, M> + 'static,
-{
-    async fn prune(&self, limit: u32) -> Result<u64, StoreError> {
-        DB::prune_inbox(&self.pool, self.namespace()?, &self.queue, self.retention, limit).await
-    }
+fn key(queue: InboxQueue<'_>, id: MessageId) -> InboxKey<'_> {
+    InboxKey { queue, id, made: made(id).map_or(i64::MAX, millis) }
+}
+
+fn forgotten() -> Handled {
+    Handled::Rejected(
+        "made before what this queue remembers: records of that time were pruned, and its effect may have happened; \
+         `Consumer::remember` was shorter once, or is in another process"
+            .into(),
+    )
 }
 
 #[async_trait]
@@ -160,36 +271,58 @@ where
     M: Decode + Send + 'static,
     H: for<'c> Consume<'c, DB::Connection, M> + 'static,
 {
-    async fn migrate(&self) -> Result<(), StoreError> {
-        let namespace = DB::migrate_inbox(&self.pool, self.schema.as_deref()).await?;
+    async fn migrate(&self, schema: Option<&str>) -> Result<(), StoreError> {
+        let namespace = DB::migrate_inbox(&self.pool, schema).await?;
         self.namespace.get_or_init(|| namespace);
         Ok(())
     }
 
-    async fn check_schema(&self) -> Result<(), StoreError> {
-        let namespace = DB::check_inbox(&self.pool, self.schema.as_deref()).await?;
+    async fn check_schema(&self, schema: Option<&str>) -> Result<(), StoreError> {
+        let namespace = DB::check_inbox(&self.pool, schema).await?;
         self.namespace.get_or_init(|| namespace);
         Ok(())
     }
 
-    async fn process(&self, id: MessageId, message: Message, attempt: u32) -> Handled {
-        if age(id) > self.retention {
+    async fn process(&self, id: MessageId, message: Message, attempt: u32, limits: Limits) -> Handled {
+        if age(id) > limits.retention {
             return Handled::Rejected(format!(
                 "older than the {:?} for which this consumer remembers messages: it could not be recognised as a duplicate",
-                self.retention
+                limits.retention
             ));
         }
         match Received::decode(id, message, attempt) {
             Err(why) => Handled::Undecodable(format!("the body can't be decoded: {why}")),
-            Ok(message) => self.once(id, message).await,
+            Ok(message) => self.once(id, message, limits).await,
         }
     }
 
-    fn with_retention(&self, retention: Duration) -> Arc<dyn Inbox> {
-        Arc::new(Self { retention, ..self.copy() })
+    async fn prune(&self, retention: Duration, limit: u32) -> Result<u64, StoreError> {
+        self.transaction(|connection, queue| DB::prune_inbox(connection, queue, retention, limit)).await
     }
 
-    fn with_schema(&self, schema: String) -> Arc<dyn Inbox> {
-        Arc::new(Self { schema: Some(schema), ..self.copy() })
+    async fn entries(&self) -> Result<Vec<(MessageId, i64)>, StoreError> {
+        self.transaction(|connection, queue| DB::entries(connection, queue)).await
     }
+
+    async fn enter_alone(&self, id: MessageId) -> Result<bool, StoreError> {
+        self.transaction(|connection, queue| DB::enter_alone(connection, key(queue, id))).await
+    }
+
+    async fn leave_alone(&self, id: MessageId, all: bool) -> Result<(), StoreError> {
+        self.transaction(|connection, queue| DB::leave_alone(connection, key(queue, id), all)).await
+    }
+
+    fn keeps_waiting(&self, id: MessageId, error: &StoreError) {
+        self.trouble.keeps(&self.queue, id, error);
+    }
+}
+
+/// When a message was made, since 1970. An id of somebody else's making may not say.
+fn made(id: MessageId) -> Option<Duration> {
+    let (seconds, nanos) = id.get_timestamp()?.to_unix();
+    Some(Duration::new(seconds, nanos))
+}
+
+fn millis(made: Duration) -> i64 {
+    i64::try_from(made.as_millis()).unwrap_or(i64::MAX)
 }

@@ -2,34 +2,33 @@
 
 mod handler;
 mod inbox;
+mod suspects;
+mod trouble;
+mod worker;
 
 use std::fmt::{self, Display};
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use sqlx::Pool;
-use tokio::sync::mpsc::Receiver;
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 
 pub use handler::{Consume, Received};
-use inbox::{Inbox, SqlInbox};
+use inbox::{Inbox, Limits, SqlInbox};
+pub(crate) use worker::ConsumerLoop;
 
 use crate::check_back::Decode;
 use crate::error::{Error, ErrorKind};
-use crate::fault;
 use crate::fence::BusinessDatabase;
 use crate::message::limits::SHORT_STRING_BYTES;
-use crate::transport::{Delivery, Handled, Queue};
-use crate::worker::{Worker, panic_text};
+use crate::transport::Queue;
 
 /// The default pauses between attempts, in seconds.
 const RETRY_AFTER: [u64; 4] = [1, 5, 25, 120];
 const MOST_PAUSES: usize = 16;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_hours(24);
+/// RabbitMQ takes a message away that was held for half an hour, and a suspect waits while others run.
+const LONGEST_HANDLING: Duration = Duration::from_mins(10);
 /// Longer than a rolling deployment takes.
 const UNDECODABLE_AFTER: Duration = Duration::from_hours(1);
 
@@ -72,7 +71,9 @@ pub struct Consumer {
     concurrency: usize,
     retry_after: Vec<Duration>,
     undecodable_after: Duration,
-    pub(crate) inbox: Arc<dyn Inbox>,
+    limits: Limits,
+    schema: Option<String>,
+    inbox: Arc<dyn Inbox>,
 }
 
 impl fmt::Debug for Consumer {
@@ -83,6 +84,7 @@ impl fmt::Debug for Consumer {
             .field("attempts", &self.attempts)
             .field("concurrency", &self.concurrency)
             .field("retry_after", &self.retry_after)
+            .field("limits", &self.limits)
             .finish_non_exhaustive()
     }
 }
@@ -105,6 +107,8 @@ impl Consumer {
             concurrency: 8,
             retry_after,
             undecodable_after: UNDECODABLE_AFTER,
+            limits: Limits::default(),
+            schema: None,
             inbox,
         }
     }
@@ -120,7 +124,13 @@ impl Consumer {
     ///
     /// Within the process, attempts are counted per message, for all its consumers together; while
     /// another consumer may still succeed, this one is called again, too. With RabbitMQ, every queue
-    /// counts for itself; a message that the process died over has been attempted, too.
+    /// counts for itself.
+    ///
+    /// A message whose handling ended with its process runs alone in its process when it comes again, and every time
+    /// the process ends while nothing else is handled there counts as an attempt, too. The first time does not count,
+    /// since others may have been to blame: with `attempts(3)`, a message that kills its process does so four times.
+    /// It is dead then, without being tried again; within the process also when the setting `delivery_attempts` is
+    /// used up.
     #[must_use]
     pub const fn attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts;
@@ -145,11 +155,25 @@ impl Consumer {
         self
     }
 
+    /// How long the handler may take for a message. After that its future is dropped, its transaction is rolled
+    /// back, and the attempt has failed. Default: 60 s; between 1 ms and 10 min.
+    ///
+    /// A handler that blocks its thread can't be ended like that.
+    #[must_use]
+    pub const fn handler_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.handler_timeout = timeout;
+        self
+    }
+
     /// How long a message is remembered. One that is older when it arrives could no longer be
     /// recognised, and is dead. Default: 7 days.
+    ///
+    /// It may be raised at any time: up to when records were pruned is kept with the inbox, and what is older than
+    /// that and not recorded is dead, too. Only ids that have no time in them, as those of other senders may be, are
+    /// not protected by that.
     #[must_use]
-    pub fn remember(mut self, retention: Duration) -> Self {
-        self.inbox = self.inbox.with_retention(retention);
+    pub const fn remember(mut self, retention: Duration) -> Self {
+        self.limits.retention = retention;
         self
     }
 
@@ -173,12 +197,16 @@ impl Consumer {
     /// nothing. SQLite has no schemas: this is ignored there.
     #[must_use]
     pub fn schema(mut self, schema: impl Display) -> Self {
-        self.inbox = self.inbox.with_schema(schema.to_string());
+        self.schema = Some(schema.to_string());
         self
     }
 
     pub(crate) fn queue(&self) -> &str {
         &self.queue
+    }
+
+    pub(crate) const fn most_attempts(&self) -> u32 {
+        self.attempts
     }
 
     /// What the transport has to know.
@@ -205,6 +233,8 @@ impl Consumer {
             "`retry_after` must have 1 to 16 pauses: each is a queue in RabbitMQ"
         } else if !self.retry_after.iter().all(|pause| (SHORTEST_PAUSE..=LONGEST_PAUSE).contains(pause)) {
             "the pauses of `retry_after` must be between 1 ms and 24 h"
+        } else if !(SHORTEST_PAUSE..=LONGEST_HANDLING).contains(&self.limits.handler_timeout) {
+            "`handler_timeout` must be between 1 ms and 10 min: RabbitMQ lets no message be held for half an hour"
         } else if self.undecodable_after > LONGEST_PAUSE {
             "`undecodable_after` must be at most 24 h"
         } else {
@@ -214,63 +244,5 @@ impl Consumer {
             ErrorKind::Configuration,
             format!("the consumer `{}` can't work: {problem}", self.queue),
         ))
-    }
-}
-
-/// The loop that handles a queue's deliveries.
-#[derive(Debug)]
-pub(crate) struct ConsumerLoop {
-    pub(crate) consumer: Consumer,
-    pub(crate) deliveries: Receiver<Delivery>,
-    pub(crate) handling: JoinSet<()>,
-}
-
-async fn handle(inbox: Arc<dyn Inbox>, attempts: u32, delivery: Delivery) {
-    fault::point("received");
-    let Delivery { id, message, attempt, suspect: _, settle } = delivery;
-    // Whoever delivers it may have left while it waited.
-    if settle.is_closed() {
-        return;
-    }
-    let mut settle = Some(settle);
-    if fault::bug("ack-before-commit") {
-        settle.take().map(|settle| settle.send(Handled::Done));
-    }
-    // In a task of its own, so that a panic fails this message and nothing else.
-    let task = AbortOnDropHandle::new(tokio::spawn(async move { inbox.process(id, message, attempt).await }));
-    let handled = match task.await {
-        Ok(handled) => handled,
-        Err(failed) => Handled::Failed(match failed.try_into_panic() {
-            Ok(panic) => format!("the handler panicked: {}", panic_text(panic.as_ref())),
-            Err(failed) => failed.to_string(),
-        }),
-    };
-    let handled = match handled {
-        Handled::Failed(why) if attempt >= attempts => {
-            Handled::Rejected(format!("failed {attempt} times; the last time: {why}"))
-        }
-        handled => handled,
-    };
-    // Nobody listens any more when that one gave up: the message comes again.
-    settle.map(|settle| settle.send(handled));
-}
-
-#[async_trait]
-impl Worker for ConsumerLoop {
-    const NAME: &'static str = "consumer";
-
-    async fn run(&mut self, stop: &CancellationToken) {
-        loop {
-            tokio::select! {
-                Some(_) = self.handling.join_next() => {}
-                delivery = self.deliveries.recv(), if self.handling.len() < self.consumer.concurrency => {
-                    let Some(delivery) = delivery else { break };
-                    let inbox = Arc::clone(&self.consumer.inbox);
-                    self.handling.spawn(handle(inbox, self.consumer.attempts, delivery));
-                }
-                () = stop.cancelled() => break,
-            }
-        }
-        while self.handling.join_next().await.is_some() {}
     }
 }

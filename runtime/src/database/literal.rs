@@ -14,7 +14,7 @@ use super::namespace::Namespace;
 
 /// A value, as PostgreSQL reads it.
 #[derive(Clone, Copy, Debug)]
-#[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "MySQL needs only ids"))]
+#[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "MySQL needs no texts"))]
 pub(super) enum Literal<'v> {
     Number(i64),
     Id(Uuid),
@@ -22,6 +22,9 @@ pub(super) enum Literal<'v> {
     #[cfg(feature = "mysql")]
     /// An id, as MySQL reads it.
     Binary(Uuid),
+    #[cfg(feature = "mysql")]
+    /// Bytes, as MySQL reads them.
+    Bytes(&'v [u8]),
 }
 
 /// Replaces `$1`, `$2`, … in `sql` by `values`, of which there are nine at most.
@@ -53,6 +56,12 @@ impl fmt::Display for Literal<'_> {
             Self::Id(id) => write!(f, "'{}'::uuid", id.simple()),
             #[cfg(feature = "mysql")]
             Self::Binary(id) => write!(f, "X'{}'", id.simple()),
+            #[cfg(feature = "mysql")]
+            Self::Bytes(bytes) => {
+                f.write_str("X'")?;
+                bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+                f.write_str("'")
+            }
             Self::Text(text) => {
                 f.write_str("convert_from(decode('")?;
                 text.bytes().try_for_each(|byte| write!(f, "{byte:02x}"))?;

@@ -47,7 +47,7 @@ impl Part {
     }
 }
 
-/// A part with its scripts, for one kind of database.
+/// A part with its scripts, by their versions, for one kind of database.
 macro_rules! part {
     ($database:literal, $name:literal, [$($version:literal),+]) => {
         Part {

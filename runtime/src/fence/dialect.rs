@@ -27,6 +27,11 @@ pub trait BusinessDatabase: Database {
     #[doc(hidden)]
     const WAITS_FOR_ITSELF: bool;
 
+    /// Whether sqlx may lose track of what is still to be answered on a connection, when a future is dropped that was
+    /// waiting for an answer. Such a connection is closed.
+    #[doc(hidden)]
+    const LOSES_TRACK: bool = true;
+
     /// Whether a transaction changes its session where it may: see [`Giver`].
     #[doc(hidden)]
     const CHANGES_SESSION: bool = false;
@@ -96,32 +101,87 @@ pub trait BusinessDatabase: Database {
         schema: Option<&'p str>,
     ) -> BoxFuture<'p, Result<Namespace, StoreError>>;
 
-    /// Records a message as the transaction's first statement; `false` when it was there.
+    /// Records a message as the transaction's first statement.
     #[doc(hidden)]
     fn enter_inbox<'c>(
         connection: &'c mut Self::Connection,
-        namespace: &'c Namespace,
-        queue: &'c str,
-        message_id: MessageId,
-    ) -> BoxFuture<'c, Result<bool, StoreError>>;
+        message: InboxKey<'c>,
+    ) -> BoxFuture<'c, Result<InboxEntry, StoreError>>;
 
-    /// Proves that the record is part of the open transaction.
+    /// Proves that the record is part of the open transaction. `false`: a record of the message may have been
+    /// pruned, which only now could be seen.
     #[doc(hidden)]
     fn prove_inbox<'c>(
         connection: &'c mut Self::Connection,
-        namespace: &'c Namespace,
-        queue: &'c str,
-        message_id: MessageId,
-    ) -> BoxFuture<'c, Result<(), StoreError>>;
+        message: InboxKey<'c>,
+    ) -> BoxFuture<'c, Result<bool, StoreError>>;
 
+    /// In a transaction: forgets messages that were received and made longer than `age` ago, at most `limit`, and
+    /// notes up to when.
     #[doc(hidden)]
-    fn prune_inbox<'p>(
-        pool: &'p Pool<Self>,
-        namespace: &'p Namespace,
-        queue: &'p str,
+    fn prune_inbox<'c>(
+        connection: &'c mut Self::Connection,
+        queue: InboxQueue<'c>,
         age: Duration,
         limit: u32,
-    ) -> BoxFuture<'p, Result<u64, StoreError>>;
+    ) -> BoxFuture<'c, Result<u64, StoreError>>;
+
+    /// How often each message was entered alone, and no end of that is known.
+    #[doc(hidden)]
+    fn entries<'c>(
+        connection: &'c mut Self::Connection,
+        queue: InboxQueue<'c>,
+    ) -> BoxFuture<'c, Result<Vec<(MessageId, i64)>, StoreError>>;
+
+    /// In a transaction: notes that a message is about to be handled alone. `false`: its effect has happened. Fails
+    /// soon when somebody is handling it.
+    #[doc(hidden)]
+    fn enter_alone<'c>(
+        connection: &'c mut Self::Connection,
+        message: InboxKey<'c>,
+    ) -> BoxFuture<'c, Result<bool, StoreError>>;
+
+    /// In a transaction: takes the last such note back, or all of a message.
+    #[doc(hidden)]
+    fn leave_alone<'c>(
+        connection: &'c mut Self::Connection,
+        message: InboxKey<'c>,
+        all: bool,
+    ) -> BoxFuture<'c, Result<(), StoreError>>;
+
+    /// Ends a session that still works for a transaction whose client has left.
+    #[doc(hidden)]
+    fn end_session(pool: &Pool<Self>, session: i64) -> BoxFuture<'_, Result<(), StoreError>> {
+        let _ = (pool, session);
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+/// A queue, and where its inbox is.
+#[derive(Clone, Copy, Debug)]
+pub struct InboxQueue<'k> {
+    pub(crate) namespace: &'k Namespace,
+    pub(crate) name: &'k str,
+}
+
+/// A message, as a queue's inbox has it.
+#[derive(Clone, Copy, Debug)]
+pub struct InboxKey<'k> {
+    pub(crate) queue: InboxQueue<'k>,
+    pub(crate) id: MessageId,
+    /// When it was made, in milliseconds since 1970; far in the future if its id does not say.
+    pub(crate) made: i64,
+}
+
+/// What the inbox says of a message that is about to be handled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InboxEntry {
+    /// It is recorded now. With the number by which others can end this session.
+    New { session: i64 },
+    /// Its effect has happened.
+    Known,
+    /// It is not recorded, and older than what was pruned: its effect may have happened.
+    Forgotten,
 }
 
 /// What other transactions a transaction sees. See [`Begin::isolation`](super::Begin::isolation).

@@ -76,7 +76,12 @@ impl<'c, DB: BusinessDatabase> HeldTransaction<'c, DB> {
         self.ending = true;
     }
 
-    pub(super) const fn ended(&mut self) {
+    /// The same for what somebody else does with the connection, who may be cut off in the middle of it.
+    pub(crate) const fn is_lent(&mut self) {
+        self.ending = DB::LOSES_TRACK;
+    }
+
+    pub(crate) const fn ended(&mut self) {
         self.ending = false;
     }
 

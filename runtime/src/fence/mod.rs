@@ -27,7 +27,11 @@ pub use begin::{Begin, BeginOn, begin};
 #[cfg(feature = "_sql")]
 pub use dialect::{BusinessDatabase, Isolation};
 #[cfg(feature = "_sql")]
-pub(crate) use dialect::{CommitFailure, FenceRefusal, WriteTurn, begin_on_pool};
+pub(crate) use dialect::{
+    CommitFailure, FenceRefusal, InboxEntry, InboxKey, InboxQueue, WriteTurn, begin_on_pool,
+};
+#[cfg(feature = "_sql")]
+pub(crate) use held::HeldTransaction;
 #[cfg(feature = "_sql")]
 pub use transaction::FencedTransaction;
 

@@ -10,6 +10,8 @@ use super::lifecycle::Parts;
 use super::settings::Settings;
 use crate::check_back::registry::Registry;
 use crate::check_back::{CheckBack, DataMap, Handler, handler};
+#[cfg(feature = "_sql")]
+use crate::consumer::ConsumerLoop;
 use crate::core::Core;
 use crate::database::DatabaseSource;
 use crate::error::{Error, ErrorKind};
@@ -148,7 +150,7 @@ impl Builder {
                 ),
             ));
         }
-        Ok(Arc::new(InProcess::default()))
+        Ok(Arc::new(InProcess::new(self.settings.delivery_attempts)))
     }
 
     pub(crate) async fn build_with(self, transport: Arc<dyn Transport>) -> Result<Messenger, Error> {
@@ -184,7 +186,8 @@ impl Builder {
         #[cfg(feature = "_sql")]
         for consumer in self.consumers {
             let deliveries = core.transport.subscribe(consumer.wanted())?;
-            parts.add_consumer(consumer, deliveries);
+            let budget = core.transport.budget(consumer.most_attempts());
+            parts.add_consumer(ConsumerLoop::new(consumer, budget, core.alone.clone(), deliveries));
         }
         Ok(Messenger { core, parts: Arc::new(Mutex::new(parts)) })
     }

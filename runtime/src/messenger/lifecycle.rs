@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -47,12 +47,8 @@ impl Parts {
     }
 
     #[cfg(feature = "_sql")]
-    pub(super) fn add_consumer(
-        &mut self,
-        consumer: crate::Consumer,
-        deliveries: tokio::sync::mpsc::Receiver<crate::transport::Delivery>,
-    ) {
-        self.consumers.push(crate::consumer::ConsumerLoop { consumer, deliveries, handling: JoinSet::new() });
+    pub(super) fn add_consumer(&mut self, consumer: crate::consumer::ConsumerLoop) {
+        self.consumers.push(consumer);
     }
 
     fn run(&mut self, worker: impl Worker) {
@@ -81,7 +77,7 @@ impl Messenger {
         self.core().fences.migrate().await?;
         #[cfg(feature = "_sql")]
         for consumer in &self.parts.lock().await.consumers {
-            consumer.consumer.inbox.migrate().await?;
+            consumer.migrate().await?;
         }
         Ok(())
     }
@@ -102,7 +98,7 @@ impl Messenger {
         let mut inboxes: Vec<Arc<dyn Prune>> = Vec::new();
         #[cfg(feature = "_sql")]
         for consumer in &parts.consumers {
-            inboxes.push(consumer.consumer.inbox.clone());
+            inboxes.push(consumer.prune());
         }
         // Stopped in this order: each may still feed those after it.
         parts.run(Reporter::new(core, inlets.reports));
@@ -154,7 +150,7 @@ impl Messenger {
         let mut parts = self.parts.lock().await;
         #[cfg(feature = "_sql")]
         for consumer in &parts.consumers {
-            consumer.consumer.inbox.check_schema().await.map_err(failed)?;
+            consumer.check_schema().await.map_err(failed)?;
         }
         if !core.enter(Phase::Built, Phase::Running) {
             return Err(started_before());

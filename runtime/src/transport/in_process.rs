@@ -3,6 +3,7 @@
 //! A message goes to every queue with a matching binding, and is acknowledged when each of them
 //! has handled it. Nothing is kept here: a message that fails stays in the store, and comes again.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,13 +19,19 @@ use crate::message::{MessageId, age};
 /// How many deliveries a queue takes at once. More stay in the store, and keep no other queue's
 /// messages from being delivered.
 const QUEUE_LENGTH: usize = 64;
+/// Another process may have taken some of them since.
+const MOST_SUSPECTS: usize = 10_000;
 /// As long as a message is no older, it is news that it can't be read.
 const NEW: Duration = Duration::from_secs(5);
 
 /// Exchanges and queues of one process.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct InProcess {
     queues: Mutex<Vec<Subscriber>>,
+    /// After how many attempts the store gives a message up.
+    attempts: u32,
+    /// Suspects that could not be tried: they go back to the store, which does not remember that they are.
+    suspects: Mutex<HashSet<MessageId>>,
 }
 
 #[derive(Clone, Debug)]
@@ -39,6 +46,10 @@ struct Subscriber {
 }
 
 impl InProcess {
+    pub(crate) fn new(attempts: u32) -> Self {
+        Self { queues: Mutex::default(), attempts, suspects: Mutex::default() }
+    }
+
     fn route(&self, exchange: &str, routing_key: &str) -> Vec<Subscriber> {
         let bound = |queue: &&Subscriber| {
             queue.bindings.iter().any(|(name, pattern)| name == exchange && pattern.matches(routing_key))
@@ -46,9 +57,28 @@ impl InProcess {
         self.queues().iter().filter(bound).cloned().collect()
     }
 
-    fn queues(&self) -> MutexGuard<'_, Vec<Subscriber>> {
-        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    fn is_suspect(&self, outgoing: &Outgoing) -> bool {
+        let waits = || lock(&self.suspects).contains(&outgoing.half.id);
+        (outgoing.suspect || waits()) && !fault::bug("never-suspected")
     }
+
+    /// Remembers a suspect that could not be tried, or forgets it.
+    fn note(&self, id: MessageId, suspect: bool) {
+        let mut suspects = lock(&self.suspects);
+        if suspect && suspects.len() < MOST_SUSPECTS {
+            suspects.insert(id);
+        } else {
+            suspects.remove(&id);
+        }
+    }
+
+    fn queues(&self) -> MutexGuard<'_, Vec<Subscriber>> {
+        lock(&self.queues)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[async_trait]
@@ -62,15 +92,24 @@ impl Transport for InProcess {
                 message.exchange, message.routing_key
             ));
         }
-        let handled = join_all(queues.iter().map(|queue| queue.deliver(outgoing))).await;
+        let suspect = self.is_suspect(outgoing);
+        let handled = join_all(queues.iter().map(|queue| queue.deliver(outgoing, suspect))).await;
         // As long as one queue may still take it, the message is not given up.
-        handled.into_iter().fold(Publication::Acknowledged, |sum, handled| match (sum, handled) {
-            (Publication::Failed(why), _) | (_, Handled::Failed(why)) => Publication::Failed(why),
-            (Publication::NotNow(why), _) | (_, Handled::NotNow(why)) => Publication::NotNow(why),
-            (Publication::NotHere(why), _) | (_, Handled::Undecodable(why)) => Publication::NotHere(why),
-            (Publication::Refused(why), _) | (_, Handled::Rejected(why)) => Publication::Refused(why),
-            (sum, Handled::Done) => sum,
-        })
+        let published =
+            handled.into_iter().fold(Publication::Acknowledged, |sum, handled| match (sum, handled) {
+                (Publication::Failed(why), _) | (_, Handled::Failed(why)) => Publication::Failed(why),
+                (Publication::NotNow(why), _) | (_, Handled::NotNow(why)) => Publication::NotNow(why),
+                (Publication::NotHere(why), _) | (_, Handled::Undecodable(why)) => Publication::NotHere(why),
+                (Publication::Refused(why), _) | (_, Handled::Rejected(why)) => Publication::Refused(why),
+                (sum, Handled::Done) => sum,
+            });
+        self.note(outgoing.half.id, suspect && matches!(published, Publication::NotNow(_)));
+        published
+    }
+
+    /// The store counts, too.
+    fn budget(&self, attempts: u32) -> u32 {
+        attempts.min(self.attempts)
     }
 
     fn capacity(&self) -> usize {
@@ -89,19 +128,14 @@ impl Transport for InProcess {
 }
 
 impl Subscriber {
-    async fn deliver(&self, outgoing: &Outgoing) -> Handled {
+    async fn deliver(&self, outgoing: &Outgoing, suspect: bool) -> Handled {
         let Ok(_place) = self.places.try_acquire() else {
             return Handled::NotNow(format!("the queue `{}` is full", self.name));
         };
         let (settle, settled) = oneshot::channel();
-        let Outgoing { half, attempt, suspect } = outgoing;
-        let delivery = Delivery {
-            id: half.id,
-            message: half.message.clone(),
-            attempt: *attempt,
-            suspect: *suspect,
-            settle,
-        };
+        let Outgoing { half, attempt, .. } = outgoing;
+        let delivery =
+            Delivery { id: half.id, message: half.message.clone(), attempt: *attempt, suspect, settle };
         // Whether the consumer is away or at work, it is the consumer who says how this ends, and when at the latest.
         let _ = self.deliveries.send(delivery).await;
         let handled = fault::pending("published", settled).await;

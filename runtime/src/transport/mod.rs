@@ -78,6 +78,11 @@ pub(crate) trait Transport: fmt::Debug + Send + Sync {
     /// How many more messages are worth being brought here now.
     fn capacity(&self) -> usize;
 
+    /// After how many attempts a failure is final for a consumer that wants `attempts`.
+    fn budget(&self, attempts: u32) -> u32 {
+        attempts
+    }
+
     /// Opens a queue for the one consumer in this process that has it.
     fn subscribe(&self, queue: Queue) -> Result<mpsc::Receiver<Delivery>, Error>;
 

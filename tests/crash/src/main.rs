@@ -90,6 +90,14 @@ enum Command {
         #[command(flatten)]
         life: Life,
     },
+    /// Runs the service that one of its messages kills. For the scenario.
+    #[command(hide = true)]
+    LiveWithKiller {
+        directory: PathBuf,
+        /// Sends the messages.
+        #[arg(long)]
+        first: bool,
+    },
 }
 
 #[tokio::main]
@@ -104,6 +112,9 @@ async fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Some(Command::Live { directory, life }) => return Box::pin(child::run(&directory, life)).await,
+        Some(Command::LiveWithKiller { directory, first }) => {
+            return Box::pin(scenario::killer::live(&directory, first)).await;
+        }
         Some(Command::Play { scenario, database }) => {
             return Box::pin(scenario::play(scenario, database, arguments.discard)).await;
         }

@@ -26,8 +26,17 @@ impl Service {
         I: IntoIterator<Item = S>,
         S: AsRef<std::ffi::OsStr>,
     {
+        Self::start_as("live", place, arguments)
+    }
+
+    /// Starts another one, which the command of that name runs.
+    pub(crate) fn start_as<I, S>(name: &str, place: &Place, arguments: I) -> anyhow::Result<Self>
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<std::ffi::OsStr>,
+    {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("live").arg(&place.directory).args(arguments);
+        command.arg(name).arg(&place.directory).args(arguments);
         command.stderr(notes::log(&place.directory)?).kill_on_drop(true);
         Ok(Self(command.spawn()?))
     }

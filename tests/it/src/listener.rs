@@ -59,6 +59,10 @@ pub enum Act {
     Run(&'static str),
     /// Writes the effect, and takes its time.
     Slow(Duration),
+    /// Writes the effect, and never returns.
+    Never,
+    /// Writes the effect, and waits for a statement that takes ten minutes.
+    Stuck,
 }
 
 impl Listener {
@@ -142,6 +146,11 @@ async fn handle<DB: Dialect>(
         Act::Slow(time) => {
             tokio::time::sleep(time).await;
             Ok(())
+        }
+        Act::Never => std::future::pending().await,
+        Act::Stuck => {
+            let _ = DB::run(connection, DB::STUCK).await;
+            std::future::pending().await
         }
     }
 }

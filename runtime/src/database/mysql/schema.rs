@@ -14,7 +14,7 @@ use crate::store::StoreError;
 
 pub(super) const MESSAGE: Part = part!("mysql", "message", ["1"]);
 pub(super) const FENCE: Part = part!("mysql", "fence", ["1"]);
-pub(super) const INBOX: Part = part!("mysql", "inbox", ["1"]);
+pub(super) const INBOX: Part = part!("mysql", "inbox", ["1", "2"]);
 
 /// Applies what is missing. A second process waits, and finds nothing to do.
 pub(super) async fn migrate(part: Part, pool: &OwnPool<MySql>) -> Result<(), StoreError> {

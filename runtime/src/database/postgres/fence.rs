@@ -19,7 +19,9 @@ use crate::database::source::not_opened;
 use crate::error::Error;
 use crate::fence::held::{self, Giver};
 use crate::fence::verdict::{FenceRow, Verdict};
-use crate::fence::{BusinessDatabase, CommitFailure, FenceDatabase, FenceRefusal, Isolation};
+use crate::fence::{
+    BusinessDatabase, CommitFailure, FenceDatabase, FenceRefusal, InboxEntry, InboxKey, InboxQueue, Isolation,
+};
 use crate::message::MessageId;
 use crate::protocol::scope::{FenceKey, Staged};
 use crate::store::StoreError;
@@ -307,29 +309,50 @@ impl BusinessDatabase for Postgres {
 
     fn enter_inbox<'c>(
         connection: &'c mut PgConnection,
-        namespace: &'c Namespace,
-        queue: &'c str,
-        message_id: MessageId,
-    ) -> BoxFuture<'c, Result<bool, StoreError>> {
-        Box::pin(inbox::enter(connection, namespace, queue, message_id))
+        message: InboxKey<'c>,
+    ) -> BoxFuture<'c, Result<InboxEntry, StoreError>> {
+        Box::pin(inbox::enter(connection, message))
     }
 
     fn prove_inbox<'c>(
         connection: &'c mut PgConnection,
-        namespace: &'c Namespace,
-        queue: &'c str,
-        message_id: MessageId,
-    ) -> BoxFuture<'c, Result<(), StoreError>> {
-        Box::pin(inbox::prove(connection, namespace, queue, message_id))
+        message: InboxKey<'c>,
+    ) -> BoxFuture<'c, Result<bool, StoreError>> {
+        Box::pin(inbox::prove(connection, message))
     }
 
-    fn prune_inbox<'p>(
-        pool: &'p PgPool,
-        namespace: &'p Namespace,
-        queue: &'p str,
+    fn prune_inbox<'c>(
+        connection: &'c mut PgConnection,
+        queue: InboxQueue<'c>,
         age: Duration,
         limit: u32,
-    ) -> BoxFuture<'p, Result<u64, StoreError>> {
-        Box::pin(inbox::prune(pool, namespace, queue, age, limit))
+    ) -> BoxFuture<'c, Result<u64, StoreError>> {
+        Box::pin(inbox::prune(connection, queue, age, limit))
+    }
+
+    fn entries<'c>(
+        connection: &'c mut PgConnection,
+        queue: InboxQueue<'c>,
+    ) -> BoxFuture<'c, Result<Vec<(MessageId, i64)>, StoreError>> {
+        Box::pin(inbox::entries(connection, queue))
+    }
+
+    fn enter_alone<'c>(
+        connection: &'c mut PgConnection,
+        message: InboxKey<'c>,
+    ) -> BoxFuture<'c, Result<bool, StoreError>> {
+        Box::pin(inbox::enter_alone(connection, message))
+    }
+
+    fn leave_alone<'c>(
+        connection: &'c mut PgConnection,
+        message: InboxKey<'c>,
+        all: bool,
+    ) -> BoxFuture<'c, Result<(), StoreError>> {
+        Box::pin(inbox::leave_alone(connection, message, all))
+    }
+
+    fn end_session(pool: &PgPool, session: i64) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(inbox::end_session(pool, session))
     }
 }

@@ -21,7 +21,10 @@ use crate::database::turns::Turns;
 use crate::error::{Error, ErrorKind};
 use crate::fence::held::{self, Giver};
 use crate::fence::verdict::{FenceRow, Verdict};
-use crate::fence::{BusinessDatabase, CommitFailure, FenceDatabase, FenceRefusal, Isolation, WriteTurn};
+use crate::fence::{
+    BusinessDatabase, CommitFailure, FenceDatabase, FenceRefusal, InboxEntry, InboxKey, InboxQueue,
+    Isolation, WriteTurn,
+};
 use crate::message::MessageId;
 use crate::protocol::scope::{FenceKey, Staged};
 use crate::store::StoreError;
@@ -144,6 +147,7 @@ impl FenceDatabase for SqliteFence {
 impl BusinessDatabase for Sqlite {
     // One writer a file: a second transaction of the same call would wait for the first.
     const WAITS_FOR_ITSELF: bool = true;
+    const LOSES_TRACK: bool = false;
 
     // SQLite's transactions are serializable, whatever is asked for.
     fn begin_statement(_: Option<Isolation>, _: Giver) -> &'static str {
@@ -227,30 +231,47 @@ impl BusinessDatabase for Sqlite {
 
     fn enter_inbox<'c>(
         connection: &'c mut SqliteConnection,
-        _: &'c Namespace,
-        queue: &'c str,
-        message_id: MessageId,
-    ) -> BoxFuture<'c, Result<bool, StoreError>> {
-        Box::pin(inbox::enter(connection, queue, message_id))
+        message: InboxKey<'c>,
+    ) -> BoxFuture<'c, Result<InboxEntry, StoreError>> {
+        Box::pin(inbox::enter(connection, message))
     }
 
     fn prove_inbox<'c>(
         connection: &'c mut SqliteConnection,
-        _: &'c Namespace,
-        queue: &'c str,
-        message_id: MessageId,
-    ) -> BoxFuture<'c, Result<(), StoreError>> {
-        Box::pin(inbox::prove(connection, queue, message_id))
+        message: InboxKey<'c>,
+    ) -> BoxFuture<'c, Result<bool, StoreError>> {
+        Box::pin(inbox::prove(connection, message))
     }
 
-    fn prune_inbox<'p>(
-        pool: &'p SqlitePool,
-        _: &'p Namespace,
-        queue: &'p str,
+    fn prune_inbox<'c>(
+        connection: &'c mut SqliteConnection,
+        queue: InboxQueue<'c>,
         age: Duration,
         limit: u32,
-    ) -> BoxFuture<'p, Result<u64, StoreError>> {
-        Box::pin(inbox::prune(pool, queue, age, limit))
+    ) -> BoxFuture<'c, Result<u64, StoreError>> {
+        Box::pin(inbox::prune(connection, queue, age, limit))
+    }
+
+    fn entries<'c>(
+        connection: &'c mut SqliteConnection,
+        queue: InboxQueue<'c>,
+    ) -> BoxFuture<'c, Result<Vec<(MessageId, i64)>, StoreError>> {
+        Box::pin(inbox::entries(connection, queue))
+    }
+
+    fn enter_alone<'c>(
+        connection: &'c mut SqliteConnection,
+        message: InboxKey<'c>,
+    ) -> BoxFuture<'c, Result<bool, StoreError>> {
+        Box::pin(inbox::enter_alone(connection, message))
+    }
+
+    fn leave_alone<'c>(
+        connection: &'c mut SqliteConnection,
+        message: InboxKey<'c>,
+        all: bool,
+    ) -> BoxFuture<'c, Result<(), StoreError>> {
+        Box::pin(inbox::leave_alone(connection, message, all))
     }
 }
 

@@ -8,7 +8,7 @@ use crate::store::StoreError;
 
 pub(super) const MESSAGE: Part = part!("sqlite", "message", ["1"]);
 pub(super) const FENCE: Part = part!("sqlite", "fence", ["1"]);
-pub(super) const INBOX: Part = part!("sqlite", "inbox", ["1"]);
+pub(super) const INBOX: Part = part!("sqlite", "inbox", ["1", "2"]);
 
 /// Applies what is missing, in one transaction; a second process waits and finds nothing to do.
 pub(super) async fn migrate(part: Part, pool: &SqlitePool) -> Result<(), StoreError> {

@@ -3,6 +3,7 @@
 mod ambiguous_commit;
 mod cut_off;
 mod deadlock;
+pub(crate) mod killer;
 mod lost_reply;
 mod returned;
 
@@ -27,6 +28,11 @@ pub(crate) enum Scenario {
     AmbiguousCommit,
     /// The store does not answer in the middle of an operation. On MySQL.
     CutOff,
+    /// A message kills its process, again and again, with others in hand. Within the process.
+    Killer,
+    /// The same over RabbitMQ.
+    #[value(name = "killer-over-rabbitmq")]
+    KillerOverRabbitMq,
     /// Bodies ignore that the database rolled their transaction back, and go on writing. On MySQL.
     Deadlock,
     /// Messages that RabbitMQ returns, among others. On SQLite.
@@ -35,11 +41,13 @@ pub(crate) enum Scenario {
 
 /// Plays a scenario. What it found wrong is an error.
 pub(crate) async fn play(scenario: Scenario, kind: Kind, discard: bool) -> anyhow::Result<()> {
-    let place = Place::create(kind, scenario == Scenario::Returned).await?;
+    let place =
+        Place::create(kind, matches!(scenario, Scenario::Returned | Scenario::KillerOverRabbitMq)).await?;
     let played = match scenario {
         Scenario::AmbiguousCommit if kind == Kind::Sqlite => lost_reply::play(&place).await,
         Scenario::AmbiguousCommit => ambiguous_commit::play(&place).await,
         Scenario::CutOff => cut_off::play(&place).await,
+        Scenario::Killer | Scenario::KillerOverRabbitMq => killer::play(&place).await,
         Scenario::Deadlock => deadlock::play(&place).await,
         Scenario::Returned => returned::play(&place).await,
     };

@@ -52,6 +52,10 @@ planted! {
         "fence-pruned", "--seed 1 --kills 12 --points committed,commit-sent", " losses (first";
     fence_read_and_not_closed:
         "fence-read", "--seed 1 --kills 8 --points freeze:mid-body:committed --database postgres", " losses (first";
+    all_that_were_in_hand_blamed:
+        "all-blamed", "play killer-over-rabbitmq --database postgres", "messages are dead, and only one is to blame";
+    suspects_within_the_process_taken_for_new:
+        "never-suspected", "play killer --database sqlite", "has killed 5 processes, and is not dead";
     autocommit_after_a_rollback_underneath:
         "autocommit-kept", "play deadlock --database mysql", " losses (first";
     withhold_that_outlives_its_transaction:

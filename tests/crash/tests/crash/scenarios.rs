@@ -17,6 +17,17 @@ fn ambiguous_commit_on_mysql() {
     succeeds("play ambiguous-commit --database mysql");
 }
 
+/// The other databases are where bugs are planted.
+#[test]
+fn killer_within_the_process_on_postgres() {
+    succeeds("play killer --database postgres");
+}
+
+#[test]
+fn killer_within_the_process_on_mysql() {
+    succeeds("play killer --database mysql");
+}
+
 /// On servers of its own, which it harms.
 #[test]
 fn short_soak_on_postgres() {

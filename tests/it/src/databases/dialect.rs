@@ -27,6 +27,8 @@ pub trait Dialect: BusinessDatabase {
     const RENEWAL_ROUND_TRIPS: u32;
     /// Whether a transaction goes on after a statement that failed.
     const GOES_ON: bool;
+    /// Takes ten minutes, on a server.
+    const STUCK: &'static str;
     /// Ends the transaction with an error, which the body does not mind; and a part of what the
     /// proof says then.
     const SWALLOWED: (&'static str, &'static str);

@@ -166,6 +166,7 @@ impl Dialect for Postgres {
     const NOW: &'static str = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
     const RENEWAL_ROUND_TRIPS: u32 = 1;
     const GOES_ON: bool = false;
+    const STUCK: &'static str = "SELECT pg_sleep(600)";
     const SWALLOWED: (&'static str, &'static str) =
         ("INSERT INTO unique_effects VALUES (1), (1)", "current transaction is aborted");
     const ENDED_UNDERNEATH: &'static [(&'static [&'static str], bool)] = &[

@@ -72,6 +72,7 @@ impl Dialect for Sqlite {
     const RENEWAL_ROUND_TRIPS: u32 = 1;
     const GOES_ON: bool = true;
     // `OR ROLLBACK` makes SQLite end the whole transaction.
+    const STUCK: &'static str = "SELECT 1";
     const SWALLOWED: (&'static str, &'static str) =
         ("INSERT OR ROLLBACK INTO unique_effects VALUES (1), (1)", "ended underneath");
     const ENDED_UNDERNEATH: &'static [(&'static [&'static str], bool)] = &[

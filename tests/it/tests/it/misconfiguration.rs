@@ -191,6 +191,14 @@ async fn consumers_are_checked() {
         (vec![bound(&"q".repeat(256))], "its queue's name must have 1 to 255 bytes"),
         (vec![bound("q").attempts(0)], "`attempts` must be at least 1"),
         (vec![bound("q").concurrency(0)], "`concurrency` must be at least 1"),
+        (
+            vec![bound("q").handler_timeout(Duration::ZERO)],
+            "`handler_timeout` must be between 1 ms and 10 min",
+        ),
+        (
+            vec![bound("q").handler_timeout(Duration::from_mins(11))],
+            "`handler_timeout` must be between 1 ms and 10 min",
+        ),
         (vec![bound("q"), bound("q")], "there are two consumers of the queue `q`: raise its `concurrency`"),
     ] {
         let builder = consumers.into_iter().fold(world.builder(), Builder::consumer);

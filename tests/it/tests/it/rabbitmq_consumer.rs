@@ -199,6 +199,117 @@ async fn a_shutdown_finishes_what_was_begun_and_leaves_the_rest_in_the_queue() {
     assert!(world.listener.heard().iter().all(|heard| heard.attempt == 1), "nothing was begun in vain");
 }
 
+/// What it has killed is found out by real deaths, in `tests/crash`.
+#[tokio::test]
+async fn what_was_in_hand_when_a_process_ended_is_blamed_for_nothing() {
+    let (world, rabbit) = (World::new().await, Rabbit::new().await);
+    let queue = rabbit.queue("books");
+    let stop = async |messenger: Messenger| {
+        assert!(messenger.shutdown(Duration::from_secs(5)).await, "nothing to do");
+    };
+    stop(start(&world, &rabbit, &queue, 3).await).await;
+    for id in [1, 2] {
+        let properties = BasicProperties::default().with_message_id(Uuid::now_v7().to_string().into());
+        let body = format!("{{\"id\": {id}, \"note\": \"\"}}");
+        rabbit.publish("x", body.as_bytes(), properties).await;
+    }
+    // A process that takes a message and dies leaves nothing behind but the broker's count.
+    for _ in 0..5 {
+        rabbit.take_and_vanish(&queue).await;
+    }
+    let messenger = start(&world, &rabbit, &queue, 3).await;
+    wait_until("both effects", async || world.all_effects().await == 2).await;
+    assert_eq!(attempts(&world.listener.heard()), [1, 1]);
+    rabbit.has(&queue, 0).await;
+    stop(messenger).await;
+    rabbit.has(&format!("{queue}.dead"), 0).await;
+    let entered = it::number(&world.books, "SELECT count(*) FROM tm_inbox_entered").await;
+    assert_eq!(entered, 0, "they came to an end");
+}
+
+/// What is counted against a message is what its process died over while it ran alone.
+#[tokio::test]
+async fn what_killed_its_process_alone_is_dead_without_being_tried_again() {
+    let (world, rabbit) = (World::new().await, Rabbit::new().await);
+    let queue = rabbit.queue("books");
+    let messenger = start(&world, &rabbit, &queue, 3).await;
+    assert!(messenger.shutdown(Duration::from_secs(5)).await, "nothing to do");
+    for (id, deaths) in [(1, 2), (2, 3)] {
+        let message = Uuid::now_v7();
+        let properties = BasicProperties::default().with_message_id(message.to_string().into());
+        let body = format!("{{\"id\": {id}, \"note\": \"\"}}");
+        rabbit.publish("x", body.as_bytes(), properties).await;
+        rabbit.take_and_vanish(&queue).await;
+        sqlx::query("INSERT INTO tm_inbox_entered VALUES (?, ?, ?, 4000000000000)")
+            .bind(&queue)
+            .bind(message)
+            .bind(deaths)
+            .execute(&world.books)
+            .await
+            .expect("inserts");
+        let messenger = start(&world, &rabbit, &queue, 3).await;
+        wait_until("it is handled or dead", async || {
+            !world.listener.heard().is_empty() || rabbit.ready(&format!("{queue}.dead")).await == Some(1)
+        })
+        .await;
+        assert!(messenger.shutdown(Duration::from_secs(5)).await, "nothing to do");
+        assert_eq!(attempts(&world.listener.heard()), if deaths < 3 { vec![3] } else { vec![] });
+        world.listener.forget();
+    }
+    let dead = rabbit.take(&format!("{queue}.dead"), 1).await.remove(0);
+    let reason = dead.header("x-tm-reason").expect("a reason");
+    assert!(reason.contains("the process ended 3 times") && reason.contains("nothing else"), "{reason}");
+    let entered = it::number(&world.books, "SELECT count(*) FROM tm_inbox_entered").await;
+    assert_eq!(entered, 0, "moved back, it begins anew");
+}
+
+#[tokio::test]
+async fn a_handler_that_never_returns_is_ended_and_keeps_nobody_waiting() {
+    let (world, rabbit) = (World::new().await, Rabbit::new().await);
+    let queue = rabbit.queue("books");
+    let consumer = consumer(&world, &rabbit, &queue, &world.listener);
+    let consumer = consumer.concurrency(2).attempts(2).handler_timeout(Duration::from_millis(300));
+    let messenger = World::start(rabbit.with(world.builder()).consumer(consumer)).await;
+    rabbit.is_consumed(&queue).await;
+    for id in [1000, 1001] {
+        world.listener.will(id, [Act::Never]);
+        pay(&messenger, &rabbit, id).await;
+    }
+    for id in 0..5 {
+        pay(&messenger, &rabbit, id).await;
+    }
+    wait_until("the other effects", async || world.all_effects().await == 5).await;
+    assert_eq!(world.effects_of_orders().await, [0, 1, 2, 3, 4]);
+    for dead in rabbit.take(&format!("{queue}.dead"), 2).await {
+        let reason = dead.header("x-tm-reason").expect("a reason");
+        assert!(reason.contains("failed 2 times") && reason.contains("`handler_timeout`"), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn what_comes_again_while_it_is_being_handled_takes_no_second_connection() {
+    let (log, _listening) = Log::listen(LevelFilter::DEBUG);
+    let (world, rabbit) = (World::new().await, Rabbit::new().await);
+    let (proxy, url) = rabbit.proxy(true).await;
+    let queue = rabbit.queue("books");
+    let through = RabbitMq::new(url).exchange(&rabbit.exchange, ExchangeKind::Topic);
+    let consumer = consumer(&world, &rabbit, &queue, &world.listener);
+    let messenger = World::start(world.builder().rabbitmq(through).consumer(consumer)).await;
+    rabbit.is_consumed(&queue).await;
+    world.listener.will(1, [Act::Slow(Duration::from_secs(5))]);
+    pay(&messenger, &rabbit, 1).await;
+    wait_until("it to be begun", async || !world.listener.heard().is_empty()).await;
+    // The broker takes the message back, and delivers it again.
+    proxy.cut();
+    let again = || log.lines_with(&["a message was delivered again, and is still being handled"]);
+    wait_until("it to come again", async || !again().is_empty()).await;
+    let busy = world.books.size() as usize - world.books.num_idle();
+    assert_eq!((busy, world.listener.heard().len()), (1, 1));
+    wait_until("its effect", async || world.all_effects().await == 1).await;
+    rabbit.has(&queue, 0).await;
+    assert_eq!(world.listener.heard().len(), 1, "its effect had happened");
+}
+
 #[tokio::test]
 async fn a_consumers_database_that_is_away_costs_no_attempts() {
     let (log, _listening) = Log::listen(LevelFilter::DEBUG);

@@ -12,7 +12,7 @@ async fn only(messenger: &Messenger, state: State) -> MessageInfo {
 }
 
 #[tokio::test]
-async fn a_delivery_whose_acknowledgement_came_too_late_has_one_effect() {
+async fn a_handler_may_take_longer_than_a_broker() {
     let world = World::new().await;
     let settings = Settings { publish_timeout: Duration::from_millis(20), ..fast() };
     let messenger = world.messenger_with(settings).await;
@@ -20,8 +20,8 @@ async fn a_delivery_whose_acknowledgement_came_too_late_has_one_effect() {
     world.handle(&messenger, 1).await.expect("ok");
     world.settled(&messenger).await;
     let message = only(&messenger, State::Delivered).await;
-    assert!(message.attempts > 0, "it was published again");
-    assert!(message.reason.expect("a reason").contains("did not finish within"));
+    assert_eq!((message.attempts, message.reason), (0, None), "nobody lost patience");
+    assert_eq!(world.listener.orders(), [1]);
     assert_eq!(world.effects(message.id).await, 1);
 }
 

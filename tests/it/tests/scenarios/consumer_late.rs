@@ -94,14 +94,56 @@ async fn a_late_failure_leaves_a_dead_message_dead() {
 #[tokio::test]
 async fn a_message_that_two_messengers_deliver_at_once_has_one_effect() {
     let world = World::new().await;
-    // The first one's publish times out again and again, while the handler is at work.
-    let hasty = Settings { publish_timeout: Duration::from_millis(10), ..fast() };
-    let (one, two) = (world.messenger_with(hasty).await, world.messenger_with(hasty).await);
+    // Handlers are ended in the midst of their work, and the message comes again, to either of them.
+    let consumer = || world.consumer().handler_timeout(Duration::from_millis(200)).attempts(u32::MAX);
+    let settings = Settings { delivery_attempts: u32::MAX, ..fast() };
+    let messenger = async || World::start(world.builder().settings(settings).consumer(consumer())).await;
+    let (one, two) = (messenger().await, messenger().await);
     for id in 0..20 {
-        world.listener.will(id, [it::Act::Slow(Duration::from_millis(30)), it::Act::Write]);
+        world.listener.will(id, [it::Act::Slow(Duration::from_millis(400)), it::Act::Write]);
         world.handle(if id % 2 == 0 { &one } else { &two }, id).await.expect("ok");
     }
     world.settled(&one).await;
     assert_eq!(world.effects_of_orders().await, (0..20).collect::<Vec<_>>());
     assert_eq!(two.stats().await.expect("counts").dead, 0);
+}
+
+/// Only what nobody handles any more is begun alone, and noted for that.
+#[tokio::test]
+async fn a_message_that_somebody_is_still_handling_is_not_begun_again() {
+    let world = World::new().await;
+    let (go_on, gate) = gate();
+    let pausing = Pausing { gate: Arc::new(gate), fails: false };
+    let consumer = Consumer::new("books", world.elsewhere().books, pausing).bind("shop", "#");
+    let builder = world.builder().consumer(consumer);
+    let process = Process::start(move || async move {
+        let messenger = World::start(builder).await;
+        messenger.scope(async { it::handled(&it::order(1), async { Ok(()) }).await }).await.expect("ok");
+        // Here it stands still, until it is told to go on.
+        wait_until("the message to be settled", async || {
+            messenger.stats().await.expect("counts").confirmed == 0
+        })
+        .await;
+        assert!(messenger.shutdown(Duration::from_secs(30)).await);
+    });
+    let mut store = world.store().acquire().await.expect("acquires");
+    wait_until("the message to be on its way", async || {
+        let confirmed = Db::numbers(&mut store, "SELECT count(*) FROM tm_message WHERE state = 1").await;
+        confirmed.is_ok_and(|confirmed| confirmed == [1])
+    })
+    .await;
+    let other = world.messenger().await;
+    wait_until("it to come to another process", async || {
+        let waiting = other.list(State::Confirmed, None, 1).await.expect("lists");
+        waiting.first().is_some_and(|message| message.reason.is_some())
+    })
+    .await;
+    let entered = async || it::number(&world.books, "SELECT count(*) FROM tm_inbox_entered").await;
+    let waiting = other.list(State::Confirmed, None, 1).await.expect("lists").remove(0);
+    assert_eq!((waiting.attempts, entered().await), (0, 0), "{waiting:?}");
+    go_on.send(()).expect("goes on");
+    process.join().await;
+    world.settled(&other).await;
+    assert_eq!((world.effects_of_orders().await, entered().await), (vec![1], 0));
+    assert!(world.listener.heard().is_empty(), "it was done already");
 }

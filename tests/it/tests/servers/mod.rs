@@ -10,3 +10,4 @@ mod rotated;
 mod side_by_side;
 mod slow_store;
 mod store_gone;
+mod stuck;

@@ -1,7 +1,9 @@
 //! SQLite has one writer a file: what would wait for itself is refused at once.
 
-use it::{fenced, handled, order};
-use transactional_message::{AnsweredBy, ErrorKind, begin};
+use std::time::Duration;
+
+use it::{Act, fenced, handled, order, wait_until};
+use transactional_message::{AnsweredBy, ErrorKind, State, begin};
 
 use crate::World;
 
@@ -48,4 +50,24 @@ async fn a_call_without_a_message_learns_that_its_transaction_was_ended_undernea
     ended.expect_err("nothing was committed");
     world.shop_is_clean().await;
     assert!(world.orders().await.is_empty());
+}
+
+/// Its transaction is the file's only writer.
+#[tokio::test]
+async fn a_handler_that_never_returns_stops_nobody_for_longer_than_its_timeout() {
+    let world = World::new().await;
+    let consumer = world.consumer().attempts(2).handler_timeout(Duration::from_millis(500));
+    let messenger = World::start(world.builder_on("books").consumer(consumer)).await;
+    world.listener.will(1, [Act::Never]);
+    world.handle(&messenger, 1).await.expect("ok");
+    wait_until("it to be begun", async || !world.listener.heard().is_empty()).await;
+    for id in 2..6 {
+        world.handle(&messenger, id).await.expect("the file's writer is free again");
+    }
+    world.count(&messenger, State::Dead, 1).await;
+    world.settled(&messenger).await;
+    assert_eq!(world.effects_of_orders().await, [2, 3, 4, 5]);
+    let dead = messenger.list(State::Dead, None, 1).await.expect("lists").remove(0);
+    assert_eq!(dead.attempts, 2);
+    assert!(dead.reason.expect("a reason").contains("`handler_timeout`"));
 }

@@ -1,0 +1,95 @@
+//! Suspects: messages that were in hand when a process ended, so that one of them may have killed it.
+//!
+//! Each runs alone in its process, after a committed note that it does. If the process ends again, the note stays, and
+//! nobody else can be to blame; every other end takes it back. Those with the fewest such notes come first, so that
+//! the innocent are done before the guilty can strike.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::worker::Work;
+use crate::Backoff;
+use crate::fault;
+use crate::message::MessageId;
+use crate::transport::{Delivery, Handled};
+
+/// Between tries to take a note back.
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+const MOST_TRIES: u32 = 8;
+
+/// Handles the least blamed of the suspects, and gives the others back.
+pub(super) async fn judge(work: Work, suspects: Vec<Delivery>) -> Vec<Delivery> {
+    let mut suspects: Vec<_> = suspects.into_iter().filter_map(|one| work.unless_under_way(one)).collect();
+    if suspects.is_empty() {
+        return suspects;
+    }
+    let entries: HashMap<_, _> = match work.inbox.entries().await {
+        Ok(entries) => entries.into_iter().collect(),
+        Err(error) => {
+            for one in suspects {
+                work.inbox.keeps_waiting(one.id, &error);
+                let _ = one.settle.send(Handled::NotNow(error.to_string()));
+            }
+            return Vec::new();
+        }
+    };
+    let blame = |one: &Delivery| entries.get(&one.id).copied().unwrap_or_default();
+    let least = suspects.iter().enumerate().min_by_key(|(_, one)| blame(one)).map(|(at, _)| at);
+    let Some(least) = least else { return suspects };
+    let suspect = suspects.remove(least);
+    if fault::bug("all-blamed") {
+        for other in &suspects {
+            let _ = work.inbox.enter_alone(other.id).await;
+        }
+    }
+    let entries = u32::try_from(blame(&suspect)).unwrap_or(u32::MAX);
+    handle(&work, suspect, entries).await;
+    suspects
+}
+
+/// Handles a suspect, which was entered that often and did not come to an end.
+async fn handle(work: &Work, suspect: Delivery, entries: u32) {
+    let Some((suspect, claimed)) = work.claim(suspect) else { return };
+    let Delivery { id, message, attempt, settle, .. } = suspect;
+    let attempt = attempt.saturating_add(entries);
+    let handled = if attempt > work.budget {
+        let why = format!(
+            "the process ended {entries} times while it was handling this message and nothing else; with what failed \
+             otherwise, that uses up the {} attempts",
+            work.budget
+        );
+        leave(work, id, true).await;
+        Handled::Rejected(why)
+    } else {
+        let alone = work.alone.by_itself().await;
+        match work.inbox.enter_alone(id).await {
+            Ok(true) => {
+                let handled = work.within_budget(attempt, work.run(id, message, attempt).await);
+                drop(alone);
+                let comes_again = !matches!(handled, Handled::Done | Handled::Rejected(_));
+                leave(work, id, !comes_again).await;
+                handled
+            }
+            Ok(false) => {
+                leave(work, id, true).await;
+                Handled::Done
+            }
+            Err(error) => {
+                work.inbox.keeps_waiting(id, &error);
+                Handled::NotNow(error.to_string())
+            }
+        }
+    };
+    drop(claimed);
+    let _ = settle.send(handled);
+}
+
+/// Takes back the note, or all of them: it is settled after that, so that an end that is known counts for nothing.
+async fn leave(work: &Work, id: MessageId, all: bool) {
+    for tries in 0..MOST_TRIES {
+        let Err(error) = work.inbox.leave_alone(id, all).await else { return };
+        tracing::debug!(%id, %error, "the note that a message is being handled could not be taken back");
+        tokio::time::sleep(PAUSES.delay(tries)).await;
+    }
+    tracing::warn!(%id, "the note that a message is being handled stays in tm_inbox_entered, and counts as an attempt");
+}
