@@ -155,7 +155,7 @@ impl Builder {
         self.settings.validate()?;
         let mut handlers = Registry::linked(self.data)?;
         for (name, handler) in self.handlers {
-            handlers.add(&name, handler)?;
+            handlers.add(&name, None, handler)?;
         }
         for (old, new) in self.aliases {
             handlers.alias(&old, &new)?;

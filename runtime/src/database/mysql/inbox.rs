@@ -7,6 +7,7 @@ use sqlx::{MySqlConnection, MySqlPool};
 use super::fence::{is_duplicate, release};
 use super::now;
 use crate::database::millis;
+use crate::fence::begin_on_pool;
 use crate::message::MessageId;
 use crate::store::StoreError;
 
@@ -51,13 +52,15 @@ pub(super) async fn prove(
     }
 }
 
-/// Forgets the queue's messages received longer than `age` ago, at most `limit` of them.
+/// Forgets the queue's messages received longer than `age` ago, at most `limit` of them. In a transaction: the
+/// sessions of the user's pool may commit nothing by themselves.
 pub(super) async fn prune(
     pool: &MySqlPool,
     queue: &str,
     age: Duration,
     limit: u32,
 ) -> Result<u64, StoreError> {
+    let (mut tx, _turn) = begin_on_pool(pool).await?;
     let pruned = sqlx::query(concat!(
         "DELETE FROM tm_inbox WHERE queue = ? AND received_at < ",
         now!(),
@@ -66,7 +69,8 @@ pub(super) async fn prune(
     .bind(queue.as_bytes())
     .bind(millis(age))
     .bind(i64::from(limit))
-    .execute(pool)
+    .execute(&mut *tx)
     .await?;
+    tx.commit().await?;
     Ok(pruned.rows_affected())
 }

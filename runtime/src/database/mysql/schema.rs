@@ -1,10 +1,11 @@
 //! The tables on MySQL.
 
-use sqlx::{Connection, MySqlConnection, MySqlPool};
+use sqlx::{Connection, Executor, MySqlConnection, MySqlPool};
 
 use super::{Lent, decoded};
 use crate::database::network::{MIGRATION, OwnPool, PATIENCE};
 use crate::database::part::{Part, part};
+use crate::fence::begin_on_pool;
 use crate::store::StoreError;
 
 pub(super) const MESSAGE: Part = part!("mysql", "message");
@@ -33,13 +34,18 @@ pub(super) async fn check(part: Part, pool: &OwnPool<sqlx::MySql>) -> Result<(),
 pub(super) async fn migrate_on(part: Part, pool: &MySqlPool) -> Result<(), StoreError> {
     // A connection of its own: the lock below is the session's, and must not outlive a dropped caller.
     let mut connection = pool.acquire().await?.detach();
+    connection.execute("SET autocommit = 1").await?;
     migrate_on_connection(part, &mut connection).await?;
     Ok(connection.close().await?)
 }
 
-/// The same over a user's pool.
+/// The same over a user's pool. In a transaction: where its sessions commit nothing by themselves, the next borrower
+/// would see the database as it is now.
 pub(super) async fn check_on(part: Part, pool: &MySqlPool) -> Result<(), StoreError> {
-    check_on_connection(part, &mut *pool.acquire().await?).await
+    let (mut tx, _turn) = begin_on_pool(pool).await?;
+    let checked = check_on_connection(part, &mut tx).await;
+    tx.rollback().await?;
+    checked
 }
 
 async fn migrate_on_connection(part: Part, connection: &mut MySqlConnection) -> Result<(), StoreError> {

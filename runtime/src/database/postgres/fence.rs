@@ -15,8 +15,9 @@ use crate::database::first_id;
 use crate::database::literal::{Literal, fill};
 use crate::database::network::{Bound, OwnPool};
 use crate::error::Error;
+use crate::fence::held::{self, Giver};
 use crate::fence::verdict::{FenceRow, Verdict};
-use crate::fence::{BusinessDatabase, CommitFailure, FenceDatabase, FenceRefusal, Isolation, held};
+use crate::fence::{BusinessDatabase, CommitFailure, FenceDatabase, FenceRefusal, Isolation};
 use crate::message::MessageId;
 use crate::protocol::scope::{FenceKey, Staged};
 use crate::store::StoreError;
@@ -190,7 +191,7 @@ fn code(error: &sqlx::Error) -> Option<String> {
 impl BusinessDatabase for Postgres {
     const WAITS_FOR_ITSELF: bool = false;
 
-    fn begin_statement(isolation: Option<Isolation>) -> &'static str {
+    fn begin_statement(isolation: Option<Isolation>, _: Giver) -> &'static str {
         match isolation {
             None => "BEGIN",
             Some(Isolation::ReadCommitted) => "BEGIN ISOLATION LEVEL READ COMMITTED",
@@ -202,6 +203,7 @@ impl BusinessDatabase for Postgres {
     fn begin_fenced(
         connection: &mut PgConnection,
         isolation: Option<Isolation>,
+        _: Giver,
         fence: FenceKey,
     ) -> BoxFuture<'_, Result<(), FenceRefusal>> {
         Box::pin(async move {
@@ -246,7 +248,7 @@ impl BusinessDatabase for Postgres {
             }
             let commit = fill(PROVE_AND_COMMIT, &[Literal::Id(call_id), Literal::Number(row.code())]);
             let Err(error) = sqlx::raw_sql(commit).execute(&mut *connection).await else {
-                held::leave_chained::<Self>(connection);
+                held::leave_ended::<Self>(connection);
                 return Ok(());
             };
             let failure = failure(error);
