@@ -11,6 +11,7 @@ use crate::check_back::registry::Registry;
 use crate::error::{Error, ErrorKind};
 use crate::fence::registry::Fences;
 use crate::lease::Leases;
+use crate::messenger::counts::Counting;
 use crate::messenger::settings::Settings;
 use crate::protocol::group_commit::GroupCommit;
 use crate::protocol::{LiveCall, Report};
@@ -41,6 +42,7 @@ pub(crate) struct Core {
     pub(crate) outgoing_bytes: Arc<Semaphore>,
     /// Lets a suspect run alone.
     pub(crate) alone: Alone,
+    pub(crate) counting: Counting,
     /// The calls under way.
     pub(crate) calls: TaskTracker,
     phase: AtomicU8,
@@ -89,6 +91,7 @@ impl Core {
             outgoing,
             outgoing_bytes: Arc::new(Semaphore::new(settings.relay_queue_bytes)),
             alone: Alone::default(),
+            counting: Counting::default(),
             calls: TaskTracker::new(),
             phase: AtomicU8::new(Phase::Built as u8),
             #[cfg(feature = "testing")]

@@ -160,7 +160,7 @@ pub use messenger::settings::{Backoff, Settings};
 pub use messenger::{Builder, Messenger};
 pub use protocol::call::AnsweredBy;
 pub use protocol::scope::{message_id, withhold};
-pub use store::{MessageInfo, Stats};
+pub use store::{MessageInfo, Stats, Unfinished};
 #[cfg(feature = "rabbitmq")]
 pub use transport::rabbitmq::{ExchangeKind, RabbitMq};
 

@@ -1,7 +1,7 @@
 //! The inbox: record and effect in one transaction, so that the effect happens once per message.
 
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,6 +9,7 @@ use sqlx::Pool;
 
 use super::{Consume, Received};
 use crate::check_back::Decode;
+use crate::database::namespace::Namespace;
 use crate::fault;
 use crate::fence::{BusinessDatabase, begin_on_pool};
 use crate::message::{Message, MessageId, age};
@@ -26,6 +27,7 @@ pub(crate) trait Inbox: Prune {
     /// Handles one delivery, up to and including the commit.
     async fn process(&self, id: MessageId, message: Message, attempt: u32) -> Handled;
     fn with_retention(&self, retention: Duration) -> Arc<dyn Inbox>;
+    fn with_schema(&self, schema: String) -> Arc<dyn Inbox>;
 }
 
 pub(super) struct SqlInbox<DB: BusinessDatabase, M, H> {
@@ -33,6 +35,9 @@ pub(super) struct SqlInbox<DB: BusinessDatabase, M, H> {
     pool: Pool<DB>,
     handler: Arc<H>,
     retention: Duration,
+    schema: Option<String>,
+    /// Where the inbox is; known when it was migrated or checked.
+    namespace: OnceLock<Namespace>,
     message: PhantomData<fn() -> M>,
 }
 
@@ -49,20 +54,50 @@ where
     H: for<'c> Consume<'c, DB::Connection, M> + 'static,
 {
     pub(super) fn new(queue: String, pool: Pool<DB>, handler: H) -> Self {
-        Self { queue, pool, handler: Arc::new(handler), retention: RETENTION, message: PhantomData }
+        Self {
+            queue,
+            pool,
+            handler: Arc::new(handler),
+            retention: RETENTION,
+            schema: None,
+            namespace: OnceLock::new(),
+            message: PhantomData,
+        }
+    }
+
+    fn copy(&self) -> Self {
+        Self {
+            queue: self.queue.clone(),
+            pool: self.pool.clone(),
+            handler: Arc::clone(&self.handler),
+            retention: self.retention,
+            schema: self.schema.clone(),
+            namespace: OnceLock::new(),
+            message: PhantomData,
+        }
+    }
+
+    fn namespace(&self) -> Result<&Namespace, StoreError> {
+        self.namespace.get().ok_or_else(|| {
+            StoreError::Unavailable(format!("the inbox of the consumer `{}` was not checked yet", self.queue))
+        })
     }
 
     /// The whole transaction. Without `Done` it was rolled back, or nobody knows; the message
     /// comes again in both cases, and the record tells.
     async fn once(&self, id: MessageId, message: Received<M>) -> Handled {
-        if fault::bug("inbox-apart") && !self.enter_apart(id).await {
+        let namespace = match self.namespace() {
+            Ok(namespace) => namespace,
+            Err(error) => return Handled::NotNow(error.to_string()),
+        };
+        if fault::bug("inbox-apart") && !self.enter_apart(namespace, id).await {
             return Handled::Done;
         }
         let (mut tx, _turn) = match begin_on_pool(&self.pool).await {
             Ok(begun) => begun,
             Err(error) => return Handled::NotNow(error.to_string()),
         };
-        let entered = match DB::enter_inbox(&mut tx, &self.queue, id).await {
+        let entered = match DB::enter_inbox(&mut tx, namespace, &self.queue, id).await {
             Ok(false) if fault::bug("inbox-apart") => Ok(true),
             entered => entered,
         };
@@ -82,7 +117,9 @@ where
         let proven = match worked {
             // A failed statement whose error was swallowed must not be acknowledged.
             Ok(()) if fault::bug("inbox-apart") => Ok(()),
-            Ok(()) => DB::prove_inbox(&mut tx, &self.queue, id).await.map_err(|error| error.to_string()),
+            Ok(()) => {
+                DB::prove_inbox(&mut tx, namespace, &self.queue, id).await.map_err(|error| error.to_string())
+            }
             Err(why) => Err(why),
         };
         if let Err(why) = proven {
@@ -97,9 +134,9 @@ where
     }
 
     /// A planted bug: the record in a transaction of its own. Says whether the message is new.
-    async fn enter_apart(&self, id: MessageId) -> bool {
+    async fn enter_apart(&self, namespace: &Namespace, id: MessageId) -> bool {
         let Ok((mut tx, _turn)) = begin_on_pool(&self.pool).await else { return false };
-        let entered = DB::enter_inbox(&mut tx, &self.queue, id).await;
+        let entered = DB::enter_inbox(&mut tx, namespace, &self.queue, id).await;
         tx.commit().await.is_ok() && matches!(entered, Ok(true))
     }
 }
@@ -112,7 +149,7 @@ where
     H: for<'c> Consume<'c, DB::Connection, M> + 'static,
 {
     async fn prune(&self, limit: u32) -> Result<u64, StoreError> {
-        DB::prune_inbox(&self.pool, &self.queue, self.retention, limit).await
+        DB::prune_inbox(&self.pool, self.namespace()?, &self.queue, self.retention, limit).await
     }
 }
 
@@ -124,11 +161,15 @@ where
     H: for<'c> Consume<'c, DB::Connection, M> + 'static,
 {
     async fn migrate(&self) -> Result<(), StoreError> {
-        DB::migrate_inbox(&self.pool).await
+        let namespace = DB::migrate_inbox(&self.pool, self.schema.as_deref()).await?;
+        self.namespace.get_or_init(|| namespace);
+        Ok(())
     }
 
     async fn check_schema(&self) -> Result<(), StoreError> {
-        DB::check_inbox(&self.pool).await
+        let namespace = DB::check_inbox(&self.pool, self.schema.as_deref()).await?;
+        self.namespace.get_or_init(|| namespace);
+        Ok(())
     }
 
     async fn process(&self, id: MessageId, message: Message, attempt: u32) -> Handled {
@@ -145,12 +186,10 @@ where
     }
 
     fn with_retention(&self, retention: Duration) -> Arc<dyn Inbox> {
-        Arc::new(Self {
-            queue: self.queue.clone(),
-            pool: self.pool.clone(),
-            handler: Arc::clone(&self.handler),
-            retention,
-            message: PhantomData,
-        })
+        Arc::new(Self { retention, ..self.copy() })
+    }
+
+    fn with_schema(&self, schema: String) -> Arc<dyn Inbox> {
+        Arc::new(Self { schema: Some(schema), ..self.copy() })
     }
 }

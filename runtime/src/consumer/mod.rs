@@ -166,6 +166,17 @@ impl Consumer {
         self
     }
 
+    /// The PostgreSQL schema, or MySQL database, of the inbox.
+    ///
+    /// Default: where the inbox is as the pool's connections see it, else their current schema or database; found
+    /// when the messenger is migrated or started. A `search_path`, a role or a `USE` that a handler sets moves
+    /// nothing. SQLite has no schemas: this is ignored there.
+    #[must_use]
+    pub fn schema(mut self, schema: impl Display) -> Self {
+        self.inbox = self.inbox.with_schema(schema.to_string());
+        self
+    }
+
     pub(crate) fn queue(&self) -> &str {
         &self.queue
     }

@@ -2,13 +2,15 @@
 //!
 //! A prepared statement belongs to a session, and behind a transaction pooler every transaction has
 //! another one; a statement without parameters needs none, and saves a round trip. This is the only
-//! place that puts the text of a statement together, and nothing gets into it but hexadecimal digits
-//! and numbers.
+//! place that puts the text of a statement together, and nothing gets into it but hexadecimal digits,
+//! numbers, and quoted names of schemas.
 
 use std::fmt::{self, Write};
 
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 use uuid::Uuid;
+
+use super::namespace::Namespace;
 
 /// A value, as PostgreSQL reads it.
 #[derive(Clone, Copy, Debug)]
@@ -24,15 +26,20 @@ pub(super) enum Literal<'v> {
 
 /// Replaces `$1`, `$2`, … in `sql` by `values`, of which there are nine at most.
 pub(super) fn fill(sql: &'static str, values: &[Literal<'_>]) -> SqlStr {
+    fill_at(&Namespace::default(), sql, values)
+}
+
+/// The same, and replaces `$0` by where the tables are. A number without a value is left, for a value that is bound.
+pub(super) fn fill_at(namespace: &Namespace, sql: &'static str, values: &[Literal<'_>]) -> SqlStr {
     let mut parts = sql.split('$');
     let mut text = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         let (number, rest) = part.split_at(1);
-        let value = number.parse().ok().and_then(|number: usize| values.get(number.checked_sub(1)?));
-        // A number without a value is left for the database to refuse.
-        let _ = match value {
-            Some(value) => write!(text, "{value}"),
-            None => write!(text, "${number}"),
+        let place = number.parse::<usize>().ok().map(|number| number.checked_sub(1));
+        let _ = match place.map(|place| place.map(|place| values.get(place))) {
+            Some(None) => write!(text, "{namespace}"),
+            Some(Some(Some(value))) => write!(text, "{value}"),
+            Some(Some(None)) | None => write!(text, "${number}"),
         };
         text.push_str(rest);
     }
@@ -68,6 +75,13 @@ mod tests {
         assert_eq!((before, after), ("convert_from(decode(", ", 'hex'), 'UTF8')"));
         assert!(digits.chars().all(|digit| digit.is_ascii_hexdigit()) && digits.len() == hostile.len() * 2);
         assert_eq!(Literal::Number(-7).to_string(), "-7");
+    }
+
+    #[test]
+    fn what_has_no_value_is_left_to_be_bound() {
+        let namespace = Namespace::quoted("my $1", '"');
+        let filled = fill_at(&namespace, "SELECT $0.f($1, $2)", &[Literal::Number(5)]);
+        assert_eq!(filled.as_str(), "SELECT \"my $1\".f(5, $2)");
     }
 
     #[test]

@@ -4,8 +4,11 @@
 mod errors;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod literal;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod login;
 #[cfg(feature = "mysql")]
 pub(crate) mod mysql;
+pub(crate) mod namespace;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod network;
 #[cfg(feature = "_sql")]

@@ -16,10 +16,11 @@ use sqlx::database::HasStatementCache;
 use sqlx::error::DatabaseError;
 use sqlx::pool::PoolOptions;
 use sqlx::query::Query;
-use sqlx::{ConnectOptions, Connection, Database, Executor, IntoArguments, Pool};
+use sqlx::{Connection, Database, Executor, IntoArguments, Pool, SqlSafeStr, SqlStr};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
+use super::login::{Login, Options};
 use crate::fault;
 use crate::store::StoreError;
 
@@ -34,12 +35,13 @@ pub(super) const MIGRATION: Duration = Duration::from_mins(1);
 pub(super) struct OwnPool<DB: Database> {
     /// Makes connections, and has none.
     pool: Pool<DB>,
+    login: Login<DB>,
     idle: Arc<Idle<DB>>,
     /// As many as there may be connections.
     places: Semaphore,
     /// Begins every operation as a transaction, where a connection's next statement may reach
     /// another session: behind a transaction pooler. Nothing is prepared there.
-    begin: Option<&'static str>,
+    begin: Option<SqlStr>,
 }
 
 /// A statement with its values.
@@ -62,43 +64,33 @@ where
     DB::Arguments: IntoArguments<DB>,
 {
     /// `session` is what a new connection is told first.
-    pub(super) fn new(
-        options: <DB::Connection as Connection>::Options,
+    pub(super) async fn new(
+        login: &Login<DB>,
         connections: u32,
-        session: &'static str,
-    ) -> Self {
-        Self::opened(own(connections, options, session), None)
+        session: impl SqlSafeStr,
+    ) -> Result<Self, StoreError> {
+        Self::opened(login, connections, Some(session.into_sql_str()), None).await
     }
 
     #[cfg(feature = "postgres")]
     /// Behind a transaction pooler: `begin` opens each operation's transaction.
-    pub(super) fn pooled(
-        options: <DB::Connection as Connection>::Options,
+    pub(super) async fn pooled(
+        login: &Login<DB>,
         connections: u32,
-        begin: &'static str,
-    ) -> Self {
-        Self::opened(own(connections, options, ""), Some(begin))
+        begin: impl SqlSafeStr,
+    ) -> Result<Self, StoreError> {
+        Self::opened(login, connections, None, Some(begin.into_sql_str())).await
     }
 
-    fn opened(pool: Pool<DB>, begin: Option<&'static str>) -> Self {
+    async fn opened(
+        login: &Login<DB>,
+        connections: u32,
+        session: Option<SqlStr>,
+        begin: Option<SqlStr>,
+    ) -> Result<Self, StoreError> {
+        let pool = own(connections, login.options().await?, session);
         let places = Semaphore::new(pool.options().get_max_connections() as usize);
-        Self { pool, idle: Arc::new(Idle(Mutex::default())), places, begin }
-    }
-
-    /// Makes sure that there is a server that lets us in: the pool itself tries for long, and does
-    /// not say why it failed.
-    pub(super) async fn reach(&self) -> Result<(), StoreError> {
-        let options = self.pool.connect_options();
-        let connect = async {
-            let connection = options.connect().await?;
-            connection.close().await
-        };
-        match timeout(PATIENCE, connect).await {
-            Ok(reached) => reached.map_err(not_connected),
-            Err(_) => {
-                Err(StoreError::Unavailable(format!("the database did not answer within {PATIENCE:?}")))
-            }
-        }
+        Ok(Self { pool, login: login.clone(), idle: Arc::new(Idle(Mutex::default())), places, begin })
     }
 
     /// The rows of a statement, which must be idempotent; `bind` gives it its values.
@@ -139,7 +131,8 @@ where
     where
         Fut: Future<Output = Result<(Lent<DB>, T), sqlx::Error>>,
     {
-        self.repeated(patience, self.begin.or(Some("BEGIN")), work).await
+        self.repeated(patience, Some(self.begin.clone().unwrap_or_else(|| "BEGIN".into_sql_str())), work)
+            .await
     }
 
     /// The same, each statement by itself.
@@ -147,13 +140,13 @@ where
     where
         Fut: Future<Output = Result<(Lent<DB>, T), sqlx::Error>>,
     {
-        self.repeated(PATIENCE, self.begin, work).await
+        self.repeated(PATIENCE, self.begin.clone(), work).await
     }
 
     async fn repeated<T, Fut>(
         &self,
         patience: Duration,
-        begin: Option<&'static str>,
+        begin: Option<SqlStr>,
         work: impl Fn(Lent<DB>) -> Fut,
     ) -> Result<T, StoreError>
     where
@@ -162,14 +155,14 @@ where
         let done = timeout(patience, async {
             // All that are idle may be dead; and behind a pooler, all of the pooler's.
             for _ in 0..self.pool.options().get_max_connections() {
-                match self.attempt(begin, &work).await {
+                match self.attempt(begin.as_ref(), &work).await {
                     Err(Failed::Statement(error)) if is_lost(&error) => {
                         tracing::debug!(%error, "a connection was dead; trying another");
                     }
                     done => return done,
                 }
             }
-            self.attempt(begin, &work).await
+            self.attempt(begin.as_ref(), &work).await
         });
         match done.await {
             Ok(Err(Failed::Connect(error))) => Err(not_connected(error)),
@@ -182,7 +175,7 @@ where
 
     async fn attempt<T, Fut>(
         &self,
-        begin: Option<&'static str>,
+        begin: Option<&SqlStr>,
         work: &impl Fn(Lent<DB>) -> Fut,
     ) -> Result<T, Failed>
     where
@@ -191,7 +184,7 @@ where
         let _place = self.places.acquire().await.map_err(|_| Failed::Connect(sqlx::Error::PoolClosed))?;
         let connection = match self.idle.take() {
             Some(connection) => connection,
-            None => self.pool.acquire().await.map_err(Failed::Connect)?.detach(),
+            None => self.connect().await.map_err(Failed::Connect)?,
         };
         let mut lent = Lent {
             connection: Some(connection),
@@ -199,7 +192,7 @@ where
             prepared: self.begin.is_none(),
         };
         if let Some(begin) = begin {
-            (&mut *lent).execute(begin).await?;
+            (&mut *lent).execute(begin.clone()).await?;
         }
         let (mut lent, value) = work(lent).await?;
         if begin.is_some() {
@@ -211,6 +204,14 @@ where
             self.idle.keep(connection);
         }
         Ok(value)
+    }
+
+    /// With the options of the time: the password may have changed.
+    async fn connect(&self) -> Result<DB::Connection, sqlx::Error> {
+        self.pool.set_connect_options(self.login.options().await?);
+        let connected = self.pool.acquire().await;
+        self.login.note(&connected);
+        Ok(connected?.detach())
     }
 
     pub(super) async fn close(&self) {
@@ -265,11 +266,7 @@ fn not_connected(error: sqlx::Error) -> StoreError {
     }
 }
 
-fn own<DB: Database>(
-    connections: u32,
-    options: <DB::Connection as Connection>::Options,
-    session: &'static str,
-) -> Pool<DB>
+fn own<DB: Database>(connections: u32, options: Options<DB>, session: Option<SqlStr>) -> Pool<DB>
 where
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
 {
@@ -277,8 +274,9 @@ where
         .max_connections(connections)
         .acquire_timeout(PATIENCE)
         .after_connect(move |connection: &mut DB::Connection, _| {
+            let session = session.clone();
             Box::pin(async move {
-                if !session.is_empty() {
+                if let Some(session) = session {
                     connection.execute(session).await?;
                 }
                 Ok(())

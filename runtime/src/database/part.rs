@@ -10,6 +10,12 @@ use crate::store::StoreError;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Part {
     pub(super) name: &'static str,
+    /// The table by which it is found.
+    #[cfg_attr(
+        not(any(feature = "postgres", feature = "mysql")),
+        expect(dead_code, reason = "a file has no schemas")
+    )]
+    pub(super) table: &'static str,
     /// One script a version, each run once, in order.
     pub(super) scripts: &'static [&'static str],
 }
@@ -43,10 +49,11 @@ impl Part {
 
 /// A part with its scripts, for one kind of database.
 macro_rules! part {
-    ($database:literal, $name:literal) => {
+    ($database:literal, $name:literal, [$($version:literal),+]) => {
         Part {
             name: $name,
-            scripts: &[include_str!(concat!("../../../migrations/", $database, "/", $name, "_1.sql"))],
+            table: concat!("tm_", $name),
+            scripts: &[$(include_str!(concat!("../../../migrations/", $database, "/", $name, "_", $version, ".sql"))),+],
         }
     };
 }

@@ -4,36 +4,50 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
+
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+use super::login::Login;
 use crate::error::{Error, ErrorKind};
 use crate::fence::FenceDatabase;
 use crate::store::Store;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+use crate::store::StoreError;
 
-/// Where a database is: a URL, or one of sqlx's pools, whose options are taken over.
+/// Where a database is: a URL, or one of sqlx's pools.
 ///
-/// The framework opens small pools of its own with them: a pool shared with business code can
-/// deadlock when a body holds its last connection and the framework needs one.
+/// The framework opens small pools of its own there: a pool shared with business code can
+/// deadlock when a body holds its last connection and the framework needs one. A given pool is asked for its
+/// options before each connection, so that a password that changed
+/// ([`set_connect_options`](sqlx::Pool::set_connect_options)) is followed, and it shows
+/// where the tables are: see [`schema`](Self::schema).
 #[derive(Clone)]
 pub struct DatabaseSource {
     place: Place,
     pooled: bool,
+    schema: Option<String>,
 }
 
 #[derive(Clone)]
 enum Place {
     Url(String),
+    /// Asked for a URL before each connection.
+    Provider(Provider),
     #[cfg(feature = "_sql")]
     Known(Known),
 }
 
-/// Options for one kind of database.
+type Provider = Arc<dyn Fn() -> BoxFuture<'static, Result<String, String>> + Send + Sync>;
+
+/// The way into one kind of database.
 #[derive(Clone)]
 enum Known {
     #[cfg(feature = "sqlite")]
     Sqlite(Box<sqlx::sqlite::SqliteConnectOptions>),
     #[cfg(feature = "postgres")]
-    Postgres(Box<sqlx::postgres::PgConnectOptions>),
+    Postgres(Login<sqlx::Postgres>),
     #[cfg(feature = "mysql")]
-    MySql(Box<sqlx::mysql::MySqlConnectOptions>),
+    MySql(Login<sqlx::MySql>),
 }
 
 // Connection options and URLs carry passwords.
@@ -46,6 +60,7 @@ impl fmt::Debug for DatabaseSource {
                 "mysql" | "mariadb" => "DatabaseSource(mysql:…)",
                 _ => "DatabaseSource(url)",
             },
+            Place::Provider(_) => "DatabaseSource(provider)",
             #[cfg(feature = "_sql")]
             Place::Known(_) => "DatabaseSource(pool)",
         })
@@ -60,18 +75,17 @@ impl From<&str> for DatabaseSource {
 
 impl From<String> for DatabaseSource {
     fn from(url: String) -> Self {
-        Self { place: Place::Url(url), pooled: false }
+        Self::at(Place::Url(url))
     }
 }
 
 /// A pool, by reference and by value.
 macro_rules! from_pool {
-    ($feature:literal, $pool:ty, $known:ident) => {
+    ($feature:literal, $pool:ty, $known:expr) => {
         #[cfg(feature = $feature)]
         impl From<&$pool> for DatabaseSource {
             fn from(pool: &$pool) -> Self {
-                let options = Box::new(pool.connect_options().as_ref().clone());
-                Self { place: Place::Known(Known::$known(options)), pooled: false }
+                Self::at(Place::Known($known(pool)))
             }
         }
 
@@ -84,9 +98,17 @@ macro_rules! from_pool {
     };
 }
 
-from_pool!("sqlite", sqlx::SqlitePool, Sqlite);
-from_pool!("postgres", sqlx::PgPool, Postgres);
-from_pool!("mysql", sqlx::MySqlPool, MySql);
+// A SQLite file has neither passwords nor schemas.
+from_pool!("sqlite", sqlx::SqlitePool, |pool: &sqlx::SqlitePool| Known::Sqlite(Box::new(
+    pool.connect_options().as_ref().clone()
+)));
+from_pool!("postgres", sqlx::PgPool, |pool| Known::Postgres(Login::of_pool(pool)));
+from_pool!("mysql", sqlx::MySqlPool, |pool| Known::MySql(Login::of_pool(pool)));
+
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+const STORE: &str = "message store";
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+const FENCE: &str = "fence";
 
 impl DatabaseSource {
     /// Says that the way to this PostgreSQL leads through a transaction pooler such as `PgBouncer`:
@@ -98,43 +120,96 @@ impl DatabaseSource {
         self
     }
 
+    /// The PostgreSQL schema, or MySQL database, of the framework's tables there.
+    ///
+    /// Default: where they are as the connections of the given pool (else of the URL) see it, its hooks and its role's
+    /// settings included; if there are none yet, the current schema or database of such a connection. It is found
+    /// once, in [`build`](crate::Builder::build). From then on, a `search_path`, a role or a `USE` that business code
+    /// sets moves nothing: the framework's statements name the schema.
+    #[must_use]
+    pub fn schema(mut self, schema: impl fmt::Display) -> Self {
+        self.schema = Some(schema.to_string());
+        self
+    }
+
+    /// A database whose URL is asked for before each connection, for passwords that live shortly:
+    /// where they come from a token service, say. Not needed where a pool is given.
+    ///
+    /// Called often at most as connections are made, which is seldom; it has a part of the five seconds that an
+    /// operation may take, so keep a token for as long as it lives. The URL is not logged; the text of an error is.
+    ///
+    /// ```
+    /// # async fn token() -> Result<String, std::io::Error> { Ok(String::new()) }
+    /// # use transactional_message::DatabaseSource;
+    /// let store = DatabaseSource::from_provider(async || {
+    ///     Ok::<_, std::io::Error>(format!("postgres://shop:{}@db.internal/shop", token().await?))
+    /// });
+    /// ```
+    pub fn from_provider<F, Fut, E>(provider: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<String, E>> + Send + 'static,
+        E: fmt::Display,
+    {
+        let ask = move || {
+            let url = provider();
+            Box::pin(async move { url.await.map_err(|error| error.to_string()) }) as BoxFuture<'static, _>
+        };
+        Self::at(Place::Provider(Arc::new(ask)))
+    }
+
+    const fn at(place: Place) -> Self {
+        Self { place, pooled: false, schema: None }
+    }
+
     /// Opens the message store there.
     pub(crate) async fn open_store(&self) -> Result<Arc<dyn Store>, Error> {
-        match self.resolve()? {
+        #[cfg(any(feature = "postgres", feature = "mysql"))]
+        let schema = self.schema.as_deref();
+        match self.resolve().await? {
             #[cfg(feature = "sqlite")]
             Known::Sqlite(options) => Ok(Arc::new(super::sqlite::SqliteStore::open(*options).await?)),
             #[cfg(feature = "postgres")]
-            Known::Postgres(options) => {
-                Ok(Arc::new(super::postgres::PostgresStore::open(*options, self.pooled).await?))
-            }
+            Known::Postgres(login) => Ok(Arc::new(
+                super::postgres::PostgresStore::open(login.of(STORE), schema, self.pooled).await?,
+            )),
             #[cfg(feature = "mysql")]
-            Known::MySql(options) => Ok(Arc::new(super::mysql::MySqlStore::open(*options).await?)),
+            Known::MySql(login) => {
+                Ok(Arc::new(super::mysql::MySqlStore::open(login.of(STORE), schema).await?))
+            }
         }
     }
 
     /// Opens the fence of the business database there.
     pub(crate) async fn open_fence(&self, lock_timeout: Duration) -> Result<Arc<dyn FenceDatabase>, Error> {
-        match self.resolve()? {
+        #[cfg(any(feature = "postgres", feature = "mysql"))]
+        let schema = self.schema.as_deref();
+        match self.resolve().await? {
             #[cfg(feature = "sqlite")]
             Known::Sqlite(options) => {
                 Ok(Arc::new(super::sqlite::SqliteFence::open(*options, lock_timeout).await?))
             }
             #[cfg(feature = "postgres")]
-            Known::Postgres(options) => {
-                Ok(Arc::new(super::postgres::PostgresFence::open(*options, lock_timeout, self.pooled).await?))
-            }
+            Known::Postgres(login) => Ok(Arc::new(
+                super::postgres::PostgresFence::open(login.of(FENCE), schema, lock_timeout, self.pooled)
+                    .await?,
+            )),
             #[cfg(feature = "mysql")]
-            Known::MySql(options) => {
-                Ok(Arc::new(super::mysql::MySqlFence::open(*options, lock_timeout).await?))
+            Known::MySql(login) => {
+                Ok(Arc::new(super::mysql::MySqlFence::open(login.of(FENCE), schema, lock_timeout).await?))
             }
         }
     }
 
-    fn resolve(&self) -> Result<Known, Error> {
+    async fn resolve(&self) -> Result<Known, Error> {
         let known = match &self.place {
             #[cfg(feature = "_sql")]
             Place::Known(known) => known.clone(),
             Place::Url(url) => resolve_url(url)?,
+            Place::Provider(provider) => {
+                let url = provider().await.map_err(|why| Error::new(ErrorKind::Unavailable, no_url(&why)))?;
+                ask_each_time(resolve_url(&url)?, provider)
+            }
         };
         #[cfg(feature = "postgres")]
         if matches!(known, Known::Postgres(_)) {
@@ -143,8 +218,43 @@ impl DatabaseSource {
         if self.pooled {
             return Err(configuration("`behind_pooler` is for PostgreSQL only: leave it out"));
         }
+        #[cfg(feature = "sqlite")]
+        if self.schema.is_some() && matches!(known, Known::Sqlite(_)) {
+            return Err(configuration(
+                "`schema` is for PostgreSQL and MySQL: a SQLite file has none, leave it out",
+            ));
+        }
         Ok(known)
     }
+}
+
+fn no_url(why: &str) -> String {
+    format!("the provider gave no URL for the database: {why}")
+}
+
+/// What a provider's URL leads to is asked for again before each connection.
+fn ask_each_time(known: Known, provider: &Provider) -> Known {
+    match known {
+        #[cfg(feature = "sqlite")]
+        Known::Sqlite(options) => Known::Sqlite(options),
+        #[cfg(feature = "postgres")]
+        Known::Postgres(_) => Known::Postgres(asking(provider, &super::url::POSTGRES)),
+        #[cfg(feature = "mysql")]
+        Known::MySql(_) => Known::MySql(asking(provider, &super::url::MYSQL)),
+    }
+}
+
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+fn asking<DB: sqlx::Database>(provider: &Provider, server: &'static super::url::Server) -> Login<DB> {
+    let provider = Arc::clone(provider);
+    Login::asking(move || {
+        let url = provider();
+        Box::pin(async move {
+            let failed = |why: String| sqlx::Error::Configuration(why.into());
+            let url = url.await.map_err(|why| failed(no_url(&why)))?;
+            server.read(&url).map(|options| *options).map_err(|error| failed(error.to_string()))
+        })
+    })
 }
 
 fn scheme(url: &str) -> &str {
@@ -159,9 +269,13 @@ fn resolve_url(url: &str) -> Result<Known, Error> {
             configuration("the sqlite URL can't be read; it looks like `sqlite://path/to/file.db`")
         }),
         #[cfg(feature = "postgres")]
-        "postgres" | "postgresql" => super::url::POSTGRES.read(url).map(Known::Postgres),
+        "postgres" | "postgresql" => {
+            super::url::POSTGRES.read(url).map(|options| Known::Postgres(Login::fixed(*options)))
+        }
         #[cfg(feature = "mysql")]
-        "mysql" | "mariadb" => super::url::MYSQL.read(url).map(Known::MySql),
+        "mysql" | "mariadb" => {
+            super::url::MYSQL.read(url).map(|options| Known::MySql(Login::fixed(*options)))
+        }
         #[cfg(not(feature = "sqlite"))]
         "sqlite" => Err(without_feature("sqlite")),
         #[cfg(not(feature = "postgres"))]
@@ -182,12 +296,22 @@ fn without_feature(feature: &str) -> Error {
     ))
 }
 
+/// A database that was not opened: without a place for its tables, it can't be.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+pub(super) fn not_opened(cause: StoreError, what: &str) -> Error {
+    match cause {
+        StoreError::Schema(why) => configuration(format!("{what}: {why}")),
+        cause => cause.into_error(what),
+    }
+}
+
 pub(super) fn configuration(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Configuration, message)
 }
 
 #[cfg(all(test, feature = "_sql"))]
 mod tests {
+    use futures_util::FutureExt;
     use proptest::prelude::*;
 
     use super::*;
@@ -203,7 +327,7 @@ mod tests {
         ) {
             let shown = |url: &str| {
                 let source = DatabaseSource::from(url);
-                let error = source.resolve().err();
+                let error = source.resolve().now_or_never().expect("asks nobody").err();
                 format!("{source:?} {}", error.map(|error| format!("{error} {error:?} {error:#}")).unwrap_or_default())
             };
             let url = format!("{scheme}{user}:{password}@{rest}");

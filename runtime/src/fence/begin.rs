@@ -196,7 +196,7 @@ impl<'c, B: BeginOn<'c>> IntoFuture for Begin<'c, B> {
             let call = call?;
             let open = call.open_transaction(<B::Database as BusinessDatabase>::WAITS_FOR_ITSELF)?;
             let key = open.key();
-            match self.on.open(self.isolation, key).await {
+            match self.on.open(self.isolation, key.clone()).await {
                 Ok((tx, turn)) => Ok(FencedTransaction::new(tx, open, turn)),
                 Err(refusal) => Err(explain(refusal, &call, key)),
             }
@@ -236,8 +236,8 @@ fn explain(refusal: Refusal, call: &Arc<scope::CallScope>, key: Option<FenceKey>
 fn unavailable(function: &str, cause: StoreError) -> Error {
     if matches!(cause, StoreError::Schema(_)) {
         let text = format!(
-            "the database that `begin` in `{function}` was given has no fence: `Messenger::migrate` creates it in the \
-             databases that went into `Builder::fence`; is `begin`'s pool one of them?"
+            "the database that `begin` in `{function}` was given has no fence that it can use; is `begin`'s pool one of \
+             those that went into `Builder::fence`?"
         );
         return Error::new(ErrorKind::Schema, text).with_source(cause);
     }

@@ -9,6 +9,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::held::{self, Giver, HeldTransaction, On, Unsettled};
 use super::verdict::FenceRow;
+use crate::database::namespace::Namespace;
 use crate::message::MessageId;
 use crate::protocol::scope::{FenceKey, Staged};
 use crate::store::StoreError;
@@ -77,20 +78,29 @@ pub trait BusinessDatabase: Database {
     #[doc(hidden)]
     fn commit_fenced(
         connection: &mut Self::Connection,
-        call_id: MessageId,
+        fence: FenceKey,
         staged: Staged,
     ) -> BoxFuture<'_, Result<(), CommitFailure>>;
 
+    /// Creates or updates the inbox; says where it is. That is `schema`, if it is given.
     #[doc(hidden)]
-    fn migrate_inbox(pool: &Pool<Self>) -> BoxFuture<'_, Result<(), StoreError>>;
+    fn migrate_inbox<'p>(
+        pool: &'p Pool<Self>,
+        schema: Option<&'p str>,
+    ) -> BoxFuture<'p, Result<Namespace, StoreError>>;
 
+    /// Checks the inbox; says where it is.
     #[doc(hidden)]
-    fn check_inbox(pool: &Pool<Self>) -> BoxFuture<'_, Result<(), StoreError>>;
+    fn check_inbox<'p>(
+        pool: &'p Pool<Self>,
+        schema: Option<&'p str>,
+    ) -> BoxFuture<'p, Result<Namespace, StoreError>>;
 
     /// Records a message as the transaction's first statement; `false` when it was there.
     #[doc(hidden)]
     fn enter_inbox<'c>(
         connection: &'c mut Self::Connection,
+        namespace: &'c Namespace,
         queue: &'c str,
         message_id: MessageId,
     ) -> BoxFuture<'c, Result<bool, StoreError>>;
@@ -99,6 +109,7 @@ pub trait BusinessDatabase: Database {
     #[doc(hidden)]
     fn prove_inbox<'c>(
         connection: &'c mut Self::Connection,
+        namespace: &'c Namespace,
         queue: &'c str,
         message_id: MessageId,
     ) -> BoxFuture<'c, Result<(), StoreError>>;
@@ -106,6 +117,7 @@ pub trait BusinessDatabase: Database {
     #[doc(hidden)]
     fn prune_inbox<'p>(
         pool: &'p Pool<Self>,
+        namespace: &'p Namespace,
         queue: &'p str,
         age: Duration,
         limit: u32,

@@ -85,6 +85,16 @@ impl<'c, DB: BusinessDatabase> HeldTransaction<'c, DB> {
         self.restored = true;
     }
 
+    /// Sends what is queued since the commit, where nobody else will for a while: a connection that does not go
+    /// back to its pool would be left idle in a transaction, which servers end sessions for.
+    pub(super) async fn flush(&mut self) {
+        if !matches!(self.on, On::Pool(_))
+            && let Err(error) = self.ping().await
+        {
+            tracing::debug!(%error, "a connection was lost after the commit on it");
+        }
+    }
+
     /// Leaves the transaction open, for somebody else who has the connection.
     pub(super) fn leave_open(self) {
         std::mem::forget(self);

@@ -31,6 +31,7 @@ pub(crate) use dialect::{CommitFailure, FenceRefusal, WriteTurn, begin_on_pool};
 #[cfg(feature = "_sql")]
 pub use transaction::FencedTransaction;
 
+use crate::database::namespace::Namespace;
 use crate::message::MessageId;
 use crate::store::StoreError;
 use verdict::Verdict;
@@ -44,7 +45,11 @@ pub(crate) trait FenceDatabase: fmt::Debug + Send + Sync {
     /// The settings under which a commit can be lost that was reported, each as a text.
     async fn weaknesses(&self) -> Result<Vec<String>, StoreError>;
 
-    /// The identity of the database, which every half that belongs to it records.
+    /// Where the tables are: statements on the application's connections name it.
+    fn namespace(&self) -> Namespace;
+
+    /// The identity of the database, which every half that belongs to it records. Errs when the
+    /// application's pool does not lead to it.
     async fn identity(&self) -> Result<Uuid, StoreError>;
 
     /// Asks for calls: inserts the tombstone where no fence row is. Waits for an open transaction

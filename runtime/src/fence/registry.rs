@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use uuid::Uuid;
 
 use super::FenceDatabase;
+use crate::database::namespace::Namespace;
 use crate::error::{Error, ErrorKind};
 use crate::message::AnsweredBy;
 use crate::store::StoreError;
@@ -99,6 +100,11 @@ impl Fences {
     /// The database with this identity, if this process has it.
     pub(crate) fn by_identity(&self, identity: Uuid) -> Option<&Arc<dyn FenceDatabase>> {
         self.0.iter().find(|fence| fence.identity.get() == Some(&identity)).map(|fence| &fence.database)
+    }
+
+    /// Where the tables of the database with this identity are.
+    pub(crate) fn namespace(&self, identity: Uuid) -> Namespace {
+        self.by_identity(identity).map(|fence| fence.namespace()).unwrap_or_default()
     }
 
     /// All of them, with their names.

@@ -60,7 +60,7 @@ impl<'c, DB: BusinessDatabase> FencedTransaction<'c, DB> {
         tx.ends();
         let commit = async {
             match open.commit_begins().filter(|_| !fault::bug("no-probe")) {
-                Some((fence, staged)) => DB::commit_fenced(&mut tx, fence.call_id, staged).await,
+                Some((fence, staged)) => DB::commit_fenced(&mut tx, fence, staged).await,
                 None => DB::commit(&mut tx).await.map_err(CommitFailure::Unclear),
             }
         };
@@ -75,6 +75,7 @@ impl<'c, DB: BusinessDatabase> FencedTransaction<'c, DB> {
             }
             Ok(()) => {
                 open.committed();
+                tx.flush().await;
                 return Ok(());
             }
             Err(failure) => failure,

@@ -1,6 +1,7 @@
 //! The messenger: the application's handle. It stores, reports, and owns the workers.
 
 mod builder;
+pub(crate) mod counts;
 mod lifecycle;
 mod operator;
 pub(crate) mod settings;
@@ -16,7 +17,6 @@ use crate::database::DatabaseSource;
 use crate::error::{Error, ErrorKind, FromHalfError};
 use crate::message::Message;
 use crate::protocol::call::{AnsweredBy, Call};
-use crate::store::Stats;
 
 tokio::task_local! {
     static IN_SCOPE: Messenger;
@@ -129,14 +129,6 @@ impl Messenger {
         call.answer(answered_by);
         call.add(messages.into_iter().map(|message| (message, handler.clone())));
         crate::protocol::run_or(call, body, convert).await
-    }
-
-    /// Counts by state, and the age of the oldest unfinished message. Counts every row that is kept.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unavailable`]
-    pub async fn stats(&self) -> Result<Stats, Error> {
-        self.core.store.stats().await.map_err(|cause| cause.into_error("the messages could not be counted"))
     }
 
     pub(crate) const fn core(&self) -> &Arc<Core> {

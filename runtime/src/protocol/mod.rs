@@ -15,6 +15,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use uuid::Uuid;
 
 use crate::core::Core;
+use crate::database::namespace::Namespace;
 use crate::error::{ConvertError, Error, ErrorKind, FromHalfError};
 use crate::fault;
 use crate::message::{self, Half, MessageId};
@@ -222,10 +223,15 @@ fn describe(core: &Core, call: Call) -> Result<LiveCall, Error> {
         let function = call.function.clone();
         halves.push(Arc::new(Half { id, call_id, function, answered_by, check_after, message }));
     }
+    let namespace = match witness {
+        Witness::Fence(identity) => core.fences.namespace(identity),
+        Witness::Handler => Namespace::default(),
+    };
     let scope = CallScope {
         call_id,
         function: call.function,
         witness,
+        namespace,
         messages: halves.len(),
         limits,
         body: Mutex::new(Body::default()),

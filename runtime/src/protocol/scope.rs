@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
+use crate::database::namespace::Namespace;
 use crate::error::{Error, ErrorKind};
 use crate::fault;
 use crate::fence::verdict::FenceRow;
@@ -65,8 +66,10 @@ fn misuse(message: impl Into<String>) -> Error {
 }
 
 /// Which fence row belongs to the call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FenceKey {
+    /// Where the fence's tables are.
+    pub(crate) namespace: Namespace,
     pub(crate) identity: Uuid,
     pub(crate) call_id: MessageId,
 }
@@ -86,6 +89,8 @@ pub(crate) struct CallScope {
     pub(super) call_id: MessageId,
     pub(super) function: String,
     pub(super) witness: Witness,
+    /// Where the fence's tables are; empty with a handler.
+    pub(super) namespace: Namespace,
     pub(super) messages: usize,
     pub(super) limits: Limits,
     pub(super) body: Mutex<Body>,
@@ -223,9 +228,11 @@ impl OpenTransaction {
     /// The fence row to be written; none for a call without a message.
     pub(crate) fn key(&self) -> Option<FenceKey> {
         match self.call.witness {
-            Witness::Fence(identity) if self.call.messages > 0 => {
-                Some(FenceKey { identity, call_id: self.call.call_id })
-            }
+            Witness::Fence(identity) if self.call.messages > 0 => Some(FenceKey {
+                namespace: self.call.namespace.clone(),
+                identity,
+                call_id: self.call.call_id,
+            }),
             _ => None,
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{Attempts, Bounds, Change, Hold, Postponement, Store, Stored};
+use super::{Attempts, Bounds, Change, Hold, Postponement, Store, Stored, Unfinished};
 use crate::database::DatabaseSource;
 use crate::message::state::{Applied, Event, State};
 use crate::message::{AnsweredBy, Half, Message, MessageId};
@@ -324,6 +324,10 @@ async fn paging(store: &dyn Store) {
     let after = store.stats().await.expect("counts");
     assert_eq!(after.dead, before.dead + 5);
     assert!(after.oldest_unfinished.is_some());
+    let unfinished = store.unfinished().await.expect("counts");
+    let age = unfinished.oldest;
+    assert_eq!(unfinished, Unfinished { oldest: age, ..Unfinished::from(after.clone()) });
+    assert!(age >= after.oldest_unfinished);
     ids.reverse();
     let first = store.list(State::Dead, None, 3).await.expect("lists");
     let second = store.list(State::Dead, Some(first[2].id), 2).await.expect("lists");

@@ -20,7 +20,7 @@ pub(crate) use values::{
     Attempts, Bounds, Change, Claim, Finished, Flush, Hold, Postponement, Reason, Renewed, Stored, Token,
     Undecodable,
 };
-pub use values::{MessageInfo, Stats};
+pub use values::{MessageInfo, Stats, Unfinished};
 
 /// A failure of the store. Credentials never appear in it.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -224,4 +224,7 @@ pub(crate) trait Operate {
 
     /// Counts by state.
     async fn stats(&self) -> Result<Stats, StoreError>;
+
+    /// The same without finished rows, which it does not read.
+    async fn unfinished(&self) -> Result<Unfinished, StoreError>;
 }

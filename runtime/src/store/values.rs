@@ -209,6 +209,29 @@ pub struct Stats {
     pub oldest_unfinished: Option<Duration>,
 }
 
+/// Counts of what is not delivered or cancelled.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unfinished {
+    /// Stored, outcome undecided.
+    pub half: u64,
+    /// Confirmed, not yet delivered.
+    pub confirmed: u64,
+    /// Half messages that wait for an operator.
+    pub parked: u64,
+    /// Confirmed messages that wait for an operator.
+    pub dead: u64,
+    /// Age of the oldest half or confirmed message.
+    pub oldest: Option<Duration>,
+}
+
+impl From<Stats> for Unfinished {
+    fn from(stats: Stats) -> Self {
+        let Stats { half, confirmed, parked, dead, oldest_unfinished: oldest, .. } = stats;
+        Self { half, confirmed, parked, dead, oldest }
+    }
+}
+
 impl Stats {
     /// The count of one state.
     pub const fn count(&self, state: State) -> u64 {

@@ -55,6 +55,8 @@ pub enum Act {
     Swallow,
     /// Writes the effect, commits by itself, and says `Ok`.
     Commit,
+    /// Writes the effect, and runs statements.
+    Run(&'static str),
     /// Writes the effect, and takes its time.
     Slow(Duration),
 }
@@ -136,6 +138,7 @@ async fn handle<DB: Dialect>(
             DB::run(connection, "COMMIT").await.expect("commits");
             Ok(())
         }
+        Act::Run(sql) => DB::run(connection, sql).await.map(drop).map_err(|error| error.to_string()),
         Act::Slow(time) => {
             tokio::time::sleep(time).await;
             Ok(())

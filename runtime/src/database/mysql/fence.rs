@@ -7,15 +7,18 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::{BoxFuture, join_all};
-use sqlx::mysql::{MySqlConnectOptions, MySqlDatabaseError};
+use sqlx::mysql::MySqlDatabaseError;
 use sqlx::{MySql, MySqlConnection, MySqlPool, Row};
 use uuid::Uuid;
 
 use super::schema::{self, FENCE, INBOX};
-use super::{Lent, decoded, id_list, ids, inbox, pool, session, weaknesses};
+use super::{Lent, decoded, find, id_list, ids, inbox, patience, session, weaknesses};
 use crate::database::first_id;
-use crate::database::literal::{Literal, fill};
+use crate::database::literal::{Literal, fill_at};
+use crate::database::login::Login;
+use crate::database::namespace::Namespace;
 use crate::database::network::OwnPool;
+use crate::database::source::not_opened;
 use crate::error::Error;
 use crate::fault;
 use crate::fence::held::{self, Giver};
@@ -29,6 +32,9 @@ use crate::store::StoreError;
 #[derive(Debug)]
 pub(crate) struct MySqlFence {
     pool: OwnPool<MySql>,
+    /// The application's, if it gave one.
+    business: Option<MySqlPool>,
+    namespace: Namespace,
     /// In seconds, which is how MySQL counts lock time-outs.
     lock_timeout: u64,
 }
@@ -45,10 +51,18 @@ const NO_SAVEPOINT: u16 = 1305;
 const OUT_OF_RANGE: u16 = 1690;
 
 impl MySqlFence {
-    pub(crate) async fn open(options: MySqlConnectOptions, lock_timeout: Duration) -> Result<Self, Error> {
-        let pool = pool(options, CONNECTIONS, SESSION);
-        pool.reach().await.map_err(|cause| cause.into_error("the fence's database could not be opened"))?;
-        Ok(Self { pool, lock_timeout: lock_timeout.as_millis().div_ceil(1000).try_into().unwrap_or(1) })
+    pub(crate) async fn open(
+        login: Login<MySql>,
+        schema: Option<&str>,
+        lock_timeout: Duration,
+    ) -> Result<Self, Error> {
+        let open = async {
+            let (login, namespace) = find(login, schema).await?;
+            let lock_timeout = lock_timeout.as_millis().div_ceil(1000).try_into().unwrap_or(1);
+            let pool = OwnPool::new(&login, CONNECTIONS, SESSION).await?;
+            Ok(Self { pool, business: login.pool().cloned(), namespace, lock_timeout })
+        };
+        open.await.map_err(|cause| not_opened(cause, "the fence's database could not be opened"))
     }
 
     async fn insert_tombstones(
@@ -102,13 +116,25 @@ impl FenceDatabase for MySqlFence {
         weaknesses(&self.pool).await
     }
 
+    fn namespace(&self) -> Namespace {
+        self.namespace.clone()
+    }
+
     async fn identity(&self) -> Result<Uuid, StoreError> {
         schema::check(FENCE, &self.pool).await?;
         let rows = self.pool.fetch("SELECT identity FROM tm_fence_database", |query| query).await?;
-        rows.first().map_or_else(
-            || Err(StoreError::Schema("the table tm_fence_database is empty: it must have one row".into())),
-            |row| Ok(row.try_get(0)?),
-        )
+        let Some(row) = rows.first() else {
+            return Err(StoreError::Schema(
+                "the table tm_fence_database is empty: it must have one row".into(),
+            ));
+        };
+        let identity = row.try_get(0)?;
+        match &self.business {
+            Some(pool) if !schema::leads_to(pool, &self.namespace, identity).await? => Err(StoreError::Schema(
+                "the pool's connections lead to another database than its options: do its hooks move them?".into(),
+            )),
+            _ => Ok(identity),
+        }
     }
 
     async fn ask(&self, identity: Uuid, call_ids: &[MessageId]) -> Vec<Verdict> {
@@ -205,8 +231,8 @@ macro_rules! fenced {
     ($begin:expr) => {
         concat!(
             $begin,
-            "; SAVEPOINT tm_fence; INSERT INTO tm_fence (call_id, outcome) ",
-            "VALUES ($1, (SELECT 1 FROM tm_fence_database WHERE identity = $2))"
+            "; SAVEPOINT tm_fence; INSERT INTO $0.tm_fence (call_id, outcome) ",
+            "VALUES ($1, (SELECT 1 FROM $0.tm_fence_database WHERE identity = $2))"
         )
     };
 }
@@ -232,7 +258,8 @@ async fn end(connection: &mut MySqlConnection, statement: &'static str) -> Resul
 /// Fails without the savepoint, and without the row, since `exp(710)` is out of range; nothing after that is
 /// executed.
 const PROVE_AND_COMMIT: &str = concat!(
-    "RELEASE SAVEPOINT tm_fence; SELECT exp(710 - 710 * count(*)) FROM tm_fence WHERE call_id = $1 AND outcome = 1; ",
+    "RELEASE SAVEPOINT tm_fence; ",
+    "SELECT exp(710 - 710 * count(*)) FROM $0.tm_fence WHERE call_id = $1 AND outcome = 1; ",
     ended!("COMMIT")
 );
 
@@ -265,13 +292,14 @@ impl BusinessDatabase for MySql {
             } else {
                 each_level!(isolation, fenced_manual)
             };
-            let begin = fill(begin, &[Literal::Binary(fence.call_id), Literal::Binary(fence.identity)]);
+            let values = [Literal::Binary(fence.call_id), Literal::Binary(fence.identity)];
+            let begin = fill_at(&fence.namespace, begin, &values);
             let Err(error) = held::begin::<Self>(connection, begin).await else { return Ok(()) };
             let failed = |error: sqlx::Error| FenceRefusal::Failed(error.into());
             let refusal = match number(&error) {
                 Some(IS_NULL) => FenceRefusal::WrongDatabase,
                 Some(DUPLICATE) => {
-                    outcome(connection, fence.call_id).await.map_or_else(failed, FenceRefusal::of_row)
+                    outcome(connection, &fence).await.map_or_else(failed, FenceRefusal::of_row)
                 }
                 _ => failed(error),
             };
@@ -284,15 +312,15 @@ impl BusinessDatabase for MySql {
 
     fn commit_fenced(
         connection: &mut MySqlConnection,
-        call_id: MessageId,
+        fence: FenceKey,
         staged: Staged,
     ) -> BoxFuture<'_, Result<(), CommitFailure>> {
         Box::pin(async move {
             if staged.changes_the_row() {
-                write(connection, call_id, staged).await.map_err(CommitFailure::Unproven)?;
+                write(connection, &fence, staged).await.map_err(CommitFailure::Unproven)?;
                 return Self::commit(connection).await.map_err(CommitFailure::Unclear);
             }
-            let commit = fill(PROVE_AND_COMMIT, &[Literal::Binary(call_id)]);
+            let commit = fill_at(&fence.namespace, PROVE_AND_COMMIT, &[Literal::Binary(fence.call_id)]);
             let Err(error) = sqlx::raw_sql(commit).execute(&mut *connection).await else {
                 held::leave_ended::<Self>(connection);
                 return Ok(());
@@ -305,37 +333,46 @@ impl BusinessDatabase for MySql {
         })
     }
 
-    fn migrate_inbox(pool: &MySqlPool) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(schema::migrate_on(INBOX, pool))
+    fn migrate_inbox<'p>(
+        pool: &'p MySqlPool,
+        schema: Option<&'p str>,
+    ) -> BoxFuture<'p, Result<Namespace, StoreError>> {
+        Box::pin(schema::migrate_on(INBOX, pool, schema))
     }
 
-    fn check_inbox(pool: &MySqlPool) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(schema::check_on(INBOX, pool))
+    fn check_inbox<'p>(
+        pool: &'p MySqlPool,
+        schema: Option<&'p str>,
+    ) -> BoxFuture<'p, Result<Namespace, StoreError>> {
+        Box::pin(schema::check_on(INBOX, pool, schema))
     }
 
     fn enter_inbox<'c>(
         connection: &'c mut MySqlConnection,
+        namespace: &'c Namespace,
         queue: &'c str,
         message_id: MessageId,
     ) -> BoxFuture<'c, Result<bool, StoreError>> {
-        Box::pin(inbox::enter(connection, queue, message_id))
+        Box::pin(inbox::enter(connection, namespace, queue, message_id))
     }
 
     fn prove_inbox<'c>(
         connection: &'c mut MySqlConnection,
+        namespace: &'c Namespace,
         queue: &'c str,
         message_id: MessageId,
     ) -> BoxFuture<'c, Result<(), StoreError>> {
-        Box::pin(inbox::prove(connection, queue, message_id))
+        Box::pin(inbox::prove(connection, namespace, queue, message_id))
     }
 
     fn prune_inbox<'p>(
         pool: &'p MySqlPool,
+        namespace: &'p Namespace,
         queue: &'p str,
         age: Duration,
         limit: u32,
     ) -> BoxFuture<'p, Result<u64, StoreError>> {
-        Box::pin(inbox::prune(pool, queue, age, limit))
+        Box::pin(inbox::prune(pool, namespace, queue, age, limit))
     }
 }
 
@@ -348,29 +385,25 @@ fn number(error: &sqlx::Error) -> Option<u16> {
 }
 
 /// What the fence row says that is there already.
-async fn outcome(connection: &mut MySqlConnection, call_id: MessageId) -> Result<Option<i64>, sqlx::Error> {
-    let select = "SELECT outcome FROM tm_fence WHERE call_id = $1 LOCK IN SHARE MODE";
-    let select = fill(select, &[Literal::Binary(call_id)]);
+async fn outcome(connection: &mut MySqlConnection, fence: &FenceKey) -> Result<Option<i64>, sqlx::Error> {
+    let select = "SELECT outcome FROM $0.tm_fence WHERE call_id = $1 LOCK IN SHARE MODE";
+    let select = fill_at(&fence.namespace, select, &[Literal::Binary(fence.call_id)]);
     let rows = sqlx::raw_sql(select).fetch_all(connection).await?;
     rows.first().map(|row| row.try_get(0)).transpose()
 }
 
 /// Proves that the transaction is still the one that the fence row was written in, and writes what was
 /// staged.
-async fn write(
-    connection: &mut MySqlConnection,
-    call_id: MessageId,
-    staged: Staged,
-) -> Result<(), StoreError> {
+async fn write(connection: &mut MySqlConnection, fence: &FenceKey, staged: Staged) -> Result<(), StoreError> {
     release(connection, "RELEASE SAVEPOINT tm_fence").await?;
-    let updated =
-        sqlx::query("UPDATE tm_fence SET outcome = ?, amended = ? WHERE call_id = ? AND outcome = ?")
-            .bind(staged.row.code())
-            .bind(staged.amended)
-            .bind(call_id)
-            .bind(FenceRow::Committed.code())
-            .execute(connection)
-            .await?;
+    let update = "UPDATE $0.tm_fence SET outcome = ?, amended = ? WHERE call_id = ? AND outcome = ?";
+    let updated = sqlx::query(fill_at(&fence.namespace, update, &[]))
+        .bind(staged.row.code())
+        .bind(staged.amended)
+        .bind(fence.call_id)
+        .bind(FenceRow::Committed.code())
+        .execute(connection)
+        .await?;
     if updated.rows_affected() == 1 {
         return Ok(());
     }

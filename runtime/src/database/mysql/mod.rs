@@ -19,6 +19,8 @@ pub(crate) use store::MySqlStore;
 use sqlx::mysql::{MySqlConnectOptions, MySqlRow};
 use sqlx::{ConnectOptions, FromRow, MySql};
 
+use super::login::Login;
+use super::namespace::Namespace;
 use super::network::OwnPool;
 use crate::message::{AnsweredBy, MessageId};
 use crate::store::StoreError;
@@ -63,9 +65,28 @@ use names;
 
 type Lent = super::network::Lent<MySql>;
 
-fn pool(options: MySqlConnectOptions, connections: u32, session: &'static str) -> OwnPool<MySql> {
-    OwnPool::new(options.disable_statement_logging(), connections, session)
+/// The way in, with the database of the tables as the session's, and where that is.
+async fn find(login: Login<MySql>, schema: Option<&str>) -> Result<(Login<MySql>, Namespace), StoreError> {
+    let database = schema::find(&login, schema).await?;
+    let namespace = Namespace::mysql(&database);
+    let ours = move |options: MySqlConnectOptions| options.database(&database).disable_statement_logging();
+    Ok((login.with(ours), namespace))
 }
+
+/// When the server ends a statement (on MySQL, one that only reads): later than we wait ourselves, in seconds and in
+/// milliseconds.
+macro_rules! patience {
+    ($seconds:literal, $millis:literal) => {
+        concat!(
+            "/*M!100101 SESSION max_statement_time = ",
+            $seconds,
+            ", */ /*!80000 SESSION max_execution_time = ",
+            $millis,
+            ", */ SESSION wait_timeout = 30"
+        )
+    };
+}
+use patience;
 
 /// What our sessions are told first: a statement commits by itself, whatever the server's default is; lock no
 /// gaps, wait for a lock only so many seconds, and end a transaction whose client has vanished.
@@ -74,7 +95,9 @@ macro_rules! session {
         concat!(
             "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; SET SESSION autocommit = 1, time_zone = '+00:00', ",
             "/*M!100300 SESSION idle_transaction_timeout = 3, */ ",
-            "SESSION wait_timeout = 30, SESSION innodb_lock_wait_timeout = ",
+            patience!("6", "6000"),
+            ", ",
+            "SESSION innodb_lock_wait_timeout = ",
             $lock_timeout
         )
     };

@@ -13,7 +13,7 @@ use crate::database::network::Bound;
 use crate::database::row::{self, Reader};
 use crate::message::state::State;
 use crate::message::{AnsweredBy, MessageId};
-use crate::store::{Finished, MessageInfo, Operate, Stats, StoreError};
+use crate::store::{Finished, MessageInfo, Operate, Stats, StoreError, Unfinished};
 
 /// The newest rows of one state. Those that are finished, or wait for a person, are never due; said so,
 /// the index of what is due has them in the order of their ids. The others are sorted for the purpose.
@@ -28,6 +28,26 @@ macro_rules! newest {
         )
     };
 }
+
+/// Counts what is not finished, by the indexes that have only that.
+macro_rules! unfinished {
+    () => {
+        concat!(
+            "SELECT 0, count(*), ",
+            now!(),
+            " - min(created_at) FROM tm_message WHERE state = 0 ",
+            "UNION ALL SELECT 1, count(*), ",
+            now!(),
+            " - min(created_at) FROM tm_message WHERE state = 1 ",
+            "UNION ALL SELECT state, count(*), NULL FROM tm_message WHERE state IN (4, 5) GROUP BY state"
+        )
+    };
+}
+
+const STATS: &str = concat!(
+    unfinished!(),
+    " UNION ALL SELECT state, count(*), NULL FROM tm_message WHERE state IN (2, 3) GROUP BY state"
+);
 
 #[async_trait]
 impl Operate for MySqlStore {
@@ -140,16 +160,10 @@ impl Operate for MySqlStore {
     }
 
     async fn stats(&self) -> Result<Stats, StoreError> {
-        let sql = concat!(
-            "SELECT 0, count(*), ",
-            now!(),
-            " - min(created_at) FROM tm_message WHERE state = 0 ",
-            "UNION ALL SELECT 1, count(*), ",
-            now!(),
-            " - min(created_at) FROM tm_message WHERE state = 1 ",
-            "UNION ALL SELECT state, count(*), NULL FROM tm_message WHERE state IN (2, 3) GROUP BY state ",
-            "UNION ALL SELECT state, count(*), NULL FROM tm_message WHERE state IN (4, 5) GROUP BY state"
-        );
-        Ok(row::stats(decoded(&self.pool.fetch(sql, |query| query).await?)?))
+        Ok(row::stats(decoded(&self.pool.fetch(STATS, |query| query).await?)?))
+    }
+
+    async fn unfinished(&self) -> Result<Unfinished, StoreError> {
+        Ok(row::stats(decoded(&self.pool.fetch(unfinished!(), |query| query).await?)?).into())
     }
 }

@@ -1,28 +1,34 @@
 //! The tables on MySQL.
 
-use sqlx::{Connection, Executor, MySqlConnection, MySqlPool};
+use sqlx::{Connection, Executor, MySql, MySqlConnection, MySqlPool};
+use uuid::Uuid;
 
-use super::{Lent, decoded};
+use super::{Lent, decoded, patience};
+use crate::database::literal::fill_at;
+use crate::database::login::{Login, acquire};
+use crate::database::namespace::Namespace;
 use crate::database::network::{MIGRATION, OwnPool, PATIENCE};
 use crate::database::part::{Part, part};
 use crate::fence::begin_on_pool;
 use crate::store::StoreError;
 
-pub(super) const MESSAGE: Part = part!("mysql", "message");
-pub(super) const FENCE: Part = part!("mysql", "fence");
-pub(super) const INBOX: Part = part!("mysql", "inbox");
+pub(super) const MESSAGE: Part = part!("mysql", "message", ["1"]);
+pub(super) const FENCE: Part = part!("mysql", "fence", ["1"]);
+pub(super) const INBOX: Part = part!("mysql", "inbox", ["1"]);
 
 /// Applies what is missing. A second process waits, and finds nothing to do.
-pub(super) async fn migrate(part: Part, pool: &OwnPool<sqlx::MySql>) -> Result<(), StoreError> {
+pub(super) async fn migrate(part: Part, pool: &OwnPool<MySql>) -> Result<(), StoreError> {
     let work = |mut lent: Lent| async move {
+        lent.execute(concat!("SET ", patience!("70", "70000"))).await?;
         let migrated = migrate_on_connection(part, &mut lent).await;
+        lent.execute(concat!("SET ", patience!("6", "6000"))).await?;
         Ok((lent, migrated))
     };
     pool.transaction(MIGRATION, work).await?
 }
 
 /// Errs unless the tables have the version that this crate knows.
-pub(super) async fn check(part: Part, pool: &OwnPool<sqlx::MySql>) -> Result<(), StoreError> {
+pub(super) async fn check(part: Part, pool: &OwnPool<MySql>) -> Result<(), StoreError> {
     let work = |mut lent: Lent| async move {
         let checked = check_on_connection(part, &mut lent).await;
         Ok((lent, checked))
@@ -30,22 +36,81 @@ pub(super) async fn check(part: Part, pool: &OwnPool<sqlx::MySql>) -> Result<(),
     pool.transaction(PATIENCE, work).await?
 }
 
-/// The same over a user's pool.
-pub(super) async fn migrate_on(part: Part, pool: &MySqlPool) -> Result<(), StoreError> {
-    // A connection of its own: the lock below is the session's, and must not outlive a dropped caller.
-    let mut connection = pool.acquire().await?.detach();
-    connection.execute("SET autocommit = 1").await?;
+/// The same over a user's pool; says where the tables are.
+pub(super) async fn migrate_on(
+    part: Part,
+    pool: &MySqlPool,
+    schema: Option<&str>,
+) -> Result<Namespace, StoreError> {
+    let (mut connection, namespace) = moved(pool, schema).await?;
     migrate_on_connection(part, &mut connection).await?;
-    Ok(connection.close().await?)
+    connection.close().await?;
+    Ok(namespace)
 }
 
-/// The same over a user's pool. In a transaction: where its sessions commit nothing by themselves, the next borrower
-/// would see the database as it is now.
-pub(super) async fn check_on(part: Part, pool: &MySqlPool) -> Result<(), StoreError> {
+/// The same over a user's pool; says where the tables are.
+pub(super) async fn check_on(
+    part: Part,
+    pool: &MySqlPool,
+    schema: Option<&str>,
+) -> Result<Namespace, StoreError> {
+    let (mut connection, namespace) = moved(pool, schema).await?;
+    check_on_connection(part, &mut connection).await?;
+    connection.close().await?;
+    Ok(namespace)
+}
+
+/// A connection of the pool's that is closed afterwards, with the database of the tables as its own: neither that nor
+/// the lock below must outlive a dropped caller.
+async fn moved(pool: &MySqlPool, schema: Option<&str>) -> Result<(MySqlConnection, Namespace), StoreError> {
+    let mut connection = acquire(pool).await?.detach();
+    let namespace = Namespace::mysql(&look(&mut connection, schema).await?);
+    sqlx::raw_sql(fill_at(&namespace, "USE $0; SET autocommit = 1", &[])).execute(&mut connection).await?;
+    Ok((connection, namespace))
+}
+
+/// The database of the tables: the one that the application's connections use.
+pub(super) async fn find(login: &Login<MySql>, schema: Option<&str>) -> Result<String, StoreError> {
+    let mut own = login.connect().await?;
+    let found = match login.pool() {
+        Some(pool) => look(&mut *acquire(pool).await?, schema).await,
+        None => look(&mut own, schema).await,
+    };
+    let _ = own.close().await;
+    found
+}
+
+async fn look(connection: &mut MySqlConnection, schema: Option<&str>) -> Result<String, StoreError> {
+    let found: Option<String> = match schema {
+        Some(schema) => {
+            let sql = "SELECT SCHEMA_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = ?";
+            sqlx::query_scalar(sql).bind(schema).fetch_optional(connection).await?
+        }
+        None => sqlx::query_scalar("SELECT DATABASE()").fetch_one(connection).await?,
+    };
+    found.ok_or_else(|| {
+        StoreError::Schema(match schema {
+            Some(schema) => format!(
+                "there is no database `{schema}` that the user may see: CREATE DATABASE it and GRANT rights on it, or name \
+                 another one by `schema`"
+            ),
+            None => "its connections have no database: name one in the URL, after the host, or by `schema`".into(),
+        })
+    })
+}
+
+/// Whether a user's pool leads to the fence with this identity. In a transaction: where its sessions commit nothing by
+/// themselves, the next borrower would see the database as it is now.
+pub(super) async fn leads_to(
+    pool: &MySqlPool,
+    namespace: &Namespace,
+    identity: Uuid,
+) -> Result<bool, StoreError> {
+    let sql = fill_at(namespace, "SELECT count(*) FROM $0.tm_fence_database WHERE identity = ?", &[]);
     let (mut tx, _turn) = begin_on_pool(pool).await?;
-    let checked = check_on_connection(part, &mut tx).await;
+    let found = sqlx::query_scalar(sql).bind(identity).fetch_one(&mut *tx).await;
     tx.rollback().await?;
-    checked
+    Ok(found.map(|count: i64| count == 1)?)
 }
 
 async fn migrate_on_connection(part: Part, connection: &mut MySqlConnection) -> Result<(), StoreError> {

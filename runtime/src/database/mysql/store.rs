@@ -3,16 +3,19 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{Executor, MySql};
 use uuid::Uuid;
 
 use super::row::{advance, columns, insert, ours, renew, select_ours, transition};
 use super::schema::{self, MESSAGE};
-use super::{Lent, decoded, id_list, ids, late_now, name_list, names, now, pool, session, weaknesses};
+use super::{
+    Lent, decoded, find, id_list, ids, late_now, name_list, names, now, patience, session, weaknesses,
+};
+use crate::database::login::Login;
 use crate::database::millis;
 use crate::database::network::{Bound, OwnPool, PATIENCE};
 use crate::database::row::Reader;
+use crate::database::source::not_opened;
 use crate::error::Error;
 use crate::message::state::{Applied, Event, State};
 use crate::message::{AnsweredBy, Half, MessageId};
@@ -51,15 +54,13 @@ macro_rules! due {
 type Found = (MessageId, Option<Uuid>, i64);
 
 impl MySqlStore {
-    pub(crate) async fn open(options: MySqlConnectOptions) -> Result<Self, Error> {
-        let store =
-            Self { pool: pool(options.clone(), CONNECTIONS, SESSION), renewer: pool(options, 1, SESSION) };
-        store
-            .pool
-            .reach()
-            .await
-            .map_err(|cause| cause.into_error("the message store could not be opened"))?;
-        Ok(store)
+    pub(crate) async fn open(login: Login<MySql>, schema: Option<&str>) -> Result<Self, Error> {
+        let open = async {
+            let (login, _) = find(login, schema).await?;
+            let renewer = OwnPool::new(&login, 1, SESSION).await?;
+            Ok(Self { pool: OwnPool::new(&login, CONNECTIONS, SESSION).await?, renewer })
+        };
+        open.await.map_err(|cause| not_opened(cause, "the message store could not be opened"))
     }
 
     async fn insert(&self, halves: &[&Half], state: State, hold: Hold) -> Result<(), StoreError> {
@@ -272,8 +273,7 @@ impl Store for MySqlStore {
 
     async fn claim_confirmed(&self, bounds: Bounds, hold: Hold) -> Result<Claim, StoreError> {
         let work = |mut lent: Lent| async move {
-            let due =
-                lent.query(due!("tm_message_due", "state = 1")).bind(bounds.lapsed_before.map(millis));
+            let due = lent.query(due!("tm_message_due", "state = 1")).bind(bounds.lapsed_before.map(millis));
             let rows = due.bind(i64::from(bounds.rows)).fetch_all(&mut *lent).await?;
             let claim = take(&mut lent, decoded(&rows)?, bounds.bytes, hold).await?;
             Ok((lent, claim))

@@ -1,19 +1,21 @@
 //! The fence on PostgreSQL: the checker's side, and the statements of a fenced transaction.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::{BoxFuture, join_all};
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{PgConnection, PgPool, Postgres, Row};
+use sqlx::{PgConnection, PgPool, Postgres, Row, SqlSafeStr};
 use uuid::Uuid;
 
+use super::errors::{NO_RIGHT, code, no_right};
 use super::schema::{self, FENCE, INBOX};
-use super::{decoded, inbox, pool, weaknesses};
+use super::{decoded, find, inbox, pool, weaknesses};
 use crate::database::first_id;
-use crate::database::literal::{Literal, fill};
+use crate::database::literal::{Literal, fill_at};
+use crate::database::login::Login;
+use crate::database::namespace::Namespace;
 use crate::database::network::{Bound, OwnPool};
+use crate::database::source::not_opened;
 use crate::error::Error;
 use crate::fence::held::{self, Giver};
 use crate::fence::verdict::{FenceRow, Verdict};
@@ -26,6 +28,9 @@ use crate::store::StoreError;
 #[derive(Debug)]
 pub(crate) struct PostgresFence {
     pool: OwnPool<Postgres>,
+    /// The application's, if it gave one.
+    business: Option<PgPool>,
+    namespace: Namespace,
     lock_timeout: Duration,
 }
 
@@ -34,13 +39,17 @@ const CONNECTIONS: u32 = 4;
 
 impl PostgresFence {
     pub(crate) async fn open(
-        options: PgConnectOptions,
+        login: Login<Postgres>,
+        schema: Option<&str>,
         lock_timeout: Duration,
         pooled: bool,
     ) -> Result<Self, Error> {
-        let pool = pool(options, CONNECTIONS, pooled);
-        pool.reach().await.map_err(|cause| cause.into_error("the fence's database could not be opened"))?;
-        Ok(Self { pool, lock_timeout })
+        let open = async {
+            let (login, namespace) = find(login, schema, FENCE).await?;
+            let pool = pool(&login, &namespace, CONNECTIONS, pooled).await?;
+            Ok(Self { pool, business: login.pool().cloned(), namespace, lock_timeout })
+        };
+        open.await.map_err(|cause| not_opened(cause, "the fence's database could not be opened"))
     }
 
     async fn insert_tombstones(
@@ -83,13 +92,25 @@ impl FenceDatabase for PostgresFence {
         weaknesses(&self.pool).await
     }
 
+    fn namespace(&self) -> Namespace {
+        self.namespace.clone()
+    }
+
     async fn identity(&self) -> Result<Uuid, StoreError> {
         schema::check(FENCE, &self.pool).await?;
         let rows = self.pool.fetch("SELECT identity FROM tm_fence_database", |query| query).await?;
-        rows.first().map_or_else(
-            || Err(StoreError::Schema("the table tm_fence_database is empty: it must have one row".into())),
-            |row| Ok(row.try_get(0)?),
-        )
+        let Some(row) = rows.first() else {
+            return Err(StoreError::Schema(
+                "the table tm_fence_database is empty: it must have one row".into(),
+            ));
+        };
+        let identity = row.try_get(0)?;
+        match &self.business {
+            Some(pool) if !schema::leads_to(pool, &self.namespace, identity).await? => Err(StoreError::Schema(
+                "the pool's connections lead to another database than its options: do its hooks move them?".into(),
+            )),
+            _ => Ok(identity),
+        }
     }
 
     async fn ask(&self, identity: Uuid, call_ids: &[MessageId]) -> Vec<Verdict> {
@@ -139,24 +160,33 @@ impl FenceDatabase for PostgresFence {
 /// `BEGIN`, and the fence row with it, in one round trip. Without the identity it fails.
 macro_rules! fenced {
     ($begin:literal) => {
-        concat!($begin, "; SELECT tm_fence_enter($1, $2)")
+        concat!($begin, "; SELECT $0.tm_fence_enter($1, $2)")
     };
 }
 
-/// Fails unless the fence row was written by this transaction; nothing after it is executed then.
-const PROVE: &str = "SELECT tm_fence_prove($1, $2)";
+/// Fails unless the fence row was written by this transaction; nothing after it is executed then. The functions at
+/// the end of a transaction work with whatever role and search path the body has left it.
+const PROVE: &str = "SELECT $0.tm_fence_prove($1, $2)";
 /// `AND CHAIN`: sqlx can't be told that its transaction has ended, so another one begins, which it
 /// rolls back.
-const PROVE_AND_COMMIT: &str = "SELECT tm_fence_prove($1, $2); COMMIT AND CHAIN";
+const PROVE_AND_COMMIT: &str = "SELECT $0.tm_fence_prove($1, $2); COMMIT AND CHAIN";
+const COMMIT: &str = "COMMIT AND CHAIN";
 
-/// Writes the payload that replaces the first one. It is bound, since statements get into logs: sqlx
-/// writes theirs to the application's. Only in the proven transaction: outside of it, a pooler may
-/// have somebody else's statement where the values go.
-async fn amend(connection: &mut PgConnection, call_id: MessageId, payload: &[u8]) -> Result<(), sqlx::Error> {
-    let proof = fill(PROVE, &[Literal::Id(call_id), Literal::Number(FenceRow::Committed.code())]);
+/// Proves, and writes the payload that replaces the first one; nothing of the body's comes between this and the
+/// commit. The payload is bound, since statements get into logs: sqlx writes theirs to the application's. Only in a
+/// transaction that was proven before: outside of one, a pooler may have somebody else's statement where the values go.
+async fn amend(
+    connection: &mut PgConnection,
+    fence: &FenceKey,
+    row: FenceRow,
+    payload: &[u8],
+) -> Result<(), sqlx::Error> {
+    let untouched = Literal::Number(FenceRow::Committed.code());
+    let proof = fill_at(&fence.namespace, PROVE, &[Literal::Id(fence.call_id), untouched]);
     sqlx::raw_sql(proof).execute(&mut *connection).await?;
-    sqlx::query("UPDATE tm_fence SET amended = $2 WHERE call_id = $1")
-        .bind(call_id)
+    sqlx::query(fill_at(&fence.namespace, "SELECT $0.tm_fence_amend($1, $2, $3)", &[]))
+        .bind(fence.call_id)
+        .bind(row.code())
         .bind(payload)
         .persistent(false)
         .execute(connection)
@@ -169,23 +199,20 @@ const WRONG_DATABASE: &str = "TMF01";
 const UNIQUE_VIOLATION: &str = "23505";
 
 /// What the database's answer to [`PROVE_AND_COMMIT`] means.
-fn failure(error: sqlx::Error) -> CommitFailure {
+fn failure(error: sqlx::Error, namespace: &Namespace) -> CommitFailure {
     let code = code(&error).unwrap_or_default();
     match code.get(..2) {
         // Integrity constraints that were deferred, and their triggers; serialization failures and
         // deadlocks.
         Some("23" | "40" | "P0") => CommitFailure::RolledBack(error),
-        // No row, a transaction that has failed, a table or function that is gone: the proof has
+        Some("42") if code == NO_RIGHT => CommitFailure::Unproven(no_right(&error, namespace)),
+        // No row, a transaction that has failed, a table, function or schema that is gone: the proof has
         // failed, and what comes after it was not executed.
-        Some("TM" | "25" | "42") => CommitFailure::Unproven(StoreError::Refused(format!(
+        Some("TM" | "25" | "42" | "3F") => CommitFailure::Unproven(StoreError::Refused(format!(
             "the fence row is not in the transaction: did a statement fail, or end it underneath? ({error})"
         ))),
         _ => CommitFailure::Unclear(error),
     }
-}
-
-fn code(error: &sqlx::Error) -> Option<String> {
-    error.as_database_error().and_then(|error| error.code().map(Cow::into_owned))
 }
 
 impl BusinessDatabase for Postgres {
@@ -207,15 +234,15 @@ impl BusinessDatabase for Postgres {
         fence: FenceKey,
     ) -> BoxFuture<'_, Result<(), FenceRefusal>> {
         Box::pin(async move {
-            let begin = fill(
-                match isolation {
-                    None => fenced!("BEGIN"),
-                    Some(Isolation::ReadCommitted) => fenced!("BEGIN ISOLATION LEVEL READ COMMITTED"),
-                    Some(Isolation::RepeatableRead) => fenced!("BEGIN ISOLATION LEVEL REPEATABLE READ"),
-                    Some(Isolation::Serializable) => fenced!("BEGIN ISOLATION LEVEL SERIALIZABLE"),
-                },
-                &[Literal::Id(fence.call_id), Literal::Id(fence.identity)],
-            );
+            let begin = match isolation {
+                None => fenced!("BEGIN"),
+                Some(Isolation::ReadCommitted) => fenced!("BEGIN ISOLATION LEVEL READ COMMITTED"),
+                Some(Isolation::RepeatableRead) => fenced!("BEGIN ISOLATION LEVEL REPEATABLE READ"),
+                Some(Isolation::Serializable) => fenced!("BEGIN ISOLATION LEVEL SERIALIZABLE"),
+            };
+            let FenceKey { namespace, identity, call_id } = &fence;
+            let call_id = Literal::Id(*call_id);
+            let begin = fill_at(namespace, begin, &[call_id, Literal::Id(*identity)]);
             let Err(error) = held::begin::<Self>(connection, begin).await else { return Ok(()) };
             // sqlx leaves the connection in the transaction that has failed.
             let failed = |error: sqlx::Error| FenceRefusal::Failed(error.into());
@@ -223,14 +250,13 @@ impl BusinessDatabase for Postgres {
             match code(&error).as_deref() {
                 Some(WRONG_DATABASE) => Err(FenceRefusal::WrongDatabase),
                 Some(UNIQUE_VIOLATION) => {
-                    let select = fill(
-                        "SELECT outcome FROM tm_fence WHERE call_id = $1",
-                        &[Literal::Id(fence.call_id)],
-                    );
+                    let select =
+                        fill_at(namespace, "SELECT outcome FROM $0.tm_fence WHERE call_id = $1", &[call_id]);
                     let rows = sqlx::raw_sql(select).fetch_all(connection).await.map_err(failed)?;
                     let outcome = rows.first().map(|row| row.try_get::<i64, _>(0)).transpose();
                     Err(FenceRefusal::of_row(outcome.map_err(failed)?))
                 }
+                Some(NO_RIGHT) => Err(FenceRefusal::Failed(no_right(&error, namespace))),
                 _ => Err(failed(error)),
             }
         })
@@ -238,20 +264,25 @@ impl BusinessDatabase for Postgres {
 
     fn commit_fenced(
         connection: &mut PgConnection,
-        call_id: MessageId,
+        fence: FenceKey,
         staged: Staged,
     ) -> BoxFuture<'_, Result<(), CommitFailure>> {
         Box::pin(async move {
             let Staged { row, amended } = staged;
-            if let Some(payload) = amended {
-                amend(connection, call_id, &payload).await.map_err(failure)?;
-            }
-            let commit = fill(PROVE_AND_COMMIT, &[Literal::Id(call_id), Literal::Number(row.code())]);
+            let FenceKey { namespace, call_id, .. } = &fence;
+            let commit = if let Some(payload) = amended {
+                let amended = amend(connection, &fence, row, &payload).await;
+                amended.map_err(|error| failure(error, namespace))?;
+                COMMIT.into_sql_str()
+            } else {
+                let written = [Literal::Id(*call_id), Literal::Number(row.code())];
+                fill_at(namespace, PROVE_AND_COMMIT, &written)
+            };
             let Err(error) = sqlx::raw_sql(commit).execute(&mut *connection).await else {
                 held::leave_ended::<Self>(connection);
                 return Ok(());
             };
-            let failure = failure(error);
+            let failure = failure(error, namespace);
             if let CommitFailure::RolledBack(_) = failure {
                 // For the rollback by which sqlx learns of it, and which PostgreSQL warns about without.
                 let _ = sqlx::raw_sql("BEGIN").execute(connection).await;
@@ -260,36 +291,45 @@ impl BusinessDatabase for Postgres {
         })
     }
 
-    fn migrate_inbox(pool: &PgPool) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(schema::migrate_on(INBOX, pool))
+    fn migrate_inbox<'p>(
+        pool: &'p PgPool,
+        schema: Option<&'p str>,
+    ) -> BoxFuture<'p, Result<Namespace, StoreError>> {
+        Box::pin(schema::migrate_on(INBOX, pool, schema))
     }
 
-    fn check_inbox(pool: &PgPool) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(schema::check_on(INBOX, pool))
+    fn check_inbox<'p>(
+        pool: &'p PgPool,
+        schema: Option<&'p str>,
+    ) -> BoxFuture<'p, Result<Namespace, StoreError>> {
+        Box::pin(schema::check_on(INBOX, pool, schema))
     }
 
     fn enter_inbox<'c>(
         connection: &'c mut PgConnection,
+        namespace: &'c Namespace,
         queue: &'c str,
         message_id: MessageId,
     ) -> BoxFuture<'c, Result<bool, StoreError>> {
-        Box::pin(inbox::enter(connection, queue, message_id))
+        Box::pin(inbox::enter(connection, namespace, queue, message_id))
     }
 
     fn prove_inbox<'c>(
         connection: &'c mut PgConnection,
+        namespace: &'c Namespace,
         queue: &'c str,
         message_id: MessageId,
     ) -> BoxFuture<'c, Result<(), StoreError>> {
-        Box::pin(inbox::prove(connection, queue, message_id))
+        Box::pin(inbox::prove(connection, namespace, queue, message_id))
     }
 
     fn prune_inbox<'p>(
         pool: &'p PgPool,
+        namespace: &'p Namespace,
         queue: &'p str,
         age: Duration,
         limit: u32,
     ) -> BoxFuture<'p, Result<u64, StoreError>> {
-        Box::pin(inbox::prune(pool, queue, age, limit))
+        Box::pin(inbox::prune(pool, namespace, queue, age, limit))
     }
 }

@@ -15,10 +15,14 @@ mod store;
 pub(crate) use fence::PostgresFence;
 pub(crate) use store::PostgresStore;
 
-use sqlx::postgres::{PgConnectOptions, PgRow};
+use sqlx::postgres::PgRow;
 use sqlx::{ConnectOptions, FromRow, Postgres};
 
+use super::literal::fill_at;
+use super::login::Login;
+use super::namespace::Namespace;
 use super::network::OwnPool;
+use super::part::Part;
 use crate::store::StoreError;
 
 /// Milliseconds since the Unix epoch, by the database's clock.
@@ -49,23 +53,41 @@ pub(crate) use state_in;
 /// Whatever the server's defaults are: what is committed is on disk, and a statement sees what was
 /// committed before it. And statements are planned once, by their indexes: a plan that was made while
 /// the table was small would read all of it for as long as nobody analyzes it.
-const SESSION: &str = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'; \
+///
+/// The tables are looked for where the application's connections have them (`$0`). And the server ends a statement
+/// that nobody waits for any more.
+const SESSION: &str = "SET search_path = $0; SET statement_timeout = '6s'; SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'; \
     SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED; \
     SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET jit = off";
 /// And a process that stands still in the middle of it keeps neither its locks for long, nor its place
 /// among the pooler's few connections.
 const TRANSACTION: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
+    SET LOCAL search_path = $0; SET LOCAL statement_timeout = '6s'; \
     SELECT set_config('idle_in_transaction_session_timeout', '3s', true); \
     SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'";
 
 type Lent = super::network::Lent<Postgres>;
 
-fn pool(options: PgConnectOptions, connections: u32, pooled: bool) -> OwnPool<Postgres> {
-    let options = options.disable_statement_logging();
+/// The way in, and where the tables are.
+async fn find(
+    login: Login<Postgres>,
+    schema: Option<&str>,
+    part: Part,
+) -> Result<(Login<Postgres>, Namespace), StoreError> {
+    let namespace = schema::find(&login, schema, part).await?;
+    Ok((login.with(ConnectOptions::disable_statement_logging), namespace))
+}
+
+async fn pool(
+    login: &Login<Postgres>,
+    namespace: &Namespace,
+    connections: u32,
+    pooled: bool,
+) -> Result<OwnPool<Postgres>, StoreError> {
     if pooled {
-        OwnPool::pooled(options, connections, TRANSACTION)
+        OwnPool::pooled(login, connections, fill_at(namespace, TRANSACTION, &[])).await
     } else {
-        OwnPool::new(options, connections, SESSION)
+        OwnPool::new(login, connections, fill_at(namespace, SESSION, &[])).await
     }
 }
 

@@ -13,7 +13,7 @@ use crate::database::network::Bound;
 use crate::database::row::{self, Reader};
 use crate::message::state::State;
 use crate::message::{AnsweredBy, MessageId};
-use crate::store::{Finished, MessageInfo, Operate, Stats, StoreError};
+use crate::store::{Finished, MessageInfo, Operate, Stats, StoreError, Unfinished};
 
 /// The newest rows of one state. The state is written out, so that the partial indexes serve.
 macro_rules! newest {
@@ -31,6 +31,26 @@ macro_rules! newest {
 fn names(answered_by: &[AnsweredBy]) -> Vec<String> {
     answered_by.iter().map(ToString::to_string).collect()
 }
+
+/// Counts what is not finished, by the indexes that have only that.
+macro_rules! unfinished {
+    () => {
+        concat!(
+            "SELECT 0::bigint, count(*), ",
+            now!(),
+            " - min(created_at) FROM tm_message WHERE state = 0 ",
+            "UNION ALL SELECT 1, count(*), ",
+            now!(),
+            " - min(created_at) FROM tm_message WHERE state = 1 ",
+            "UNION ALL SELECT state, count(*), NULL FROM tm_message WHERE state IN (4, 5) GROUP BY state"
+        )
+    };
+}
+
+const STATS: &str = concat!(
+    unfinished!(),
+    " UNION ALL SELECT state, count(*), NULL FROM tm_message WHERE state IN (2, 3) GROUP BY state"
+);
 
 #[async_trait]
 impl Operate for PostgresStore {
@@ -132,16 +152,10 @@ impl Operate for PostgresStore {
     }
 
     async fn stats(&self) -> Result<Stats, StoreError> {
-        let sql = concat!(
-            "SELECT 0::bigint, count(*), ",
-            now!(),
-            " - min(created_at) FROM tm_message WHERE state = 0 ",
-            "UNION ALL SELECT 1, count(*), ",
-            now!(),
-            " - min(created_at) FROM tm_message WHERE state = 1 ",
-            "UNION ALL SELECT state, count(*), NULL FROM tm_message WHERE state IN (2, 3) GROUP BY state ",
-            "UNION ALL SELECT state, count(*), NULL FROM tm_message WHERE state IN (4, 5) GROUP BY state"
-        );
-        Ok(row::stats(decoded(&self.pool.fetch(sql, |query| query).await?)?))
+        Ok(row::stats(decoded(&self.pool.fetch(STATS, |query| query).await?)?))
+    }
+
+    async fn unfinished(&self) -> Result<Unfinished, StoreError> {
+        Ok(row::stats(decoded(&self.pool.fetch(unfinished!(), |query| query).await?)?).into())
     }
 }

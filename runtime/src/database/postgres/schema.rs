@@ -1,15 +1,19 @@
 //! The tables on PostgreSQL.
 
-use sqlx::{PgConnection, PgPool, Postgres};
+use sqlx::{Connection, PgConnection, PgPool, Postgres, Row, Transaction};
+use uuid::Uuid;
 
 use super::Lent;
+use crate::database::literal::{Literal, fill, fill_at};
+use crate::database::login::{Login, acquire};
+use crate::database::namespace::Namespace;
 use crate::database::network::{MIGRATION, OwnPool, PATIENCE};
 use crate::database::part::{Part, part};
 use crate::store::StoreError;
 
-pub(super) const MESSAGE: Part = part!("postgres", "message");
-pub(super) const FENCE: Part = part!("postgres", "fence");
-pub(super) const INBOX: Part = part!("postgres", "inbox");
+pub(super) const MESSAGE: Part = part!("postgres", "message", ["1"]);
+pub(super) const FENCE: Part = part!("postgres", "fence", ["1", "2"]);
+pub(super) const INBOX: Part = part!("postgres", "inbox", ["1", "2"]);
 
 /// Applies what is missing. A second process waits, and finds nothing to do.
 pub(super) async fn migrate(part: Part, pool: &OwnPool<Postgres>) -> Result<(), StoreError> {
@@ -29,19 +33,100 @@ pub(super) async fn check(part: Part, pool: &OwnPool<Postgres>) -> Result<(), St
     part.require(pool.transaction(PATIENCE, work).await?)
 }
 
-/// The same over a user's pool.
-pub(super) async fn migrate_on(part: Part, pool: &PgPool) -> Result<(), StoreError> {
-    let mut tx = pool.begin().await?;
+/// The same over a user's pool; says where the tables are.
+pub(super) async fn migrate_on(
+    part: Part,
+    pool: &PgPool,
+    schema: Option<&str>,
+) -> Result<Namespace, StoreError> {
+    let (mut tx, namespace) = begin_on(part, pool, schema).await?;
     migrate_in(part, &mut tx).await?;
-    Ok(tx.commit().await?)
+    tx.commit().await?;
+    Ok(namespace)
 }
 
-/// The same over a user's pool.
-pub(super) async fn check_on(part: Part, pool: &PgPool) -> Result<(), StoreError> {
-    let mut tx = pool.begin().await?;
+/// The same over a user's pool; says where the tables are.
+pub(super) async fn check_on(
+    part: Part,
+    pool: &PgPool,
+    schema: Option<&str>,
+) -> Result<Namespace, StoreError> {
+    let (mut tx, namespace) = begin_on(part, pool, schema).await?;
     let version = version(&mut tx, part).await?;
     tx.rollback().await?;
-    part.require(version)
+    part.require(version)?;
+    Ok(namespace)
+}
+
+/// A transaction in which the tables' place is the current schema.
+async fn begin_on(
+    part: Part,
+    pool: &PgPool,
+    schema: Option<&str>,
+) -> Result<(Transaction<'static, Postgres>, Namespace), StoreError> {
+    let mut tx = pool.begin().await?;
+    let namespace = look(&mut tx, part, schema).await?;
+    let set = fill_at(&namespace, "SET LOCAL search_path = $0", &[]);
+    sqlx::raw_sql(set).execute(&mut *tx).await?;
+    Ok((tx, namespace))
+}
+
+/// Where the tables are, or will be: as the application's connections see it.
+pub(super) async fn find(
+    login: &Login<Postgres>,
+    schema: Option<&str>,
+    part: Part,
+) -> Result<Namespace, StoreError> {
+    let mut own = login.connect().await?;
+    let found = match login.pool() {
+        Some(pool) => look(&mut *acquire(pool).await?, part, schema).await,
+        None => look(&mut own, part, schema).await,
+    };
+    let _ = own.close().await;
+    found
+}
+
+/// In the text, and at once: behind a transaction pooler, too.
+async fn look(
+    connection: &mut PgConnection,
+    part: Part,
+    schema: Option<&str>,
+) -> Result<Namespace, StoreError> {
+    let sql = match schema {
+        Some(schema) => fill(
+            "SELECT nspname::text FROM pg_catalog.pg_namespace WHERE nspname = $1",
+            &[Literal::Text(schema)],
+        ),
+        None => fill(
+            "SELECT coalesce((SELECT n.nspname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n \
+             ON n.oid = c.relnamespace WHERE c.relname = $1 AND pg_catalog.pg_table_is_visible(c.oid)), \
+             pg_catalog.current_schema())::text",
+            &[Literal::Text(part.table)],
+        ),
+    };
+    let rows = sqlx::raw_sql(sql).fetch_all(connection).await?;
+    let found: Option<String> = rows.first().map(|row| row.try_get(0)).transpose()?.flatten();
+    found.map(|name| Namespace::postgres(&name)).ok_or_else(|| {
+        StoreError::Schema(match schema {
+            Some(schema) => format!(
+                "there is no schema `{schema}` in this database: CREATE SCHEMA it, or name another one by `schema`"
+            ),
+            None => "the `search_path` of its connections names no schema that is there, and that the user may use: \
+                     name one by `schema`, or GRANT USAGE ON SCHEMA it"
+                .into(),
+        })
+    })
+}
+
+/// Whether a user's pool leads to the fence with this identity.
+pub(super) async fn leads_to(
+    pool: &PgPool,
+    namespace: &Namespace,
+    identity: Uuid,
+) -> Result<bool, StoreError> {
+    let sql = fill_at(namespace, "SELECT identity = $1 FROM $0.tm_fence_database", &[Literal::Id(identity)]);
+    let rows = sqlx::raw_sql(sql).fetch_all(&mut *acquire(pool).await?).await?;
+    Ok(rows.first().map(|row| row.try_get(0)).transpose()?.unwrap_or(false))
 }
 
 // In a transaction, as all of the schema is; and nothing prepared, for transaction poolers.
@@ -50,6 +135,8 @@ async fn migrate_in(part: Part, connection: &mut PgConnection) -> Result<(), Sto
     if part.require(version(connection, part).await?).is_ok() {
         return Ok(());
     }
+    // Longer than we wait ourselves.
+    sqlx::raw_sql("SET LOCAL statement_timeout = '70s'").execute(&mut *connection).await?;
     // Any number will do that nobody else takes: "transact" in ASCII.
     sqlx::raw_sql("SELECT pg_advisory_xact_lock(8390876182754714484)").execute(&mut *connection).await?;
     for script in part.missing(version(connection, part).await?)? {

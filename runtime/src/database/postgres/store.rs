@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::Postgres;
-use sqlx::postgres::PgConnectOptions;
 
 use super::row::{apply, columns, insert};
 use super::schema::{self, MESSAGE};
-use super::{decoded, now, pool, state_in, weaknesses};
+use super::{decoded, find, now, pool, state_in, weaknesses};
+use crate::database::login::Login;
 use crate::database::millis;
 use crate::database::network::{Bound, OwnPool};
 use crate::database::row::Reader;
+use crate::database::source::not_opened;
 use crate::error::Error;
 use crate::message::state::{Applied, Event, State};
 use crate::message::{AnsweredBy, Half, MessageId};
@@ -86,15 +87,17 @@ const TAKE_HALVES: &str = take!(concat!(
 ));
 
 impl PostgresStore {
-    pub(crate) async fn open(options: PgConnectOptions, pooled: bool) -> Result<Self, Error> {
-        let store =
-            Self { pool: pool(options.clone(), CONNECTIONS, pooled), renewer: pool(options, 1, pooled) };
-        store
-            .pool
-            .reach()
-            .await
-            .map_err(|cause| cause.into_error("the message store could not be opened"))?;
-        Ok(store)
+    pub(crate) async fn open(
+        login: Login<Postgres>,
+        schema: Option<&str>,
+        pooled: bool,
+    ) -> Result<Self, Error> {
+        let open = async {
+            let (login, namespace) = find(login, schema, MESSAGE).await?;
+            let renewer = pool(&login, &namespace, 1, pooled).await?;
+            Ok(Self { pool: pool(&login, &namespace, CONNECTIONS, pooled).await?, renewer })
+        };
+        open.await.map_err(|cause| not_opened(cause, "the message store could not be opened"))
     }
 
     async fn claim(

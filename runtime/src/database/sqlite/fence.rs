@@ -16,6 +16,7 @@ use super::row::id_list;
 use super::schema::{self, FENCE, INBOX};
 use super::{PATIENCE, inbox, pool, primary_code, reach};
 use crate::database::first_id;
+use crate::database::namespace::Namespace;
 use crate::database::turns::Turns;
 use crate::error::{Error, ErrorKind};
 use crate::fence::held::{self, Giver};
@@ -83,6 +84,11 @@ impl FenceDatabase for SqliteFence {
     async fn weaknesses(&self) -> Result<Vec<String>, StoreError> {
         // How the business's own connections are set up can't be seen from here.
         Ok(Vec::new())
+    }
+
+    // Named in the statements on the application's connections, whose temporary tables come first otherwise.
+    fn namespace(&self) -> Namespace {
+        Namespace::default()
     }
 
     async fn identity(&self) -> Result<Uuid, StoreError> {
@@ -163,12 +169,12 @@ impl BusinessDatabase for Sqlite {
         fence: FenceKey,
     ) -> BoxFuture<'_, Result<(), FenceRefusal>> {
         Box::pin(async move {
-            let FenceKey { identity, call_id } = fence;
+            let FenceKey { identity, call_id, .. } = fence;
             let failed = |error: sqlx::Error| FenceRefusal::Failed(error.into());
             held::begin::<Self>(connection, Self::begin_statement(isolation, giver)).await.map_err(failed)?;
             sqlx::query("SAVEPOINT tm_fence").execute(&mut *connection).await.map_err(failed)?;
             let inserted = sqlx::query(
-                "INSERT INTO tm_fence (call_id, outcome) SELECT ?1, ?2 FROM tm_fence_database WHERE identity = ?3 \
+                "INSERT INTO main.tm_fence (call_id, outcome) SELECT ?1, ?2 FROM main.tm_fence_database WHERE identity = ?3 \
                  ON CONFLICT (call_id) DO NOTHING",
             )
             .bind(call_id)
@@ -180,22 +186,23 @@ impl BusinessDatabase for Sqlite {
             if inserted.rows_affected() == 1 {
                 return Ok(());
             }
-            let outcome: Option<i64> = sqlx::query_scalar("SELECT outcome FROM tm_fence WHERE call_id = ?1")
-                .bind(call_id)
-                .fetch_optional(&mut *connection)
-                .await
-                .map_err(failed)?;
+            let outcome: Option<i64> =
+                sqlx::query_scalar("SELECT outcome FROM main.tm_fence WHERE call_id = ?1")
+                    .bind(call_id)
+                    .fetch_optional(&mut *connection)
+                    .await
+                    .map_err(failed)?;
             Err(FenceRefusal::of_row(outcome))
         })
     }
 
     fn commit_fenced(
         connection: &mut SqliteConnection,
-        call_id: MessageId,
+        fence: FenceKey,
         staged: Staged,
     ) -> BoxFuture<'_, Result<(), CommitFailure>> {
         Box::pin(async move {
-            prove(connection, call_id, staged).await.map_err(CommitFailure::Unproven)?;
+            prove(connection, fence.call_id, staged).await.map_err(CommitFailure::Unproven)?;
             held::commit::<Self>(connection).await.map_err(|error| match primary_code(&error) {
                 // CONSTRAINT, as of a foreign key that was deferred: the transaction is still open.
                 Some(19) => CommitFailure::RolledBack(error),
@@ -204,16 +211,23 @@ impl BusinessDatabase for Sqlite {
         })
     }
 
-    fn migrate_inbox(pool: &SqlitePool) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(schema::migrate(INBOX, pool))
+    fn migrate_inbox<'p>(
+        pool: &'p SqlitePool,
+        _: Option<&'p str>,
+    ) -> BoxFuture<'p, Result<Namespace, StoreError>> {
+        Box::pin(async { schema::migrate(INBOX, pool).await.map(|()| Namespace::default()) })
     }
 
-    fn check_inbox(pool: &SqlitePool) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(schema::check(INBOX, pool))
+    fn check_inbox<'p>(
+        pool: &'p SqlitePool,
+        _: Option<&'p str>,
+    ) -> BoxFuture<'p, Result<Namespace, StoreError>> {
+        Box::pin(async { schema::check(INBOX, pool).await.map(|()| Namespace::default()) })
     }
 
     fn enter_inbox<'c>(
         connection: &'c mut SqliteConnection,
+        _: &'c Namespace,
         queue: &'c str,
         message_id: MessageId,
     ) -> BoxFuture<'c, Result<bool, StoreError>> {
@@ -222,6 +236,7 @@ impl BusinessDatabase for Sqlite {
 
     fn prove_inbox<'c>(
         connection: &'c mut SqliteConnection,
+        _: &'c Namespace,
         queue: &'c str,
         message_id: MessageId,
     ) -> BoxFuture<'c, Result<(), StoreError>> {
@@ -230,6 +245,7 @@ impl BusinessDatabase for Sqlite {
 
     fn prune_inbox<'p>(
         pool: &'p SqlitePool,
+        _: &'p Namespace,
         queue: &'p str,
         age: Duration,
         limit: u32,
@@ -245,14 +261,15 @@ async fn prove(
     staged: Staged,
 ) -> Result<(), StoreError> {
     release(connection, "RELEASE tm_fence").await?;
-    let updated =
-        sqlx::query("UPDATE tm_fence SET outcome = ?1, amended = ?2 WHERE call_id = ?3 AND outcome = ?4")
-            .bind(staged.row.code())
-            .bind(staged.amended)
-            .bind(call_id)
-            .bind(FenceRow::Committed.code())
-            .execute(connection)
-            .await?;
+    let updated = sqlx::query(
+        "UPDATE main.tm_fence SET outcome = ?1, amended = ?2 WHERE call_id = ?3 AND outcome = ?4",
+    )
+    .bind(staged.row.code())
+    .bind(staged.amended)
+    .bind(call_id)
+    .bind(FenceRow::Committed.code())
+    .execute(connection)
+    .await?;
     if updated.rows_affected() == 1 {
         return Ok(());
     }

@@ -18,7 +18,7 @@ pub(super) async fn enter(
 ) -> Result<bool, StoreError> {
     sqlx::query("SAVEPOINT tm_inbox").execute(&mut *connection).await?;
     let inserted = sqlx::query(concat!(
-        "INSERT INTO tm_inbox (queue, message_id, received_at) VALUES (?1, ?2, ",
+        "INSERT INTO main.tm_inbox (queue, message_id, received_at) VALUES (?1, ?2, ",
         now!(),
         ") ON CONFLICT DO NOTHING"
     ))
@@ -36,12 +36,13 @@ pub(super) async fn prove(
     message_id: MessageId,
 ) -> Result<(), StoreError> {
     release(connection, "RELEASE tm_inbox").await?;
-    let there: bool =
-        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM tm_inbox WHERE queue = ?1 AND message_id = ?2)")
-            .bind(queue)
-            .bind(message_id)
-            .fetch_one(connection)
-            .await?;
+    let there: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM main.tm_inbox WHERE queue = ?1 AND message_id = ?2)",
+    )
+    .bind(queue)
+    .bind(message_id)
+    .fetch_one(connection)
+    .await?;
     if there { Ok(()) } else { Err(StoreError::Refused("the inbox row is gone from the transaction".into())) }
 }
 
@@ -53,7 +54,7 @@ pub(super) async fn prune(
     limit: u32,
 ) -> Result<u64, StoreError> {
     let pruned = sqlx::query(concat!(
-        "DELETE FROM tm_inbox WHERE queue = ?1 AND message_id IN (SELECT message_id FROM tm_inbox ",
+        "DELETE FROM main.tm_inbox WHERE queue = ?1 AND message_id IN (SELECT message_id FROM main.tm_inbox ",
         "WHERE queue = ?1 AND received_at < ",
         now!(),
         " - ?2 ORDER BY received_at LIMIT ?3)"

@@ -11,7 +11,7 @@ use crate::database::millis;
 use crate::database::row::{self, Reader};
 use crate::message::state::State;
 use crate::message::{AnsweredBy, MessageId};
-use crate::store::{Finished, MessageInfo, Operate, Stats, StoreError};
+use crate::store::{Finished, MessageInfo, Operate, Stats, StoreError, Unfinished};
 
 /// The newest rows of one state. The state is written out, so that the partial indexes serve.
 macro_rules! newest {
@@ -25,6 +25,26 @@ macro_rules! newest {
         )
     };
 }
+
+/// Counts what is not finished, by the indexes that have only that.
+macro_rules! unfinished {
+    () => {
+        concat!(
+            "SELECT 0, count(*), ",
+            now!(),
+            " - min(created_at) FROM tm_message WHERE state = 0 ",
+            "UNION ALL SELECT 1, count(*), ",
+            now!(),
+            " - min(created_at) FROM tm_message WHERE state = 1 ",
+            "UNION ALL SELECT state, count(*), NULL FROM tm_message WHERE state IN (4, 5) GROUP BY state"
+        )
+    };
+}
+
+const STATS: &str = concat!(
+    unfinished!(),
+    " UNION ALL SELECT state, count(*), NULL FROM tm_message WHERE state IN (2, 3) GROUP BY state"
+);
 
 #[async_trait]
 impl Operate for SqliteStore {
@@ -145,18 +165,10 @@ impl Operate for SqliteStore {
     }
 
     async fn stats(&self) -> Result<Stats, StoreError> {
-        let rows = sqlx::query_as(concat!(
-            "SELECT 0, count(*), ",
-            now!(),
-            " - min(created_at) FROM tm_message WHERE state = 0 ",
-            "UNION ALL SELECT 1, count(*), ",
-            now!(),
-            " - min(created_at) FROM tm_message WHERE state = 1 ",
-            "UNION ALL SELECT state, count(*), NULL FROM tm_message WHERE state IN (2, 3) GROUP BY state ",
-            "UNION ALL SELECT state, count(*), NULL FROM tm_message WHERE state IN (4, 5) GROUP BY state"
-        ))
-        .fetch_all(&self.reader)
-        .await?;
-        Ok(row::stats(rows))
+        Ok(row::stats(sqlx::query_as(STATS).fetch_all(&self.reader).await?))
+    }
+
+    async fn unfinished(&self) -> Result<Unfinished, StoreError> {
+        Ok(row::stats(sqlx::query_as(unfinished!()).fetch_all(&self.reader).await?).into())
     }
 }

@@ -6,9 +6,9 @@ use super::begin;
 use crate::database::part::{Part, part};
 use crate::store::StoreError;
 
-pub(super) const MESSAGE: Part = part!("sqlite", "message");
-pub(super) const FENCE: Part = part!("sqlite", "fence");
-pub(super) const INBOX: Part = part!("sqlite", "inbox");
+pub(super) const MESSAGE: Part = part!("sqlite", "message", ["1"]);
+pub(super) const FENCE: Part = part!("sqlite", "fence", ["1"]);
+pub(super) const INBOX: Part = part!("sqlite", "inbox", ["1"]);
 
 /// Applies what is missing, in one transaction; a second process waits and finds nothing to do.
 pub(super) async fn migrate(part: Part, pool: &SqlitePool) -> Result<(), StoreError> {

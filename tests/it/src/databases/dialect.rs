@@ -34,6 +34,8 @@ pub trait Dialect: BusinessDatabase {
     const ENDED_UNDERNEATH: &'static [(&'static [&'static str], bool)];
     /// Takes the fence row away, within the transaction.
     const NO_FENCE: &'static [&'static str];
+    /// Moves a session elsewhere, so that the names of our tables mean others, or nothing.
+    const MOVES: &'static str;
     /// What a statement says that waited in vain for a lock.
     const LOCKED: &'static str;
     /// Ends a [`poison`](Self::poison).

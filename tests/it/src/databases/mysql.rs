@@ -53,6 +53,12 @@ impl MySqlDatabases {
         Self { name: name.clone(), server }
     }
 
+    /// Gives the clerk another password.
+    pub async fn change_password(&self, password: &str) {
+        let sql = format!("ALTER USER {} IDENTIFIED BY '{password}'", self.name);
+        MySql::run(&mut self.connect().await, sql).await.expect("alters a user");
+    }
+
     async fn clean(&self) {
         let mut connection = self.connect().await;
         let sql = "SELECT CAST(SCHEMA_NAME AS CHAR) FROM information_schema.SCHEMATA";
@@ -180,6 +186,7 @@ impl Dialect for MySql {
         "UPDATE tm_fence SET outcome = 2",
         "UPDATE tm_fence SET call_id = UNHEX(REPLACE(UUID(), '-', ''))",
     ];
+    const MOVES: &'static str = "USE information_schema";
     const LOCKED: &'static str = "Lock wait timeout";
     const ANTIDOTE: &'static str = "DROP TRIGGER poison";
 

@@ -71,6 +71,11 @@ impl PostgresSchemas {
         Self { name: name.clone(), server: server.into() }
     }
 
+    /// Gives the clerk another password.
+    pub async fn change_password(&self, password: &str) {
+        self.administer(format!("ALTER ROLE {} PASSWORD '{password}'", self.name)).await;
+    }
+
     fn options(&self, name: &str) -> PgConnectOptions {
         self.url(name).parse().expect("a URL")
     }
@@ -183,6 +188,7 @@ impl Dialect for Postgres {
         "TRUNCATE tm_fence",
         "DROP TABLE tm_fence",
     ];
+    const MOVES: &'static str = "SET LOCAL search_path = pg_catalog";
     const LOCKED: &'static str = "lock timeout";
     const ANTIDOTE: &'static str = "DROP TRIGGER poison ON tm_message; DROP FUNCTION poison()";
 

@@ -91,6 +91,8 @@ impl Dialect for Sqlite {
         "UPDATE tm_fence SET call_id = randomblob(16)",
         "DROP TABLE tm_fence",
     ];
+    const MOVES: &'static str =
+        "CREATE TEMP TABLE IF NOT EXISTS tm_fence (x); CREATE TEMP TABLE IF NOT EXISTS tm_inbox (x)";
     const LOCKED: &'static str = "locked";
     const ANTIDOTE: &'static str = "DROP TRIGGER poison";
 

@@ -7,6 +7,7 @@ mod clock;
 mod commit_refused;
 mod durability;
 mod idle;
+mod places;
 #[path = "../scenarios/mod.rs"]
 mod scenarios;
 mod serializable;

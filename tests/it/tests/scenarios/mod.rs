@@ -20,6 +20,7 @@ mod janitor;
 mod late_ok;
 mod lifecycle;
 mod logging;
+mod moved;
 mod operator;
 mod operator_fence;
 mod orphans;

@@ -6,6 +6,7 @@ mod isolation;
 mod killed;
 mod network;
 mod rights;
+mod rotated;
 mod side_by_side;
 mod slow_store;
 mod store_gone;
