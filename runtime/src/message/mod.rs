@@ -92,7 +92,8 @@ impl Message {
         self
     }
 
-    /// Adds a header.
+    /// Adds a header. One that is named `CC` or `BCC` is refused before the body runs: RabbitMQ reads routing keys out of
+    /// it. So are headers that take more than 96 KiB in a frame of AMQP, or than the broker's frames hold.
     #[must_use]
     pub fn header(mut self, name: impl Display, value: impl Display) -> Self {
         self.headers.push((name.to_string(), value.to_string()));

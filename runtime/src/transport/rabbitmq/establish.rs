@@ -111,7 +111,7 @@ impl Topology {
         let looked = channels.look_for(name).await;
         match &looked {
             // One that was compared once is not compared at every connection: the broker logs each refusal.
-            Ok(_) if self.passive || !self.news.is_new(&compared(name), "") => return Ok(()),
+            Ok(_) if self.passive || self.news.knows(&compared(name)) => return Ok(()),
             Ok(_) => {}
             Err(error) if self.passive && code(error) == Some(403) => {
                 self.taken_for_there("queue", name, error);
@@ -127,8 +127,8 @@ impl Topology {
             Err(error) if code(&error) == Some(403) && looked.is_ok() => Ok(()),
             declared => declared.map_err(|error| explain_queue(wanted, &error)),
         };
-        if declared.is_err() {
-            self.news.is_over(&compared(name));
+        if declared.is_ok() {
+            self.news.is_new(&compared(name), "");
         }
         declared
     }
@@ -152,6 +152,9 @@ impl Topology {
             Err(error) => return Err(explain_queue(wanted, &error)),
         }
         let (queue, remedy) = (wanted.name.as_str(), self.policy(&wanted.name));
+        if !self.news.is_new(&format!("limit of {queue}"), "") {
+            return Ok(());
+        }
         tracing::warn!(
             queue,
             remedy,

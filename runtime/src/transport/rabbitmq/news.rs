@@ -13,6 +13,11 @@ impl News {
         self.told().insert(about.to_owned(), said.to_owned()).as_deref() != Some(said)
     }
 
+    /// Whether anything was said about a matter.
+    pub(super) fn knows(&self, about: &str) -> bool {
+        self.told().contains_key(about)
+    }
+
     /// Notes that there is nothing to say any more. Whether there was.
     pub(super) fn is_over(&self, about: &str) -> bool {
         self.told().remove(about).is_some()
@@ -32,6 +37,7 @@ mod tests {
         let news = News::default();
         assert!(news.is_new("a", "x") && !news.clone().is_new("a", "x"));
         assert!(news.is_new("b", "x") && news.is_new("a", "y") && news.is_new("a", "x"));
-        assert!(news.is_over("a") && !news.is_over("a") && news.is_new("a", "x"));
+        assert!(news.knows("a") && news.is_over("a") && !news.knows("a") && !news.is_over("a"));
+        assert!(news.is_new("a", "x"));
     }
 }

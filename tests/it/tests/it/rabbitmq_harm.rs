@@ -24,8 +24,17 @@ async fn broker() -> services::rabbitmq::Server {
 
 /// A messenger that publishes to a broker.
 async fn publishing(world: &World, broker: &services::rabbitmq::Server) -> Messenger {
+    publishing_often(world, broker, 30).await
+}
+
+/// The same, with so many attempts for each message.
+async fn publishing_often(
+    world: &World,
+    broker: &services::rabbitmq::Server,
+    delivery_attempts: u32,
+) -> Messenger {
     let rabbitmq = RabbitMq::new(broker.url()).exchange(EXCHANGE, ExchangeKind::Topic);
-    let settings = Settings { delivery_attempts: 30, ..it::fast() };
+    let settings = Settings { delivery_attempts, ..it::fast() };
     World::start(world.builder().settings(settings).rabbitmq(rabbitmq)).await
 }
 
@@ -77,7 +86,8 @@ async fn a_broker_with_an_alarm_is_waited_for_and_no_attempt_is_spent() {
 #[tokio::test]
 async fn a_full_queue_refuses_and_its_messages_are_tried_again() {
     let (world, broker) = (World::new().await, broker().await);
-    let messenger = publishing(&world, &broker).await;
+    // As many as it takes until the command below has made room.
+    let messenger = publishing_often(&world, &broker, 10_000).await;
     let mut full = FieldTable::default();
     full.insert("x-max-length".into(), AMQPValue::LongInt(5));
     full.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
