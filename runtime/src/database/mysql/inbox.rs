@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::{MySqlConnection, MySqlPool};
 
-use super::fence::{is_duplicate, release};
+use super::fence::{is_changed, is_duplicate, release};
 use super::now;
 use crate::database::millis;
 use crate::fence::begin_on_pool;
@@ -25,13 +25,24 @@ pub(super) async fn enter(
     ))
     .bind(queue.as_bytes())
     .bind(message_id)
-    .execute(connection)
+    .execute(&mut *connection)
     .await;
     match inserted {
         Ok(_) => Ok(true),
         Err(error) if is_duplicate(&error) => Ok(false),
+        // The transaction is rolled back, and sees what is there now.
+        Err(error) if is_changed(&error) && is_there(connection, queue, message_id).await? => Ok(false),
         Err(error) => Err(error.into()),
     }
+}
+
+async fn is_there(
+    connection: &mut MySqlConnection,
+    queue: &str,
+    message_id: MessageId,
+) -> Result<bool, sqlx::Error> {
+    let select = sqlx::query("SELECT 1 FROM tm_inbox WHERE queue = ? AND message_id = ?");
+    Ok(select.bind(queue.as_bytes()).bind(message_id).fetch_optional(connection).await?.is_some())
 }
 
 /// Fails unless the record is in the transaction that is about to commit.
@@ -41,15 +52,10 @@ pub(super) async fn prove(
     message_id: MessageId,
 ) -> Result<(), StoreError> {
     release(connection, "RELEASE SAVEPOINT tm_inbox").await?;
-    let rows = sqlx::query("SELECT 1 FROM tm_inbox WHERE queue = ? AND message_id = ?")
-        .bind(queue.as_bytes())
-        .bind(message_id)
-        .fetch_all(connection)
-        .await?;
-    match rows.len() {
-        1 => Ok(()),
-        _ => Err(StoreError::Refused("the inbox row is gone from the transaction".into())),
+    if is_there(connection, queue, message_id).await? {
+        return Ok(());
     }
+    Err(StoreError::Refused("the inbox row is gone from the transaction".into()))
 }
 
 /// Forgets the queue's messages received longer than `age` ago, at most `limit` of them. In a transaction: the

@@ -9,11 +9,14 @@ use uuid::Uuid;
 
 use super::row::{advance, columns, insert, ours, renew, select_ours, transition};
 use super::schema::{self, MESSAGE};
-use super::{Lent, decoded, id_list, ids, late_now, name_list, names, now, pool, session, weaknesses};
+use super::{
+    Lent, check_server, decoded, id_list, ids, late_now, name_list, names, now, pool, session, weaknesses,
+};
 use crate::database::millis;
 use crate::database::network::{Bound, OwnPool, PATIENCE};
 use crate::database::row::Reader;
 use crate::error::Error;
+use crate::message::limits::Limits;
 use crate::message::state::{Applied, Event, State};
 use crate::message::{AnsweredBy, Half, MessageId};
 use crate::store::{Attempts, Bounds, Change, Claim, Flush, Hold, Postponement, Renewed, Store, StoreError};
@@ -158,6 +161,10 @@ impl Store for MySqlStore {
 
     async fn check_schema(&self) -> Result<(), StoreError> {
         schema::check(MESSAGE, &self.pool).await
+    }
+
+    async fn check_server(&self, limits: Limits) -> Result<(), StoreError> {
+        check_server(&self.pool, limits).await
     }
 
     async fn weaknesses(&self) -> Result<Vec<String>, StoreError> {
