@@ -67,7 +67,7 @@ mod armed {
     ];
 
     /// Every bug that can be planted, by `TM_BUG=<name>`.
-    pub const BUGS: [&str; 12] = [
+    pub const BUGS: [&str; 14] = [
         "mark-before-ack",
         "ack-before-commit",
         "inbox-apart",
@@ -80,6 +80,8 @@ mod armed {
         "fence-pruned",
         "fence-read",
         "autocommit-kept",
+        "withhold-survives",
+        "answer-forgotten",
     ];
 
     /// What a fault does.

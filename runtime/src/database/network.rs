@@ -94,7 +94,7 @@ where
             connection.close().await
         };
         match timeout(PATIENCE, connect).await {
-            Ok(reached) => reached.map_err(StoreError::from),
+            Ok(reached) => reached.map_err(not_connected),
             Err(_) => {
                 Err(StoreError::Unavailable(format!("the database did not answer within {PATIENCE:?}")))
             }
@@ -172,6 +172,7 @@ where
             self.attempt(begin, &work).await
         });
         match done.await {
+            Ok(Err(Failed::Connect(error))) => Err(not_connected(error)),
             Ok(done) => done.map_err(|(Failed::Connect(error) | Failed::Statement(error))| error.into()),
             Err(_) => {
                 Err(StoreError::Unavailable(format!("the database did not answer within {patience:?}")))
@@ -251,6 +252,16 @@ enum Failed {
 impl From<sqlx::Error> for Failed {
     fn from(error: sqlx::Error) -> Self {
         Self::Statement(error)
+    }
+}
+
+/// A server that lets nobody in, for whatever reason, says nothing about what was to be done there.
+fn not_connected(error: sqlx::Error) -> StoreError {
+    match StoreError::from(error) {
+        StoreError::Unexpected(why) | StoreError::Refused(why) | StoreError::Schema(why) => {
+            StoreError::Unavailable(why)
+        }
+        error @ StoreError::Unavailable(_) => error,
     }
 }
 

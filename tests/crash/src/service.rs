@@ -37,7 +37,7 @@ pub(crate) enum Way {
     Amend,
     /// Has nothing to send.
     Withhold,
-    /// Begins its transaction once more.
+    /// Has nothing to send at first, rolls back, and does its work in another transaction.
     Retry,
     /// Ignores that a statement failed.
     Swallow,
@@ -273,6 +273,7 @@ async fn act(db: &Database, call: &Call) -> Result<(), ActionError> {
         let mut tx = begin(pool).await?;
         if call.way == Way::Retry {
             record!(db, &mut *tx, call).await?;
+            withhold()?;
             tx.rollback().await?;
             tx = begin(pool).await?;
         }

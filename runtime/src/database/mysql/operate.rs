@@ -76,7 +76,7 @@ impl Operate for MySqlStore {
         age: Duration,
         limit: u32,
         answerable: &[AnsweredBy],
-        take_over_until: Duration,
+        lapsed_before: Duration,
     ) -> Result<Vec<MessageId>, StoreError> {
         let sql = concat!(
             "SELECT id FROM tm_message WHERE state = 0 AND due_at <= ",
@@ -85,13 +85,11 @@ impl Operate for MySqlStore {
             now!(),
             " - ? AND answered_by NOT IN (SELECT name FROM ",
             names!(),
-            ") AND (held_by IS NULL OR ",
-            now!(),
-            " <= ?) LIMIT ?"
+            ") AND (held_by IS NULL OR due_at <= ?) LIMIT ?"
         );
         let answerable = name_list(answerable);
         let bind = |query: Bound<MySql>| {
-            query.bind(millis(age)).bind(&answerable).bind(millis(take_over_until)).bind(i64::from(limit))
+            query.bind(millis(age)).bind(&answerable).bind(millis(lapsed_before)).bind(i64::from(limit))
         };
         let rows = self.pool.fetch(sql, bind).await?;
         Ok(rows.iter().map(|row| Reader(row).id()).collect::<Result<_, _>>()?)

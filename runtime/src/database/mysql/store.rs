@@ -33,8 +33,8 @@ pub(crate) struct MySqlStore {
 const CONNECTIONS: u32 = 6;
 const SESSION: &str = session!("2");
 
-/// Locks rows that may be taken up now; from a holder only until the first `?`s. Rows that are
-/// locked are skipped: somebody else is just taking them. By the index that has them in their order, so that no more
+/// Locks rows that may be taken up now; from a holder only if its lease lapsed before `?`. Rows that are
+/// locked are skipped: another process is just taking them. By the index that has them in their order, so that no more
 /// are locked than are taken.
 macro_rules! due {
     ($index:literal, $whose:literal) => {
@@ -45,9 +45,7 @@ macro_rules! due {
             $whose,
             " AND due_at <= ",
             now!(),
-            " AND (held_by IS NULL OR ",
-            now!(),
-            " <= ?) ORDER BY due_at LIMIT ? FOR UPDATE SKIP LOCKED"
+            " AND (held_by IS NULL OR due_at <= ?) ORDER BY due_at LIMIT ? FOR UPDATE SKIP LOCKED"
         )
     };
 }
@@ -247,18 +245,16 @@ impl Store for MySqlStore {
         bounds: Bounds,
         hold: Hold,
     ) -> Result<Claim, StoreError> {
-        let until = bounds.take_over_until.map(millis);
+        let lapsed_before = bounds.lapsed_before.map(millis);
         let busy = concat!(
             "SELECT name FROM ",
             names!(),
             " WHERE EXISTS (SELECT 1 FROM tm_message WHERE state = 0 AND answered_by = name AND due_at <= ",
             now!(),
-            " AND (held_by IS NULL OR ",
-            now!(),
-            " <= ?))"
+            " AND (held_by IS NULL OR due_at <= ?))"
         );
         let names = name_list(askable);
-        let busy = self.pool.fetch(busy, |query| query.bind(&names).bind(until)).await?;
+        let busy = self.pool.fetch(busy, |query| query.bind(&names).bind(lapsed_before)).await?;
         let busy = &decoded::<(String,)>(&busy)?;
         // An even share for each, so that one handler's backlog does not keep the others waiting.
         let share = (i64::from(bounds.rows) / i64::try_from(busy.len().max(1)).unwrap_or(1)).max(1);
@@ -268,7 +264,7 @@ impl Store for MySqlStore {
                 let due = lent
                     .query(due!("tm_message_half", "state = 0 AND answered_by = ?"))
                     .bind(name)
-                    .bind(until)
+                    .bind(lapsed_before)
                     .bind(share);
                 found.extend(decoded::<Found>(&due.fetch_all(&mut *lent).await?)?);
             }
@@ -284,7 +280,7 @@ impl Store for MySqlStore {
     async fn claim_confirmed(&self, bounds: Bounds, hold: Hold) -> Result<Claim, StoreError> {
         let work = |mut lent: Lent| async move {
             let due =
-                lent.query(due!("tm_message_due", "state = 1")).bind(bounds.take_over_until.map(millis));
+                lent.query(due!("tm_message_due", "state = 1")).bind(bounds.lapsed_before.map(millis));
             let rows = due.bind(i64::from(bounds.rows)).fetch_all(&mut *lent).await?;
             let claim = take(&mut lent, decoded(&rows)?, bounds.bytes, hold).await?;
             Ok((lent, claim))

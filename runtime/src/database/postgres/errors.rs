@@ -8,6 +8,9 @@ use crate::store::StoreError;
 /// rollback, resources, object in use (lock time-out), operator intervention, system.
 const UNAVAILABLE: [&str; 9] = ["08", "25", "28", "3D", "40", "53", "55", "57", "58"];
 
+/// Classes that say that the row itself is at fault: its data, a constraint, a limit. Only these are final.
+const REFUSED: [&str; 3] = ["22", "23", "54"];
+
 pub(crate) fn classify(error: &PgDatabaseError) -> StoreError {
     let code = error.code();
     let text = format!("PostgreSQL: {} ({code})", error.message());
@@ -21,6 +24,7 @@ pub(crate) fn classify(error: &PgDatabaseError) -> StoreError {
              to run `Messenger::migrate`"
         )),
         code if UNAVAILABLE.iter().any(|class| code.starts_with(class)) => StoreError::Unavailable(text),
-        _ => StoreError::Refused(text),
+        code if REFUSED.iter().any(|class| code.starts_with(class)) => StoreError::Refused(text),
+        _ => StoreError::Unexpected(text),
     }
 }

@@ -7,4 +7,5 @@ mod killed;
 mod network;
 mod rights;
 mod side_by_side;
+mod slow_store;
 mod store_gone;
