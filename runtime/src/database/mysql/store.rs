@@ -279,8 +279,7 @@ impl Store for MySqlStore {
 
     async fn claim_confirmed(&self, bounds: Bounds, hold: Hold) -> Result<Claim, StoreError> {
         let work = |mut lent: Lent| async move {
-            let due =
-                lent.query(due!("tm_message_due", "state = 1")).bind(bounds.lapsed_before.map(millis));
+            let due = lent.query(due!("tm_message_due", "state = 1")).bind(bounds.lapsed_before.map(millis));
             let rows = due.bind(i64::from(bounds.rows)).fetch_all(&mut *lent).await?;
             let claim = take(&mut lent, decoded(&rows)?, bounds.bytes, hold).await?;
             Ok((lent, claim))
