@@ -37,6 +37,7 @@ pub use transaction::FencedTransaction;
 
 use crate::database::namespace::Namespace;
 use crate::message::MessageId;
+use crate::message::limits::Limits;
 use crate::store::StoreError;
 use verdict::Verdict;
 
@@ -45,6 +46,13 @@ use verdict::Verdict;
 pub(crate) trait FenceDatabase: fmt::Debug + Send + Sync {
     /// Creates or updates the tables, and gives the database its identity.
     async fn migrate(&self) -> Result<(), StoreError>;
+
+    /// Errs, with [`StoreError::Refused`] and the remedy in its text, when the server is set so that something of ours
+    /// could never work there: amended messages within `limits` among it.
+    async fn check_server(&self, limits: Limits) -> Result<(), StoreError> {
+        let _ = limits;
+        Ok(())
+    }
 
     /// The settings under which a commit can be lost that was reported, each as a text.
     async fn weaknesses(&self) -> Result<Vec<String>, StoreError>;

@@ -130,6 +130,7 @@ impl Builder {
     pub async fn build(mut self) -> Result<Messenger, Error> {
         let transport = self.transport()?;
         let messenger = self.build_with(transport).await?;
+        messenger.check_servers().await?;
         messenger.warn_of_weaknesses().await?;
         Ok(messenger)
     }

@@ -117,6 +117,22 @@ impl Messenger {
         Ok(())
     }
 
+    /// Refuses databases whose server is set so that something of ours could never work there.
+    pub(super) async fn check_servers(&self) -> Result<(), Error> {
+        let core = self.core();
+        let limits = core.settings.limits();
+        let unfit = |what: &str, cause: StoreError| match cause {
+            StoreError::Refused(why) => Error::new(ErrorKind::Configuration, format!("{what}: {why}")),
+            cause => cause.into_error(&format!("{what} could not be read")),
+        };
+        core.store.check_server(limits).await.map_err(|cause| unfit("the message store", cause))?;
+        for (name, fence) in core.fences.iter() {
+            let failed = |cause| unfit(&format!("the database of the fence `{name}`"), cause);
+            fence.check_server(limits).await.map_err(failed)?;
+        }
+        Ok(())
+    }
+
     /// Names settings of the databases that are weaker than the promise needs.
     pub(super) async fn warn_of_weaknesses(&self) -> Result<(), Error> {
         let core = self.core();

@@ -93,7 +93,8 @@ pub struct Settings {
     pub retention: Duration,
     /// How often the janitor makes its round. Default: 1 min.
     pub janitor_interval: Duration,
-    /// The longest body of a message, in bytes. Default: 1 MiB; at most 16 MiB.
+    /// The longest body of a message, in bytes. Default: 1 MiB; at most 16 MiB, and on MySQL and MariaDB what fits into
+    /// the server's `max_allowed_packet`, which [`Builder::build`](crate::Builder::build) asks for.
     pub body_limit: usize,
     /// The longest headers of a message, names and values together, in bytes. Default: 32 KiB; at most 64 KiB.
     pub headers_limit: usize,

@@ -13,6 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::error::{Error, ErrorKind};
+use crate::message::limits::Limits;
 use crate::message::state::{Applied, Event, State};
 use crate::message::{AnsweredBy, Half, MessageId};
 
@@ -62,6 +63,13 @@ pub(crate) trait Store: Operate + fmt::Debug + Send + Sync {
 
     /// Checks that the tables have the version that this crate knows.
     async fn check_schema(&self) -> Result<(), StoreError>;
+
+    /// Errs, with [`StoreError::Refused`] and the remedy in its text, when the server is set so that something of ours
+    /// could never work there: messages within `limits` among it.
+    async fn check_server(&self, limits: Limits) -> Result<(), StoreError> {
+        let _ = limits;
+        Ok(())
+    }
 
     /// The settings under which what was stored can be lost all the same, each as a text. Errs when
     /// it would not even survive the process.

@@ -1,4 +1,7 @@
-//! MariaDB, which the tests of MySQL use: Debian has no MySQL.
+//! MariaDB, which the tests of MySQL use: Debian's stable releases have no MySQL. Or another version, or MySQL itself,
+//! when [`PROGRAMS`] says where.
+
+use std::path::PathBuf;
 
 use rustix::process::Signal;
 
@@ -6,6 +9,9 @@ use crate::home::Home;
 use crate::process::run;
 use crate::server::{self, Launch, Server};
 use crate::{PASSWORD, USER, port, program};
+
+/// The folder of another server's programs: `mysqld`, or `mariadbd` and `mariadb-install-db`.
+pub const PROGRAMS: &str = "TM_TEST_MYSQL_PROGRAMS";
 
 /// Starts a MariaDB server.
 ///
@@ -24,8 +30,12 @@ pub async fn start_with(options: &[&str]) -> anyhow::Result<Server> {
 }
 
 async fn prepare(options: &[&str]) -> anyhow::Result<Server> {
-    let mariadbd = program::find("mariadbd", &program::path())?;
-    let install = program::find("mariadb-install-db", &program::path())?;
+    let folders = match std::env::var_os(PROGRAMS) {
+        Some(folder) => vec![PathBuf::from(folder)],
+        None => program::path(),
+    };
+    let is_mysql = std::env::var_os(PROGRAMS).is_some() && program::find("mysqld", &folders).is_ok();
+    let server = program::find(if is_mysql { "mysqld" } else { "mariadbd" }, &folders)?;
 
     let home = Home::new(None)?;
     // It refuses to run as root, but when told to.
@@ -33,9 +43,15 @@ async fn prepare(options: &[&str]) -> anyhow::Result<Server> {
     let data = format!("--datadir={}/data", home.path().display());
     // When it starts, it deletes temporary tables there: also those of others, which then crash.
     let temporary = format!("--tmpdir={}", home.path().display());
-    let mut command = home.command(&install)?;
-    command.args(["--no-defaults", "--skip-test-db", "--auth-root-authentication-method=normal"]);
-    run(command.args([&data, &temporary]).args(root)).await?;
+    let mut install;
+    if is_mysql {
+        install = home.command(&server)?;
+        install.args(["--no-defaults", "--initialize-insecure"]);
+    } else {
+        install = home.command(&program::find("mariadb-install-db", &folders)?)?;
+        install.args(["--no-defaults", "--skip-test-db", "--auth-root-authentication-method=normal"]);
+    }
+    run(install.args([&data, &temporary]).args(root)).await?;
 
     let [port] = port::free()?;
     // Every start runs it, so it must change nothing the second time.
@@ -67,14 +83,16 @@ async fn prepare(options: &[&str]) -> anyhow::Result<Server> {
         format!("--port={port}"),
         format!("--init-file={}", users.display()),
         format!("--socket={}/socket", home.path().display()),
-        format!("--pid-file={}/mariadbd.pid", home.path().display()),
+        format!("--pid-file={}/mysqld.pid", home.path().display()),
     ]);
-    arguments.extend(root.iter().chain(options).copied().map(String::from));
+    // Another port, which is the same for all.
+    let mysql: &[&str] = if is_mysql { &["--mysqlx=OFF"] } else { &[] };
+    arguments.extend([root, mysql, options].concat().into_iter().map(String::from));
     let launch = Launch {
-        name: "MariaDB",
+        name: if is_mysql { "MySQL" } else { "MariaDB" },
         url: format!("mysql://{USER}:{PASSWORD}@127.0.0.1:{port}/{USER}"),
         ports: vec![port],
-        program: mariadbd,
+        program: server,
         arguments,
         environment: Vec::new(),
         ready: "ready for connections.",

@@ -4,11 +4,11 @@ use sqlx::mysql::MySqlDatabaseError;
 
 use crate::store::StoreError;
 
-/// "Not now": connections used up or refused, shutting down, locks, deadlocks, read-only, time-outs,
-/// full disks, killed sessions.
-const UNAVAILABLE: [u16; 25] = [
-    1021, 1037, 1040, 1041, 1044, 1045, 1049, 1053, 1114, 1129, 1130, 1180, 1203, 1205, 1206, 1213, 1226,
-    1290, 1317, 1792, 1836, 1927, 1969, 3024, 4031,
+/// "Not now": connections used up or refused, shutting down, locks, deadlocks, rows that others have changed
+/// meanwhile, read-only, time-outs, full disks, killed sessions.
+const UNAVAILABLE: [u16; 26] = [
+    1020, 1021, 1037, 1040, 1041, 1044, 1045, 1049, 1053, 1114, 1129, 1130, 1180, 1203, 1205, 1206, 1213,
+    1226, 1290, 1317, 1792, 1836, 1927, 1969, 3024, 4031,
 ];
 
 /// The row itself is at fault: NULL, duplicate, too long for its column or for the server's packets, or with

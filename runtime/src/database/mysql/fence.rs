@@ -12,7 +12,7 @@ use sqlx::{MySql, MySqlConnection, MySqlPool, Row};
 use uuid::Uuid;
 
 use super::schema::{self, FENCE, INBOX};
-use super::{Lent, decoded, find, id_list, ids, inbox, patience, session, weaknesses};
+use super::{Lent, check_server, decoded, find, id_list, ids, inbox, patience, session, weaknesses};
 use crate::database::first_id;
 use crate::database::literal::{Literal, fill_at};
 use crate::database::login::Login;
@@ -27,6 +27,7 @@ use crate::fence::{
     BusinessDatabase, CommitFailure, FenceDatabase, FenceRefusal, InboxEntry, InboxKey, InboxQueue, Isolation,
 };
 use crate::message::MessageId;
+use crate::message::limits::Limits;
 use crate::protocol::scope::{FenceKey, Staged};
 use crate::store::StoreError;
 
@@ -46,6 +47,9 @@ const CONNECTIONS: u32 = 4;
 const SESSION: &str = session!("1");
 /// The error that says that a row with this key is there.
 const DUPLICATE: u16 = 1062;
+/// The same where the row is newer than what the transaction sees (MariaDB, `innodb_snapshot_isolation`); or any other
+/// row that has changed since it was read. The transaction is rolled back.
+const CHANGED: u16 = 1020;
 /// The one for a column that must not be `NULL`: without the identity, the outcome is.
 const IS_NULL: u16 = 1048;
 /// The two by which a proof fails: there is no such savepoint; a number is out of range.
@@ -112,6 +116,10 @@ impl MySqlFence {
 impl FenceDatabase for MySqlFence {
     async fn migrate(&self) -> Result<(), StoreError> {
         schema::migrate(FENCE, &self.pool).await
+    }
+
+    async fn check_server(&self, limits: Limits) -> Result<(), StoreError> {
+        check_server(&self.pool, limits).await
     }
 
     async fn weaknesses(&self) -> Result<Vec<String>, StoreError> {
@@ -303,6 +311,10 @@ impl BusinessDatabase for MySql {
                 Some(DUPLICATE) => {
                     outcome(connection, &fence).await.map_or_else(failed, FenceRefusal::of_row)
                 }
+                Some(CHANGED) => match outcome(connection, &fence).await {
+                    Ok(row @ Some(_)) => FenceRefusal::of_row(row),
+                    _ => failed(error),
+                },
                 _ => failed(error),
             };
             // sqlx does not know of the transaction that was begun all the same. A connection that is not its
@@ -401,6 +413,11 @@ impl BusinessDatabase for MySql {
 
 pub(super) fn is_duplicate(error: &sqlx::Error) -> bool {
     number(error) == Some(DUPLICATE)
+}
+
+/// Whether it may be a duplicate that the transaction does not see.
+pub(super) fn is_changed(error: &sqlx::Error) -> bool {
+    number(error) == Some(CHANGED)
 }
 
 fn number(error: &sqlx::Error) -> Option<u16> {

@@ -21,7 +21,9 @@ use sqlx::{ConnectOptions, FromRow, MySql};
 
 use super::login::Login;
 use super::namespace::Namespace;
+use self::row::PACKET;
 use super::network::OwnPool;
+use crate::message::limits::Limits;
 use crate::message::{AnsweredBy, MessageId};
 use crate::store::StoreError;
 
@@ -121,6 +123,48 @@ fn name_list(names: &[AnsweredBy]) -> String {
 fn decoded<T: for<'r> FromRow<'r, MySqlRow>>(rows: &[MySqlRow]) -> Result<Vec<T>, sqlx::Error> {
     rows.iter().map(T::from_row).collect()
 }
+
+/// What goes along with the payloads of one statement: names, ids and numbers of the most rows that it can have.
+const ROOM: usize = 256 * 1024;
+/// Headers are stored as JSON, in which a character is written with six at most.
+const JSON: usize = 6;
+
+/// Errs when something could never work on this server.
+async fn check_server(pool: &OwnPool<MySql>, limits: Limits) -> Result<(), StoreError> {
+    // Not each version has each of them.
+    let sql = "SHOW VARIABLES WHERE Variable_name IN ('log_bin', 'binlog_format', 'max_allowed_packet')";
+    let rows: Vec<(String, String)> = decoded(&pool.fetch(sql, |query| query).await?)?;
+    let value = |name: &str| rows.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+    if value("log_bin") == Some("ON") && value("binlog_format") == Some("STATEMENT") {
+        return Err(StoreError::Refused(
+            "MySQL's `binlog_format` is STATEMENT, with which InnoDB refuses to write at READ COMMITTED (1665): set it \
+             to ROW or MIXED"
+                .into(),
+        ));
+    }
+    let packet = value("max_allowed_packet").and_then(|value| value.parse().ok()).unwrap_or(usize::MAX);
+    check_packet(packet, limits)
+}
+
+/// A message that a call has amended, and committed, can't be shortened any more: it must fit.
+fn check_packet(packet: usize, limits: Limits) -> Result<(), StoreError> {
+    let Limits { body_bytes, headers_bytes } = limits;
+    let beside = headers_bytes * JSON + ROOM;
+    if packet >= body_bytes.max(PACKET) + beside {
+        return Ok(());
+    }
+    let needed = body_bytes.max(PACKET) + beside;
+    let most = packet.saturating_sub(beside);
+    let lower = if most >= PACKET { format!(", or lower `body_limit` to {most}") } else { String::new() };
+    Err(StoreError::Refused(format!(
+        "MySQL's `max_allowed_packet` is {packet}, and the settings `body_limit` ({body_bytes}) and `headers_limit` \
+         ({headers_bytes}) need {needed}: raise `max_allowed_packet`{lower}"
+    )))
+}
+
+/// What is said where a connection has no database.
+const NO_DATABASE: &str = "the connection has no database: name one in the URL, as in \
+    `mysql://user:password@host:3306/database`, in the pool's options, or by `schema`";
 
 /// Settings of the server under which a commit can be lost that was reported, each as a text.
 async fn weaknesses(pool: &OwnPool<MySql>) -> Result<Vec<String>, StoreError> {

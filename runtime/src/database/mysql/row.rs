@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sqlx::MySql;
 use uuid::Uuid;
 
-use super::{Lent, decoded, id_list, ids, late_now};
+use super::{JSON, Lent, decoded, id_list, ids, late_now};
 use crate::database::network::Bound;
 use crate::database::{millis, row};
 use crate::message::state::{Applied, Event, State, mask};
@@ -82,8 +82,9 @@ const INSERTS: [(usize, &str); 7] = [
     (1, insert!(one!())),
 ];
 
-/// Bytes of rows in one statement, if there are several: servers take packets of 4 MiB at least, by default.
-const PACKET: usize = 1024 * 1024;
+/// Bytes of rows in one statement, if there are several. [`check_server`](super::check_server) makes sure that the
+/// server takes it.
+pub(super) const PACKET: usize = 1024 * 1024;
 
 /// Inserts messages in `state`, held by us, with as few statements as can be.
 pub(super) async fn insert(
@@ -107,7 +108,7 @@ fn fitting<'h>(halves: &'h [&'h Half], rows: usize) -> Option<(&'h [&'h Half], &
     let (first, others) = halves.split_at_checked(rows)?;
     let size = |half: &&Half| {
         let headers = half.message.headers.iter().map(|(name, value)| name.len() + value.len());
-        half.message.payload.len() + headers.sum::<usize>()
+        half.message.payload.len() + headers.sum::<usize>() * JSON
     };
     (rows == 1 || first.iter().map(size).sum::<usize>() <= PACKET).then_some((first, others))
 }

@@ -3,7 +3,7 @@
 use sqlx::{Connection, Executor, MySql, MySqlConnection, MySqlPool};
 use uuid::Uuid;
 
-use super::{Lent, decoded, patience};
+use super::{Lent, NO_DATABASE, decoded, patience};
 use crate::database::literal::fill_at;
 use crate::database::login::{Login, acquire};
 use crate::database::namespace::Namespace;
@@ -94,7 +94,7 @@ async fn look(connection: &mut MySqlConnection, schema: Option<&str>) -> Result<
                 "there is no database `{schema}` that the user may see: CREATE DATABASE it and GRANT rights on it, or name \
                  another one by `schema`"
             ),
-            None => "its connections have no database: name one in the URL, after the host, or by `schema`".into(),
+            None => NO_DATABASE.into(),
         })
     })
 }
@@ -113,20 +113,41 @@ pub(super) async fn leads_to(
     Ok(found.map(|count: i64| count == 1)?)
 }
 
+/// The name of the lock for migrations: a database's name may take all of the 64 characters that a lock's may have.
+macro_rules! lock {
+    () => {
+        "CONCAT('tm_schema.', LEFT(SHA2(DATABASE(), 256), 32))"
+    };
+}
+
 async fn migrate_on_connection(part: Part, connection: &mut MySqlConnection) -> Result<(), StoreError> {
     // Most of the time there is nothing to do, and no right to create tables is needed for it.
     if check_on_connection(part, connection).await.is_ok() {
         return Ok(());
     }
+    // Without a database there is nothing to be locked, either.
+    version(connection, part).await?;
     // DDL is not transactional here: the lock is the session's.
-    let locked: Option<i64> = sqlx::query_scalar("SELECT GET_LOCK(CONCAT('tm_schema.', DATABASE()), 50)")
-        .fetch_one(&mut *connection)
-        .await?;
-    if locked != Some(1) {
-        return Err(StoreError::Unavailable("somebody else has been migrating for 50 s".into()));
+    let get = concat!("SELECT GET_LOCK(", lock!(), ", 50)");
+    match sqlx::query_scalar::<_, Option<i64>>(get).fetch_one(&mut *connection).await? {
+        Some(1) => {}
+        Some(_) => {
+            return Err(StoreError::Unavailable(
+                "another process has held the lock for migrations for 50 s: wait for its end, and call \
+                 `Messenger::migrate` again"
+                    .into(),
+            ));
+        }
+        None => {
+            return Err(StoreError::Unavailable(
+                "MySQL answered NULL when it was asked for the lock for migrations (GET_LOCK): it has no memory for \
+                 it, or the session was killed"
+                    .into(),
+            ));
+        }
     }
     let applied = apply(part, connection).await;
-    sqlx::query("DO RELEASE_LOCK(CONCAT('tm_schema.', DATABASE()))").execute(connection).await?;
+    sqlx::query(concat!("DO RELEASE_LOCK(", lock!(), ")")).execute(connection).await?;
     applied
 }
 
@@ -154,14 +175,17 @@ async fn check_on_connection(part: Part, connection: &mut MySqlConnection) -> Re
     }
 }
 
-async fn version(connection: &mut MySqlConnection, part: Part) -> Result<i64, sqlx::Error> {
-    let exists: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'tm_schema'",
+async fn version(connection: &mut MySqlConnection, part: Part) -> Result<i64, StoreError> {
+    let exists: Option<i64> = sqlx::query_scalar(
+        "SELECT IF(DATABASE() IS NULL, NULL, count(*)) FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() \
+         AND TABLE_NAME = 'tm_schema'",
     )
     .fetch_one(&mut *connection)
     .await?;
-    if exists == 0 {
-        return Ok(0);
+    match exists {
+        None => return Err(StoreError::Schema(NO_DATABASE.into())),
+        Some(0) => return Ok(0),
+        Some(_) => {}
     }
     let version: Option<i64> = sqlx::query_scalar("SELECT version FROM tm_schema WHERE part = ?")
         .bind(part.name)

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::row::{advance, columns, insert, ours, renew, select_ours, transition};
 use super::schema::{self, MESSAGE};
 use super::{
-    Lent, decoded, find, id_list, ids, late_now, name_list, names, now, patience, session, weaknesses,
+    Lent, check_server, decoded, find, id_list, ids, late_now, name_list, names, now, patience, session, weaknesses,
 };
 use crate::database::login::Login;
 use crate::database::millis;
@@ -17,6 +17,7 @@ use crate::database::network::{Bound, OwnPool, PATIENCE};
 use crate::database::row::Reader;
 use crate::database::source::not_opened;
 use crate::error::Error;
+use crate::message::limits::Limits;
 use crate::message::state::{Applied, Event, State};
 use crate::message::{AnsweredBy, Half, MessageId};
 use crate::store::{Attempts, Bounds, Change, Claim, Flush, Hold, Postponement, Renewed, Store, StoreError};
@@ -157,6 +158,10 @@ impl Store for MySqlStore {
 
     async fn check_schema(&self) -> Result<(), StoreError> {
         schema::check(MESSAGE, &self.pool).await
+    }
+
+    async fn check_server(&self, limits: Limits) -> Result<(), StoreError> {
+        check_server(&self.pool, limits).await
     }
 
     async fn weaknesses(&self) -> Result<Vec<String>, StoreError> {

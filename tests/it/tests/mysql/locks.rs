@@ -1,9 +1,11 @@
 //! Deadlocks, which end the whole transaction, and lock time-outs, which end a statement.
 
-use it::{Dialect, Place, ShopError, fenced, order, run};
+use std::time::Duration;
+
+use it::{Dialect, Place, ShopError, fast, fenced, fenced_amendable, number, order, run, wait_until};
 use sqlx::MySql;
 use tokio::sync::Barrier;
-use transactional_message::{ErrorKind, FencedTransaction, Messenger, begin};
+use transactional_message::{ErrorKind, FencedTransaction, Messenger, Settings, State, begin};
 
 use crate::World;
 
@@ -119,4 +121,66 @@ async fn after_a_lock_time_out_the_transaction_goes_on() {
     world.settled(&messenger).await;
     assert_eq!(world.orders_of_calls().await, [1, 2]);
     assert_eq!(world.effects_of_orders().await, [1]);
+}
+
+/// In tables of a few rows, which MariaDB and MySQL would rather read, and lock, as a whole.
+#[tokio::test]
+async fn rows_that_others_have_locked_keep_no_other_row_waiting() {
+    let world = World::with_connections(8).await;
+    // Renews nothing, so that the rows of its call are locked by nobody but the test.
+    let never = Duration::from_hours(1);
+    let other = world.messenger_with(Settings { lease: never, poll_interval: never, ..fast() }).await;
+    let (over, wait) = tokio::sync::watch::channel(false);
+    let foreign = async {
+        let body = async {
+            let mut tx = begin(&world.shop).await?;
+            World::write(&mut tx, 100).await?;
+            wait.clone().wait_for(|over| *over).await.expect("ends");
+            Ok(tx.commit().await?)
+        };
+        other.scope(async { fenced(&order(100), body).await }).await.expect("ok");
+    };
+    let tidy = Duration::from_millis(20);
+    let settings = Settings {
+        janitor_interval: tidy,
+        check_back_horizon: Duration::from_secs(2),
+        retention: Duration::from_secs(3),
+        ..fast()
+    };
+    let work = async {
+        wait_until("the foreign half", async || other.stats().await.expect("counts").half == 1).await;
+        let id = MySql::id(other.list(State::Half, None, 1).await.expect("lists")[0].id);
+        let mut locks = world.store().begin().await.expect("begins");
+        let lock = format!("UPDATE tm_message SET check_after = check_after + 1 WHERE id = {id}");
+        assert_eq!(MySql::run(&mut locks, lock).await.expect("locks"), 1);
+        let own = world.messenger_with(settings).await;
+        let (progress, renewed) = tokio::sync::watch::channel(false);
+        let call = async |id: u64| {
+            let mut renewed = renewed.clone();
+            let body = async {
+                let mut tx = begin(&world.shop).await?;
+                World::write(&mut tx, id).await?;
+                tx.amend(&order(id))?;
+                renewed.wait_for(|renewed| *renewed).await.expect("goes on");
+                Ok(tx.commit().await?)
+            };
+            own.scope(async { fenced_amendable(&order(id), body).await }).await.expect("ok");
+        };
+        let conduct = async {
+            let held = "SELECT count(*) FROM tm_message WHERE message_key IN ('1', '2') AND due_at - created_at > 3000";
+            let store = world.store();
+            wait_until("three leases to be renewed", async || number(&store, held).await == 2).await;
+            progress.send(true).expect("waited for");
+        };
+        tokio::join!(call(1), call(2), conduct);
+        world.count(&own, State::Delivered, 2).await;
+        let left = async || number(&world.store(), "SELECT count(*) FROM tm_message WHERE state <> 0").await;
+        wait_until("the janitor to prune them", async || left().await == 0).await;
+        assert_eq!(world.fences(1).await, 0, "their fence rows went first");
+        locks.rollback().await.expect("rolls back");
+        over.send(true).expect("waited for");
+    };
+    tokio::join!(foreign, work);
+    world.settled(&other).await;
+    assert_eq!(world.effects_of_orders().await, [1, 2, 100]);
 }

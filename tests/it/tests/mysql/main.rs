@@ -9,6 +9,8 @@ mod scenarios;
 mod server;
 #[path = "../servers/mod.rs"]
 mod servers;
+mod snapshot;
+mod unfit;
 
 type Db = sqlx::MySql;
 type Place = it::MySqlDatabases;
