@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use it::{Place, ShopError, order, run, says};
+use it::{Place, ShopError, number, order, run, says};
 use transactional_message::ErrorKind;
 
 use crate::World;
@@ -49,17 +49,18 @@ async fn tables_that_are_missing_or_newer_are_named() {
         let build = async || world.builder().consumer(world.consumer()).build().await.expect("builds");
         build().await.migrate().await.expect("migrates");
         let pool = world.place.pool(database, 1);
+        let newest = number(&pool, format!("SELECT version FROM tm_schema WHERE part = '{part}'")).await;
         for (version, expected) in [
             (
                 0,
                 format!(
-                    "the tables for `{part}` are at version 0, this crate needs 1: call `Messenger::migrate` first"
+                    "the tables for `{part}` are at version 0, this crate needs {newest}: call `Messenger::migrate` first"
                 ),
             ),
             (
                 7,
                 format!(
-                    "the tables for `{part}` are at version 7, newer than this crate knows (1): update transactional-message"
+                    "the tables for `{part}` are at version 7, newer than this crate knows ({newest}): update transactional-message"
                 ),
             ),
         ] {
