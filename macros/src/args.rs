@@ -12,7 +12,7 @@ use syn::{Attribute, Error, Expr, ExprLit, ExprPath, Lit, LitStr, Meta, Path, Re
 use crate::errors::Errors;
 
 const NAMES: &str = "`exchange`, `routing_key`, `message`, `fence`, `check_back`, `name`, `key`, `headers`, \
-                     `type`, `on_err`, `check_after`, `messenger`, `crate`";
+                     `type`, `on_err`, `check_after`, `error`, `messenger`, `crate`";
 
 /// The arguments of one attribute.
 pub(crate) struct Args {
@@ -33,6 +33,7 @@ pub(crate) struct Args {
     pub(crate) message_type: Option<Argument<Expr>>,
     pub(crate) on_err: Option<Argument<Ask>>,
     pub(crate) check_after: Option<Argument<Expr>>,
+    pub(crate) error: Option<Argument<ExprPath>>,
     pub(crate) messenger: Option<Argument<Expr>>,
     pub(crate) crate_path: Option<Argument<Path>>,
 }
@@ -103,6 +104,7 @@ impl Args {
             message_type: None,
             on_err: None,
             check_after: None,
+            error: None,
             messenger: None,
             crate_path: None,
         }
@@ -138,13 +140,14 @@ impl Args {
             "routing_key" => self.routing_key = Some(value(key, input, r#""payment.completed""#)?),
             "message" => self.message = Some(value(key, input, "PaymentCompleted { .. }")?),
             "fence" => self.fence = Some(fence(key, input)?),
-            "check_back" => self.check_back = Some(value(key, input, "pay_outcome")?.map(path)?),
+            "check_back" => self.check_back = Some(value(key, input, "pay_outcome")?.map(handler)?),
             "name" => self.name = Some(string(value(key, input, r#""pay""#)?, r#""pay""#)?),
             "key" => self.key = Some(value(key, input, "command.payment_id")?),
             "headers" => self.headers = Some(value(key, input, r#"[("tenant", &command.tenant)]"#)?),
             "type" => self.message_type = Some(value(key, input, r#""payment.completed.v1""#)?),
             "on_err" => self.on_err = Some(value(key, input, "ask")?.map(ask)?),
             "check_after" => self.check_after = Some(value(key, input, "Duration::from_secs(30)")?),
+            "error" => self.error = Some(value(key, input, "PayError::not_stored")?.map(conversion)?),
             "messenger" => self.messenger = Some(value(key, input, "&self.messenger")?),
             "crate" => self.crate_path = Some(crate_path(key, input)?),
             _ => return Err(Error::new(key.span(), format!("unknown argument: expected one of {NAMES}"))),
@@ -207,13 +210,22 @@ fn string(argument: Argument<Expr>, example: &str) -> Result<Argument<LitStr>> {
     })
 }
 
-fn path(value: Expr) -> Result<ExprPath> {
+fn handler(value: Expr) -> Result<ExprPath> {
+    path(value, "`check_back` takes the path of an `async fn`, such as `check_back = pay_outcome`")
+}
+
+fn conversion(value: Expr) -> Result<ExprPath> {
+    path(
+        value,
+        "`error` takes the path of a function that makes the error from a `transactional_message::Error`, such as \
+         `error = PayError::not_stored`",
+    )
+}
+
+fn path(value: Expr, remedy: &str) -> Result<ExprPath> {
     match value {
         Expr::Path(path) => Ok(path),
-        other => Err(Error::new_spanned(
-            other,
-            "`check_back` takes the path of an `async fn`, such as `check_back = pay_outcome`",
-        )),
+        other => Err(Error::new_spanned(other, remedy)),
     }
 }
 

@@ -22,17 +22,23 @@ use syn::{Expr, ExprLit, ExprParen, ExprReference, Lit, Path, Token, Type, parse
 use crate::args::{Argument, Fence};
 use crate::function::{Function, Shape};
 use crate::model::{Answer, Call, Message, Producer};
+use crate::patterns::Destructured;
 
 pub(crate) fn function(function: &Function, shape: &Shape<'_>, call: &Call) -> TokenStream {
     let Function { attributes, visibility, signature, braces, inner_attributes, .. } = function;
-    // The user's code and ours can't see each other's variables, so a user's own `call` is safe.
-    let local = Ident::new("call", Span::mixed_site());
-    let description = describe(call, &signature.ident);
-    let run = run(&call.crate_path, &local, function, shape);
+    let body = match shape {
+        Shape::Async(returned) => {
+            let run = run(call, function, returned, &async_block(function, returned));
+            quote_spanned!(returned.span()=> #run.await)
+        }
+        Shape::Boxed(returned) => run(call, function, returned, &awaited(function, returned)),
+        Shape::Destructured(returned, Destructured { pin, lets, future }) => {
+            let run = run(call, function, returned, future);
+            quote_spanned!(generated(returned.span())=> #pin(async move { #lets #run.await }))
+        }
+    };
     let mut tokens = quote!(#(#attributes)* #visibility #signature);
-    braces.surround(&mut tokens, |body| {
-        body.extend(quote!(#(#inner_attributes)* let #local = #description; #run));
-    });
+    braces.surround(&mut tokens, |block| block.extend(quote!(#(#inner_attributes)* #body)));
     tokens
 }
 
@@ -92,7 +98,8 @@ fn check_back(crate_path: &Path, Producer { name, handler: argument }: &Producer
     let handler = &argument.value;
     let private = private(crate_path, handler.span());
     let registered = quote_spanned! {handler.span()=> {
-        const PRODUCER: #private::Producer = #private::Producer::new(#name, || #private::handler(#handler).erase());
+        const PRODUCER: #private::Producer =
+            #private::Producer::new(#name, ::core::option_env!("CARGO_PKG_NAME"), || #private::handler(#handler).erase());
         #private::inventory::submit! { PRODUCER }
         &PRODUCER
     }};
@@ -105,28 +112,39 @@ fn method<T>(name: &str, argument: &Argument<T>, value: &impl ToTokens) -> Token
     quote_spanned!(place=> .#name(#value))
 }
 
-/// The last expression of the function. It stands, for the compiler, at the return type: an error type that
-/// can't carry ours is an error there.
-fn run(crate_path: &Path, local: &Ident, function: &Function, shape: &Shape<'_>) -> TokenStream {
-    let Function { braces, body, .. } = function;
+/// Describes the call and runs it. The last expression stands, for the compiler, at the return type: an error
+/// type that can't carry ours is an error there.
+fn run(call: &Call, function: &Function, returned: &Type, body: &TokenStream) -> TokenStream {
+    // The user's code and ours can't see each other's variables, so a user's own `call` is safe.
+    let local = Ident::new("call", Span::mixed_site());
+    let description = describe(call, &function.signature.ident);
+    let place = returned.span();
+    let private = private(&call.crate_path, place);
+    let run = match &call.error {
+        None => quote_spanned!(place=> #private::run(#local, #body)),
+        Some(convert) => {
+            let error = method("error", convert, &convert.value);
+            quote_spanned!(place=> #private::with_body(#local, #body) #error)
+        }
+    };
+    quote!(let #local = #description; #run)
+}
+
+/// The body of an `async fn`.
+fn async_block(Function { braces, body, .. }: &Function, returned: &Type) -> TokenStream {
+    let edge = return_edge(returned);
     let mut block = TokenStream::new();
-    match shape {
-        Shape::Async(returned) => {
-            let place = returned.span();
-            let edge = return_edge(returned);
-            let private = private(crate_path, place);
-            braces.surround(&mut block, |block| block.extend(quote!(#edge #body)));
-            quote_spanned!(place=> #private::run(#local, async move #block).await)
-        }
-        Shape::Boxed(returned) => {
-            let place = returned.span();
-            let private = private(crate_path, place);
-            braces.surround(&mut block, |block| block.extend(body.clone()));
-            // A closure, so that what the body does before it returns its future waits for the half, too.
-            let future = quote_spanned!(generated(place)=> (move || -> #returned #block)());
-            quote_spanned!(place=> #private::run(#local, async move { #future.await }))
-        }
-    }
+    braces.surround(&mut block, |block| block.extend(quote!(#edge #body)));
+    quote_spanned!(returned.span()=> async move #block)
+}
+
+/// The body of a function that returns a future. In a closure, so that what it does before it returns that waits
+/// for the half message, too.
+fn awaited(Function { braces, body, .. }: &Function, returned: &Type) -> TokenStream {
+    let mut block = TokenStream::new();
+    braces.surround(&mut block, |block| block.extend(body.clone()));
+    let future = quote_spanned!(generated(returned.span())=> (move || -> #returned #block)());
+    quote_spanned!(returned.span()=> async move { #future.await })
 }
 
 /// A `return` that is never reached. It tells the compiler what the `async` block returns before it looks at

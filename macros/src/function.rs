@@ -7,6 +7,7 @@ use syn::{Attribute, Error, Result, ReturnType, Signature, Token, Type, Visibili
 
 use crate::args::Args;
 use crate::errors::Errors;
+use crate::patterns::Destructured;
 
 /// A function with a body, free or in an `impl` or a `trait`.
 pub(crate) struct Function {
@@ -25,6 +26,8 @@ pub(crate) enum Shape<'a> {
     Async(&'a Type),
     /// `fn` with a boxed future for its return type, such as `#[async_trait]` makes of a method.
     Boxed(&'a Type),
+    /// The same, of arguments with patterns, which stand in the body now.
+    Destructured(&'a Type, Destructured),
 }
 
 impl Parse for Function {
@@ -64,7 +67,10 @@ impl Function {
         if self.signature.asyncness.is_some() {
             Some(Shape::Async(returned))
         } else {
-            is_boxed_future(returned).then_some(Shape::Boxed(returned))
+            is_boxed_future(returned).then(|| match Destructured::of(&self.signature, &self.body) {
+                Some(destructured) => Shape::Destructured(returned, destructured),
+                None => Shape::Boxed(returned),
+            })
         }
     }
 }

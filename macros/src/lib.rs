@@ -11,6 +11,7 @@ mod expand;
 mod fallback;
 mod function;
 mod model;
+mod patterns;
 #[cfg(test)]
 mod soup;
 #[cfg(test)]
@@ -52,6 +53,7 @@ use crate::function::Function;
 /// | `type` | expression, `Display` | a stable name of the payload's format |
 /// | `on_err = ask` | | the handler is asked after an `Err`, too, instead of taking it for "no effect" |
 /// | `check_after` | expression, `Duration` | how long after an unreported end the handler is first asked |
+/// | `error` | path of a `fn(Error) -> E` | makes the function's error, where its type can't implement `From` |
 /// | `messenger` | expression, `Messenger` | stores and sends; otherwise the one in scope, or the installed one |
 /// | `crate` | absolute path | where `transactional_message` is found, if a crate re-exports it |
 ///
@@ -62,7 +64,22 @@ use crate::function::Function;
 /// An `async fn`, free or in an `impl` or a trait, or a function that returns a boxed future, which is what
 /// `#[async_trait]` makes of a method. It returns a `Result` whose error implements
 /// `From<transactional_message::Error>`: that is how the caller learns that the message could not be stored, in
-/// which case the body did not run. The future has to be `Send`; so a function that calls itself returns a boxed
+/// which case the body did not run. An error type of another crate, such as a gRPC status or a tuple, can't
+/// implement that; then `error` names a function that makes one:
+///
+/// ```text
+/// fn not_stored(error: transactional_message::Error) -> tonic::Status {
+///     tonic::Status::unavailable(error.to_string())
+/// }
+///
+/// #[transactional_message(routing_key = "paid", fence, message = id, error = not_stored)]
+/// async fn pay(db: &PgPool, id: u64) -> Result<(), tonic::Status> {
+///     let mut tx = begin(db).await.map_err(not_stored)?;
+///     // ...
+/// }
+/// ```
+///
+/// The future has to be `Send`; so a function that calls itself returns a boxed
 /// one, because the compiler can't tell that of an `async fn` while it is still at its body.
 ///
 /// A handler is registered when the program starts, outside of the function. So its path can't use `Self` or
@@ -76,7 +93,7 @@ use crate::function::Function;
 ///
 /// Attributes can be stacked. They make one call: its messages are stored together, and sent or cancelled
 /// together. So all have to be answered in the same way, with a `name` and a handler for each message where
-/// that is `check_back`; and `on_err`, `check_after`, `messenger` and `crate` are written once. They are told
+/// that is `check_back`; and `on_err`, `check_after`, `error`, `messenger` and `crate` are written once. They are told
 /// by their name: under another one (`use … as …`) each attribute would make a call of its own.
 ///
 /// # What it expands to

@@ -9,6 +9,8 @@ pub(crate) struct Call {
     /// Where generated code finds the runtime.
     pub(crate) crate_path: Path,
     pub(crate) messenger: Option<Argument<Expr>>,
+    /// Makes the function's error from ours; without it, the type does that itself.
+    pub(crate) error: Option<Argument<ExprPath>>,
     pub(crate) answer: Answer,
     /// In the order of the attributes; at least one.
     pub(crate) messages: Vec<Message>,

@@ -13,7 +13,7 @@ use syn::{Expr, File, Item};
 
 use crate::expansion;
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "exchange",
     "routing_key",
     "message",
@@ -25,6 +25,7 @@ const KEYS: [&str; 16] = [
     "type",
     "on_err",
     "check_after",
+    "error",
     "messenger",
     "crate",
     "r#type",

@@ -152,6 +152,66 @@ fn boxed_future() {
     );
 }
 
+/// The same, where an argument is a pattern.
+#[test]
+fn async_trait_patterns() {
+    check(
+        "async_trait_patterns",
+        quote! {
+            impl Payments for Service {
+                #[transactional_message(routing_key = self.queue, fence, message = Paid { id, cents })]
+                fn pay<'life0, 'async_trait>(
+                    &'life0 self,
+                    __arg1: Pay,
+                    note: String,
+                    __arg3: (u64, bool),
+                    __arg4: u8,
+                ) -> ::core::pin::Pin<
+                    Box<dyn ::core::future::Future<Output = Result<Receipt, PayError>> + Send + 'async_trait>,
+                >
+                where
+                    'life0: 'async_trait,
+                    Self: 'async_trait,
+                {
+                    Box::pin(async move {
+                        if let ::core::option::Option::Some(__ret) =
+                            ::core::option::Option::None::<Result<Receipt, PayError>>
+                        {
+                            #[allow(unreachable_code)]
+                            return __ret;
+                        }
+                        let Pay { id, .. } = { let __arg1 = __arg1; __arg1 };
+                        let __self = self;
+                        let mut note = note;
+                        #[cfg(all())]
+                        let (cents, _) = { let __arg3 = __arg3; __arg3 };
+                        let __arg4 = __arg4;
+                        let __ret: Result<Receipt, PayError> = {
+                            note.push('!');
+                            __self.store.pay(id, cents, note).await
+                        };
+                        #[allow(unreachable_code)]
+                        __ret
+                    })
+                }
+            }
+        },
+    );
+}
+
+#[test]
+fn error() {
+    check(
+        "error",
+        quote! {
+            #[transactional_message(routing_key = "paid", fence, message = id, error = Self::not_stored)]
+            async fn pay(id: u64) -> Result<(), tonic::Status> {
+                Ok(())
+            }
+        },
+    );
+}
+
 #[test]
 fn impl_arg() {
     check(

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -16,8 +16,9 @@ use crate::messenger::settings::Settings;
 use crate::protocol::group_commit::GroupCommit;
 use crate::protocol::{LiveCall, Report};
 use crate::store::Store;
-use crate::transport::{Outgoing, Transport};
+use crate::transport::Transport;
 use crate::worker::alone::Alone;
+use crate::worker::places::Placed;
 
 /// The parts, and the channels between them. Data flows one way: reports → checker → relay.
 #[derive(Debug)]
@@ -36,7 +37,9 @@ pub(crate) struct Core {
     /// To the checker: calls whose fence is to be asked now.
     pub(crate) questions: mpsc::UnboundedSender<Arc<LiveCall>>,
     /// To the relay: confirmed messages, without a way through the table.
-    pub(crate) outgoing: mpsc::Sender<Outgoing>,
+    pub(crate) outgoing: mpsc::Sender<Placed>,
+    /// The bytes of payloads that may still be there.
+    pub(crate) outgoing_bytes: Arc<Semaphore>,
     /// Lets a suspect run alone.
     pub(crate) alone: Alone,
     pub(crate) counting: Counting,
@@ -60,7 +63,7 @@ pub(crate) enum Phase {
 pub(crate) struct Inlets {
     pub(crate) reports: mpsc::UnboundedReceiver<Report>,
     pub(crate) questions: mpsc::UnboundedReceiver<Arc<LiveCall>>,
-    pub(crate) outgoing: mpsc::Receiver<Outgoing>,
+    pub(crate) outgoing: mpsc::Receiver<Placed>,
 }
 
 impl Core {
@@ -86,6 +89,7 @@ impl Core {
             reports,
             questions,
             outgoing,
+            outgoing_bytes: Arc::new(Semaphore::new(settings.relay_queue_bytes)),
             alone: Alone::default(),
             counting: Counting::default(),
             calls: TaskTracker::new(),

@@ -101,7 +101,9 @@ impl std::error::Error for Error {
     message = "`{Self}` cannot carry a `transactional_message::Error`",
     label = "does not implement `From<transactional_message::Error>`",
     note = "a `#[transactional_message]` function returns an error when its half message cannot be stored: \
-            add a variant with `#[from] transactional_message::Error` to its error type"
+            add a variant with `#[from] transactional_message::Error` to its error type",
+    note = "if the type is not yours, write a function `fn(transactional_message::Error) -> {Self}`, and name it in \
+            the attribute: `error = path::to::function`"
 )]
 pub trait FromHalfError {
     /// Converts.
@@ -111,5 +113,24 @@ pub trait FromHalfError {
 impl<E: From<Error>> FromHalfError for E {
     fn from_half_error(error: Error) -> Self {
         error.into()
+    }
+}
+
+/// A function that makes an error of type `E` from this crate's [`Error`]: what `error = ..` in the attribute names.
+///
+/// A trait of our own, because a diagnostic cannot be attached to `FnOnce`.
+#[diagnostic::on_unimplemented(
+    message = "`error` needs a function that takes a `transactional_message::Error` and returns `{E}`",
+    label = "not a `fn(transactional_message::Error) -> {E}`",
+    note = "`{E}` is the error type of the annotated function"
+)]
+pub trait ConvertError<E> {
+    /// Converts.
+    fn convert(self, error: Error) -> E;
+}
+
+impl<E, F: FnOnce(Error) -> E> ConvertError<E> for F {
+    fn convert(self, error: Error) -> E {
+        self(error)
     }
 }

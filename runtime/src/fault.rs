@@ -67,7 +67,7 @@ mod armed {
     ];
 
     /// Every bug that can be planted, by `TM_BUG=<name>`.
-    pub const BUGS: [&str; 11] = [
+    pub const BUGS: [&str; 14] = [
         "mark-before-ack",
         "ack-before-commit",
         "inbox-apart",
@@ -79,6 +79,9 @@ mod armed {
         "not-closed",
         "fence-pruned",
         "fence-read",
+        "autocommit-kept",
+        "withhold-survives",
+        "answer-forgotten",
     ];
 
     /// What a fault does.

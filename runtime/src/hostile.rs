@@ -117,8 +117,8 @@ fn exercise(settings: &Settings) {
     assert!(leases.surely_holds(&id) && leases.to_renew().is_empty());
     assert!(!leases.tick().is_zero());
     for clock in [Duration::ZERO, Duration::from_millis(i64::MAX.unsigned_abs()), Duration::from_secs(1)] {
-        leases.in_contact(clock);
-        let _ = leases.take_over_until();
+        leases.in_contact(tokio::time::Instant::now(), clock);
+        let _ = leases.lapsed_before();
     }
     // A question is held for so long.
     assert!(settings.handler_timeout + settings.lease > settings.lease);

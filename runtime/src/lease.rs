@@ -3,7 +3,7 @@
 //! Whoever works on a row holds its lease: a running body, a publish in flight. What is held here
 //! is renewed by the keeper; a holder that dies renews nothing, and its rows lapse.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,8 +13,10 @@ use uuid::Uuid;
 use crate::message::MessageId;
 use crate::store::{Hold, Token};
 
-/// A store that is interrupted so often is slow. One that was away is interrupted once.
+/// A store that is interrupted so often is too slow. One that was away is interrupted once.
 const MANY: u32 = 20;
+/// The rounds whose latency counts: at least two leases of them.
+const ROUNDS: usize = 16;
 
 /// The rows held by this process. One token for all of them.
 #[derive(Debug)]
@@ -26,14 +28,39 @@ pub(crate) struct Leases {
     contact: Mutex<Contact>,
 }
 
-/// Since when the store has answered without a gap.
+/// Since when the store has answered without a gap, and how fast.
 #[derive(Debug)]
 struct Contact {
     since: Instant,
-    last: Instant,
-    last_clock: Option<Duration>,
+    last: Option<Round>,
+    /// How long the last rounds took.
+    latencies: VecDeque<Duration>,
     /// How often the contact was interrupted since there was a whole lease of it.
     interruptions: u32,
+}
+
+/// A renewal that the store answered.
+#[derive(Clone, Copy, Debug)]
+struct Round {
+    begun: Instant,
+    answered: Instant,
+    /// The database's clock at some moment in between.
+    clock: Duration,
+}
+
+impl Round {
+    fn latency(&self) -> Duration {
+        self.answered - self.begun
+    }
+
+    /// How far the database's clock has moved from the passing of time since an earlier round, beyond
+    /// what the latencies of both explain.
+    fn jump_since(&self, earlier: &Self) -> Duration {
+        let shortest = self.begun.saturating_duration_since(earlier.answered);
+        let longest = self.answered - earlier.begun;
+        let too_far = self.clock.saturating_sub(earlier.clock + longest);
+        too_far.max((earlier.clock + shortest).saturating_sub(self.clock))
+    }
 }
 
 impl Leases {
@@ -44,7 +71,12 @@ impl Leases {
             lease,
             held: Mutex::default(),
             renewing: tokio::sync::Mutex::default(),
-            contact: Mutex::new(Contact { since: now, last: now, last_clock: None, interruptions: 0 }),
+            contact: Mutex::new(Contact {
+                since: now,
+                last: None,
+                latencies: VecDeque::new(),
+                interruptions: 0,
+            }),
         }
     }
 
@@ -131,24 +163,25 @@ impl Leases {
         }
     }
 
-    /// Notes that the store answered, and what its clock said.
-    pub(crate) fn in_contact(&self, database_clock: Duration) {
-        let now = Instant::now();
+    /// Notes that the store answered a renewal that was sent at `begun`, and what its clock said.
+    pub(crate) fn in_contact(&self, begun: Instant, database_clock: Duration) {
+        let round = Round { begun, answered: Instant::now(), clock: database_clock };
         let mut contact = self.contact.lock().unwrap_or_else(PoisonError::into_inner);
-        let passed = now - contact.last;
-        // A gap, or a clock that jumped, makes live holders look dead until they have renewed.
-        let jumped = contact.last_clock.is_some_and(|before| {
-            database_clock.saturating_sub(before) > passed + self.longest_gap()
-                || database_clock + self.longest_gap() < before
-        });
-        if passed > self.longest_gap() || jumped {
-            contact.since = now;
+        let before = contact.last.map_or(contact.since, |last| last.answered);
+        let gap = begun.saturating_duration_since(before);
+        let jump = contact.last.map_or(Duration::ZERO, |last| round.jump_since(&last));
+        // Rounds failed, this process stood still, or a clock jumped: live holders look dead until they
+        // have renewed.
+        if gap > self.longest_gap() || round.latency() > self.lease || jump > self.longest_gap() {
+            contact.since = round.answered;
+            contact.latencies.clear();
             contact.interruptions += 1;
-        } else if now - contact.since >= self.lease {
+        } else if round.answered - contact.since >= self.lease {
             contact.interruptions = 0;
         }
-        contact.last = now;
-        contact.last_clock = Some(database_clock);
+        contact.latencies.truncate(ROUNDS - 1);
+        contact.latencies.push_front(round.latency().min(self.lease));
+        contact.last = Some(round);
     }
 
     /// Whether the store answers, but again and again too late for a whole lease of contact. Then
@@ -158,15 +191,26 @@ impl Leases {
         contact.interruptions >= MANY
     }
 
-    /// Until when, by the database's clock, rows whose lease has lapsed may be taken from their
-    /// holders: only after one unbroken lease of contact, in which every live holder could renew,
-    /// and only as long as that contact is fresh. The statement itself compares, so that it does
-    /// not matter how long it waited, or whether the clock has jumped meanwhile.
-    pub(crate) fn take_over_until(&self) -> Option<Duration> {
+    /// Rows may be taken over from their holders if their lease has lapsed before this time of the
+    /// database's clock. `None`: none may.
+    ///
+    /// What this has to prove is that a live holder would have renewed. With a store that takes `latency`
+    /// to answer, a holder looks at its rows every [`tick`](Self::tick) and its renewal is visible one
+    /// latency after it was sent, so the lease that others see was asked for at most two latencies and a
+    /// tick ago: at any contact, a live row has `lease - tick - 2 * latency` left, or has lapsed no longer ago than
+    /// that is negative. A quarter of a lease is kept for clocks that jump unnoticed, and others may be twice
+    /// as slow as this process. Whatever happens after the contact, an outage or a jump, a row that had lapsed
+    /// by then has no live holder; so it does not matter how long the statement waits that takes it.
+    pub(crate) fn lapsed_before(&self) -> Option<Duration> {
         let contact = self.contact.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = contact.last?;
+        let latency = contact.latencies.iter().max().copied().unwrap_or_default();
         let now = Instant::now();
-        let fresh = now - contact.last < self.longest_gap() && now - contact.since >= self.lease;
-        contact.last_clock.filter(|_| fresh).map(|clock| clock + self.longest_gap())
+        // Since an interruption, every live holder has had the time to renew.
+        let unbroken = now - contact.since >= self.lease + 4 * latency;
+        let fresh = now - last.answered < self.longest_gap() + latency;
+        let left = (self.lease - self.tick() - self.lease / 4).min(self.longest_gap() + 4 * latency);
+        (unbroken && fresh).then(|| (last.clock + left).saturating_sub(4 * latency))
     }
 
     /// How often leases are looked at, and the store is contacted.
@@ -174,7 +218,7 @@ impl Leases {
         self.lease / 8
     }
 
-    /// The longest time without an answer that is no interruption: no live row can have lapsed in it.
+    /// The longest time between two rounds that is no interruption: no live row can have lapsed in it.
     fn longest_gap(&self) -> Duration {
         self.lease / 4
     }
@@ -228,12 +272,17 @@ mod tests {
         assert!(!leases.holds(&id(1)));
     }
 
+    /// Time passes, by both clocks.
+    async fn pass(clock: &mut Duration, time: Duration) {
+        tokio::time::advance(time).await;
+        *clock += time;
+    }
+
     /// The store answers at every tick, for one lease.
     async fn contact(leases: &Leases, clock: &mut Duration) {
         for _ in 0..8 {
-            tokio::time::advance(leases.tick()).await;
-            *clock += leases.tick();
-            leases.in_contact(*clock);
+            pass(clock, leases.tick()).await;
+            leases.in_contact(Instant::now(), *clock);
         }
     }
 
@@ -241,28 +290,52 @@ mod tests {
     async fn nothing_is_taken_over_before_one_unbroken_lease_of_contact() {
         let leases = Leases::new(LEASE);
         let mut clock = Duration::from_secs(1000);
-        assert_eq!(leases.take_over_until(), None);
+        assert_eq!(leases.lapsed_before(), None);
         contact(&leases, &mut clock).await;
-        assert!(leases.take_over_until().is_some());
+        assert!(leases.lapsed_before().is_some());
 
         // A store that does not answer for some time: holders could not renew either.
-        let until = leases.take_over_until().expect("in contact");
-        tokio::time::advance(LEASE / 2).await;
-        clock += LEASE / 2;
-        assert!(until < clock, "a permission from before is no longer one");
-        assert_eq!(leases.take_over_until(), None);
-        leases.in_contact(clock);
-        assert_eq!(leases.take_over_until(), None);
+        let before = leases.lapsed_before().expect("in contact");
+        assert_eq!(before, clock + LEASE / 4);
+        pass(&mut clock, LEASE / 2).await;
+        assert!(before < clock, "what lapses in an outage is not covered by what was known before it");
+        assert_eq!(leases.lapsed_before(), None);
+        leases.in_contact(Instant::now(), clock);
+        assert_eq!(leases.lapsed_before(), None);
         contact(&leases, &mut clock).await;
-        assert!(leases.take_over_until().is_some());
+        assert!(leases.lapsed_before().is_some());
 
         // The database's clock jumps, in either direction.
         for jump in [Duration::from_hours(1), Duration::ZERO] {
             clock = if jump.is_zero() { clock.saturating_sub(LEASE * 9) } else { clock + jump };
-            leases.in_contact(clock);
-            assert_eq!(leases.take_over_until(), None);
+            leases.in_contact(Instant::now(), clock);
+            assert_eq!(leases.lapsed_before(), None);
             contact(&leases, &mut clock).await;
-            assert!(leases.take_over_until().is_some());
+            assert!(leases.lapsed_before().is_some());
+        }
+    }
+
+    /// The slower the store, the longer a row must have lapsed: its holder is as slow.
+    #[tokio::test(start_paused = true)]
+    async fn from_a_slow_store_rows_are_taken_over_later() {
+        for (latency, lapsed_for) in
+            [(LEASE / 8, Duration::ZERO), (LEASE * 2 / 5, LEASE * 39 / 40), (LEASE * 4 / 5, LEASE * 103 / 40)]
+        {
+            let leases = Leases::new(LEASE);
+            let mut clock = Duration::from_secs(1000);
+            let mut rounds = 0;
+            let lapsed_before = loop {
+                let begun = Instant::now();
+                pass(&mut clock, latency).await;
+                leases.in_contact(begun, clock);
+                if let Some(before) = leases.lapsed_before() {
+                    break before;
+                }
+                rounds += 1;
+                assert!(latency * rounds < LEASE * 5, "no permission with answers after {latency:?}");
+            };
+            let margin = if lapsed_for.is_zero() { clock + LEASE / 8 } else { clock - lapsed_for };
+            assert_eq!(lapsed_before, margin, "answers after {latency:?}");
         }
     }
 
@@ -272,14 +345,13 @@ mod tests {
         let mut clock = Duration::from_secs(1000);
         for _ in 0..MANY {
             assert!(!leases.store_is_slow());
-            tokio::time::advance(LEASE / 3).await;
-            clock += LEASE / 3;
-            leases.in_contact(clock);
-            assert_eq!(leases.take_over_until(), None);
+            let begun = Instant::now();
+            pass(&mut clock, LEASE * 9 / 8).await;
+            leases.in_contact(begun, clock);
+            assert_eq!(leases.lapsed_before(), None);
         }
         assert!(leases.store_is_slow());
         contact(&leases, &mut clock).await;
-        assert!(leases.take_over_until().is_some());
         assert!(!leases.store_is_slow());
     }
 }

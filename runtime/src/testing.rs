@@ -153,9 +153,8 @@ impl<DB: BusinessDatabase> Recorder<DB> {
         let messenger = configure(builder).build_with(transport).await?;
         messenger.migrate().await?;
         let Inlets { reports, questions, outgoing } = messenger.prepare().await?;
-        let core = || Arc::clone(messenger.core());
         let workers = Workers {
-            reporter: Reporter { core: core(), reports, pending: Vec::new() },
+            reporter: Reporter::new(messenger.core(), reports),
             checker: Checker::new(messenger.core(), questions),
             relay: Relay::new(messenger.core(), outgoing),
         };
@@ -312,6 +311,6 @@ impl LostReports {
             attempts: Attempts::Keep,
             reason: None,
         };
-        core.store.postpone(&ids.into_iter().map(release).collect::<Vec<_>>()).await
+        core.store.give_back(&ids.into_iter().map(release).collect::<Vec<_>>()).await
     }
 }

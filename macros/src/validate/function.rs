@@ -42,7 +42,7 @@ fn runs_after_the_half(function: &Function, errors: &mut Errors) {
 /// Whether the message is sent depends on what the function returns.
 fn tells_how_it_ended(function: &Function, errors: &mut Errors) {
     let remedy = "the message is sent if this returns `Ok`: declare `-> Result<T, E>`, with an `E` that \
-                  implements `From<transactional_message::Error>`";
+                  implements `From<transactional_message::Error>`, or that a function makes which `error` names";
     match &function.signature.output {
         ReturnType::Default => errors.at(function.signature.ident.span(), remedy),
         ReturnType::Type(_, returned) if is_no_result(returned) => {

@@ -24,6 +24,7 @@ pub(crate) fn call(signature: &Signature, attributes: &[Args], errors: &mut Erro
         crate_path: said(attributes, |args| args.crate_path.as_ref())
             .map_or_else(|| default_crate_path(signature), |path| path.value),
         messenger: said(attributes, |args| args.messenger.as_ref()),
+        error: said(attributes, |args| args.error.as_ref()),
         answer: answer(attributes),
         messages: attributes.iter().map(message).collect::<Option<_>>()?,
     })

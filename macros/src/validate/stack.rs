@@ -52,7 +52,7 @@ fn is_named_apart(above: &[Args], args: &Args, errors: &mut Errors) {
 
 /// What holds for the whole call is said on one attribute, so that no two can disagree.
 fn is_said_once(above: &[Args], args: &Args, errors: &mut Errors) {
-    for key in ["messenger", "on_err", "check_after", "crate"] {
+    for key in ["messenger", "on_err", "check_after", "error", "crate"] {
         if let Some(key) = args.written(key)
             && above.iter().any(|other| other.written(&key.to_string()).is_some())
         {

@@ -17,6 +17,7 @@ async fn r#move(&self, parcel: Parcel) -> Result<Label, ShipError> {
         .check_back({
             const PRODUCER: ::transactional_message::__private::Producer = ::transactional_message::__private::Producer::new(
                 "ship",
+                ::core::option_env!("CARGO_PKG_NAME"),
                 || {
                     ::transactional_message::__private::handler(
                             <Shipping as Answers>::ship_outcome::<Dhl>,

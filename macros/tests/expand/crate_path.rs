@@ -9,6 +9,7 @@ async fn ship(parcel: Parcel) -> Result<Label, ShipError> {
         .check_back({
             const PRODUCER: ::framework::messages::__private::Producer = ::framework::messages::__private::Producer::new(
                 "ship",
+                ::core::option_env!("CARGO_PKG_NAME"),
                 || ::framework::messages::__private::handler(ship_outcome).erase(),
             );
             ::framework::messages::__private::inventory::submit! {

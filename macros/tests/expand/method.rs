@@ -13,6 +13,7 @@ impl Shipping {
             .check_back({
                 const PRODUCER: ::transactional_message::__private::Producer = ::transactional_message::__private::Producer::new(
                     "ship",
+                    ::core::option_env!("CARGO_PKG_NAME"),
                     || ::transactional_message::__private::handler(ship_outcome).erase(),
                 );
                 ::transactional_message::__private::inventory::submit! {

@@ -11,6 +11,7 @@ async fn ship(carrier: &Carrier, parcel: Parcel) -> Result<Label, ShipError> {
         .check_back({
             const PRODUCER: ::transactional_message::__private::Producer = ::transactional_message::__private::Producer::new(
                 "ship.parcel",
+                ::core::option_env!("CARGO_PKG_NAME"),
                 || ::transactional_message::__private::handler(parcel_outcome).erase(),
             );
             ::transactional_message::__private::inventory::submit! {
@@ -27,6 +28,7 @@ async fn ship(carrier: &Carrier, parcel: Parcel) -> Result<Label, ShipError> {
         .check_back({
             const PRODUCER: ::transactional_message::__private::Producer = ::transactional_message::__private::Producer::new(
                 "ship.invoice",
+                ::core::option_env!("CARGO_PKG_NAME"),
                 || ::transactional_message::__private::handler(invoice_outcome).erase(),
             );
             ::transactional_message::__private::inventory::submit! {

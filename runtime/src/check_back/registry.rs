@@ -14,13 +14,15 @@ use crate::message::AnsweredBy;
 #[derive(Clone, Copy, Debug)]
 pub struct Producer {
     name: &'static str,
+    /// The package that the annotated function is in, where it was compiled by Cargo.
+    package: Option<&'static str>,
     handler: fn() -> CheckBack,
 }
 
 impl Producer {
-    /// A handler and its name.
-    pub const fn new(name: &'static str, handler: fn() -> CheckBack) -> Self {
-        Self { name, handler }
+    /// A handler, its name, and the package that it is in.
+    pub const fn new(name: &'static str, package: Option<&'static str>, handler: fn() -> CheckBack) -> Self {
+        Self { name, package, handler }
     }
 
     pub(crate) const fn name(&self) -> &'static str {
@@ -30,10 +32,16 @@ impl Producer {
 
 inventory::collect!(Producer);
 
+#[derive(Clone, Debug)]
+struct Registered {
+    handler: CheckBack,
+    package: Option<&'static str>,
+}
+
 /// The handlers that this process can ask, and the data that they take.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
-    handlers: HashMap<String, CheckBack>,
+    handlers: HashMap<String, Registered>,
     pub(crate) data: DataMap,
 }
 
@@ -42,12 +50,17 @@ impl Registry {
     pub(crate) fn linked(data: DataMap) -> Result<Self, Error> {
         let mut registry = Self { handlers: HashMap::new(), data };
         for producer in inventory::iter::<Producer> {
-            registry.add(producer.name, (producer.handler)())?;
+            registry.add(producer.name, producer.package, (producer.handler)())?;
         }
         Ok(registry)
     }
 
-    pub(crate) fn add(&mut self, name: &str, handler: CheckBack) -> Result<(), Error> {
+    pub(crate) fn add(
+        &mut self,
+        name: &str,
+        package: Option<&'static str>,
+        handler: CheckBack,
+    ) -> Result<(), Error> {
         if name.is_empty() {
             return Err(configuration(
                 "a check-back handler has an empty name: the name is stored with its messages",
@@ -61,10 +74,14 @@ impl Registry {
                 )));
             }
         }
-        if self.handlers.insert(name.to_owned(), handler).is_some() {
+        if let Some(other) = self.handlers.insert(name.to_owned(), Registered { handler, package }) {
+            let packages = match (other.package, package) {
+                (Some(one), Some(two)) if one != two => format!(", in the packages `{one}` and `{two}`"),
+                _ => String::new(),
+            };
             return Err(configuration(format!(
-                "there are two check-back handlers named `{name}`: the name is stored with messages and must be \
-                 unique; give one of them another `name = \"..\"`"
+                "there are two check-back handlers named `{name}`{packages}: the name is stored with messages and must \
+                 be unique; give one of them another `name = \"..\"`"
             )));
         }
         Ok(())
@@ -72,13 +89,13 @@ impl Registry {
 
     /// Lets the handler `new` answer for messages that were stored under `old`.
     pub(crate) fn alias(&mut self, old: &str, new: &str) -> Result<(), Error> {
-        let handler = self.handlers.get(new).cloned().ok_or_else(|| {
+        let Registered { handler, package } = self.handlers.get(new).cloned().ok_or_else(|| {
             configuration(format!(
                 "the alias `{old}` leads to the check-back handler `{new}`, {}",
                 self.unknown()
             ))
         })?;
-        self.add(old, handler)
+        self.add(old, package, handler)
     }
 
     /// Refuses names without a handler.
@@ -102,7 +119,7 @@ impl Registry {
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&CheckBack> {
-        self.handlers.get(name)
+        self.handlers.get(name).map(|registered| &registered.handler)
     }
 
     pub(crate) fn answerers(&self) -> Vec<AnsweredBy> {

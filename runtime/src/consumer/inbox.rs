@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::Pool;
@@ -12,7 +12,7 @@ use crate::check_back::Decode;
 use crate::database::namespace::Namespace;
 use crate::fault;
 use crate::fence::{BusinessDatabase, begin_on_pool};
-use crate::message::{Message, MessageId};
+use crate::message::{Message, MessageId, age};
 use crate::store::StoreError;
 use crate::transport::Handled;
 use crate::worker::janitor::Prune;
@@ -180,7 +180,7 @@ where
             ));
         }
         match Received::decode(id, message, attempt) {
-            Err(why) => Handled::Rejected(format!("the body can't be decoded: {why}")),
+            Err(why) => Handled::Undecodable(format!("the body can't be decoded: {why}")),
             Ok(message) => self.once(id, message).await,
         }
     }
@@ -191,41 +191,5 @@ where
 
     fn with_schema(&self, schema: String) -> Arc<dyn Inbox> {
         Arc::new(Self { schema: Some(schema), ..self.copy() })
-    }
-}
-
-/// How old a message is, by the time in its id. An id of somebody else's making may have none; then
-/// nobody knows, and it is taken for new.
-fn age(id: MessageId) -> Duration {
-    let Some(made) = id.get_timestamp() else { return Duration::ZERO };
-    let (seconds, nanos) = made.to_unix();
-    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-    now.saturating_sub(Duration::new(seconds, nanos))
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use uuid::{Timestamp, Uuid};
-
-    use super::*;
-
-    proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-        /// Ids are other people's, too.
-        #[test]
-        fn any_id_has_an_age(bits: u128, version in 0..=15_u128) {
-            let id = bits & !(0xf << 76) | version << 76;
-            prop_assert!(age(Uuid::from_u128(id)) <= SystemTime::UNIX_EPOCH.elapsed().expect("later"));
-        }
-    }
-
-    #[test]
-    fn an_id_that_has_a_time_is_as_old_as_that() {
-        let of = |seconds| age(Uuid::new_v7(Timestamp::from_unix(uuid::NoContext, seconds, 0)));
-        let now = SystemTime::UNIX_EPOCH.elapsed().expect("later").as_secs();
-        assert!((59..70).contains(&of(now - 60).as_secs()));
-        assert_eq!((of(now + 60), age(Uuid::new_v4())), (Duration::ZERO, Duration::ZERO));
     }
 }

@@ -30,14 +30,16 @@ const RETRY_AFTER: [u64; 4] = [1, 5, 25, 120];
 const MOST_PAUSES: usize = 16;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_hours(24);
+/// Longer than a rolling deployment takes.
+const UNDECODABLE_AFTER: Duration = Duration::from_hours(1);
 
 /// A queue and the handler of its messages.
 ///
 /// The handler runs in a transaction whose first statement records the message in the *inbox*, so
 /// that its effect happens once per message, however often the message is delivered. A handler
 /// that fails is asked again with growing pauses, up to [`attempts`](Self::attempts). After that,
-/// and at once when the body can't be decoded, the message is dead, with the reason, and waits for
-/// a person.
+/// and when nobody could decode its body for [some time](Self::undecodable_after), the message is
+/// dead, with the reason, and waits for a person.
 ///
 /// Within the process, a message waits in the message store for its next attempt, and is dead there.
 /// With RabbitMQ it waits in the queues `<queue>.retry.<delay>`, and the dead are in `<queue>.dead`.
@@ -69,6 +71,7 @@ pub struct Consumer {
     attempts: u32,
     concurrency: usize,
     retry_after: Vec<Duration>,
+    undecodable_after: Duration,
     pub(crate) inbox: Arc<dyn Inbox>,
 }
 
@@ -95,7 +98,15 @@ impl Consumer {
         let queue = queue.to_string();
         let inbox = Arc::new(SqlInbox::new(queue.clone(), pool, handler));
         let retry_after = RETRY_AFTER.map(Duration::from_secs).to_vec();
-        Self { queue, bindings: Vec::new(), attempts: 20, concurrency: 8, retry_after, inbox }
+        Self {
+            queue,
+            bindings: Vec::new(),
+            attempts: 20,
+            concurrency: 8,
+            retry_after,
+            undecodable_after: UNDECODABLE_AFTER,
+            inbox,
+        }
     }
 
     /// Takes messages of `exchange` whose routing key matches `pattern` (`*`: one word, `#`: any number).
@@ -142,6 +153,19 @@ impl Consumer {
         self
     }
 
+    /// How long a message whose body can't be decoded waits for a process that can, before it is dead. Default: 1 h; at
+    /// most 24 h; with zero it is dead at once.
+    ///
+    /// That a body can't be decoded is one process's opinion: in a rolling deployment the next version may understand
+    /// what this one does not. Meanwhile the message is given back and comes again, with growing pauses, and no attempt
+    /// is counted. With RabbitMQ the time begins when a process first could not decode it; within the process,
+    /// when the message was made.
+    #[must_use]
+    pub const fn undecodable_after(mut self, patience: Duration) -> Self {
+        self.undecodable_after = patience;
+        self
+    }
+
     /// The PostgreSQL schema, or MySQL database, of the inbox.
     ///
     /// Default: where the inbox is as the pool's connections see it, else their current schema or database; found
@@ -163,8 +187,8 @@ impl Consumer {
             name: self.queue.clone(),
             bindings: self.bindings.clone(),
             concurrency: self.concurrency,
-            attempts: self.attempts,
             retry_after: self.retry_after.clone(),
+            undecodable_after: self.undecodable_after,
         }
     }
 
@@ -181,6 +205,8 @@ impl Consumer {
             "`retry_after` must have 1 to 16 pauses: each is a queue in RabbitMQ"
         } else if !self.retry_after.iter().all(|pause| (SHORTEST_PAUSE..=LONGEST_PAUSE).contains(pause)) {
             "the pauses of `retry_after` must be between 1 ms and 24 h"
+        } else if self.undecodable_after > LONGEST_PAUSE {
+            "`undecodable_after` must be at most 24 h"
         } else {
             return Ok(());
         };
@@ -201,12 +227,12 @@ pub(crate) struct ConsumerLoop {
 
 async fn handle(inbox: Arc<dyn Inbox>, attempts: u32, delivery: Delivery) {
     fault::point("received");
-    let Delivery { id, message, attempt, taken, settle } = delivery;
-    let mut settle = Some(settle);
+    let Delivery { id, message, attempt, suspect: _, settle } = delivery;
     // Whoever delivers it may have left while it waited.
-    if taken.send(()).is_err() {
+    if settle.is_closed() {
         return;
     }
+    let mut settle = Some(settle);
     if fault::bug("ack-before-commit") {
         settle.take().map(|settle| settle.send(Handled::Done));
     }

@@ -30,5 +30,5 @@ fn classify(error: &dyn DatabaseError) -> StoreError {
     if let Some(error) = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
         return super::postgres::errors::classify(error);
     }
-    StoreError::Refused(error.message().to_owned())
+    StoreError::Unexpected(error.message().to_owned())
 }

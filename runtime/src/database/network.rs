@@ -165,6 +165,7 @@ where
             self.attempt(begin.as_ref(), &work).await
         });
         match done.await {
+            Ok(Err(Failed::Connect(error))) => Err(not_connected(error)),
             Ok(done) => done.map_err(|(Failed::Connect(error) | Failed::Statement(error))| error.into()),
             Err(_) => {
                 Err(StoreError::Unavailable(format!("the database did not answer within {patience:?}")))
@@ -252,6 +253,16 @@ enum Failed {
 impl From<sqlx::Error> for Failed {
     fn from(error: sqlx::Error) -> Self {
         Self::Statement(error)
+    }
+}
+
+/// A server that lets nobody in, for whatever reason, says nothing about what was to be done there.
+fn not_connected(error: sqlx::Error) -> StoreError {
+    match StoreError::from(error) {
+        StoreError::Unexpected(why) | StoreError::Refused(why) | StoreError::Schema(why) => {
+            StoreError::Unavailable(why)
+        }
+        error @ StoreError::Unavailable(_) => error,
     }
 }
 

@@ -36,6 +36,14 @@ use crate::store::StoreError;
 /// what it opened is rolled back; a pooled connection may be closed instead. On a bare connection of
 /// PostgreSQL or MySQL, sqlx 0.9 can't do that for a `BEGIN` whose answer is not there yet: give
 /// `begin` the pool, or close such a connection.
+///
+/// # MySQL and MariaDB
+/// Some errors roll the whole transaction back there: a deadlock (1213), on MariaDB 11 a row that others have
+/// changed since it was read (1020), a lock time-out where `innodb_rollback_on_timeout` is on. A body that swallows
+/// such an error and writes on can't commit what it writes: on a pool, `begin` sets `autocommit = 0` until the
+/// transaction's end, and a connection whose transaction was only dropped is closed. On a connection, pooled or bare,
+/// that can't be done, since its owner may go on using it: what is written after such an error commits by itself
+/// there, and no message is sent for it. Give `begin` the pool.
 #[must_use = "a transaction is opened when this is awaited"]
 pub const fn begin<'c, B: BeginOn<'c>>(on: B) -> Begin<'c, B> {
     Begin { on, isolation: None, lifetime: PhantomData }
@@ -159,10 +167,12 @@ async fn open_on<DB: BusinessDatabase>(
     fence: Option<FenceKey>,
 ) -> Result<HeldTransaction<'_, DB>, Refusal> {
     let Some(fence) = fence else {
-        held::begin::<DB>(&mut tx, DB::begin_statement(isolation)).await.map_err(Refusal::Begin)?;
+        let begin = DB::begin_statement(isolation, tx.giver());
+        held::begin::<DB>(&mut tx, begin).await.map_err(Refusal::Begin)?;
         return Ok(tx);
     };
-    if let Err(refusal) = DB::begin_fenced(&mut tx, isolation, fence).await {
+    let giver = tx.giver();
+    if let Err(refusal) = DB::begin_fenced(&mut tx, isolation, giver, fence).await {
         // The connection goes back to the user's pool: never with an open transaction.
         if tx.is_in_transaction()
             && let Err(error) = tx.rollback().await

@@ -7,7 +7,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::{Connection, Database, Pool};
 use tokio::sync::OwnedMutexGuard;
 
-use super::held::{self, HeldTransaction, On, Unsettled};
+use super::held::{self, Giver, HeldTransaction, On, Unsettled};
 use super::verdict::FenceRow;
 use crate::database::namespace::Namespace;
 use crate::message::MessageId;
@@ -27,9 +27,25 @@ pub trait BusinessDatabase: Database {
     #[doc(hidden)]
     const WAITS_FOR_ITSELF: bool;
 
+    /// Whether a transaction changes its session where it may: see [`Giver`].
+    #[doc(hidden)]
+    const CHANGES_SESSION: bool = false;
+
     /// Opens a transaction.
     #[doc(hidden)]
-    fn begin_statement(isolation: Option<Isolation>) -> &'static str;
+    fn begin_statement(isolation: Option<Isolation>, giver: Giver) -> &'static str;
+
+    /// Commits the open transaction, and gives its session back what `begin` has changed.
+    #[doc(hidden)]
+    fn commit(connection: &mut Self::Connection) -> BoxFuture<'_, Result<(), sqlx::Error>> {
+        Box::pin(held::commit::<Self>(connection))
+    }
+
+    /// Rolls back the open transaction, and gives its session back what `begin` has changed.
+    #[doc(hidden)]
+    fn rollback(connection: &mut Self::Connection) -> BoxFuture<'_, Result<(), sqlx::Error>> {
+        Box::pin(held::rollback::<Self>(connection))
+    }
 
     /// Waits until a transaction on this pool may write, where a database has one writer only.
     #[doc(hidden)]
@@ -53,10 +69,12 @@ pub trait BusinessDatabase: Database {
     fn begin_fenced(
         connection: &mut Self::Connection,
         isolation: Option<Isolation>,
+        giver: Giver,
         fence: FenceKey,
     ) -> BoxFuture<'_, Result<(), FenceRefusal>>;
 
-    /// Proves that the fence row is part of the open transaction, writes what was staged, and commits.
+    /// Proves that the fence row is part of the open transaction, writes what was staged, and commits as
+    /// [`commit`](Self::commit) does.
     #[doc(hidden)]
     fn commit_fenced(
         connection: &mut Self::Connection,
@@ -138,9 +156,9 @@ pub(crate) async fn begin_on_pool<DB: BusinessDatabase>(
 ) -> Result<(HeldTransaction<'static, DB>, WriteTurn), StoreError> {
     let (mut connection, turn) = fit_connection(pool).await?;
     let mut unsettled = Unsettled::new(&mut connection);
-    let begun = held::begin::<DB>(unsettled.connection(), DB::begin_statement(None)).await;
+    let begin = DB::begin_statement(None, Giver::Transaction);
+    held::begin::<DB>(unsettled.connection(), begin).await?;
     unsettled.settle();
-    begun?;
     Ok((HeldTransaction::new(On::Pool(connection)), turn))
 }
 

@@ -14,6 +14,17 @@ use sqlx_core::transaction::TransactionManager;
 
 use super::BusinessDatabase;
 
+/// Who gives a transaction's connection back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Giver {
+    /// The transaction itself, to the pool. It can have the connection closed instead, so it may change the
+    /// session: [`BusinessDatabase::commit`] and [`BusinessDatabase::rollback`] undo that, and after every
+    /// other end the session is gone.
+    Transaction,
+    /// Its owner, who may go on using it.
+    Owner,
+}
+
 /// What a transaction is open on.
 pub(super) enum On<'c, DB: Database> {
     /// A connection of a pool, which it goes back to at the end.
@@ -24,6 +35,13 @@ pub(super) enum On<'c, DB: Database> {
 }
 
 impl<DB: Database> On<'_, DB> {
+    const fn giver(&self) -> Giver {
+        match self {
+            Self::Pool(_) => Giver::Transaction,
+            Self::Lent(_) | Self::Bare(_) => Giver::Owner,
+        }
+    }
+
     const fn pooled(&mut self) -> Option<&mut PoolConnection<DB>> {
         match self {
             Self::Pool(connection) => Some(connection),
@@ -38,12 +56,18 @@ pub struct HeldTransaction<'c, DB: BusinessDatabase> {
     on: On<'c, DB>,
     /// The answer to its end is not there yet.
     ending: bool,
+    /// Its end has given the session back what its begin had changed.
+    restored: bool,
 }
 
 impl<'c, DB: BusinessDatabase> HeldTransaction<'c, DB> {
     /// Takes over a connection on which a transaction is, or will be, begun.
     pub(super) const fn new(on: On<'c, DB>) -> Self {
-        Self { on, ending: false }
+        Self { on, ending: false, restored: false }
+    }
+
+    pub(super) const fn giver(&self) -> Giver {
+        self.on.giver()
     }
 
     /// From here until [`ended`](Self::ended), a pooled connection that is dropped is closed: sqlx may
@@ -54,6 +78,11 @@ impl<'c, DB: BusinessDatabase> HeldTransaction<'c, DB> {
 
     pub(super) const fn ended(&mut self) {
         self.ending = false;
+    }
+
+    /// It was ended by [`BusinessDatabase::commit`], [`BusinessDatabase::rollback`] or their like.
+    pub(super) const fn restored(&mut self) {
+        self.restored = true;
     }
 
     /// Sends what is queued since the commit, where nobody else will for a while: a connection that does not go
@@ -72,13 +101,17 @@ impl<'c, DB: BusinessDatabase> HeldTransaction<'c, DB> {
     }
 
     pub(crate) async fn commit(mut self) -> Result<(), sqlx::Error> {
-        DB::TransactionManager::commit(&mut self).await
+        DB::commit(&mut self).await?;
+        self.restored();
+        Ok(())
     }
 
     /// Rolls back now, so that the connection is clean for whoever gets it next.
     pub(crate) async fn rollback(mut self) -> Result<(), sqlx::Error> {
         DB::before_rollback(&mut self).await;
-        DB::TransactionManager::rollback(&mut self).await
+        DB::rollback(&mut self).await?;
+        self.restored();
+        Ok(())
     }
 }
 
@@ -121,16 +154,23 @@ pub(crate) async fn begin<DB: BusinessDatabase>(
     DB::TransactionManager::begin(connection, Some(statement.into_sql_str())).await
 }
 
-/// Lets sqlx know that the open transaction has ended, and another, empty one has begun, as by
-/// `COMMIT AND CHAIN`: that one is rolled back with whatever is sent next.
+/// Lets sqlx know that the open transaction has ended: by a `ROLLBACK`, which goes along with whatever is sent
+/// next, and finds nothing to roll back, or an empty transaction that was begun for it.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
-pub(crate) fn leave_chained<DB: BusinessDatabase>(connection: &mut DB::Connection) {
+pub(crate) fn leave_ended<DB: BusinessDatabase>(connection: &mut DB::Connection) {
     DB::TransactionManager::start_rollback(connection);
 }
 
-/// Commits the open transaction.
+/// Commits the open transaction, as sqlx does.
 pub(crate) async fn commit<DB: BusinessDatabase>(connection: &mut DB::Connection) -> Result<(), sqlx::Error> {
     DB::TransactionManager::commit(connection).await
+}
+
+/// Rolls back the open transaction, as sqlx does.
+pub(crate) async fn rollback<DB: BusinessDatabase>(
+    connection: &mut DB::Connection,
+) -> Result<(), sqlx::Error> {
+    DB::TransactionManager::rollback(connection).await
 }
 
 impl<DB: BusinessDatabase> Drop for HeldTransaction<'_, DB> {
@@ -139,7 +179,8 @@ impl<DB: BusinessDatabase> Drop for HeldTransaction<'_, DB> {
             // Only queued; sent when the connection is used next, or goes back to its pool.
             DB::TransactionManager::start_rollback(self);
         }
-        if self.ending
+        let changed = DB::CHANGES_SESSION && self.giver() == Giver::Transaction && !self.restored;
+        if (self.ending || changed)
             && let Some(connection) = self.on.pooled()
         {
             connection.close_on_drop();

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
-use super::held::{self, HeldTransaction};
+use super::held::HeldTransaction;
 use super::{BusinessDatabase, CommitFailure, WriteTurn};
 use crate::error::{Error, ErrorKind};
 use crate::fault;
@@ -61,11 +61,14 @@ impl<'c, DB: BusinessDatabase> FencedTransaction<'c, DB> {
         let commit = async {
             match open.commit_begins().filter(|_| !fault::bug("no-probe")) {
                 Some((fence, staged)) => DB::commit_fenced(&mut tx, fence, staged).await,
-                None => held::commit::<DB>(&mut tx).await.map_err(CommitFailure::Unclear),
+                None => DB::commit(&mut tx).await.map_err(CommitFailure::Unclear),
             }
         };
         let committed = fault::pending("commit-sent", commit).await;
         tx.ended();
+        if committed.is_ok() {
+            tx.restored();
+        }
         let failure = match committed {
             Ok(()) if fault::is_lost("commit-sent") => {
                 CommitFailure::Unclear(std::io::Error::from(std::io::ErrorKind::ConnectionReset).into())

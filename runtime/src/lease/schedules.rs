@@ -14,8 +14,7 @@ const STEP: Duration = Duration::from_millis(50);
 const STEPS_A_TICK: usize = 10;
 const STEPS_A_LEASE: usize = 8 * STEPS_A_TICK;
 
-/// The store answers for so many steps, and then not for so many. While it answers, every live
-/// process gets through.
+/// The store works for so many steps, and then not for so many.
 #[derive(Clone, Debug)]
 struct Weather {
     up: usize,
@@ -29,6 +28,13 @@ struct Claim {
     delay: usize,
 }
 
+/// How long a renewal takes, in steps: until it is run, and from then until its answer is there.
+#[derive(Clone, Copy, Debug)]
+struct Latency {
+    there: usize,
+    back: usize,
+}
+
 #[derive(Clone, Debug)]
 struct Schedule {
     weather: Vec<Weather>,
@@ -37,27 +43,39 @@ struct Schedule {
     jump: Option<(usize, i64)>,
     /// When each process looks at its leases.
     phases: [usize; 2],
+    /// Of the renewals, by their number.
+    latencies: Vec<Latency>,
     /// Renewals whose answer is lost, by their number.
     lost: Vec<bool>,
+    /// A statement that finds the store down waits for it, up to a lease; else it fails at once.
+    waits: bool,
 }
 
 fn schedules() -> impl Strategy<Value = Schedule> {
-    let weather = (2 * STEPS_A_TICK..3 * STEPS_A_LEASE, 0..2 * STEPS_A_LEASE);
-    let claim = (0..12 * STEPS_A_LEASE, prop_oneof![Just(0), 0..STEPS_A_LEASE]);
+    let weather = (2 * STEPS_A_TICK..5 * STEPS_A_LEASE, 0..2 * STEPS_A_LEASE);
+    let claim = (0..16 * STEPS_A_LEASE, prop_oneof![Just(0), 0..STEPS_A_LEASE]);
     let jump = (0..8 * STEPS_A_LEASE, prop_oneof![-20_000..20_000_i64, -900..900_i64]);
+    // From a store that answers at once to one that takes 0.8 of a lease.
+    let latencies = prop_oneof![Just(1), 1..STEPS_A_LEASE * 2 / 5].prop_flat_map(|most| {
+        vec((0..most, 0..most).prop_map(|(there, back)| Latency { there, back }), 1..20)
+    });
     (
         vec(weather.prop_map(|(up, down)| Weather { up, down }), 1..6),
         vec(claim.prop_map(|(at, delay)| Claim { at, delay }), 20..60),
         prop::option::of(jump),
         [0..STEPS_A_TICK, 0..STEPS_A_TICK],
+        latencies,
         vec(prop::bool::weighted(0.2), 1..20),
+        any::<bool>(),
     )
-        .prop_map(|(weather, claims, jump, phases, lost)| Schedule {
+        .prop_map(|(weather, claims, jump, phases, latencies, lost, waits)| Schedule {
             weather,
             claims,
             jump,
             phases,
+            latencies,
             lost,
+            waits,
         })
 }
 
@@ -65,35 +83,87 @@ fn schedules() -> impl Strategy<Value = Schedule> {
 struct Database {
     clock: Duration,
     due_at: Duration,
-    holder: Token,
 }
 
 impl Database {
-    fn renew(&mut self, hold: Hold) {
-        self.holder = hold.token;
-        self.due_at = self.clock + hold.lease;
-    }
-
     /// As `claim_halves` compares.
-    fn may_be_taken(&self, take_over_until: Option<Duration>) -> bool {
-        self.due_at <= self.clock && take_over_until.is_some_and(|until| self.clock <= until)
+    fn may_be_taken(&self, lapsed_before: Option<Duration>) -> bool {
+        self.due_at <= self.clock && lapsed_before.is_some_and(|before| self.due_at <= before)
     }
 }
 
-/// Says at which step the row of a live process was taken over, if ever.
-async fn taken_over(schedule: &Schedule) -> Option<usize> {
+/// The renewals of one process, one after the other.
+#[derive(Default)]
+struct Renewals {
+    count: usize,
+    next: usize,
+    under_way: Option<Renewal>,
+}
+
+struct Renewal {
+    begun: Instant,
+    asked: Vec<MessageId>,
+    deadline: Instant,
+    runs_at: usize,
+    answered_at: usize,
+    gives_up_at: usize,
+    /// The database's clock when it was run.
+    clock: Option<Duration>,
+}
+
+impl Renewals {
+    /// Lets one step pass. Returns a renewal that was run, when its answer is there: what it wrote is visible to
+    /// others not before.
+    fn step(
+        &mut self,
+        schedule: &Schedule,
+        leases: &Leases,
+        step: usize,
+        up: bool,
+        clock: Duration,
+    ) -> Option<Renewal> {
+        if self.under_way.is_none() && step >= self.next {
+            let latency = schedule.latencies[self.count % schedule.latencies.len()];
+            self.count += 1;
+            self.next = step + STEPS_A_TICK;
+            self.under_way = Some(Renewal {
+                begun: Instant::now(),
+                asked: leases.to_renew(),
+                deadline: leases.deadline(),
+                runs_at: step + latency.there,
+                answered_at: step + latency.there + latency.back,
+                gives_up_at: step + STEPS_A_LEASE,
+                clock: None,
+            });
+        }
+        let renewal = self.under_way.as_mut()?;
+        if renewal.clock.is_none() && step >= renewal.runs_at {
+            if up {
+                renewal.clock = Some(clock);
+                renewal.answered_at = step + renewal.answered_at - renewal.runs_at;
+            } else if !schedule.waits || step >= renewal.gives_up_at {
+                self.under_way = None;
+                return None;
+            }
+        }
+        if renewal.clock.is_some() && step >= renewal.answered_at { self.under_way.take() } else { None }
+    }
+}
+
+/// Says at which step the row was taken over, if ever. A dead process does not renew it.
+async fn taken_over(schedule: &Schedule, is_alive: bool) -> Option<usize> {
     let row = Uuid::from_u128(1);
-    let (live, other) = (Leases::new(LEASE), Leases::new(LEASE));
+    let (holder, other) = (Leases::new(LEASE), Leases::new(LEASE));
     let clock = Duration::from_secs(1_000_000);
-    let mut database = Database { clock, due_at: clock + LEASE, holder: live.token() };
-    live.took([row], live.deadline());
+    let mut database = Database { clock, due_at: clock + LEASE };
+    holder.took([row], holder.deadline());
     let up: Vec<bool> = schedule
         .weather
         .iter()
         .flat_map(|weather| [vec![true; weather.up], vec![false; weather.down]].concat())
         .collect();
     let mut under_way: BTreeMap<usize, Option<Duration>> = BTreeMap::new();
-    let mut renewals = 0;
+    let mut renewals = schedule.phases.map(|next| Renewals { next, ..Renewals::default() });
     for (step, up) in up.into_iter().enumerate() {
         advance(STEP).await;
         database.clock += STEP;
@@ -103,29 +173,27 @@ async fn taken_over(schedule: &Schedule) -> Option<usize> {
             let by_now = database.clock.as_millis().try_into().unwrap_or(i64::MAX) + by;
             database.clock = Duration::from_millis(by_now.unsigned_abs());
         }
-        if up && step % STEPS_A_TICK == schedule.phases[0] {
-            let (asked, deadline) = (live.to_renew(), live.deadline());
-            if !asked.is_empty() {
-                database.renew(live.hold());
-                renewals += 1;
-                if !schedule.lost[renewals % schedule.lost.len()] {
-                    live.renewed(&asked, &asked, &[], deadline);
-                }
+        if is_alive && let Some(done) = renewals[0].step(schedule, &holder, step, up, database.clock) {
+            if !done.asked.is_empty() {
+                database.due_at = done.clock.expect("it was run") + LEASE;
+            }
+            if !schedule.lost[renewals[0].count % schedule.lost.len()] {
+                holder.renewed(&done.asked, &done.asked, &[], done.deadline);
             }
         }
-        if up && step % STEPS_A_TICK == schedule.phases[1] {
-            other.in_contact(database.clock);
+        if let Some(done) = renewals[1].step(schedule, &other, step, up, database.clock) {
+            other.in_contact(done.begun, done.clock.expect("it was run"));
         }
         for claim in schedule.claims.iter().filter(|claim| claim.at == step) {
-            under_way.insert(step + claim.delay, other.take_over_until());
+            under_way.insert(step + claim.delay, other.lapsed_before());
         }
-        if let Some(until) = under_way.get(&step)
+        if let Some(lapsed_before) = under_way.get(&step)
             && up
-            && database.may_be_taken(*until)
+            && database.may_be_taken(*lapsed_before)
         {
             return Some(step);
         }
-        assert!(live.holds(&row), "nobody has said that it is lost");
+        assert!(holder.holds(&row), "nobody has said that it is lost");
     }
     None
 }
@@ -243,10 +311,11 @@ impl Books {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever the store and its clock do: a process that looks at its leases keeps its rows.
+    /// Whatever the store and its clock do, and however slow it is: a process that looks at its leases keeps
+    /// its rows.
     #[test]
     fn a_live_row_is_never_taken_over(schedule in schedules()) {
-        prop_assert_eq!(in_paused_time(taken_over(&schedule)), None);
+        prop_assert_eq!(in_paused_time(taken_over(&schedule, true)), None);
     }
 
     #[test]
@@ -261,17 +330,24 @@ proptest! {
     }
 }
 
-/// The same search finds something when the row's process does not look at its leases.
+/// The same search finds something when the row's process is dead: within a quarter of a lease after it has
+/// lapsed where the store is fast, and within a few leases where it takes 0.4 or 0.8 of one.
 #[test]
 fn a_dead_row_is_taken_over() {
-    let schedule = Schedule {
-        weather: vec![Weather { up: 3 * STEPS_A_LEASE, down: 0 }],
-        claims: (0..3 * STEPS_A_LEASE).map(|at| Claim { at, delay: 0 }).collect(),
-        jump: None,
-        // Never reached.
-        phases: [STEPS_A_TICK, 0],
-        lost: vec![false],
-    };
-    let step = in_paused_time(taken_over(&schedule)).expect("is taken over");
-    assert!((STEPS_A_LEASE - 1..STEPS_A_LEASE * 5 / 4).contains(&step), "after {step} steps");
+    for (latency, earliest, latest) in [(0.0, 1.0, 1.25), (0.4, 1.0, 3.5), (0.8, 1.0, 6.0)] {
+        let steps =
+            |leases: f64| (leases * f64::from(u8::try_from(STEPS_A_LEASE).expect("small"))).round() as usize;
+        let half = steps(latency) / 2;
+        let schedule = Schedule {
+            weather: vec![Weather { up: 8 * STEPS_A_LEASE, down: 0 }],
+            claims: (0..8 * STEPS_A_LEASE).map(|at| Claim { at, delay: 0 }).collect(),
+            jump: None,
+            phases: [0, 0],
+            latencies: vec![Latency { there: half, back: half }],
+            lost: vec![false],
+            waits: false,
+        };
+        let step = in_paused_time(taken_over(&schedule, false)).expect("is taken over");
+        assert!((steps(earliest) - 1..steps(latest)).contains(&step), "{latency}: after {step} steps");
+    }
 }

@@ -5,6 +5,7 @@ pub(crate) mod state;
 
 use std::fmt::{self, Display};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use uuid::Uuid;
@@ -162,7 +163,7 @@ pub(crate) struct Half {
     pub(crate) function: String,
     pub(crate) answered_by: AnsweredBy,
     /// How long after its holder vanished a handler may first be asked. Zero for a fence.
-    pub(crate) check_after: std::time::Duration,
+    pub(crate) check_after: Duration,
     pub(crate) message: Message,
 }
 
@@ -174,5 +175,41 @@ impl Half {
             Arc::make_mut(&mut half).message.payload.clone_from(payload);
         }
         half
+    }
+}
+
+/// How old a message is, by the time in its id. An id of somebody else's making may have none; then
+/// nobody knows, and it is taken for new.
+pub(crate) fn age(id: MessageId) -> Duration {
+    let Some(made) = id.get_timestamp() else { return Duration::ZERO };
+    let (seconds, nanos) = made.to_unix();
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    now.saturating_sub(Duration::new(seconds, nanos))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use uuid::{Timestamp, Uuid};
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Ids are other people's, too.
+        #[test]
+        fn any_id_has_an_age(bits: u128, version in 0..=15_u128) {
+            let id = bits & !(0xf << 76) | version << 76;
+            prop_assert!(age(Uuid::from_u128(id)) <= SystemTime::UNIX_EPOCH.elapsed().expect("later"));
+        }
+    }
+
+    #[test]
+    fn an_id_that_has_a_time_is_as_old_as_that() {
+        let of = |seconds| age(Uuid::new_v7(Timestamp::from_unix(uuid::NoContext, seconds, 0)));
+        let now = SystemTime::UNIX_EPOCH.elapsed().expect("later").as_secs();
+        assert!((59..70).contains(&of(now - 60).as_secs()));
+        assert_eq!((of(now + 60), age(Uuid::new_v4())), (Duration::ZERO, Duration::ZERO));
     }
 }

@@ -148,14 +148,14 @@ impl Builder {
                 ),
             ));
         }
-        Ok(Arc::new(InProcess::new(self.settings.publish_timeout)))
+        Ok(Arc::new(InProcess::default()))
     }
 
     pub(crate) async fn build_with(self, transport: Arc<dyn Transport>) -> Result<Messenger, Error> {
         self.settings.validate()?;
         let mut handlers = Registry::linked(self.data)?;
         for (name, handler) in self.handlers {
-            handlers.add(&name, handler)?;
+            handlers.add(&name, None, handler)?;
         }
         for (old, new) in self.aliases {
             handlers.alias(&old, &new)?;

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::Messenger;
 use crate::core::{Inlets, Phase};
 use crate::error::{Error, ErrorKind};
+use crate::message::MessageId;
 use crate::store::StoreError;
 use crate::worker::checker::Checker;
 use crate::worker::janitor::{Janitor, Prune, Report};
@@ -104,7 +105,7 @@ impl Messenger {
             inboxes.push(consumer.consumer.inbox.clone());
         }
         // Stopped in this order: each may still feed those after it.
-        parts.run(Reporter { core: core.clone(), reports: inlets.reports, pending: Vec::new() });
+        parts.run(Reporter::new(core, inlets.reports));
         parts.run(Checker::new(core, inlets.questions));
         if core.settings.deliver {
             parts.run(Relay::new(core, inlets.outgoing));
@@ -148,8 +149,8 @@ impl Messenger {
         let failed = |cause: StoreError| cause.into_error("the messenger could not start");
         core.store.check_schema().await.map_err(failed)?;
         core.fences.identify().await?;
-        // Makes sure that leases can be renewed before there is one.
-        core.store.renew(&[], core.leases.hold()).await.map_err(failed)?;
+        // Makes sure that leases can be renewed before there is one: no row has this id, and it writes.
+        core.store.renew(&[MessageId::nil()], core.leases.hold()).await.map_err(failed)?;
         let mut parts = self.parts.lock().await;
         #[cfg(feature = "_sql")]
         for consumer in &parts.consumers {

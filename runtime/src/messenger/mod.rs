@@ -90,6 +90,37 @@ impl Messenger {
         E: FromHalfError + Send,
         F: Future<Output = Result<T, E>> + Send,
     {
+        self.call_or(answered_by, messages, E::from_half_error, body).await
+    }
+
+    /// [`call`](Self::call), for an error type of another crate, which can't implement
+    /// `From<transactional_message::Error>`: `convert` makes the error that kept the body from running.
+    ///
+    /// ```
+    /// # use transactional_message::{AnsweredBy, Error, Message, Messenger};
+    /// # async fn post(messenger: &Messenger, message: Message) -> Result<(), (u16, String)> {
+    /// let unavailable = |error: Error| (503, error.to_string());
+    /// messenger.call_or(AnsweredBy::Fence, [message], unavailable, async { Ok(()) }).await
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The body's own, or what `convert` made.
+    ///
+    /// # Cancel safety
+    /// A dropped call is settled by check-back.
+    pub async fn call_or<T, E, F>(
+        &self,
+        answered_by: AnsweredBy,
+        messages: impl IntoIterator<Item = Message, IntoIter: Send>,
+        convert: impl FnOnce(Error) -> E + Send,
+        body: F,
+    ) -> Result<T, E>
+    where
+        T: Send,
+        E: Send,
+        F: Future<Output = Result<T, E>> + Send,
+    {
         let handler = match &answered_by {
             AnsweredBy::Handler(name) => Some(name.clone()),
             AnsweredBy::Fence | AnsweredBy::NamedFence(_) => None,
@@ -97,7 +128,7 @@ impl Messenger {
         let mut call = Call::new("Messenger::call".to_owned()).messenger(self);
         call.answer(answered_by);
         call.add(messages.into_iter().map(|message| (message, handler.clone())));
-        crate::protocol::run(call, body).await
+        crate::protocol::run_or(call, body, convert).await
     }
 
     pub(crate) const fn core(&self) -> &Arc<Core> {

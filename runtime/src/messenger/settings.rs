@@ -73,7 +73,8 @@ pub struct Settings {
     pub delivery_attempts: u32,
     /// The pauses between delivery attempts. Default: 500 ms to 1 min.
     pub delivery_backoff: Backoff,
-    /// How long a broker, or a consumer in this process, may take to acknowledge a message. Default: 30 s.
+    /// How long a broker may take to acknowledge a message. Default: 30 s. Within the process, the consumers'
+    /// `handler_timeout` counts.
     pub publish_timeout: Duration,
     /// Messages being published at once. Default: 256.
     pub relay_window: usize,
@@ -81,6 +82,9 @@ pub struct Settings {
     pub relay_bytes: usize,
     /// Confirmed messages that wait for the relay in memory; more are left in the table. Default: 1024.
     pub relay_queue: usize,
+    /// Payload bytes of confirmed messages that are in memory until they are published; more are left in the
+    /// table. At least `body_limit`. Default: 64 MiB; at most 4 GiB.
+    pub relay_queue_bytes: usize,
     /// How often the table is looked at for what nobody holds. Default: 500 ms.
     pub poll_interval: Duration,
     /// The pauses while the store does not answer. Default: 50 ms to 2 s.
@@ -115,6 +119,7 @@ impl Default for Settings {
             relay_window: 256,
             relay_bytes: 16 * 1024 * 1024,
             relay_queue: 1024,
+            relay_queue_bytes: 64 * 1024 * 1024,
             poll_interval: millis(500),
             report_backoff: Backoff::new(millis(50), seconds(2)),
             retention: Duration::from_hours(7 * 24),
@@ -124,6 +129,9 @@ impl Default for Settings {
         }
     }
 }
+
+/// Longer than anything is kept.
+const YEARS: Duration = Duration::from_hours(100 * 365 * 24);
 
 impl Settings {
     /// Says what is wrong, and what would be right.
@@ -137,6 +145,10 @@ impl Settings {
             ("publish_timeout", self.publish_timeout, second / 100, second * 3600),
             ("poll_interval", self.poll_interval, second / 1000, second * 3600),
             ("janitor_interval", self.janitor_interval, second / 1000, second * 86400),
+            ("check_after", self.check_after, Duration::ZERO, second * 86400),
+            // With zero, every message of a process that died would be parked or forgotten at once.
+            ("check_back_horizon", self.check_back_horizon, second / 1000, YEARS),
+            ("retention", self.retention, second / 1000, YEARS),
         ] {
             if !(min..=max).contains(&value) {
                 return Err(wrong(name, value, &format!("must be between {min:?} and {max:?}")));
@@ -148,6 +160,7 @@ impl Settings {
             ("relay_window", self.relay_window, 65_536),
             ("relay_bytes", self.relay_bytes, usize::MAX),
             ("relay_queue", self.relay_queue, 1 << 20),
+            ("relay_queue_bytes", self.relay_queue_bytes, u32::MAX as usize),
             ("body_limit", self.body_limit, 16 * 1024 * 1024),
             ("headers_limit", self.headers_limit, 64 * 1024),
         ] {
@@ -163,6 +176,16 @@ impl Settings {
             if backoff.first.is_zero() || backoff.max < backoff.first {
                 return Err(wrong(name, backoff, "must begin above zero and end no lower than it begins"));
             }
+        }
+        if self.relay_queue_bytes < self.body_limit {
+            return Err(wrong(
+                "relay_queue_bytes",
+                self.relay_queue_bytes,
+                &format!(
+                    "must be at least `body_limit` ({}), so that every message fits by itself",
+                    self.body_limit
+                ),
+            ));
         }
         if self.check_back_horizon >= self.retention {
             return Err(wrong(
@@ -203,8 +226,18 @@ mod tests {
                 Settings { lease: Duration::ZERO, ..default },
                 "`lease` is 0ns; it must be between 100ms and 3600s",
             ),
+            (
+                Settings { check_back_horizon: Duration::ZERO, ..default },
+                "`check_back_horizon` is 0ns; it must be between 1ms and",
+            ),
+            (Settings { retention: Duration::ZERO, ..default }, "`retention` is 0ns"),
+            (Settings { check_after: Duration::MAX, ..default }, "`check_after`"),
             (Settings { relay_window: 0, ..default }, "`relay_window` is 0; it must be between 1 and 65536"),
             (Settings { body_limit: 1 << 30, ..default }, "`body_limit`"),
+            (
+                Settings { relay_queue_bytes: 1000, ..default },
+                "`relay_queue_bytes` is 1000; it must be at least `body_limit` (1048576)",
+            ),
             (Settings { check_back_horizon: default.retention, ..default }, "less than `retention`"),
             (
                 Settings {

@@ -124,12 +124,12 @@ impl GroupCommit {
         }
     }
 
-    /// Writes a batch. One that the store refuses is written call by call, so that a poison one fails
-    /// alone.
+    /// Writes a batch. One that fails by what may be one call's fault is written call by call, so that a poison
+    /// one fails alone.
     async fn write(&self, batch: Vec<Waiting>) {
         let halves: Vec<_> = batch.iter().flat_map(|waiting| waiting.call.halves()).collect();
         let stored = self.store.insert_halves(&halves, self.hold).await;
-        let refused = batch.len() > 1 && matches!(stored, Err(StoreError::Refused(_)));
+        let refused = batch.len() > 1 && stored.as_ref().is_err_and(StoreError::may_be_one_rows);
         for waiting in batch {
             let stored = if refused {
                 self.store.insert_halves(&waiting.call.halves().collect::<Vec<_>>(), self.hold).await

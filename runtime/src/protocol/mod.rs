@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::core::Core;
 use crate::database::namespace::Namespace;
-use crate::error::{Error, ErrorKind, FromHalfError};
+use crate::error::{ConvertError, Error, ErrorKind, FromHalfError};
 use crate::fault;
 use crate::message::{self, Half, MessageId};
 use crate::messenger::Messenger;
@@ -39,12 +39,51 @@ where
     E: FromHalfError + Send + 'a,
     F: Future<Output = Result<T, E>> + Send + 'a,
 {
+    run_or(call, body, E::from_half_error)
+}
+
+/// A call for whose error type something is still to be named that makes it.
+///
+/// In two steps, so that the compiler knows the type from the body, and blames what makes another one.
+#[derive(Debug)]
+pub struct WithBody<F> {
+    call: Call,
+    body: F,
+}
+
+/// Takes a body whose error type can't carry ours.
+pub const fn with_body<T, E, F: Future<Output = Result<T, E>>>(call: Call, body: F) -> WithBody<F> {
+    WithBody { call, body }
+}
+
+impl<F> WithBody<F> {
+    /// Runs it like [`run`]; `convert` makes the error of our own.
+    pub fn error<'a, T, E>(self, convert: impl ConvertError<E> + Send + 'a) -> BoxFuture<'a, Result<T, E>>
+    where
+        T: Send + 'a,
+        E: Send + 'a,
+        F: Future<Output = Result<T, E>> + Send + 'a,
+    {
+        run_or(self.call, self.body, |error| convert.convert(error))
+    }
+}
+
+pub(crate) fn run_or<'a, T, E, F>(
+    call: Call,
+    body: F,
+    convert: impl FnOnce(Error) -> E + Send + 'a,
+) -> BoxFuture<'a, Result<T, E>>
+where
+    T: Send + 'a,
+    E: Send + 'a,
+    F: Future<Output = Result<T, E>> + Send + 'a,
+{
     Box::pin(async move {
         // Declared before the body: dropped after it, so that the report of a dropped future is
         // sent when its transaction has been rolled back.
         let mut ticket = match begin(call).await {
             Ok(ticket) => ticket,
-            Err(error) => return Err(E::from_half_error(error)),
+            Err(error) => return Err(convert(error)),
         };
         let result = CALL.scope(ticket.body_starts(), body).await;
         fault::point("committed");
@@ -124,7 +163,9 @@ async fn hold_surely(core: &Core, live: &LiveCall) -> Result<(), StoreError> {
 fn not_stored(cause: &StoreError, function: &str) -> Error {
     let kind = match cause {
         StoreError::Schema(_) => ErrorKind::Schema,
-        StoreError::Unavailable(_) | StoreError::Refused(_) => ErrorKind::Unavailable,
+        StoreError::Unavailable(_) | StoreError::Unexpected(_) => ErrorKind::Unavailable,
+        // Its texts, or its size: the same message is refused again.
+        StoreError::Refused(_) => ErrorKind::InvalidMessage,
     };
     Error::new(kind, format!("the half message of `{function}` could not be stored, so its body did not run"))
 }
@@ -161,6 +202,10 @@ fn describe(core: &Core, call: Call) -> Result<LiveCall, Error> {
     let mut halves = Vec::with_capacity(ids.len());
     for (id, (message, handler)) in ids.into_iter().zip(call.messages) {
         limits.check(&message)?;
+        if let Some(why) = core.transport.refuses(&message) {
+            let why = format!("a message of `{}` can't be sent: {why}", call.function);
+            return Err(Error::new(ErrorKind::InvalidMessage, why));
+        }
         let answered_by = match (witness, handler) {
             (Witness::Fence(identity), _) => message::AnsweredBy::Fence(identity),
             (Witness::Handler, Some(name)) => message::AnsweredBy::Handler(core.handlers.require(name)?),

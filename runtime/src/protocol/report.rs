@@ -1,6 +1,6 @@
 //! What a body's ending means for its messages: a pure function, and the table that it implements.
 
-use super::scope::{Body, Commit, Witness};
+use super::scope::{Body, Commit, Withheld, Witness};
 
 /// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub(crate) enum Decision {
 pub(super) fn decide(witness: Witness, ending: Ending, body: &Body, ask_on_err: bool) -> Decision {
     match (witness, ending) {
         (_, Ending::NeverRan) => Decision::Cancel,
-        (_, Ending::Ok) if body.withheld => Decision::Cancel,
+        (_, Ending::Ok) if body.withheld != Withheld::No => Decision::Cancel,
         (Witness::Fence(_), Ending::Ok) if body.commit == Commit::Proven => {
             Decision::Confirm { amended: body.amended.clone() }
         }
@@ -90,12 +90,14 @@ mod tests {
 
     #[test]
     fn withheld() {
-        let withheld =
-            |commit| Body { withheld: true, begun: commit != Commit::Not, commit, ..Body::default() };
-        check(FENCE, Ending::Ok, &withheld(Commit::Not), &Decision::Cancel);
-        check(FENCE, Ending::Ok, &withheld(Commit::Proven), &Decision::Cancel);
-        check(Witness::Handler, Ending::Ok, &withheld(Commit::Not), &Decision::Cancel);
-        check(FENCE, Ending::Err, &withheld(Commit::Unclear), &Decision::AskFence);
+        for said in [Withheld::InTransaction, Withheld::ForTheCall] {
+            let withheld =
+                |commit| Body { withheld: said, begun: commit != Commit::Not, commit, ..Body::default() };
+            check(FENCE, Ending::Ok, &withheld(Commit::Not), &Decision::Cancel);
+            check(FENCE, Ending::Ok, &withheld(Commit::Proven), &Decision::Cancel);
+            check(Witness::Handler, Ending::Ok, &withheld(Commit::Not), &Decision::Cancel);
+            check(FENCE, Ending::Err, &withheld(Commit::Unclear), &Decision::AskFence);
+        }
     }
 
     #[test]

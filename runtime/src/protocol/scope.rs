@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::database::namespace::Namespace;
 use crate::error::{Error, ErrorKind};
+use crate::fault;
 use crate::fence::verdict::FenceRow;
 use crate::message::MessageId;
 use crate::message::limits::Limits;
@@ -33,6 +34,9 @@ pub fn message_id() -> MessageId {
 /// Says that the running body's `Ok` has nothing to send: a repeated request, for example, whose
 /// work was done before.
 ///
+/// Said while a fenced transaction is open, it belongs to that transaction, as its statements do: a body that
+/// rolls back and begins again has to say it again. Said outside of one, it is for the whole call.
+///
 /// # Errors
 /// [`ErrorKind::Misuse`] outside a body, and after the call's fenced transaction has committed:
 /// withhold before `commit`, so that both take effect together.
@@ -45,7 +49,7 @@ pub fn withhold() -> Result<(), Error> {
             call.function
         )));
     }
-    body.withheld = true;
+    body.withheld = body.withheld.said(body.open.is_some());
     Ok(())
 }
 
@@ -95,12 +99,35 @@ pub(crate) struct CallScope {
 /// What the body has done so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Body {
-    pub(super) withheld: bool,
+    pub(super) withheld: Withheld,
     pub(super) begun: bool,
     /// A fenced transaction is open now, and a second one would wait for it.
     pub(super) open: Option<WaitsForItself>,
     pub(super) commit: Commit,
     pub(super) amended: Option<Vec<u8>>,
+}
+
+/// Whether the body has said that there is nothing to send.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) enum Withheld {
+    #[default]
+    No,
+    /// In a fenced transaction: about that one.
+    InTransaction,
+    /// Outside of one: about the call.
+    ForTheCall,
+}
+
+impl Withheld {
+    /// It is said now.
+    pub(super) fn said(self, in_transaction: bool) -> Self {
+        if in_transaction && self != Self::ForTheCall { Self::InTransaction } else { Self::ForTheCall }
+    }
+
+    /// The call begins a transaction: what was said in an earlier one was rolled back with it.
+    pub(super) fn begins(self) -> Self {
+        if self == Self::InTransaction && !fault::bug("withhold-survives") { Self::No } else { self }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,6 +205,9 @@ impl CallScope {
             .in_body());
         }
         body.begun = true;
+        // What an earlier transaction had staged was rolled back with it.
+        body.amended = None;
+        body.withheld = body.withheld.begins();
         body.open = Some(WaitsForItself(waits_for_itself));
         drop(body);
         Ok(OpenTransaction { call: Arc::clone(self) })
@@ -224,7 +254,7 @@ impl OpenTransaction {
     pub(crate) fn commit_begins(&self) -> Option<(FenceKey, Staged)> {
         let mut body = self.call.body();
         body.commit = Commit::Unclear;
-        let row = if body.withheld { FenceRow::Withheld } else { FenceRow::Committed };
+        let row = if body.withheld != Withheld::No { FenceRow::Withheld } else { FenceRow::Committed };
         self.key().map(|key| (key, Staged { row, amended: body.amended.clone() }))
     }
 
@@ -240,11 +270,6 @@ impl OpenTransaction {
 
 impl Drop for OpenTransaction {
     fn drop(&mut self) {
-        let mut body = self.call.body();
-        body.open = None;
-        // What a rolled back transaction had staged was not written.
-        if body.commit == Commit::Not {
-            body.amended = None;
-        }
+        self.call.body().open = None;
     }
 }

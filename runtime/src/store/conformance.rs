@@ -14,7 +14,7 @@ const LAPSED: Duration = Duration::ZERO;
 
 /// Everything, also what has lapsed.
 fn all() -> Bounds {
-    Bounds { rows: 1000, bytes: usize::MAX, take_over_until: Some(Duration::from_hours(24 * 365 * 1000)) }
+    Bounds { rows: 1000, bytes: usize::MAX, lapsed_before: Some(Duration::from_hours(24 * 365 * 1000)) }
 }
 
 /// Runs the whole suite on `database`, which must be empty.
@@ -179,9 +179,9 @@ async fn lapsed_rows_are_taken_once(store: &dyn Store, other: &dyn Store) {
     for _ in 0..20 {
         ids.push(stored(store, &half("lapsed"), hold(LAPSED)).await);
     }
-    let patient = Bounds { take_over_until: None, ..all() };
+    let patient = Bounds { lapsed_before: None, ..all() };
     assert!(store.claim_halves(&handler, patient, hold(LEASE)).await.expect("claims").rows.is_empty());
-    let expired = Bounds { take_over_until: Some(Duration::from_secs(1)), ..all() };
+    let expired = Bounds { lapsed_before: Some(Duration::from_secs(1)), ..all() };
     assert!(store.claim_halves(&handler, expired, hold(LEASE)).await.expect("claims").rows.is_empty());
     let bounds = Bounds { rows: 15, ..all() };
     let (one, two) = tokio::join!(

@@ -17,7 +17,8 @@ use crate::message::state::{Applied, Event, State};
 use crate::message::{AnsweredBy, Half, MessageId};
 
 pub(crate) use values::{
-    Attempts, Bounds, Change, Claim, Finished, Flush, Hold, Postponement, Renewed, Stored, Token, Undecodable,
+    Attempts, Bounds, Change, Claim, Finished, Flush, Hold, Postponement, Reason, Renewed, Stored, Token,
+    Undecodable,
 };
 pub use values::{MessageInfo, Stats, Unfinished};
 
@@ -30,7 +31,10 @@ pub enum StoreError {
     /// The tables are missing or of another version.
     #[error("{0}")]
     Schema(String),
-    /// The database refused the statement; it will refuse it again.
+    /// An error that this crate does not know. It may pass, and it may be about one row of many.
+    #[error("{0}")]
+    Unexpected(String),
+    /// The row's own fault: it is too long, or says what the database can't hold. Never stored.
     #[error("{0}")]
     Refused(String),
 }
@@ -38,10 +42,15 @@ pub enum StoreError {
 impl StoreError {
     pub(crate) fn into_error(self, what: &str) -> Error {
         let kind = match self {
-            Self::Unavailable(_) | Self::Refused(_) => ErrorKind::Unavailable,
+            Self::Unavailable(_) | Self::Unexpected(_) | Self::Refused(_) => ErrorKind::Unavailable,
             Self::Schema(_) => ErrorKind::Schema,
         };
         Error::new(kind, what).with_source(self)
+    }
+
+    /// Whether one row may be to blame: then its neighbours are tried without it.
+    pub(crate) const fn may_be_one_rows(&self) -> bool {
+        matches!(self, Self::Unexpected(_) | Self::Refused(_))
     }
 }
 
@@ -85,9 +94,9 @@ pub(crate) trait Store: Operate + fmt::Debug + Send + Sync {
     ) -> Result<Vec<Applied>, StoreError> {
         let relaxed = event.relaxed_sources();
         if relaxed.is_empty() {
-            return self.apply(event, event.sources(), changes, hold, Flush::Now).await;
+            return self.apply_legibly(event, event.sources(), changes, hold, Flush::Now).await;
         }
-        let mut applied = self.apply(event, relaxed, changes, hold, Flush::Later).await?;
+        let mut applied = self.apply_legibly(event, relaxed, changes, hold, Flush::Later).await?;
         let allowed =
             |one: &Applied| matches!(one, Applied::Conflict(state) if event.sources().contains(state));
         let (places, rest): (Vec<usize>, Vec<Change>) = (0..)
@@ -96,7 +105,7 @@ pub(crate) trait Store: Operate + fmt::Debug + Send + Sync {
             .map(|(place, change)| (place, change.clone()))
             .unzip();
         if !rest.is_empty() {
-            let again = self.apply(event, event.sources(), &rest, hold, Flush::Now).await?;
+            let again = self.apply_legibly(event, event.sources(), &rest, hold, Flush::Now).await?;
             for (place, one) in places.into_iter().zip(again) {
                 applied[place] = one;
             }
@@ -104,14 +113,53 @@ pub(crate) trait Store: Operate + fmt::Debug + Send + Sync {
         Ok(applied)
     }
 
+    /// The same as [`apply`](Self::apply), with as much of the reasons as the database can hold: what a text says
+    /// must not keep what it is about from being stored.
+    async fn apply_legibly(
+        &self,
+        event: Event,
+        from: &[State],
+        changes: &[Change],
+        hold: Option<Hold>,
+        flush: Flush,
+    ) -> Result<Vec<Applied>, StoreError> {
+        let mut applied = self.apply(event, from, changes, hold, flush).await;
+        if matches!(applied, Err(StoreError::Refused(_))) {
+            let mut changes = changes.to_vec();
+            while matches!(applied, Err(StoreError::Refused(_)))
+                && Reason::simplify(changes.iter_mut().map(|change| &mut change.reason))
+            {
+                applied = self.apply(event, from, &changes, hold, flush).await;
+            }
+        }
+        applied
+    }
+
     /// Renews leases: of half messages, taking back what others may have taken over (a live body is
     /// not asked about, so its count begins anew), and of confirmed ones that are still held by
-    /// `hold.token`. Says which rows are ours now. Waits for no row that somebody else has locked. Writes also when there are none: that the store
-    /// can be written to is what counts as contact.
+    /// `hold.token`. Says which rows are ours now. Waits for no row that another process has locked.
+    ///
+    /// Its answer counts as contact with the store only if the store can be written to. So it writes also when
+    /// none of `ids` is there; without any `ids`, only while the store has half or confirmed messages, whose
+    /// holders must have been able to renew.
     async fn renew(&self, ids: &[MessageId], hold: Hold) -> Result<Renewed, StoreError>;
 
     /// Gives held rows back; rows that are no longer held so are left alone.
     async fn postpone(&self, postponements: &[Postponement]) -> Result<(), StoreError>;
+
+    /// The same, with as much of the reasons as the database can hold: the counts always arrive.
+    async fn give_back(&self, postponements: &[Postponement]) -> Result<(), StoreError> {
+        let mut done = self.postpone(postponements).await;
+        if matches!(done, Err(StoreError::Refused(_))) {
+            let mut postponements = postponements.to_vec();
+            while matches!(done, Err(StoreError::Refused(_)))
+                && Reason::simplify(postponements.iter_mut().map(|one| &mut one.reason))
+            {
+                done = self.postpone(&postponements).await;
+            }
+        }
+        done
+    }
 
     /// Takes due halves that one of `askable` can answer for. Counts one attempt for each.
     async fn claim_halves(
@@ -145,13 +193,13 @@ pub(crate) trait Operate {
     async fn delete_finished(&self, ids: &[MessageId]) -> Result<u64, StoreError>;
 
     /// Due halves older than `age`, except those that one of `answerable` can answer for; and
-    /// lapsed ones only until `take_over_until` by the database's clock.
+    /// held ones only if their lease has lapsed before `lapsed_before`, by the database's clock.
     async fn overdue_halves(
         &self,
         age: Duration,
         limit: u32,
         answerable: &[AnsweredBy],
-        take_over_until: Duration,
+        lapsed_before: Duration,
     ) -> Result<Vec<MessageId>, StoreError>;
 
     /// Which of these calls the store knows.

@@ -26,6 +26,21 @@ pub(crate) struct Reason(String);
 
 impl Reason {
     const LONGEST: usize = 2000;
+
+    /// Makes texts plainer that a database refused, which may be as old as Latin 1: at first without what is not
+    /// ASCII, then none at all. Says whether there was anything to change.
+    pub(super) fn simplify<'r>(reasons: impl Iterator<Item = &'r mut Option<Self>>) -> bool {
+        let mut there: Vec<_> = reasons.filter(|reason| reason.is_some()).collect();
+        let is_plain = |reason: &Option<Self>| reason.as_ref().is_none_or(|Self(text)| text.is_ascii());
+        let all_plain = there.iter().all(|reason| is_plain(reason));
+        for reason in there.iter_mut().filter(|reason| all_plain || !is_plain(reason)) {
+            **reason = reason
+                .take()
+                .filter(|_| !all_plain)
+                .map(|Self(text)| Self(text.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect()));
+        }
+        !there.is_empty()
+    }
 }
 
 impl<T: Into<String>> From<T> for Reason {
@@ -151,9 +166,9 @@ pub(crate) struct Claim {
 pub(crate) struct Bounds {
     pub(crate) rows: u32,
     pub(crate) bytes: usize,
-    /// Until when, by the database's clock, rows of holders whose lease has lapsed may be taken
-    /// over, if at all. The statement compares when it has what it waited for.
-    pub(crate) take_over_until: Option<Duration>,
+    /// Rows may be taken over from holders whose lease has lapsed before this time of the database's
+    /// clock; `None`: none may.
+    pub(crate) lapsed_before: Option<Duration>,
 }
 
 /// A finished message, old enough to be deleted with its fence row.
@@ -268,4 +283,21 @@ pub struct MessageInfo {
     pub age: Duration,
     /// The last failure, or an operator's word.
     pub reason: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_becomes_plainer_and_is_dropped_in_the_end() {
+        let mut reasons = [Some(Reason::from("a → b")), None, Some(Reason::from("plain"))];
+        let mut texts = || {
+            let changed = Reason::simplify(reasons.iter_mut());
+            changed.then(|| reasons.each_ref().map(|reason| reason.as_deref().map(str::to_owned)))
+        };
+        assert_eq!(texts(), Some([Some("a ? b".into()), None, Some("plain".into())]));
+        assert_eq!(texts(), Some([None, None, None]));
+        assert_eq!(texts(), None);
+    }
 }

@@ -9,22 +9,22 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::timeout;
 
 use super::{Delivery, Handled, Outgoing, Pattern, Publication, Queue, Transport};
 use crate::error::Error;
 use crate::fault;
+use crate::message::{MessageId, age};
 
 /// How many deliveries a queue takes at once. More stay in the store, and keep no other queue's
 /// messages from being delivered.
 const QUEUE_LENGTH: usize = 64;
+/// As long as a message is no older, it is news that it can't be read.
+const NEW: Duration = Duration::from_secs(5);
 
 /// Exchanges and queues of one process.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct InProcess {
     queues: Mutex<Vec<Subscriber>>,
-    /// How long a consumer may work on a message.
-    patience: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -34,13 +34,11 @@ struct Subscriber {
     deliveries: mpsc::Sender<Delivery>,
     /// One for each delivery that is not settled yet.
     places: Arc<Semaphore>,
+    /// How old a message may be that nobody can read, before it is dead.
+    undecodable_after: Duration,
 }
 
 impl InProcess {
-    pub(crate) fn new(patience: Duration) -> Self {
-        Self { queues: Mutex::default(), patience }
-    }
-
     fn route(&self, exchange: &str, routing_key: &str) -> Vec<Subscriber> {
         let bound = |queue: &&Subscriber| {
             queue.bindings.iter().any(|(name, pattern)| name == exchange && pattern.matches(routing_key))
@@ -64,11 +62,12 @@ impl Transport for InProcess {
                 message.exchange, message.routing_key
             ));
         }
-        let handled = join_all(queues.iter().map(|queue| queue.deliver(outgoing, self.patience))).await;
+        let handled = join_all(queues.iter().map(|queue| queue.deliver(outgoing))).await;
         // As long as one queue may still take it, the message is not given up.
         handled.into_iter().fold(Publication::Acknowledged, |sum, handled| match (sum, handled) {
             (Publication::Failed(why), _) | (_, Handled::Failed(why)) => Publication::Failed(why),
             (Publication::NotNow(why), _) | (_, Handled::NotNow(why)) => Publication::NotNow(why),
+            (Publication::NotHere(why), _) | (_, Handled::Undecodable(why)) => Publication::NotHere(why),
             (Publication::Refused(why), _) | (_, Handled::Rejected(why)) => Publication::Refused(why),
             (sum, Handled::Done) => sum,
         })
@@ -81,33 +80,54 @@ impl Transport for InProcess {
     fn subscribe(&self, queue: Queue) -> Result<mpsc::Receiver<Delivery>, Error> {
         let (deliveries, receiver) = mpsc::channel(QUEUE_LENGTH);
         let pattern = |(exchange, pattern): (String, String)| (exchange, Pattern::new(&pattern));
-        let bindings = queue.bindings.into_iter().map(pattern).collect();
+        let Queue { name, bindings, undecodable_after, .. } = queue;
+        let bindings = bindings.into_iter().map(pattern).collect();
         let places = Arc::new(Semaphore::new(QUEUE_LENGTH));
-        self.queues().push(Subscriber { name: queue.name, bindings, deliveries, places });
+        self.queues().push(Subscriber { name, bindings, deliveries, places, undecodable_after });
         Ok(receiver)
     }
 }
 
 impl Subscriber {
-    async fn deliver(&self, outgoing: &Outgoing, patience: Duration) -> Handled {
+    async fn deliver(&self, outgoing: &Outgoing) -> Handled {
         let Ok(_place) = self.places.try_acquire() else {
             return Handled::NotNow(format!("the queue `{}` is full", self.name));
         };
-        let (taken, is_taken) = oneshot::channel();
         let (settle, settled) = oneshot::channel();
-        let Outgoing { half, attempt } = outgoing;
-        let delivery =
-            Delivery { id: half.id, message: half.message.clone(), attempt: *attempt, taken, settle };
-        // The wait in the queue is no part of the consumer's time.
-        if self.deliveries.send(delivery).await.is_err() || is_taken.await.is_err() {
-            return Handled::NotNow(format!("the consumer of `{}` has stopped", self.name));
+        let Outgoing { half, attempt, suspect } = outgoing;
+        let delivery = Delivery {
+            id: half.id,
+            message: half.message.clone(),
+            attempt: *attempt,
+            suspect: *suspect,
+            settle,
+        };
+        // Whether the consumer is away or at work, it is the consumer who says how this ends, and when at the latest.
+        let _ = self.deliveries.send(delivery).await;
+        let handled = fault::pending("published", settled).await;
+        match handled {
+            Ok(Handled::Undecodable(why)) => self.undecodable(half.id, why),
+            Ok(handled) => handled,
+            Err(_) => Handled::NotNow(format!("the consumer of `{}` has stopped", self.name)),
         }
-        match fault::pending("published", timeout(patience, settled)).await {
-            Ok(Ok(handled)) => handled,
-            Ok(Err(_)) => Handled::Failed("the consumer stopped while it handled the message".into()),
-            Err(_) => {
-                Handled::Failed(format!("the consumer of `{}` did not finish within {patience:?}", self.name))
+    }
+
+    /// Perhaps another process can read it. Nothing but the message itself says since when nobody could.
+    fn undecodable(&self, id: MessageId, why: String) -> Handled {
+        let (queue, patience, age) = (&self.name, self.undecodable_after, age(id));
+        if age < patience {
+            if age < NEW {
+                tracing::warn!(queue, %id, why, ?patience,
+                    "this process can't read a message; it waits for one that can, and is dead if there is none");
+            } else {
+                tracing::debug!(queue, %id, why, "still nobody can read a message");
             }
+            return Handled::Undecodable(why);
         }
+        Handled::Rejected(if patience.is_zero() {
+            why
+        } else {
+            format!("{why}; nobody could for {patience:?}")
+        })
     }
 }

@@ -24,6 +24,8 @@ pub(crate) struct Outgoing {
     pub(crate) half: Arc<Half>,
     /// Which delivery attempt this is, from 1.
     pub(crate) attempt: u32,
+    /// It was taken over from a process that vanished: perhaps over this message.
+    pub(crate) suspect: bool,
 }
 
 /// What became of a publish.
@@ -37,6 +39,8 @@ pub(crate) enum Publication {
     Failed(String),
     /// Not tried, since nobody is ready for it: to be tried later, and not counted.
     NotNow(String),
+    /// Not readable in this process, but perhaps for another version of the program: to be tried later, and not counted.
+    NotHere(String),
     /// Never deliverable: trying again won't help.
     Refused(String),
 }
@@ -53,10 +57,10 @@ pub(crate) struct Queue {
     pub(crate) bindings: Vec<(String, String)>,
     /// How many deliveries are handled at once.
     pub(crate) concurrency: usize,
-    /// After how many attempts a failure is final.
-    pub(crate) attempts: u32,
     /// How long a failed delivery waits after the first attempt, the second, and so on.
     pub(crate) retry_after: Vec<Duration>,
+    /// How long a message waits that nobody can read, before it is dead.
+    pub(crate) undecodable_after: Duration,
 }
 
 /// Carries messages from the relay to consumers.
@@ -64,6 +68,12 @@ pub(crate) struct Queue {
 pub(crate) trait Transport: fmt::Debug + Send + Sync {
     /// Publishes one message, and waits until its fate is known. May run for many at once.
     async fn publish(&self, outgoing: &Outgoing) -> Publication;
+
+    /// Says why a message could never be published here, if it could not. Asked before the body runs. What the transport
+    /// learns later, it answers by [`Publication::Refused`].
+    fn refuses(&self, _: &Message) -> Option<String> {
+        None
+    }
 
     /// How many more messages are worth being brought here now.
     fn capacity(&self) -> usize;
@@ -83,11 +93,12 @@ pub(crate) trait Transport: fmt::Debug + Send + Sync {
 pub(crate) struct Delivery {
     pub(crate) id: MessageId,
     pub(crate) message: Message,
-    /// Which attempt this is, from 1.
+    /// Which attempt this is, from 1: one more than the failures that were noted. Handlings that ended with their
+    /// process are counted by the consumer itself.
     pub(crate) attempt: u32,
-    /// Tells whoever delivers it that the consumer's work on it begins.
-    pub(crate) taken: oneshot::Sender<()>,
-    /// Takes the consumer's word; dropped without it, the message comes again.
+    /// It was delivered before, and nobody knows how that ended: perhaps it killed its process.
+    pub(crate) suspect: bool,
+    /// Takes the consumer's word; dropped without it, the message comes again. Closed when nobody waits for it.
     pub(crate) settle: oneshot::Sender<Handled>,
 }
 
@@ -102,4 +113,6 @@ pub(crate) enum Handled {
     NotNow(String),
     /// It never will: to the dead letters, with the reason.
     Rejected(String),
+    /// This process can't read it; perhaps another version of the program can.
+    Undecodable(String),
 }

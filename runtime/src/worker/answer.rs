@@ -91,7 +91,7 @@ pub(crate) enum Fate {
 pub(crate) const fn after_publish(publication: &Publication, attempt: u32, budget: u32) -> Fate {
     match publication {
         Publication::Acknowledged => Fate::Delivered,
-        Publication::NotNow(_) => Fate::AgainUncounted,
+        Publication::NotNow(_) | Publication::NotHere(_) => Fate::AgainUncounted,
         Publication::Refused(_) => Fate::Dead,
         Publication::Unroutable(_) | Publication::Failed(_) if attempt >= budget => Fate::Dead,
         Publication::Unroutable(_) | Publication::Failed(_) => Fate::Again,

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::answer::{Claimed, Triage, triage};
 use super::line::Lines;
-use super::question::{Answer, Suspect, ask_handler, back, give_back, park, settle};
+use super::persist::give_back;
+use super::question::{Answer, Suspect, ask_handler, back, park, settle};
 use super::{Worker, log_store_error};
 use crate::core::Core;
 use crate::message::AnsweredBy;
@@ -40,7 +41,10 @@ pub(crate) struct Checker {
     answers: Vec<Answer>,
     /// The statements that carry answers to the store, one batch at a time. What one that panics had is asked
     /// again.
-    settling: JoinSet<()>,
+    settling: JoinSet<Vec<Answer>>,
+    /// Answers that the store failed over wait here until they are brought to it again.
+    later: JoinSet<Vec<Answer>>,
+    failures: u32,
     /// Fences that are being asked.
     lines: Lines,
     /// When halves were claimed last, and whether there may be more for the same handlers.
@@ -56,6 +60,8 @@ impl Checker {
             asking: JoinSet::new(),
             answers: Vec::new(),
             settling: JoinSet::new(),
+            later: JoinSet::new(),
+            failures: 0,
             lines: Lines::default(),
             claimed: Instant::now(),
             more: false,
@@ -87,7 +93,8 @@ impl Checker {
             self.settle_more();
             tokio::select! {
                 Some(done) = self.asking.join_next() => self.answers.extend(done.ok().flatten()),
-                Some(_) = self.settling.join_next() => {}
+                Some(done) = self.settling.join_next() => self.was_settled(done),
+                Some(done) = self.later.join_next() => self.answers.extend(done.unwrap_or_default()),
                 Some(_) = self.lines.answered() => {}
                 else => return,
             }
@@ -100,6 +107,22 @@ impl Checker {
             let (core, answers) = (Arc::clone(&self.core), std::mem::take(&mut self.answers));
             self.settling.spawn(async move { settle(&core, answers).await });
         }
+    }
+
+    /// What the store failed over is brought to it again after a pause, as long as the claim lasts.
+    fn was_settled(&mut self, done: Result<Vec<Answer>, JoinError>) {
+        let mut failed = done.unwrap_or_default();
+        failed.retain(|answer| Instant::now() < answer.until);
+        if failed.is_empty() {
+            self.failures = 0;
+            return;
+        }
+        let pause = self.core.settings.report_backoff.delay(self.failures);
+        self.failures = self.failures.saturating_add(1);
+        self.later.spawn(async move {
+            sleep(pause).await;
+            failed
+        });
     }
 
     /// Asks the fences of calls that this process holds.
@@ -119,7 +142,7 @@ impl Checker {
     async fn claim(&mut self) -> Result<(), StoreError> {
         self.claimed = Instant::now();
         self.more = false;
-        let unsettled = self.asking.len() + self.answers.len();
+        let unsettled = self.asking.len() + self.answers.len() + self.later.len();
         let room = WINDOW.saturating_sub(u32::try_from(unsettled).unwrap_or(WINDOW));
         let is_free = |who: &AnsweredBy| matches!(who, AnsweredBy::Fence(id) if self.lines.is_free(*id));
         let fences: Vec<_> = self.core.fences.answerers().into_iter().filter(is_free).collect();
@@ -152,7 +175,8 @@ impl Checker {
         let core = &self.core;
         // A token of its own: a body that takes its row back makes this claim's Cancel void.
         let hold = Hold { token: Uuid::new_v4(), lease };
-        let bounds = Bounds { rows, bytes: BYTES, take_over_until: core.leases.take_over_until() };
+        let bounds = Bounds { rows, bytes: BYTES, lapsed_before: core.leases.lapsed_before() };
+        let until = Instant::now() + lease;
         let claim = core.store.claim_halves(askable, bounds, hold).await?;
         let count = claim.rows.len();
         for row in claim.undecodable {
@@ -163,11 +187,11 @@ impl Checker {
         if orphans > 0 {
             tracing::info!(orphans, "asking about half messages whose process vanished");
         }
-        self.sort_out(claim.rows, hold.token).await;
+        self.sort_out(claim.rows, hold.token, until).await;
         Ok(count)
     }
 
-    async fn sort_out(&mut self, rows: Vec<Stored>, held_by: Token) {
+    async fn sort_out(&mut self, rows: Vec<Stored>, held_by: Token, until: Instant) {
         let core = Arc::clone(&self.core);
         let (budget, horizon) = (core.settings.check_back_attempts, core.settings.check_back_horizon);
         let count = rows.len();
@@ -189,12 +213,12 @@ impl Checker {
                     }
                 }
                 Triage::AskFence(identity) => {
-                    let suspect = Suspect { half: row.half, held_by, attempts: row.attempts, live: false };
+                    let suspect = Suspect { half: row.half, held_by, attempts: row.attempts };
                     by_fence.entry(identity).or_default().push(suspect);
                 }
                 Triage::AskHandler(name) => {
                     let name = name.to_owned();
-                    self.asking.spawn(ask_handler(Arc::clone(&core), name, row, held_by));
+                    self.asking.spawn(ask_handler(Arc::clone(&core), name, row, (held_by, until)));
                 }
                 Triage::WaitFirst => {
                     let reason = "its process vanished".to_owned();
@@ -209,7 +233,7 @@ impl Checker {
                 Triage::Leave => {}
             }
         }
-        give_back(&core, &later).await;
+        give_back(&core, Self::NAME, later).await;
         for (identity, suspects) in by_fence {
             self.lines.ask(&core, identity, suspects, is_many(count, WINDOW));
         }
@@ -238,9 +262,13 @@ impl Worker for Checker {
                         self.answers.extend(done.ok().flatten());
                     }
                 }
-                Some(_) = self.settling.join_next() => if self.more {
-                    next = next.min(self.rested());
-                },
+                Some(done) = self.settling.join_next() => {
+                    self.was_settled(done);
+                    if self.more {
+                        next = next.min(self.rested());
+                    }
+                }
+                Some(done) = self.later.join_next() => self.answers.extend(done.unwrap_or_default()),
                 Some(more) = self.lines.answered() => if more {
                     next = next.min(self.rested());
                 },

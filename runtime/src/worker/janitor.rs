@@ -128,10 +128,12 @@ impl Janitor {
     /// Parks halves that are too old to be asked about, and that no handler here could answer for.
     async fn park_overdue(&self) -> Result<usize, StoreError> {
         let core = &self.core;
-        let Some(until) = core.leases.take_over_until() else { return Ok(0) };
+        let Some(lapsed_before) = core.leases.lapsed_before() else { return Ok(0) };
         let handlers = core.handlers.answerers();
-        let overdue =
-            core.store.overdue_halves(core.settings.check_back_horizon, BATCH, &handlers, until).await?;
+        let overdue = core
+            .store
+            .overdue_halves(core.settings.check_back_horizon, BATCH, &handlers, lapsed_before)
+            .await?;
         let why = "nobody answered for it within the setting `check_back_horizon`";
         let changes: Vec<_> = overdue
             .into_iter()

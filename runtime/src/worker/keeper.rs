@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::{Worker, log_store_error};
@@ -37,8 +37,8 @@ impl Keeper {
             let lease = self.core.settings.lease;
             tracing::warn!(
                 ?lease,
-                "the message store keeps taking longer than a quarter of the lease to answer, so messages of \
-                 processes that died wait; make the setting `lease` longer, in all processes, or the store faster"
+                "the message store keeps failing, or takes longer than the lease to answer, so messages of processes \
+                 that died wait; make the setting `lease` longer, in all processes, or the store faster"
             );
         }
         self.said = is_slow;
@@ -60,10 +60,10 @@ async fn renew_all(core: &Core, due: &[MessageId]) -> Result<(), StoreError> {
 }
 
 async fn renew(core: &Core, batch: &[MessageId]) -> Result<(), StoreError> {
-    let deadline = core.leases.deadline();
+    let (begun, deadline) = (Instant::now(), core.leases.deadline());
     let answer = core.store.renew(batch, core.leases.hold()).await?;
     core.leases.renewed(batch, &answer.ids, &answer.locked, deadline);
-    core.leases.in_contact(answer.database_clock);
+    core.leases.in_contact(begun, answer.database_clock);
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::panic_text;
-use super::question::{Suspect, ask_fence};
+use super::question::{Suspect, apply_verdicts, ask_fence};
 use crate::core::Core;
 use crate::protocol::LiveCall;
 
@@ -38,8 +38,10 @@ impl Lines {
     pub(super) fn ask(&mut self, core: &Arc<Core>, fence: Uuid, suspects: Vec<Suspect>, more: bool) {
         let (core, line) = (Arc::clone(core), self.line(fence));
         self.questions.spawn(async move {
-            let _turn = line.turn.lock().await;
-            ask_fence(&core, fence, &suspects).await;
+            let turn = line.turn.lock().await;
+            let verdicts = ask_fence(&core, fence, &suspects).await;
+            drop(turn);
+            apply_verdicts(&core, suspects, verdicts, false).await;
             more
         });
     }
@@ -54,12 +56,16 @@ impl Lines {
         };
         if is_first {
             self.questions.spawn(async move {
-                let _turn = line.turn.lock().await;
+                let turn = line.turn.lock().await;
                 let calls = mem::take(&mut *line.calls());
                 let held_by = core.leases.token();
                 let halves = calls.iter().flat_map(|call| &call.halves);
-                let suspects: Vec<_> = halves.map(|half| Suspect::of_live(half, held_by)).collect();
-                ask_fence(&core, fence, &suspects).await;
+                let suspect = |half| Suspect { half: Arc::clone(half), held_by, attempts: 1 };
+                let suspects: Vec<_> = halves.map(suspect).collect();
+                let verdicts = ask_fence(&core, fence, &suspects).await;
+                // The store may be away: then the next question to this fence does not wait for it.
+                drop(turn);
+                apply_verdicts(&core, suspects, verdicts, true).await;
                 false
             });
         }

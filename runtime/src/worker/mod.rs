@@ -9,7 +9,7 @@ mod line;
 pub(crate) mod link;
 mod note;
 mod persist;
-mod places;
+pub(crate) mod places;
 mod question;
 pub(crate) mod relay;
 pub(crate) mod reporter;
@@ -63,6 +63,9 @@ pub(crate) fn log_store_error(worker: &'static str, error: &StoreError) {
     match error {
         StoreError::Unavailable(_) => {
             tracing::warn!(worker, %error, "the store does not answer; will try again");
+        }
+        StoreError::Unexpected(_) => {
+            tracing::warn!(worker, %error, "the store failed in a way that is not known; will try again");
         }
         StoreError::Schema(_) | StoreError::Refused(_) => {
             tracing::error!(worker, %error, "the store refused");

@@ -1,67 +1,266 @@
 //! Brings to the store what must not be forgotten: tries until the store has it.
+//!
+//! An outage is waited out. An error that may be one row's fault keeps its neighbours from nothing: they are run row by
+//! row, and the row is tried again beside whatever else there is to do.
 
-use crate::core::Core;
-use crate::message::state::{Applied, Event, State};
-use crate::store::{Change, Hold, StoreError};
+use std::sync::Arc;
+
+use tokio::time::Instant;
 
 use super::log_store_error;
+use crate::core::Core;
+use crate::message::state::{Applied, Event, State};
+use crate::message::{Half, MessageId};
+use crate::store::{Attempts, Change, Hold, Postponement, StoreError};
 
-/// Applies `event`, and lets go of the rows. A batch that the store refuses is run row by row, so
-/// that a poison row fails alone; such a row counts as decided before.
+/// What a try made of a row.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Tried {
+    /// The store says what became of it. What it made ours is surely ours until then.
+    Applied(Applied, Instant),
+    /// Refused for good: this row can't be stored so.
+    Refused,
+    /// The store failed over it, and may not the next time.
+    Failed,
+}
+
+/// A row to be moved.
+#[derive(Clone, Debug)]
+pub(super) struct Row {
+    pub(super) change: Change,
+    pub(super) half: Arc<Half>,
+}
+
+impl Row {
+    /// The message, with its new payload if it has one.
+    pub(super) fn amended(&self) -> Arc<Half> {
+        self.half.amended(self.change.payload.as_ref())
+    }
+
+    /// The bytes of that payload.
+    pub(super) fn size(&self) -> usize {
+        self.change.payload.as_ref().unwrap_or(&self.half.message.payload).len()
+    }
+}
+
+/// Applies `event`, and lets go of the rows, but for those over which the store failed.
 ///
-/// Rows that are confirmed for anybody, with no `hold`, are let go of before: this process, too, may
-/// claim them as soon as they are there.
+/// Rows that are confirmed for anybody, with no `hold`, are let go of before: this process, too, may claim them as soon
+/// as they are there.
 pub(super) async fn persist(
     core: &Core,
     worker: &'static str,
     event: Event,
     changes: &[Change],
     hold: Option<Hold>,
-) -> Vec<Applied> {
-    if changes.is_empty() {
-        return Vec::new();
-    }
-    let ids = || changes.iter().map(|change| &change.id);
+) -> Vec<Tried> {
     let for_anybody = event.target() == State::Confirmed && hold.is_none();
-    if for_anybody {
-        core.leases.let_go(ids());
-    }
-    let applied = match until_stored(core, worker, || core.store.transition(event, changes, hold)).await {
-        Some(applied) => applied,
-        None if changes.len() == 1 => vec![Applied::Already],
-        None => {
-            let mut applied = Vec::with_capacity(changes.len());
-            for row in changes.chunks(1) {
-                let one = until_stored(core, worker, || core.store.transition(event, row, hold)).await;
-                applied.push(one.and_then(|one| one.first().copied()).unwrap_or(Applied::Already));
-            }
-            applied
-        }
+    let ids: Vec<_> = changes.iter().map(|change| change.id).collect();
+    let held = if for_anybody { let_go(core, &ids) } else { Vec::new() };
+    let transition = |changes| async move {
+        // Taken for each try: the one that succeeds may come long after the first.
+        let deadline = core.leases.deadline();
+        let applied = core.store.transition(event, changes, hold).await?;
+        Ok(applied.into_iter().map(|applied| (applied, deadline)).collect())
     };
-    if !for_anybody {
-        core.leases.let_go(ids());
+    let tried: Vec<Tried> = each(core, worker, changes, transition)
+        .await
+        .into_iter()
+        .map(|tried| match tried {
+            Ok((applied, deadline)) => Tried::Applied(applied, deadline),
+            Err(StoreError::Refused(_)) => Tried::Refused,
+            Err(_) => Tried::Failed,
+        })
+        .collect();
+    // A row that the store failed over is still to be moved. One that somebody else has decided is forgotten at its
+    // next renewal; one that a live body has taken back is not.
+    let is = |these: fn(&Tried) -> bool| {
+        let ids = ids.iter().zip(&tried).filter(move |(_, tried)| these(tried));
+        ids.map(|(id, _)| *id).collect::<Vec<_>>()
+    };
+    if for_anybody {
+        let failed = is(|tried| matches!(tried, Tried::Failed));
+        take_again(core, held.into_iter().filter(|id| failed.contains(id)));
+    } else {
+        let over = is(|tried| !matches!(tried, Tried::Failed | Tried::Applied(Applied::Conflict(_), _)));
+        core.leases.let_go(&over);
     }
-    applied
+    tried
 }
 
-/// Tries until the store answers. `None`: it refused, and will refuse again.
-pub(super) async fn until_stored<T, F, Fut>(core: &Core, worker: &'static str, attempt: F) -> Option<T>
+/// Rows of calls that this process has run, and over which the store failed: each is tried again, with pauses, until
+/// the store has it or refuses it for good. What is confirmed and gone is stored anew.
+pub(super) async fn pursue(core: &Core, worker: &'static str, event: Event, mut rows: Vec<Row>) {
+    let mut tries = 0;
+    while !rows.is_empty() {
+        tokio::time::sleep(core.settings.report_backoff.delay(tries)).await;
+        tries = tries.saturating_add(1);
+        let changes: Vec<_> = rows.iter().map(|row| row.change.clone()).collect();
+        let tried = persist(core, worker, event, &changes, None).await;
+        let mut failed = Vec::new();
+        for (row, tried) in rows.into_iter().zip(tried) {
+            match tried {
+                Tried::Failed => failed.push(row),
+                Tried::Applied(Applied::Missing, _) if event.target() == State::Confirmed => {
+                    store_anew(core, worker, &row.amended()).await;
+                }
+                Tried::Applied(..) | Tried::Refused => {}
+            }
+        }
+        rows = failed;
+    }
+}
+
+/// The business action took effect, and its message is gone, as from a store that was restored or that failed over:
+/// stored anew, confirmed, for anybody.
+pub(super) async fn store_anew(core: &Core, worker: &'static str, half: &Half) {
+    tracing::warn!(id = %half.id, function = half.function, "a half message is gone from the store; it is stored anew, confirmed");
+    let hold = core.leases.hold();
+    let halves = [half];
+    let stored = until_stored(core, worker, || core.store.insert_confirmed(&halves, hold)).await;
+    if stored.is_some() {
+        let after = std::time::Duration::ZERO;
+        let back =
+            Postponement { id: half.id, held_by: hold.token, after, attempts: Attempts::Keep, reason: None };
+        until_stored(core, worker, || core.store.give_back(std::slice::from_ref(&back))).await;
+    }
+}
+
+/// Gives rows back. Returns those over which the store failed.
+pub(super) async fn give_back(
+    core: &Core,
+    worker: &'static str,
+    back: Vec<Postponement>,
+) -> Vec<Postponement> {
+    // First: what is due again must not look as if it were still being worked on.
+    let held = let_go(core, &back.iter().map(|one| one.id).collect::<Vec<_>>());
+    let tried = each(core, worker, &back, |back| async move {
+        core.store.give_back(back).await?;
+        Ok(vec![(); back.len()])
+    })
+    .await;
+    let failed =
+        back.into_iter().zip(tried).filter(|(_, tried)| matches!(tried, Err(StoreError::Unexpected(_))));
+    let failed: Vec<_> = failed.map(|(one, _)| one).collect();
+    take_again(core, held.into_iter().filter(|id| failed.iter().any(|one| one.id == *id)));
+    failed
+}
+
+/// Leaves halves of calls that have ended to the store, to be asked about: stored again first, should they be gone
+/// from it, since from here on only the store knows of them. Returns those over which the store failed.
+pub(super) async fn leave(
+    core: &Core,
+    worker: &'static str,
+    halves: Vec<(Arc<Half>, Postponement)>,
+) -> Vec<(Arc<Half>, Postponement)> {
+    let stored = each(core, worker, &halves, |halves| async move {
+        let rows: Vec<&Half> = halves.iter().map(|(half, _)| &**half).collect();
+        core.store.insert_halves(&rows, core.leases.hold()).await?;
+        Ok(vec![(); halves.len()])
+    })
+    .await;
+    let (mut there, mut failed) = (Vec::new(), Vec::new());
+    for ((half, back), stored) in halves.into_iter().zip(stored) {
+        match stored {
+            Err(StoreError::Unexpected(_)) => failed.push((half, back)),
+            _ => there.push((half, back)),
+        }
+    }
+    let not_back = give_back(core, worker, there.iter().map(|(_, back)| back.clone()).collect()).await;
+    failed.extend(there.into_iter().filter(|(_, back)| not_back.iter().any(|one| one.id == back.id)));
+    failed
+}
+
+/// The same until the store has each of them.
+pub(super) async fn leave_all(core: &Core, worker: &'static str, mut halves: Vec<(Arc<Half>, Postponement)>) {
+    let mut tries = 0;
+    while !halves.is_empty() {
+        halves = leave(core, worker, halves).await;
+        if !halves.is_empty() {
+            tokio::time::sleep(core.settings.report_backoff.delay(tries)).await;
+            tries = tries.saturating_add(1);
+        }
+    }
+}
+
+/// Runs a statement about many rows, and waits out outages. When it fails in a way that may be one row's fault, each
+/// is run by itself, so that a poison row fails alone.
+async fn each<'r, R, T, Fut>(
+    core: &Core,
+    worker: &'static str,
+    rows: &'r [R],
+    statement: impl Fn(&'r [R]) -> Fut,
+) -> Vec<Result<T, StoreError>>
 where
-    F: Fn() -> Fut,
+    Fut: Future<Output = Result<Vec<T>, StoreError>>,
+{
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    match until_answered(core, worker, || statement(rows)).await {
+        Ok(done) => return done.into_iter().map(Ok).collect(),
+        Err(error) if rows.len() == 1 => return vec![Err(error)],
+        Err(_) => {}
+    }
+    let mut done = Vec::with_capacity(rows.len());
+    for row in rows.chunks(1) {
+        let one = until_answered(core, worker, || statement(row)).await;
+        done.push(one.and_then(|one| {
+            one.into_iter().next().ok_or_else(|| StoreError::Unexpected("the store gave no answer".into()))
+        }));
+    }
+    done
+}
+
+/// Tries until the store answers. An error that comes back may be about just this.
+async fn until_answered<T, Fut>(
+    core: &Core,
+    worker: &'static str,
+    attempt: impl Fn() -> Fut,
+) -> Result<T, StoreError>
+where
     Fut: Future<Output = Result<T, StoreError>>,
 {
     let mut tries = 0;
     loop {
         match attempt().await {
-            Ok(value) => return Some(value),
+            Ok(value) => return Ok(value),
             Err(error) => {
                 log_store_error(worker, &error);
-                if matches!(error, StoreError::Refused(_)) {
-                    return None;
+                if error.may_be_one_rows() {
+                    return Err(error);
                 }
             }
         }
         tokio::time::sleep(core.settings.report_backoff.delay(tries)).await;
         tries = tries.saturating_add(1);
     }
+}
+
+/// Tries until the store has it. `None`: it refused, and will refuse again.
+async fn until_stored<T, Fut>(core: &Core, worker: &'static str, attempt: impl Fn() -> Fut) -> Option<T>
+where
+    Fut: Future<Output = Result<T, StoreError>>,
+{
+    let mut tries = 0;
+    loop {
+        match until_answered(core, worker, &attempt).await {
+            Ok(value) => return Some(value),
+            Err(StoreError::Refused(_)) => return None,
+            Err(_) => tokio::time::sleep(core.settings.report_backoff.delay(tries)).await,
+        }
+        tries = tries.saturating_add(1);
+    }
+}
+
+/// Lets go of rows. Returns those that were held.
+fn let_go(core: &Core, ids: &[MessageId]) -> Vec<MessageId> {
+    let held = ids.iter().filter(|id| core.leases.holds(id)).copied().collect();
+    core.leases.let_go(ids);
+    held
+}
+
+/// They are still ours to work on. Whether surely, the next renewal tells.
+fn take_again(core: &Core, ids: impl IntoIterator<Item = MessageId>) {
+    core.leases.took(ids, Instant::now());
 }

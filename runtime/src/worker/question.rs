@@ -4,12 +4,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use super::answer::{Step, after_handler};
+use super::panic_text;
+use super::persist::{Row, Tried, give_back, leave_all, persist, pursue, store_anew};
 use super::places::Places;
-use super::{log_store_error, panic_text};
 use crate::check_back::{Asked, Outcome};
 use crate::core::Core;
 use crate::fault;
@@ -17,7 +20,7 @@ use crate::fence::FenceDatabase;
 use crate::fence::verdict::Verdict;
 use crate::message::state::{Applied, Event};
 use crate::message::{Half, MessageId};
-use crate::store::{Attempts, Change, Hold, Postponement, StoreError, Stored, Token};
+use crate::store::{Attempts, Change, Postponement, Stored, Token};
 
 const WORKER: &str = "checker";
 
@@ -26,19 +29,10 @@ pub(super) struct Suspect {
     pub(super) half: Arc<Half>,
     pub(super) held_by: Token,
     pub(super) attempts: u32,
-    /// Of a call that this process has just run: should the store have lost it, it is stored anew.
-    pub(super) live: bool,
 }
 
-impl Suspect {
-    /// A half of a call that this process has just run.
-    pub(super) fn of_live(half: &Arc<Half>, held_by: Token) -> Self {
-        Self { half: Arc::clone(half), held_by, attempts: 1, live: true }
-    }
-}
-
-/// Asks a fence about several halves, and applies its verdicts.
-pub(super) async fn ask_fence(core: &Core, identity: Uuid, suspects: &[Suspect]) {
+/// Asks a fence about several halves.
+pub(super) async fn ask_fence(core: &Core, identity: Uuid, suspects: &[Suspect]) -> Vec<Verdict> {
     let verdicts = match core.fences.by_identity(identity) {
         Some(fence) => {
             let calls: Vec<_> = suspects.iter().map(|suspect| suspect.half.call_id).collect();
@@ -49,9 +43,15 @@ pub(super) async fn ask_fence(core: &Core, identity: Uuid, suspects: &[Suspect])
         }
     };
     fault::point("tombstone-in");
-    let mut settled: HashMap<Event, Vec<(&Suspect, Change)>> = HashMap::new();
+    verdicts
+}
+
+/// Applies a fence's verdicts. About calls that this process has just run, `live`, they are kept until the store has
+/// them: it may have lost the halves, as one that was restored or that failed over, and then nobody else would ask.
+pub(super) async fn apply_verdicts(core: &Core, suspects: Vec<Suspect>, verdicts: Vec<Verdict>, live: bool) {
+    let mut settled: HashMap<Event, Vec<Row>> = HashMap::new();
     let mut unsettled = Vec::new();
-    for (suspect, verdict) in suspects.iter().zip(verdicts) {
+    for (suspect, verdict) in suspects.into_iter().zip(verdicts) {
         count(verdict.outcome());
         let event = verdict.event();
         let (payload, why) = match verdict {
@@ -63,63 +63,72 @@ pub(super) async fn ask_fence(core: &Core, identity: Uuid, suspects: &[Suspect])
         match event {
             Some(event) => {
                 let change = Change::of(suspect.half.id).amended(payload).because(why);
-                settled.entry(event).or_default().push((suspect, change));
+                settled.entry(event).or_default().push(Row { change, half: suspect.half });
             }
             None => unsettled.push((suspect, why)),
         }
     }
+    let mut pursuits = Vec::new();
     for (event, settled) in settled {
-        apply_verdicts(core, event, settled).await;
-    }
-    ask_again(core, unsettled).await;
-}
-
-async fn apply_verdicts(core: &Core, event: Event, settled: Vec<(&Suspect, Change)>) {
-    let (suspects, decided): (Vec<_>, Vec<_>) =
-        settled.into_iter().map(|(suspect, change)| (suspect, (Arc::clone(&suspect.half), change))).unzip();
-    let applied = decide(core, event, &decided).await;
-    for ((suspect, (half, change)), applied) in suspects.into_iter().zip(&decided).zip(applied) {
-        if suspect.live && (applied, event) == (Some(Applied::Missing), Event::CheckBackConfirms) {
-            insert_anew(core, &half.amended(change.payload.as_ref())).await;
+        let failed = decide(core, event, settled, live).await;
+        if live {
+            pursuits.push(pursue(core, WORKER, event, failed));
         }
     }
+    tokio::join!(ask_again(core, unsettled, live), join_all(pursuits));
 }
 
 /// Applies answers. What they confirm goes to the relay, as far as there is room: it was read already. While
-/// the transport takes nothing, it is anybody's: another process's may.
-async fn decide(core: &Core, event: Event, answers: &[(Arc<Half>, Change)]) -> Vec<Option<Applied>> {
+/// the transport takes nothing, it is anybody's: another process's may. Returns those over which the store failed.
+async fn decide(core: &Core, event: Event, answers: Vec<Row>, live: bool) -> Vec<Row> {
+    let changes: Vec<_> = answers.iter().map(|row| row.change.clone()).collect();
+    if live && fault::bug("answer-forgotten") {
+        // What the store does not take at the first try is forgotten.
+        let _ = core.store.transition(event, &changes, None).await;
+        return Vec::new();
+    }
     let goes_on = event == Event::CheckBackConfirms && core.transport.capacity() > 0;
-    let mut places = Places::reserve(core, if goes_on { answers.len() } else { 0 });
-    let changes: Vec<_> = answers.iter().map(|(_, change)| change.clone()).collect();
+    let wanted = if goes_on { &answers[..] } else { &[] };
+    let mut places = Places::reserve(core, wanted.iter().map(Row::size));
     let (ours, anybodys) = changes.split_at(places.len());
-    let mut applied = apply(core, event, ours, Some(core.leases.hold())).await;
-    for ((half, change), applied) in answers.iter().zip(&applied) {
-        if *applied == Some(Applied::Moved) {
-            places.hand_on(half.amended(change.payload.as_ref()));
+    let mut tried = persist(core, WORKER, event, ours, Some(core.leases.hold())).await;
+    for (row, tried) in answers.iter().zip(&tried) {
+        if let Tried::Applied(Applied::Moved, deadline) = tried {
+            places.hand_on(row.amended(), *deadline);
         }
     }
     drop(places);
-    applied.extend(apply(core, event, anybodys, None).await);
-    applied
+    tried.extend(persist(core, WORKER, event, anybodys, None).await);
+    let mut failed = Vec::new();
+    for (row, tried) in answers.into_iter().zip(tried) {
+        tracing::debug!(id = %row.change.id, ?event, ?tried, "a check-back settled a message");
+        match tried {
+            Tried::Failed => failed.push(row),
+            Tried::Applied(Applied::Missing, _) if live && event == Event::CheckBackConfirms => {
+                store_anew(core, WORKER, &row.amended()).await;
+            }
+            Tried::Applied(..) | Tried::Refused => {}
+        }
+    }
+    failed
 }
 
-/// A fence gave no answer. Messages that this process has in memory are stored again first: from here on
-/// only the store knows of them, and it may have lost them, as one that was restored. Rows that are there
-/// are left as they are.
-async fn ask_again(core: &Core, unsettled: Vec<(&Suspect, String)>) {
-    let live = unsettled.iter().filter(|(suspect, _)| suspect.live);
-    let halves: Vec<&Half> = live.map(|(suspect, _)| &*suspect.half).collect();
-    if !halves.is_empty()
-        && let Err(error) = core.store.insert_halves(&halves, core.leases.hold()).await
-    {
-        log_store_error(WORKER, &error);
-    }
+/// A fence gave no answer. Messages that this process has in memory are stored again first.
+async fn ask_again(core: &Core, unsettled: Vec<(Suspect, String)>, live: bool) {
     let back = unsettled.into_iter().map(|(suspect, why)| {
-        let after = core.settings.check_back_backoff.delay(suspect.attempts.saturating_sub(1));
-        tracing::info!(id = %suspect.half.id, why, retry_in = ?after, "a fence gave no answer yet");
-        back(suspect.half.id, suspect.held_by, after, Attempts::Keep, why)
+        let Suspect { half, held_by, attempts } = suspect;
+        let after = core.settings.check_back_backoff.delay(attempts.saturating_sub(1));
+        tracing::info!(id = %half.id, why, retry_in = ?after, "a fence gave no answer yet");
+        let back = back(half.id, held_by, after, Attempts::Keep, why);
+        (half, back)
     });
-    give_back(core, &back.collect::<Vec<_>>()).await;
+    let back: Vec<_> = back.collect();
+    if live {
+        leave_all(core, WORKER, back).await;
+    } else {
+        // What the store fails over lapses, and is asked about again.
+        give_back(core, WORKER, back.into_iter().map(|(_, back)| back).collect()).await;
+    }
 }
 
 async fn ask(fence: &dyn FenceDatabase, identity: Uuid, calls: &[MessageId]) -> Vec<Verdict> {
@@ -133,21 +142,17 @@ async fn ask(fence: &dyn FenceDatabase, identity: Uuid, calls: &[MessageId]) -> 
     verdicts
 }
 
-/// The business action took effect, and its message is gone, as from a store that was restored.
-async fn insert_anew(core: &Core, half: &Half) {
-    tracing::warn!(id = %half.id, function = half.function, "a half message is gone from the store; it is stored anew, confirmed");
-    let id = half.id;
-    let hold = core.leases.hold();
-    match core.store.insert_confirmed(&[half], hold).await {
-        Ok(()) => give_back(core, &[back(id, hold.token, Duration::ZERO, Attempts::Keep, None)]).await,
-        Err(error) => log_store_error(WORKER, &error),
-    }
+/// A handler's answer.
+#[derive(Debug)]
+pub(super) struct Answer {
+    follows: Follows,
+    /// Not brought to the store any more when the claim has lapsed: somebody else asks then.
+    pub(super) until: Instant,
 }
 
-/// What follows from a handler's answer.
 #[derive(Debug)]
-pub(super) enum Answer {
-    Decided(Event, Arc<Half>, Change),
+enum Follows {
+    Decided(Event, Row),
     AskAgain(Postponement),
 }
 
@@ -156,7 +161,7 @@ pub(super) async fn ask_handler(
     core: Arc<Core>,
     name: String,
     row: Stored,
-    held_by: Token,
+    (held_by, until): (Token, Instant),
 ) -> Option<Answer> {
     let half = Arc::clone(&row.half);
     let (id, attempts) = (half.id, row.attempts);
@@ -173,70 +178,58 @@ pub(super) async fn ask_handler(
     };
     fault::point("tombstone-in");
     count(outcome);
-    Some(match after_handler(outcome, attempts, core.settings.check_back_attempts) {
-        Step::Decide(event) => Answer::Decided(event, half, Change::of(id).because(why)),
+    let follows = match after_handler(outcome, attempts, core.settings.check_back_attempts) {
+        Step::Decide(event) => Follows::Decided(event, Row { change: Change::of(id).because(why), half }),
         Step::DecideIfHeld(Event::Park) => {
             let why = format!("asked {attempts} times without an answer; the last time {why}");
-            Answer::Decided(Event::Park, half, parking(id, held_by, why))
+            Follows::Decided(Event::Park, Row { change: parking(id, held_by, why), half })
         }
         Step::DecideIfHeld(event) => {
-            Answer::Decided(event, half, Change::of(id).held_by(held_by).because(why))
+            Follows::Decided(event, Row { change: Change::of(id).held_by(held_by).because(why), half })
         }
         Step::AskAgain => {
             let after = core.settings.check_back_backoff.delay(attempts.saturating_sub(1));
             tracing::warn!(%id, attempts, why, retry_in = ?after, "a check-back got no answer");
-            Answer::AskAgain(back(id, held_by, after, Attempts::Keep, why))
+            Follows::AskAgain(back(id, held_by, after, Attempts::Keep, why))
         }
-    })
+    };
+    Some(Answer { follows, until })
 }
 
-/// Brings answers of handlers to the store, those of a kind in one statement.
-pub(super) async fn settle(core: &Core, answers: Vec<Answer>) {
-    let mut decided: HashMap<Event, Vec<(Arc<Half>, Change)>> = HashMap::new();
+/// Brings answers of handlers to the store, those of a kind in one statement. Returns those over which the store
+/// failed.
+pub(super) async fn settle(core: &Core, answers: Vec<Answer>) -> Vec<Answer> {
+    let mut decided: HashMap<Event, Vec<Row>> = HashMap::new();
     let mut again = Vec::new();
-    for answer in answers {
-        match answer {
-            Answer::Decided(event, half, change) => decided.entry(event).or_default().push((half, change)),
-            Answer::AskAgain(back) => again.push(back),
+    let mut untils = HashMap::new();
+    for Answer { follows, until } in answers {
+        match follows {
+            Follows::Decided(event, row) => {
+                untils.insert(row.change.id, until);
+                decided.entry(event).or_default().push(row);
+            }
+            Follows::AskAgain(back) => {
+                untils.insert(back.id, until);
+                again.push(back);
+            }
         }
     }
+    let mut failed = Vec::new();
     for (event, answers) in decided {
-        decide(core, event, &answers).await;
+        for row in decide(core, event, answers, false).await {
+            failed.push(Answer { until: untils[&row.change.id], follows: Follows::Decided(event, row) });
+        }
     }
-    give_back(core, &again).await;
+    for back in give_back(core, WORKER, again).await {
+        failed.push(Answer { until: untils[&back.id], follows: Follows::AskAgain(back) });
+    }
+    failed
 }
 
 fn describe(failed: tokio::task::JoinError) -> String {
     match failed.try_into_panic() {
         Ok(panic) => format!("panicked: {}", panic_text(panic.as_ref())),
         Err(failed) => failed.to_string(),
-    }
-}
-
-/// Applies answers, and says what became of each row. What can't be stored lapses, and the same question is
-/// asked again. When the store refuses several, each is tried by itself, so that a poison row fails alone.
-async fn apply(core: &Core, event: Event, changes: &[Change], hold: Option<Hold>) -> Vec<Option<Applied>> {
-    if changes.is_empty() {
-        return Vec::new();
-    }
-    match core.store.transition(event, changes, hold).await {
-        Ok(applied) => {
-            for (change, applied) in changes.iter().zip(&applied) {
-                tracing::debug!(id = %change.id, ?event, ?applied, "a check-back settled a message");
-            }
-            applied.into_iter().map(Some).collect()
-        }
-        Err(StoreError::Refused(_)) if changes.len() > 1 => {
-            let mut applied = Vec::with_capacity(changes.len());
-            for change in changes.chunks(1) {
-                applied.extend(Box::pin(apply(core, event, change, hold)).await);
-            }
-            applied
-        }
-        Err(error) => {
-            log_store_error(WORKER, &error);
-            vec![None; changes.len()]
-        }
     }
 }
 
@@ -250,7 +243,8 @@ fn count(outcome: Outcome) {
 }
 
 pub(super) async fn park(core: &Core, id: MessageId, held_by: Token, reason: String) {
-    apply(core, Event::Park, &[parking(id, held_by, reason)], None).await;
+    // What the store fails over lapses, and comes again.
+    persist(core, WORKER, Event::Park, &[parking(id, held_by, reason)], None).await;
 }
 
 fn parking(id: MessageId, held_by: Token, reason: String) -> Change {
@@ -267,13 +261,4 @@ pub(super) fn back(
     reason: impl Into<Option<String>>,
 ) -> Postponement {
     Postponement { id, held_by, after, attempts, reason: reason.into().map(Into::into) }
-}
-
-pub(super) async fn give_back(core: &Core, back: &[Postponement]) {
-    if back.is_empty() {
-        return;
-    }
-    if let Err(error) = core.store.postpone(back).await {
-        log_store_error(WORKER, &error);
-    }
 }

@@ -13,8 +13,9 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::note::{Published, bury, note};
+use super::note::{Note, bury, fate, note};
 use super::persist::persist;
+use super::places::{Placed, Room};
 use super::{PACE, Worker, log_store_error};
 use crate::core::Core;
 use crate::fault;
@@ -26,19 +27,22 @@ use crate::transport::Outgoing;
 #[derive(Debug)]
 pub(crate) struct Relay {
     core: Arc<Core>,
-    outgoing: Receiver<Outgoing>,
+    outgoing: Receiver<Placed>,
     /// Read from the table, and not yet being published.
     claimed: VecDeque<Held>,
     /// The statement that reads the table, one at a time.
     claiming: JoinSet<Result<Claimed, StoreError>>,
     /// The last one found as much as it may, so that there may be more.
     more: bool,
-    publishing: JoinSet<Option<Published>>,
+    publishing: JoinSet<Option<Note>>,
     /// Known outcomes that no statement carries yet.
-    published: Vec<Published>,
+    published: Vec<Note>,
     /// The statement that carries known outcomes to the store, one at a time; and which.
-    noting: JoinSet<()>,
-    noted: Vec<Published>,
+    noting: JoinSet<Vec<Note>>,
+    noted: Vec<Note>,
+    /// What the store failed over waits here until it is tried again.
+    later: JoinSet<Vec<Note>>,
+    failures: u32,
     /// When the next one may begin.
     next_note: Instant,
 }
@@ -57,6 +61,8 @@ struct Claimed {
 struct Held {
     core: Arc<Core>,
     outgoing: Outgoing,
+    /// Of what did not come from the table.
+    room: Option<Room>,
     settled: bool,
 }
 
@@ -69,7 +75,7 @@ impl Drop for Held {
 }
 
 impl Relay {
-    pub(crate) fn new(core: &Arc<Core>, outgoing: Receiver<Outgoing>) -> Self {
+    pub(crate) fn new(core: &Arc<Core>, outgoing: Receiver<Placed>) -> Self {
         Self {
             core: Arc::clone(core),
             outgoing,
@@ -80,6 +86,8 @@ impl Relay {
             published: Vec::new(),
             noting: JoinSet::new(),
             noted: Vec::new(),
+            later: JoinSet::new(),
+            failures: 0,
             next_note: Instant::now(),
         }
     }
@@ -138,12 +146,13 @@ impl Relay {
             let publication = core.transport.publish(&held.outgoing).await;
             fault::point("acked");
             held.settled = true;
-            Some(Published { id, attempt: held.outgoing.attempt, publication })
+            drop(held.room.take());
+            Some(fate(&core, id, held.outgoing.attempt, publication))
         });
     }
 
-    fn hold(&self, outgoing: Outgoing) -> Held {
-        Held { core: Arc::clone(&self.core), outgoing, settled: false }
+    fn hold(&self, Placed { outgoing, room }: Placed) -> Held {
+        Held { core: Arc::clone(&self.core), outgoing, room: Some(room), settled: false }
     }
 
     /// Whether there is something to note, and no statement on its way.
@@ -159,19 +168,28 @@ impl Relay {
         self.noting.spawn(async move { note(&core, published).await });
     }
 
-    /// What a panic kept from being noted is noted again.
-    fn was_noted(&mut self, done: &Result<(), JoinError>) {
+    /// What a panic kept from being noted is noted again; what the store failed over, after a pause.
+    fn was_noted(&mut self, done: Result<Vec<Note>, JoinError>) {
         let noted = std::mem::take(&mut self.noted);
-        if done.is_err() {
-            self.published.extend(noted);
+        match done {
+            Err(_) => self.published.extend(noted),
+            Ok(failed) if failed.is_empty() => self.failures = 0,
+            Ok(failed) => {
+                let pause = self.core.settings.report_backoff.delay(self.failures);
+                self.failures = self.failures.saturating_add(1);
+                self.later.spawn(async move {
+                    tokio::time::sleep(pause).await;
+                    failed
+                });
+            }
         }
     }
 
     /// Publishes what is in memory, and waits for it. Whatever a deadline cuts off lapses, and is
     /// taken over by others within a lease.
     async fn publish_all(&mut self) {
-        while let Ok(outgoing) = self.outgoing.try_recv() {
-            let held = self.hold(outgoing);
+        while let Ok(placed) = self.outgoing.try_recv() {
+            let held = self.hold(placed);
             self.publish(held);
         }
         while let Some(held) = self.claimed.pop_front() {
@@ -190,7 +208,10 @@ impl Relay {
     async fn note_all(&mut self) {
         loop {
             while let Some(done) = self.noting.join_next().await {
-                self.was_noted(&done);
+                self.was_noted(done);
+            }
+            while let Some(done) = self.later.join_next().await {
+                self.published.extend(done.unwrap_or_default());
             }
             if self.published.is_empty() {
                 return;
@@ -205,7 +226,7 @@ async fn claim(core: &Arc<Core>, rows: usize) -> Result<Claimed, StoreError> {
     let bounds = Bounds {
         rows: u32::try_from(rows).unwrap_or(u32::MAX),
         bytes: core.settings.relay_bytes,
-        take_over_until: core.leases.take_over_until(),
+        lapsed_before: core.leases.lapsed_before(),
     };
     let deadline = core.leases.deadline();
     let Claim { rows, undecodable } = core.store.claim_confirmed(bounds, core.leases.hold()).await?;
@@ -217,8 +238,9 @@ async fn claim(core: &Arc<Core>, rows: usize) -> Result<Claimed, StoreError> {
             continue;
         }
         core.leases.took([row.half.id], deadline);
-        let outgoing = Outgoing { attempt: row.attempts.saturating_add(1), half: row.half };
-        messages.push(Held { core: Arc::clone(core), outgoing, settled: false });
+        let outgoing =
+            Outgoing { attempt: row.attempts.saturating_add(1), suspect: row.taken_over, half: row.half };
+        messages.push(Held { core: Arc::clone(core), outgoing, room: None, settled: false });
         fault::point("claimed");
     }
     for row in undecodable {
@@ -249,9 +271,10 @@ impl Worker for Relay {
                     }
                 }
                 () = tokio::time::sleep_until(self.next_note), if self.has_news() => self.note_more(),
-                Some(done) = self.noting.join_next() => self.was_noted(&done),
-                Some(outgoing) = self.outgoing.recv(), if room => {
-                    let held = self.hold(outgoing);
+                Some(done) = self.noting.join_next() => self.was_noted(done),
+                Some(done) = self.later.join_next() => self.published.extend(done.unwrap_or_default()),
+                Some(placed) = self.outgoing.recv(), if room => {
+                    let held = self.hold(placed);
                     self.publish(held);
                 }
                 () = std::future::ready(()), if room && !self.claimed.is_empty() => {

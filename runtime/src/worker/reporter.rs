@@ -1,14 +1,14 @@
 //! The reporter: carries what bodies ended with to the store, until the store has it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::persist::{persist, until_stored};
+use super::persist::{Row, Tried, leave, leave_all, persist, pursue, store_anew};
 use super::places::Places;
 use super::{PACE, Worker, log_store_error};
 use crate::core::Core;
@@ -22,95 +22,124 @@ use crate::store::{Attempts, Change, Hold, Postponement};
 /// Reports taken in one go.
 const BATCH: usize = 256;
 
-/// A half message whose business action took effect, and its new payload, if it has one.
-type Confirmed<'a> = (&'a Arc<Half>, &'a Option<Vec<u8>>);
-
 /// Takes reports, oldest first, and brings each to the store.
 #[derive(Debug)]
 pub(crate) struct Reporter {
-    pub(crate) core: Arc<Core>,
-    pub(crate) reports: UnboundedReceiver<Report>,
+    core: Arc<Core>,
+    reports: UnboundedReceiver<Report>,
     /// Taken from the channel and not yet with the store; kept here over a panic.
-    pub(crate) pending: Vec<Report>,
+    pending: Vec<Report>,
+    /// What the store failed over, or has lost: brought to it beside the others.
+    pursuits: JoinSet<()>,
+}
+
+/// What the store failed over, or has lost.
+#[derive(Default)]
+struct Rest {
+    rows: Vec<(Event, Vec<Row>)>,
+    anew: Vec<Arc<Half>>,
+    left: Vec<(Arc<Half>, Postponement)>,
 }
 
 impl Reporter {
-    /// Works on everything that is there now. Says how many reports that was.
-    pub(crate) async fn run_once(&mut self) -> usize {
-        while self.pending.len() < BATCH {
-            match self.reports.try_recv() {
-                Ok(report) => self.pending.push(report),
-                Err(_) => break,
-            }
-        }
-        self.work().await
+    pub(crate) fn new(core: &Arc<Core>, reports: UnboundedReceiver<Report>) -> Self {
+        Self { core: Arc::clone(core), reports, pending: Vec::new(), pursuits: JoinSet::new() }
     }
 
-    async fn work(&mut self) -> usize {
-        let mut confirmed = Vec::new();
-        let mut cancelled = Vec::new();
+    /// Brings everything to the store that is there now.
+    pub(crate) async fn run_once(&mut self) {
+        loop {
+            self.fill();
+            if self.pending.is_empty() {
+                break;
+            }
+            self.work().await;
+        }
+        while self.pursuits.join_next().await.is_some() {}
+    }
+
+    /// Takes more reports, as many as go together.
+    fn fill(&mut self) {
+        while self.pending.len() < BATCH
+            && let Ok(report) = self.reports.try_recv()
+        {
+            self.pending.push(report);
+        }
+    }
+
+    async fn work(&mut self) {
+        let mut rest = Rest::default();
+        let (mut confirmed, mut cancelled) = (Vec::new(), Vec::new());
         for report in &self.pending {
+            let call = &report.call;
             match report.decision() {
-                Decision::Confirm { amended } => confirmed.push((&*report.call, amended)),
-                Decision::Cancel if report.ending == Ending::NeverRan => self.withdraw(&report.call).await,
-                Decision::Cancel => cancelled.push(&*report.call),
-                Decision::AskFence => self.ask_fence(&report.call),
-                Decision::AskLater => self.ask_later(&report.call).await,
-                Decision::ParkForgotten => self.park_forgotten(&report.call).await,
+                Decision::Confirm { amended } => {
+                    confirmed.extend(rows(call, |id| Change::of(id).amended(amended.clone())));
+                }
+                Decision::Cancel if report.ending == Ending::NeverRan => self.withdraw(call).await,
+                Decision::Cancel => cancelled.extend(rows(call, Change::of)),
+                Decision::AskFence => self.ask_fence(call),
+                Decision::AskLater => rest.left.extend(self.ask_later(call).await),
+                Decision::ParkForgotten => self.park_forgotten(call, &mut rest).await,
             }
         }
-        self.confirm(&confirmed).await;
-        let changes: Vec<_> = cancelled.iter().flat_map(|call| call.ids()).map(Change::of).collect();
-        self.persist(Event::BodyCancels, &changes, None).await;
-        std::mem::take(&mut self.pending).len()
+        self.confirm(confirmed, &mut rest).await;
+        self.decide(Event::BodyCancels, cancelled, &mut rest).await;
+        self.pending.clear();
+        self.pursue(rest);
+    }
+
+    /// Goes on beside the others with what the store failed over, or has lost.
+    fn pursue(&mut self, rest: Rest) {
+        let Rest { rows, anew, left } = rest;
+        while self.pursuits.try_join_next().is_some() {}
+        for (event, rows) in rows.into_iter().filter(|(_, rows)| !rows.is_empty()) {
+            let core = Arc::clone(&self.core);
+            self.pursuits.spawn(async move { pursue(&core, Self::NAME, event, rows).await });
+        }
+        for half in anew {
+            let core = Arc::clone(&self.core);
+            self.pursuits.spawn(async move { store_anew(&core, Self::NAME, &half).await });
+        }
+        if !left.is_empty() {
+            let core = Arc::clone(&self.core);
+            self.pursuits.spawn(async move { leave_all(&core, Self::NAME, left).await });
+        }
     }
 
     /// Confirms. What has room at the relay is ours, and goes there; the rest, as when the broker is away, is
     /// anybody's from the first.
-    async fn confirm(&self, calls: &[(&LiveCall, Option<Vec<u8>>)]) {
-        let confirmed: Vec<Confirmed<'_>> = calls
-            .iter()
-            .flat_map(|(call, amended)| call.halves.iter().map(move |half| (half, amended)))
-            .collect();
-        let places = Places::reserve(&self.core, confirmed.len());
-        let (ours, anybodys) = confirmed.split_at(places.len());
-        self.confirm_some(ours, Some(places)).await;
-        self.confirm_some(anybodys, None).await;
-        if !confirmed.is_empty() {
-            fault::point("confirmed");
+    async fn confirm(&self, mut confirmed: Vec<Row>, rest: &mut Rest) {
+        if confirmed.is_empty() {
+            return;
         }
+        let places = Places::reserve(&self.core, confirmed.iter().map(Row::size));
+        let anybodys = confirmed.split_off(places.len());
+        self.confirm_some(confirmed, Some(places), rest).await;
+        self.confirm_some(anybodys, None, rest).await;
+        fault::point("confirmed");
     }
 
     /// Confirms, and hands on what there are places for, unless it was confirmed before.
-    async fn confirm_some(&self, confirmed: &[Confirmed<'_>], mut places: Option<Places<'_>>) {
-        let changes: Vec<_> =
-            confirmed.iter().map(|(half, amended)| Change::of(half.id).amended((*amended).clone())).collect();
+    async fn confirm_some(&self, rows: Vec<Row>, mut places: Option<Places<'_>>, rest: &mut Rest) {
         let hold = places.as_ref().map(|_| self.core.leases.hold());
-        let applied = fault::pending("confirm-sent", self.persist(Event::BodyConfirms, &changes, hold)).await;
-        for ((half, amended), applied) in confirmed.iter().zip(applied) {
-            let half = half.amended(amended.as_ref());
-            match applied {
-                Applied::Moved => {}
-                // A restored or failed-over store: the effect is there, so the message must be.
-                Applied::Missing => {
-                    tracing::warn!(id = %half.id, function = half.function, "a half message is gone from the store; it is stored anew, confirmed");
-                    self.insert_anew(&half).await;
+        let mut failed = Vec::new();
+        let tried = fault::pending("confirm-sent", self.persist(Event::BodyConfirms, &rows, hold)).await;
+        for (row, tried) in rows.into_iter().zip(tried) {
+            match tried {
+                Tried::Applied(Applied::Moved, deadline) => {
+                    if let Some(places) = &mut places {
+                        places.hand_on(row.amended(), deadline);
+                    }
                 }
+                // A restored or failed-over store: the effect is there, so the message must be.
+                Tried::Applied(Applied::Missing, _) => rest.anew.push(row.amended()),
+                Tried::Failed => failed.push(row),
                 // Confirmed before, by a check-back or by an earlier try whose answer was lost.
-                Applied::Already | Applied::Conflict(_) => continue,
-            }
-            if let Some(places) = &mut places {
-                places.hand_on(half);
+                Tried::Applied(Applied::Already | Applied::Conflict(_), _) | Tried::Refused => {}
             }
         }
-    }
-
-    async fn insert_anew(&self, half: &Half) {
-        let half = [half];
-        until_stored(&self.core, Self::NAME, || {
-            self.core.store.insert_confirmed(&half, self.core.leases.hold())
-        })
-        .await;
+        rest.rows.push((Event::BodyConfirms, failed));
     }
 
     /// A half whose caller left before the body ran: if this is lost, check-back settles it.
@@ -128,19 +157,20 @@ impl Reporter {
         }
     }
 
-    async fn ask_later(&self, call: &LiveCall) {
-        // From here on only the store knows of the messages: should they be gone from there, they are
-        // stored again.
-        let halves: Vec<_> = call.halves().collect();
-        until_stored(&self.core, Self::NAME, || {
-            self.core.store.insert_halves(&halves, self.core.leases.hold())
-        })
-        .await;
-        let ids: Vec<_> = call.ids().collect();
-        self.give_back(&ids, call.check_after, Some("nobody reported how the call ended")).await;
+    /// Leaves halves to their handler. Returns those that the store failed over.
+    async fn ask_later(&self, call: &LiveCall) -> Vec<(Arc<Half>, Postponement)> {
+        let back = |half: &Arc<Half>| Postponement {
+            id: half.id,
+            held_by: self.core.leases.token(),
+            after: call.check_after,
+            attempts: Attempts::Keep,
+            reason: Some("nobody reported how the call ended".into()),
+        };
+        let halves = call.halves.iter().map(|half| (Arc::clone(half), back(half))).collect();
+        leave(&self.core, Self::NAME, halves).await
     }
 
-    async fn park_forgotten(&self, call: &LiveCall) {
+    async fn park_forgotten(&self, call: &LiveCall, rest: &mut Rest) {
         let function = call.scope.function();
         tracing::error!(
             function,
@@ -149,42 +179,39 @@ impl Reporter {
              so its message is parked; use `transactional_message::begin`, or `withhold()` when there is nothing to send"
         );
         let why = "the function returned Ok without calling `begin` or `withhold`";
-        let changes: Vec<_> =
-            call.ids().map(|id| Change::of(id).because(why).answered_by(AnsweredBy::Nobody)).collect();
-        self.persist(Event::Park, &changes, None).await;
+        let parked = rows(call, |id| Change::of(id).because(why).answered_by(AnsweredBy::Nobody));
+        self.decide(Event::Park, parked.collect(), rest).await;
     }
 
-    /// Gives halves back, to be taken up after `after` by anyone.
-    async fn give_back(&self, ids: &[MessageId], after: Duration, reason: Option<&str>) {
-        let back = |id: &MessageId| Postponement {
-            id: *id,
-            held_by: self.core.leases.token(),
-            after,
-            attempts: Attempts::Keep,
-            reason: reason.map(Into::into),
-        };
-        let back: Vec<_> = ids.iter().map(back).collect();
-        // First: what is due again must not look as if it were still being worked on.
-        self.core.leases.let_go(ids);
-        until_stored(&self.core, Self::NAME, || self.core.store.postpone(&back)).await;
+    /// What has nothing more to it than the change.
+    async fn decide(&self, event: Event, rows: Vec<Row>, rest: &mut Rest) {
+        let tried = self.persist(event, &rows, None).await;
+        let failed = rows.into_iter().zip(tried).filter(|(_, tried)| matches!(tried, Tried::Failed));
+        rest.rows.push((event, failed.map(|(row, _)| row).collect()));
     }
 
-    async fn persist(&self, event: Event, changes: &[Change], hold: Option<Hold>) -> Vec<Applied> {
-        let applied = persist(&self.core, Self::NAME, event, changes, hold).await;
-        for (change, applied) in changes.iter().zip(&applied) {
-            if let Applied::Conflict(state) = applied {
+    async fn persist(&self, event: Event, rows: &[Row], hold: Option<Hold>) -> Vec<Tried> {
+        let changes: Vec<_> = rows.iter().map(|row| row.change.clone()).collect();
+        let tried = persist(&self.core, Self::NAME, event, &changes, hold).await;
+        for (change, tried) in changes.iter().zip(&tried) {
+            if let Tried::Applied(Applied::Conflict(state), _) = tried {
                 tracing::info!(id = %change.id, ?event, %state, "a report came after the message was decided otherwise");
             }
         }
         metrics::counter!("transactional_message_reports_total", "event" => event.target().name())
             .increment(changes.len() as u64);
-        applied
+        tried
     }
 
     fn let_go(&self, call: &LiveCall) {
         let ids: Vec<_> = call.ids().collect();
         self.core.leases.let_go(&ids);
     }
+}
+
+/// What is to be done about each message of a call.
+fn rows(call: &LiveCall, change: impl Fn(MessageId) -> Change) -> impl Iterator<Item = Row> {
+    call.halves.iter().map(move |half| Row { change: change(half.id), half: Arc::clone(half) })
 }
 
 #[async_trait]
@@ -198,15 +225,13 @@ impl Worker for Reporter {
                 let Self { reports, pending, .. } = self;
                 tokio::select! {
                     _ = reports.recv_many(pending, BATCH) => {}
-                    () = stop.cancelled() => {
-                        while self.run_once().await > 0 {}
-                        return;
-                    }
+                    () = stop.cancelled() => return self.run_once().await,
                 }
             }
             tokio::time::sleep_until(next).await;
             next = Instant::now() + PACE;
-            self.run_once().await;
+            self.fill();
+            self.work().await;
         }
     }
 }

@@ -37,7 +37,7 @@ pub(crate) enum Way {
     Amend,
     /// Has nothing to send.
     Withhold,
-    /// Begins its transaction once more.
+    /// Has nothing to send at first, rolls back, and does its work in another transaction.
     Retry,
     /// Ignores that a statement failed.
     Swallow,
@@ -49,6 +49,8 @@ pub(crate) enum Way {
     Dawdle,
     /// Panics after its work.
     Panic,
+    /// Ignores a deadlock, and does its work again. On MySQL, whose table `crossing` has two rows.
+    Deadlock,
 }
 
 /// Most are plain, so that most have a message.
@@ -156,6 +158,11 @@ impl Call {
         Self { kind: CallKind::Fenced, way: Way::Plain, patience: None, ..Self::draw(random) }
     }
 
+    /// A fenced call whose transaction the database rolls back, which it ignores.
+    pub(crate) fn deadlock(random: &mut fastrand::Rng) -> Self {
+        Self { way: Way::Deadlock, ..Self::plain(random) }
+    }
+
     /// Makes the call.
     pub(crate) async fn run(&self, shop: &Shop) -> Result<(), ActionError> {
         match self.kind {
@@ -212,6 +219,29 @@ macro_rules! record {
     };
 }
 
+/// Lets a transaction and a rival wait for each other's row. The rival has written more: it goes on, and the
+/// other one is rolled back.
+macro_rules! cross {
+    ($pool:expr, $tx:expr) => {{
+        let mut rival = $pool.begin().await?;
+        for statement in [FILL, "UPDATE crossing SET n = n + 1 WHERE id = 2"] {
+            sqlx::query(statement).execute(&mut *rival).await?;
+        }
+        sqlx::query("UPDATE crossing SET n = n + 1 WHERE id = 1").execute(&mut *$tx).await?;
+        let (victim, other) = tokio::join!(
+            sqlx::query("UPDATE crossing SET n = n + 1 WHERE id = 2").execute(&mut *$tx),
+            sqlx::query("UPDATE crossing SET n = n + 1 WHERE id = 1").execute(&mut *rival),
+        );
+        other?;
+        rival.rollback().await?;
+        victim.is_err()
+    }};
+}
+
+/// What a rival has written.
+const FILL: &str = "INSERT INTO crossing (id, n) VALUES (3, 0), (4, 0), (5, 0), (6, 0), (7, 0), (8, 0), (9, 0), \
+                    (10, 0), (11, 0), (12, 0), (13, 0), (14, 0), (15, 0), (16, 0), (17, 0), (18, 0), (19, 0)";
+
 #[transactional_message(exchange = shop.exchange.as_str(), routing_key = "fenced", fence, message = call.message(0))]
 async fn fenced(shop: &Shop, call: &Call) -> Result<(), ActionError> {
     act(&shop.db, call).await
@@ -243,6 +273,7 @@ async fn act(db: &Database, call: &Call) -> Result<(), ActionError> {
         let mut tx = begin(pool).await?;
         if call.way == Way::Retry {
             record!(db, &mut *tx, call).await?;
+            withhold()?;
             tx.rollback().await?;
             tx = begin(pool).await?;
         }
@@ -250,6 +281,11 @@ async fn act(db: &Database, call: &Call) -> Result<(), ActionError> {
         fault::point("mid-body");
         match call.way {
             Way::Refuse => return Err(ActionError::Refused),
+            Way::Deadlock => {
+                if cross!(pool, tx) {
+                    record!(db, &mut *tx, call).await?;
+                }
+            }
             Way::Swallow => { let _ = record!(db, &mut *tx, call).await; }
             Way::Withhold => withhold()?,
             Way::Amend => {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use lapin::message::Delivery;
 use lapin::options::{
-    BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ExchangeDeclareOptions, QueueBindOptions,
-    QueueDeclareOptions,
+    BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, BasicQosOptions, ExchangeDeclareOptions,
+    QueueBindOptions, QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind};
@@ -108,11 +108,27 @@ impl Rabbit {
         declared.await.expect("declares");
     }
 
+    /// Declares a durable queue with these arguments. `Err`: what the broker says against it.
+    pub async fn declare(&self, queue: &str, arguments: &[(&str, AMQPValue)]) -> Result<(), String> {
+        let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        let mut table = FieldTable::default();
+        for (name, value) in arguments {
+            table.insert((*name).into(), value.clone());
+        }
+        // A refusal ends the channel.
+        let channel = self.connection.create_channel().await.expect("a channel");
+        let declared = channel.queue_declare(queue.into(), options, table).await;
+        declared.map(drop).map_err(|error| error.to_string())
+    }
+
     /// Declares a plain queue and binds it to the test's exchange.
     pub async fn bind(&self, queue: &str, pattern: &str) {
-        let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-        let declared = self.channel.queue_declare(queue.into(), options, FieldTable::default());
-        declared.await.expect("declares");
+        self.declare(queue, &[]).await.expect("declares");
+        self.bind_existing(queue, pattern).await;
+    }
+
+    /// Binds a queue that is there to the test's exchange.
+    pub async fn bind_existing(&self, queue: &str, pattern: &str) {
         let bound = self.channel.queue_bind(
             queue.into(),
             self.exchange.as_str().into(),
@@ -179,6 +195,26 @@ impl Rabbit {
             taken.push(Taken { properties, body: data });
         }
         taken
+    }
+
+    /// Looks at the first message of a queue this many times, as people do in the management page, and gives it back
+    /// each time: rejected, or with the channel's end.
+    pub async fn look_at(&self, queue: &str, times: usize) {
+        for look in 0..times {
+            let channel = self.connection.create_channel().await.expect("a channel");
+            let mut seen = None;
+            wait_until(&format!("a message in {queue} at look {look}"), async || {
+                let got = channel.basic_get(queue.into(), BasicGetOptions::default()).await;
+                seen = got.expect("goes on");
+                seen.is_some()
+            })
+            .await;
+            if look.is_multiple_of(2) {
+                let options = lapin::options::BasicRejectOptions { requeue: true };
+                seen.expect("just seen").acker.reject(options).await.expect("rejects");
+            }
+            channel.close(200, "seen".into()).await.expect("closes");
+        }
     }
 
     /// Takes a message out of a queue as a process does that dies over it.

@@ -12,10 +12,18 @@ use crate::{PASSWORD, USER, port, program};
 /// # Errors
 /// When it is not installed, or doesn't start.
 pub async fn start() -> anyhow::Result<Server> {
-    server::start(prepare).await
+    start_with(&[]).await
 }
 
-async fn prepare() -> anyhow::Result<Server> {
+/// The same with more options, such as `--innodb-rollback-on-timeout=ON`.
+///
+/// # Errors
+/// When it is not installed, or doesn't start.
+pub async fn start_with(options: &[&str]) -> anyhow::Result<Server> {
+    server::start(async || prepare(options).await).await
+}
+
+async fn prepare(options: &[&str]) -> anyhow::Result<Server> {
     let mariadbd = program::find("mariadbd", &program::path())?;
     let install = program::find("mariadb-install-db", &program::path())?;
 
@@ -61,7 +69,7 @@ async fn prepare() -> anyhow::Result<Server> {
         format!("--socket={}/socket", home.path().display()),
         format!("--pid-file={}/mariadbd.pid", home.path().display()),
     ]);
-    arguments.extend(root.iter().copied().map(String::from));
+    arguments.extend(root.iter().chain(options).copied().map(String::from));
     let launch = Launch {
         name: "MariaDB",
         url: format!("mysql://{USER}:{PASSWORD}@127.0.0.1:{port}/{USER}"),

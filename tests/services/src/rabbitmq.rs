@@ -14,6 +14,9 @@ use crate::{PASSWORD, USER, port, program};
 
 /// RabbitMQ's own scripts. Those in /usr/sbin change to the user `rabbitmq`, who can't read our files.
 const SCRIPTS: &str = "/usr/lib/rabbitmq/bin";
+/// The root folder of another Debian system with another RabbitMQ, as `debootstrap` makes one, with this one's `/dev`
+/// and `/proc` bound into it: its server is used instead of this system's.
+const ROOT: &str = "TM_TEST_RABBITMQ_ROOT";
 /// Nodes find each other through `epmd`, which a node would start as a daemon for the whole machine,
 /// and leave behind. Each node has its own instead, which is killed with it.
 const START: &str = r#"epmd & exec "$0" -noinput"#;
@@ -31,7 +34,15 @@ pub struct Server(crate::Server);
 /// # Errors
 /// When it is not installed, or doesn't start.
 pub async fn start() -> anyhow::Result<Server> {
-    server::start(async || prepare()).await.map(Server)
+    start_with("").await
+}
+
+/// Starts a RabbitMQ server with these lines in its `rabbitmq.conf`, too.
+///
+/// # Errors
+/// When it is not installed, or doesn't start.
+pub async fn start_with(lines: &str) -> anyhow::Result<Server> {
+    server::start(async || prepare(lines)).await.map(Server)
 }
 
 impl Deref for Server {
@@ -61,8 +72,8 @@ impl Server {
         &self,
         arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
     ) -> anyhow::Result<String> {
-        let rabbitmqctl = program::find("rabbitmqctl", &[SCRIPTS.into()])?;
-        run(self.command(&rabbitmqctl)?.arg("--quiet").args(arguments)).await
+        let [program, first @ ..] = &script("rabbitmqctl")?[..] else { anyhow::bail!("no program") };
+        run(self.command(program.as_ref())?.args(first).arg("--quiet").args(arguments)).await
     }
 
     /// Makes it believe that it's short of memory, whereupon it blocks everybody who publishes; or
@@ -77,18 +88,33 @@ impl Server {
     }
 }
 
-fn prepare() -> anyhow::Result<crate::Server> {
-    let rabbitmq = program::find("rabbitmq-server", &[SCRIPTS.into()])?;
-    program::find("epmd", &program::path())?;
+/// What runs one of RabbitMQ's scripts: the script itself, or `chroot` and what it is to run.
+fn script(name: &str) -> anyhow::Result<Vec<String>> {
+    let Some(root) = std::env::var_os(ROOT).map(PathBuf::from) else {
+        return Ok(vec![program::find(name, &[SCRIPTS.into()])?.display().to_string()]);
+    };
+    program::find(name, &[root.join(&SCRIPTS[1..])])?;
+    let chroot = program::find("chroot", &program::path())?;
+    Ok(vec![chroot.display().to_string(), root.display().to_string(), format!("{SCRIPTS}/{name}")])
+}
+
+fn prepare(lines: &str) -> anyhow::Result<crate::Server> {
+    let mut rabbitmq = script("rabbitmq-server")?;
+    let script = rabbitmq.pop().unwrap_or_default();
+    rabbitmq.extend(["/bin/sh", "-c", START, &script].map(str::to_owned));
+    let program = rabbitmq.remove(0);
+    if program == "/bin/sh" {
+        program::find("epmd", &program::path())?;
+    }
     let home = Home::new(None)?;
     let ports @ [plain, tls, distribution, epmd] = port::free()?;
-    let settings = settings(&home, plain, tls)?;
+    let settings = settings(&home, plain, tls, lines)?;
     let launch = Launch {
         name: "RabbitMQ",
         url: format!("amqp://{USER}:{PASSWORD}@127.0.0.1:{plain}/%2f"),
         ports: ports.into(),
-        program: "/bin/sh".into(),
-        arguments: vec!["-c".into(), START.into(), rabbitmq.display().to_string()],
+        program: program.into(),
+        arguments: rabbitmq,
         environment: environment(&home, &settings, distribution, epmd)?,
         ready: "Server startup complete",
         end: Signal::KILL,
@@ -96,7 +122,7 @@ fn prepare() -> anyhow::Result<crate::Server> {
     Ok(crate::Server::new(home, launch))
 }
 
-fn settings(home: &Home, plain: u16, tls: u16) -> anyhow::Result<PathBuf> {
+fn settings(home: &Home, plain: u16, tls: u16, lines: &str) -> anyhow::Result<PathBuf> {
     let Identity { authority, certificate, key } = Identity::new()?;
     let authority = home.write("authority.pem", &authority)?;
     let certificate = home.write("certificate.pem", &certificate)?;
@@ -110,7 +136,8 @@ fn settings(home: &Home, plain: u16, tls: u16) -> anyhow::Result<PathBuf> {
          ssl_options.verify = verify_none\n\
          ssl_options.fail_if_no_peer_cert = false\n\
          default_user = {USER}\n\
-         default_pass = {PASSWORD}\n",
+         default_pass = {PASSWORD}\n\
+         {lines}\n",
         authority.display(),
         certificate.display(),
         key.display(),

@@ -20,8 +20,15 @@ use transactional_message::{Error, ErrorKind};
 /// If the call ends in any other way.
 #[track_caller]
 pub fn refused<T: Debug>(call: impl Future<Output = Result<T, Error>> + Send) {
-    let runtime = Builder::new_current_thread().build().expect("a runtime");
-    let error = runtime.block_on(call).expect_err("there is no messenger");
+    let error = outcome_of(call).expect_err("there is no messenger");
     assert_eq!(error.kind(), ErrorKind::NoMessenger);
     assert!(!error.body_ran());
+}
+
+/// What a call ends with.
+///
+/// # Panics
+/// If there is no runtime to be had.
+pub fn outcome_of<T>(call: impl Future<Output = T> + Send) -> T {
+    Builder::new_current_thread().build().expect("a runtime").block_on(call)
 }

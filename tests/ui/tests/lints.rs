@@ -26,13 +26,14 @@
     rust_2018_idioms
 )]
 
+use std::fmt::Error as FmtError;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio::task::yield_now;
 use transactional_message::{Data, Error, HalfMessage, Messenger, Outcome, transactional_message};
-use ui::refused;
+use ui::{outcome_of, refused};
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Paid {
@@ -102,6 +103,7 @@ impl Service {
 #[async_trait]
 trait Payments {
     async fn settle(&mut self, command: Pay) -> Result<String, Error>;
+    async fn refund(&self, count: u64, command: Pay, pair: (u64, u64)) -> Result<String, FmtError>;
 }
 
 #[async_trait]
@@ -111,6 +113,23 @@ impl Payments for Service {
         self.tenant.push('x');
         Ok(command.order)
     }
+
+    #[transactional_message(routing_key = &self.tenant, fence, message = Booked { order: &order }, error = unknown)]
+    async fn refund(
+        &self,
+        mut count: u64,
+        Pay { order, mut cents }: Pay,
+        (left, _): (u64, u64),
+    ) -> Result<String, FmtError> {
+        count += left;
+        cents += count;
+        yield_now().await;
+        Ok(format!("{order} {cents}"))
+    }
+}
+
+fn unknown(_: Error) -> FmtError {
+    FmtError
 }
 
 #[test]
@@ -119,5 +138,6 @@ fn runs() {
     refused(ping());
     refused(Service::default().pay("o-1"));
     refused(Service::default().settle(command()));
+    assert_eq!(outcome_of(Service::default().refund(1, command(), (2, 3))), Err(FmtError));
     let _ = async |messenger: &Messenger| pay(messenger, &command()).await;
 }

@@ -11,6 +11,8 @@ mod attributes;
 mod boxed_future;
 #[path = "../pass/crate_path.rs"]
 mod crate_path;
+#[path = "../pass/errors.rs"]
+mod errors;
 #[path = "../pass/free_fn.rs"]
 mod free_fn;
 #[path = "../pass/handlers.rs"]
@@ -21,6 +23,8 @@ mod macro_rules;
 mod methods;
 #[path = "../pass/names.rs"]
 mod names;
+#[path = "../pass/patterns.rs"]
+mod patterns;
 #[path = "../pass/recursion.rs"]
 mod recursion;
 #[path = "../pass/return_types.rs"]

@@ -11,6 +11,11 @@ const UNAVAILABLE: [u16; 25] = [
     1290, 1317, 1792, 1836, 1927, 1969, 3024, 4031,
 ];
 
+/// The row itself is at fault: NULL, duplicate, too long for its column or for the server's packets, or with
+/// characters or numbers that the column can't hold. Only these are final.
+const REFUSED: [u16; 15] =
+    [1048, 1062, 1118, 1153, 1264, 1265, 1267, 1300, 1366, 1406, 1690, 3140, 3819, 3854, 4025];
+
 pub(crate) fn classify(error: &MySqlDatabaseError) -> StoreError {
     let number = error.number();
     let text = format!("MySQL: {} ({number})", error.message());
@@ -23,6 +28,7 @@ pub(crate) fn classify(error: &MySqlDatabaseError) -> StoreError {
              to run `Messenger::migrate`"
         )),
         number if UNAVAILABLE.contains(&number) => StoreError::Unavailable(text),
-        _ => StoreError::Refused(text),
+        number if REFUSED.contains(&number) => StoreError::Refused(text),
+        _ => StoreError::Unexpected(text),
     }
 }

@@ -20,8 +20,10 @@ use crate::database::namespace::Namespace;
 use crate::database::network::OwnPool;
 use crate::database::source::not_opened;
 use crate::error::Error;
+use crate::fault;
+use crate::fence::held::{self, Giver};
 use crate::fence::verdict::{FenceRow, Verdict};
-use crate::fence::{BusinessDatabase, CommitFailure, FenceDatabase, FenceRefusal, Isolation, held};
+use crate::fence::{BusinessDatabase, CommitFailure, FenceDatabase, FenceRefusal, Isolation};
 use crate::message::MessageId;
 use crate::protocol::scope::{FenceKey, Staged};
 use crate::store::StoreError;
@@ -70,7 +72,7 @@ impl MySqlFence {
     ) -> Result<Vec<(MessageId, Verdict)>, StoreError> {
         let list = id_list(call_ids);
         let insert = concat!(
-            "INSERT INTO tm_fence (call_id, outcome) SELECT UNHEX(c.id), ? FROM ",
+            "INSERT INTO tm_fence (call_id, outcome) SELECT c.wanted, ? FROM ",
             ids!(),
             " STRAIGHT_JOIN tm_fence_database d WHERE d.identity = ? ",
             "ON DUPLICATE KEY UPDATE outcome = tm_fence.outcome"
@@ -90,7 +92,7 @@ impl MySqlFence {
         let select = concat!(
             "SELECT f.call_id, f.outcome, f.amended FROM ",
             ids!(),
-            " STRAIGHT_JOIN tm_fence f ON f.call_id = UNHEX(c.id) STRAIGHT_JOIN tm_fence_database d WHERE d.identity = ?"
+            " STRAIGHT_JOIN tm_fence f FORCE INDEX (PRIMARY) ON f.call_id = c.wanted STRAIGHT_JOIN tm_fence_database d WHERE d.identity = ?"
         );
         let rows = self.pool.fetch(select, |query| query.bind(&list).bind(identity)).await?;
         let rows: Vec<(MessageId, i64, Option<Vec<u8>>)> = decoded(&rows)?;
@@ -163,7 +165,11 @@ impl FenceDatabase for MySqlFence {
     }
 
     async fn forget(&self, call_ids: &[MessageId]) -> Result<(), StoreError> {
-        let sql = concat!("DELETE f FROM ", ids!(), " STRAIGHT_JOIN tm_fence f ON f.call_id = UNHEX(c.id)");
+        let sql = concat!(
+            "DELETE f FROM ",
+            ids!(),
+            " STRAIGHT_JOIN tm_fence f FORCE INDEX (PRIMARY) ON f.call_id = c.wanted"
+        );
         self.pool.execute(sql, |query| query.bind(id_list(call_ids))).await?;
         Ok(())
     }
@@ -179,10 +185,50 @@ impl FenceDatabase for MySqlFence {
     }
 }
 
+/// What ends a transaction, and gives its session back its own `autocommit`, if `begin` took it. Afterwards, not
+/// before: the restored setting would commit what is open.
+macro_rules! ended {
+    ($end:literal) => {
+        concat!($end, "; SET autocommit = coalesce(@tm_autocommit, @@autocommit), @tm_autocommit = NULL")
+    };
+}
+
+/// A statement for each isolation level.
+macro_rules! each_level {
+    ($isolation:expr, $statement:ident) => {
+        match $isolation {
+            None => $statement!("BEGIN"),
+            Some(Isolation::ReadCommitted) => {
+                $statement!("SET TRANSACTION ISOLATION LEVEL READ COMMITTED; BEGIN")
+            }
+            Some(Isolation::RepeatableRead) => {
+                $statement!("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; BEGIN")
+            }
+            Some(Isolation::Serializable) => {
+                $statement!("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; BEGIN")
+            }
+        }
+    };
+}
+
+macro_rules! plain {
+    ($begin:literal) => {
+        $begin
+    };
+}
+
+/// In a session that commits nothing by itself: InnoDB answers some errors by rolling the whole transaction back, and
+/// what a body writes after such an error would commit statement by statement.
+macro_rules! manual {
+    ($begin:literal) => {
+        concat!("SET @tm_autocommit = @@autocommit, autocommit = 0; ", $begin)
+    };
+}
+
 /// `BEGIN`, a savepoint, and the fence row, in one round trip. Without the identity, the outcome is `NULL`,
 /// and the row refused.
 macro_rules! fenced {
-    ($begin:literal) => {
+    ($begin:expr) => {
         concat!(
             $begin,
             "; SAVEPOINT tm_fence; INSERT INTO $0.tm_fence (call_id, outcome) ",
@@ -191,46 +237,63 @@ macro_rules! fenced {
     };
 }
 
+macro_rules! fenced_manual {
+    ($begin:literal) => {
+        fenced!(manual!($begin))
+    };
+}
+
+/// Whether what follows a transaction that was rolled back underneath commits by itself.
+fn keeps_autocommit(giver: Giver) -> bool {
+    giver == Giver::Owner || fault::bug("autocommit-kept")
+}
+
+/// Ends the open transaction.
+async fn end(connection: &mut MySqlConnection, statement: &'static str) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(statement).execute(&mut *connection).await?;
+    held::leave_ended::<MySql>(connection);
+    Ok(())
+}
+
 /// Fails without the savepoint, and without the row, since `exp(710)` is out of range; nothing after that is
-/// executed. `AND CHAIN`: sqlx can't be told that its transaction has ended, so another one begins, which it
-/// rolls back.
-const PROVE_AND_COMMIT: &str = "RELEASE SAVEPOINT tm_fence; \
-    SELECT exp(710 - 710 * count(*)) FROM $0.tm_fence WHERE call_id = $1 AND outcome = 1; COMMIT AND CHAIN";
+/// executed.
+const PROVE_AND_COMMIT: &str = concat!(
+    "RELEASE SAVEPOINT tm_fence; ",
+    "SELECT exp(710 - 710 * count(*)) FROM $0.tm_fence WHERE call_id = $1 AND outcome = 1; ",
+    ended!("COMMIT")
+);
 
 impl BusinessDatabase for MySql {
     const WAITS_FOR_ITSELF: bool = false;
 
-    fn begin_statement(isolation: Option<Isolation>) -> &'static str {
-        match isolation {
-            None => "BEGIN",
-            Some(Isolation::ReadCommitted) => "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; BEGIN",
-            Some(Isolation::RepeatableRead) => "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; BEGIN",
-            Some(Isolation::Serializable) => "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; BEGIN",
-        }
+    const CHANGES_SESSION: bool = true;
+
+    fn begin_statement(isolation: Option<Isolation>, giver: Giver) -> &'static str {
+        if keeps_autocommit(giver) { each_level!(isolation, plain) } else { each_level!(isolation, manual) }
+    }
+
+    fn commit(connection: &mut MySqlConnection) -> BoxFuture<'_, Result<(), sqlx::Error>> {
+        Box::pin(end(connection, ended!("COMMIT")))
+    }
+
+    fn rollback(connection: &mut MySqlConnection) -> BoxFuture<'_, Result<(), sqlx::Error>> {
+        Box::pin(end(connection, ended!("ROLLBACK")))
     }
 
     fn begin_fenced(
         connection: &mut MySqlConnection,
         isolation: Option<Isolation>,
+        giver: Giver,
         fence: FenceKey,
     ) -> BoxFuture<'_, Result<(), FenceRefusal>> {
         Box::pin(async move {
-            let begin = fill_at(
-                &fence.namespace,
-                match isolation {
-                    None => fenced!("BEGIN"),
-                    Some(Isolation::ReadCommitted) => {
-                        fenced!("SET TRANSACTION ISOLATION LEVEL READ COMMITTED; BEGIN")
-                    }
-                    Some(Isolation::RepeatableRead) => {
-                        fenced!("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; BEGIN")
-                    }
-                    Some(Isolation::Serializable) => {
-                        fenced!("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; BEGIN")
-                    }
-                },
-                &[Literal::Binary(fence.call_id), Literal::Binary(fence.identity)],
-            );
+            let begin = if keeps_autocommit(giver) {
+                each_level!(isolation, fenced)
+            } else {
+                each_level!(isolation, fenced_manual)
+            };
+            let values = [Literal::Binary(fence.call_id), Literal::Binary(fence.identity)];
+            let begin = fill_at(&fence.namespace, begin, &values);
             let Err(error) = held::begin::<Self>(connection, begin).await else { return Ok(()) };
             let failed = |error: sqlx::Error| FenceRefusal::Failed(error.into());
             let refusal = match number(&error) {
@@ -240,7 +303,8 @@ impl BusinessDatabase for MySql {
                 }
                 _ => failed(error),
             };
-            // sqlx does not know of the transaction that was begun all the same.
+            // sqlx does not know of the transaction that was begun all the same. A connection that is not its
+            // owner's is closed.
             sqlx::raw_sql("ROLLBACK").execute(connection).await.map_err(failed)?;
             Err(refusal)
         })
@@ -254,11 +318,11 @@ impl BusinessDatabase for MySql {
         Box::pin(async move {
             if staged.changes_the_row() {
                 write(connection, &fence, staged).await.map_err(CommitFailure::Unproven)?;
-                return held::commit::<Self>(connection).await.map_err(CommitFailure::Unclear);
+                return Self::commit(connection).await.map_err(CommitFailure::Unclear);
             }
             let commit = fill_at(&fence.namespace, PROVE_AND_COMMIT, &[Literal::Binary(fence.call_id)]);
             let Err(error) = sqlx::raw_sql(commit).execute(&mut *connection).await else {
-                held::leave_chained::<Self>(connection);
+                held::leave_ended::<Self>(connection);
                 return Ok(());
             };
             Err(match number(&error) {

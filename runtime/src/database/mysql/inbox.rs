@@ -9,6 +9,7 @@ use super::now;
 use crate::database::literal::fill_at;
 use crate::database::millis;
 use crate::database::namespace::Namespace;
+use crate::fence::begin_on_pool;
 use crate::message::MessageId;
 use crate::store::StoreError;
 
@@ -54,7 +55,8 @@ pub(super) async fn prove(
     }
 }
 
-/// Forgets the queue's messages received longer than `age` ago, at most `limit` of them.
+/// Forgets the queue's messages received longer than `age` ago, at most `limit` of them. In a transaction: the
+/// sessions of the user's pool may commit nothing by themselves.
 pub(super) async fn prune(
     pool: &MySqlPool,
     namespace: &Namespace,
@@ -62,6 +64,7 @@ pub(super) async fn prune(
     age: Duration,
     limit: u32,
 ) -> Result<u64, StoreError> {
+    let (mut tx, _turn) = begin_on_pool(pool).await?;
     let delete = concat!(
         "DELETE FROM $0.tm_inbox WHERE queue = ? AND received_at < ",
         now!(),
@@ -71,7 +74,8 @@ pub(super) async fn prune(
         .bind(queue.as_bytes())
         .bind(millis(age))
         .bind(i64::from(limit))
-        .execute(pool)
+        .execute(&mut *tx)
         .await?;
+    tx.commit().await?;
     Ok(pruned.rows_affected())
 }

@@ -75,14 +75,18 @@ impl Operate for MySqlStore {
         let sql = concat!(
             "DELETE m FROM ",
             ids!(),
-            " STRAIGHT_JOIN tm_message m ON m.id = UNHEX(c.id) WHERE m.state IN (2, 3)"
+            " STRAIGHT_JOIN tm_message m FORCE INDEX (PRIMARY) ON m.id = c.wanted WHERE m.state IN (2, 3)"
         );
         Ok(self.pool.execute(sql, |query| query.bind(id_list(ids))).await?.rows_affected())
     }
 
     async fn known_calls(&self, call_ids: &[MessageId]) -> Result<Vec<MessageId>, StoreError> {
         // A call has the id of its first message.
-        let sql = concat!("SELECT m.id FROM ", ids!(), " STRAIGHT_JOIN tm_message m ON m.id = UNHEX(c.id)");
+        let sql = concat!(
+            "SELECT m.id FROM ",
+            ids!(),
+            " STRAIGHT_JOIN tm_message m FORCE INDEX (PRIMARY) ON m.id = c.wanted"
+        );
         let rows = self.pool.fetch(sql, |query| query.bind(id_list(call_ids))).await?;
         Ok(rows.iter().map(|row| Reader(row).id()).collect::<Result<_, _>>()?)
     }
@@ -92,7 +96,7 @@ impl Operate for MySqlStore {
         age: Duration,
         limit: u32,
         answerable: &[AnsweredBy],
-        take_over_until: Duration,
+        lapsed_before: Duration,
     ) -> Result<Vec<MessageId>, StoreError> {
         let sql = concat!(
             "SELECT id FROM tm_message WHERE state = 0 AND due_at <= ",
@@ -101,13 +105,11 @@ impl Operate for MySqlStore {
             now!(),
             " - ? AND answered_by NOT IN (SELECT name FROM ",
             names!(),
-            ") AND (held_by IS NULL OR ",
-            now!(),
-            " <= ?) LIMIT ?"
+            ") AND (held_by IS NULL OR due_at <= ?) LIMIT ?"
         );
         let answerable = name_list(answerable);
         let bind = |query: Bound<MySql>| {
-            query.bind(millis(age)).bind(&answerable).bind(millis(take_over_until)).bind(i64::from(limit))
+            query.bind(millis(age)).bind(&answerable).bind(millis(lapsed_before)).bind(i64::from(limit))
         };
         let rows = self.pool.fetch(sql, bind).await?;
         Ok(rows.iter().map(|row| Reader(row).id()).collect::<Result<_, _>>()?)

@@ -219,7 +219,7 @@ async fn lock(
         .query(concat!(
             "SELECT m.id, m.state, m.held_by FROM ",
             ids!(),
-            " STRAIGHT_JOIN tm_message m ON m.id = UNHEX(c.id) FOR UPDATE"
+            " STRAIGHT_JOIN tm_message m FORCE INDEX (PRIMARY) ON m.id = c.wanted FOR UPDATE"
         ))
         .bind(id_list(&ids))
         .fetch_all(&mut **lent)
@@ -252,7 +252,7 @@ macro_rules! ours {
         concat!(
             "SELECT m.id FROM ",
             ids!(),
-            " STRAIGHT_JOIN tm_message m ON m.id = UNHEX(c.id) WHERE m.state = 0 OR (m.state = 1 AND m.held_by = ?)",
+            " STRAIGHT_JOIN tm_message m FORCE INDEX (PRIMARY) ON m.id = c.wanted WHERE m.state = 0 OR (m.state = 1 AND m.held_by = ?)",
             $lock
         )
     };
@@ -274,7 +274,7 @@ pub(super) async fn renew(lent: &mut Lent, free: &[MessageId], hold: Hold) -> Re
     lent.query(concat!(
         "UPDATE ",
         ids!(),
-        " STRAIGHT_JOIN tm_message m ON m.id = UNHEX(c.id) SET m.held_by = ?, m.due_at = ",
+        " STRAIGHT_JOIN tm_message m FORCE INDEX (PRIMARY) ON m.id = c.wanted SET m.held_by = ?, m.due_at = ",
         late_now!(),
         " + ?, m.attempts = IF(m.state = 0, 0, m.attempts)"
     ))

@@ -9,6 +9,7 @@ use crate::database::login::{Login, acquire};
 use crate::database::namespace::Namespace;
 use crate::database::network::{MIGRATION, OwnPool, PATIENCE};
 use crate::database::part::{Part, part};
+use crate::fence::begin_on_pool;
 use crate::store::StoreError;
 
 pub(super) const MESSAGE: Part = part!("mysql", "message", ["1"]);
@@ -64,7 +65,7 @@ pub(super) async fn check_on(
 async fn moved(pool: &MySqlPool, schema: Option<&str>) -> Result<(MySqlConnection, Namespace), StoreError> {
     let mut connection = acquire(pool).await?.detach();
     let namespace = Namespace::mysql(&look(&mut connection, schema).await?);
-    sqlx::raw_sql(fill_at(&namespace, "USE $0", &[])).execute(&mut connection).await?;
+    sqlx::raw_sql(fill_at(&namespace, "USE $0; SET autocommit = 1", &[])).execute(&mut connection).await?;
     Ok((connection, namespace))
 }
 
@@ -98,15 +99,18 @@ async fn look(connection: &mut MySqlConnection, schema: Option<&str>) -> Result<
     })
 }
 
-/// Whether a user's pool leads to the fence with this identity.
+/// Whether a user's pool leads to the fence with this identity. In a transaction: where its sessions commit nothing by
+/// themselves, the next borrower would see the database as it is now.
 pub(super) async fn leads_to(
     pool: &MySqlPool,
     namespace: &Namespace,
     identity: Uuid,
 ) -> Result<bool, StoreError> {
     let sql = fill_at(namespace, "SELECT count(*) FROM $0.tm_fence_database WHERE identity = ?", &[]);
-    let found: i64 = sqlx::query_scalar(sql).bind(identity).fetch_one(&mut *acquire(pool).await?).await?;
-    Ok(found == 1)
+    let (mut tx, _turn) = begin_on_pool(pool).await?;
+    let found = sqlx::query_scalar(sql).bind(identity).fetch_one(&mut *tx).await;
+    tx.rollback().await?;
+    Ok(found.map(|count: i64| count == 1)?)
 }
 
 async fn migrate_on_connection(part: Part, connection: &mut MySqlConnection) -> Result<(), StoreError> {

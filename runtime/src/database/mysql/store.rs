@@ -33,18 +33,19 @@ pub(crate) struct MySqlStore {
 const CONNECTIONS: u32 = 6;
 const SESSION: &str = session!("2");
 
-/// Locks rows that may be taken up now; from a holder only until the first `?`s. Rows that are
-/// locked are skipped: somebody else is just taking them.
+/// Locks rows that may be taken up now; from a holder only if its lease lapsed before `?`. Rows that are
+/// locked are skipped: another process is just taking them. By the index that has them in their order, so that no more
+/// are locked than are taken.
 macro_rules! due {
-    ($whose:literal) => {
+    ($index:literal, $whose:literal) => {
         concat!(
-            "SELECT id, held_by, octet_length(payload) FROM tm_message WHERE ",
+            "SELECT id, held_by, octet_length(payload) FROM tm_message FORCE INDEX (",
+            $index,
+            ") WHERE ",
             $whose,
             " AND due_at <= ",
             now!(),
-            " AND (held_by IS NULL OR ",
-            now!(),
-            " <= ?) ORDER BY due_at LIMIT ? FOR UPDATE SKIP LOCKED"
+            " AND (held_by IS NULL OR due_at <= ?) ORDER BY due_at LIMIT ? FOR UPDATE SKIP LOCKED"
         )
     };
 }
@@ -109,7 +110,7 @@ async fn take(lent: &mut Lent, found: Vec<Found>, bytes: usize, hold: Hold) -> R
     lent.query(concat!(
         "UPDATE ",
         ids!(),
-        " STRAIGHT_JOIN tm_message m ON m.id = UNHEX(c.id) SET m.held_by = ?, m.due_at = ",
+        " STRAIGHT_JOIN tm_message m FORCE INDEX (PRIMARY) ON m.id = c.wanted SET m.held_by = ?, m.due_at = ",
         late_now!(),
         " + ?, m.attempts = m.attempts + (m.state = 0)"
     ))
@@ -122,9 +123,9 @@ async fn take(lent: &mut Lent, found: Vec<Found>, bytes: usize, hold: Hold) -> R
         .query(concat!(
             "SELECT ",
             columns!(),
-            " FROM tm_message WHERE id IN (SELECT UNHEX(c.id) FROM ",
+            " FROM ",
             ids!(),
-            ")"
+            " STRAIGHT_JOIN tm_message m FORCE INDEX (PRIMARY) ON m.id = c.wanted"
         ))
         .bind(&list)
         .fetch_all(&mut **lent)
@@ -238,26 +239,27 @@ impl Store for MySqlStore {
         bounds: Bounds,
         hold: Hold,
     ) -> Result<Claim, StoreError> {
-        let until = bounds.take_over_until.map(millis);
+        let lapsed_before = bounds.lapsed_before.map(millis);
         let busy = concat!(
             "SELECT name FROM ",
             names!(),
             " WHERE EXISTS (SELECT 1 FROM tm_message WHERE state = 0 AND answered_by = name AND due_at <= ",
             now!(),
-            " AND (held_by IS NULL OR ",
-            now!(),
-            " <= ?))"
+            " AND (held_by IS NULL OR due_at <= ?))"
         );
         let names = name_list(askable);
-        let busy = self.pool.fetch(busy, |query| query.bind(&names).bind(until)).await?;
+        let busy = self.pool.fetch(busy, |query| query.bind(&names).bind(lapsed_before)).await?;
         let busy = &decoded::<(String,)>(&busy)?;
         // An even share for each, so that one handler's backlog does not keep the others waiting.
         let share = (i64::from(bounds.rows) / i64::try_from(busy.len().max(1)).unwrap_or(1)).max(1);
         let work = |mut lent: Lent| async move {
             let mut found = Vec::new();
             for (name,) in busy {
-                let due =
-                    lent.query(due!("state = 0 AND answered_by = ?")).bind(name).bind(until).bind(share);
+                let due = lent
+                    .query(due!("tm_message_half", "state = 0 AND answered_by = ?"))
+                    .bind(name)
+                    .bind(lapsed_before)
+                    .bind(share);
                 found.extend(decoded::<Found>(&due.fetch_all(&mut *lent).await?)?);
             }
             let claim = take(&mut lent, found, bounds.bytes, hold).await?;
@@ -271,7 +273,7 @@ impl Store for MySqlStore {
 
     async fn claim_confirmed(&self, bounds: Bounds, hold: Hold) -> Result<Claim, StoreError> {
         let work = |mut lent: Lent| async move {
-            let due = lent.query(due!("state = 1")).bind(bounds.take_over_until.map(millis));
+            let due = lent.query(due!("tm_message_due", "state = 1")).bind(bounds.lapsed_before.map(millis));
             let rows = due.bind(i64::from(bounds.rows)).fetch_all(&mut *lent).await?;
             let claim = take(&mut lent, decoded(&rows)?, bounds.bytes, hold).await?;
             Ok((lent, claim))

@@ -11,6 +11,8 @@ use crate::store::StoreError;
 /// rollback, resources, object in use (lock time-out), operator intervention, system.
 const UNAVAILABLE: [&str; 9] = ["08", "25", "28", "3D", "40", "53", "55", "57", "58"];
 
+/// Classes that say that the row itself is at fault: its data, a constraint, a limit. Only these are final.
+const REFUSED: [&str; 3] = ["22", "23", "54"];
 /// `insufficient_privilege`
 pub(super) const NO_RIGHT: &str = "42501";
 /// What our functions say when their row is not in the transaction.
@@ -44,6 +46,7 @@ pub(crate) fn classify(error: &PgDatabaseError) -> StoreError {
              to run `Messenger::migrate`"
         )),
         code if UNAVAILABLE.iter().any(|class| code.starts_with(class)) => StoreError::Unavailable(text),
-        _ => StoreError::Refused(text),
+        code if REFUSED.iter().any(|class| code.starts_with(class)) => StoreError::Refused(text),
+        _ => StoreError::Unexpected(text),
     }
 }

@@ -17,8 +17,9 @@ use crate::database::namespace::Namespace;
 use crate::database::network::{Bound, OwnPool};
 use crate::database::source::not_opened;
 use crate::error::Error;
+use crate::fence::held::{self, Giver};
 use crate::fence::verdict::{FenceRow, Verdict};
-use crate::fence::{BusinessDatabase, CommitFailure, FenceDatabase, FenceRefusal, Isolation, held};
+use crate::fence::{BusinessDatabase, CommitFailure, FenceDatabase, FenceRefusal, Isolation};
 use crate::message::MessageId;
 use crate::protocol::scope::{FenceKey, Staged};
 use crate::store::StoreError;
@@ -217,7 +218,7 @@ fn failure(error: sqlx::Error, namespace: &Namespace) -> CommitFailure {
 impl BusinessDatabase for Postgres {
     const WAITS_FOR_ITSELF: bool = false;
 
-    fn begin_statement(isolation: Option<Isolation>) -> &'static str {
+    fn begin_statement(isolation: Option<Isolation>, _: Giver) -> &'static str {
         match isolation {
             None => "BEGIN",
             Some(Isolation::ReadCommitted) => "BEGIN ISOLATION LEVEL READ COMMITTED",
@@ -229,6 +230,7 @@ impl BusinessDatabase for Postgres {
     fn begin_fenced(
         connection: &mut PgConnection,
         isolation: Option<Isolation>,
+        _: Giver,
         fence: FenceKey,
     ) -> BoxFuture<'_, Result<(), FenceRefusal>> {
         Box::pin(async move {
@@ -277,7 +279,7 @@ impl BusinessDatabase for Postgres {
                 fill_at(namespace, PROVE_AND_COMMIT, &written)
             };
             let Err(error) = sqlx::raw_sql(commit).execute(&mut *connection).await else {
-                held::leave_chained::<Self>(connection);
+                held::leave_ended::<Self>(connection);
                 return Ok(());
             };
             let failure = failure(error, namespace);

@@ -91,20 +91,18 @@ impl Operate for PostgresStore {
         age: Duration,
         limit: u32,
         answerable: &[AnsweredBy],
-        take_over_until: Duration,
+        lapsed_before: Duration,
     ) -> Result<Vec<MessageId>, StoreError> {
         let sql = concat!(
             "SELECT id FROM tm_message WHERE state = 0 AND due_at <= ",
             now!(),
             " AND created_at < ",
             now!(),
-            " - $1 AND answered_by <> ALL($2) AND (held_by IS NULL OR ",
-            now!(),
-            " <= $3) LIMIT $4"
+            " - $1 AND answered_by <> ALL($2) AND (held_by IS NULL OR due_at <= $3) LIMIT $4"
         );
         let answerable = names(answerable);
         let bind = |query: Bound<Postgres>| {
-            query.bind(millis(age)).bind(&answerable).bind(millis(take_over_until)).bind(i64::from(limit))
+            query.bind(millis(age)).bind(&answerable).bind(millis(lapsed_before)).bind(i64::from(limit))
         };
         let rows = self.pool.fetch(sql, bind).await?;
         Ok(rows.iter().map(|row| Reader(row).id()).collect::<Result<_, _>>()?)

@@ -43,10 +43,10 @@ macro_rules! found {
     };
 }
 
-/// Rows that may be taken up now; from a holder only until `$1`.
+/// Rows that may be taken up now; from a holder only if its lease lapsed before `$1`.
 macro_rules! due {
     ($whose:literal) => {
-        concat!($whose, " AND due_at <= ", now!(), " AND (held_by IS NULL OR ", now!(), " <= $1)")
+        concat!($whose, " AND due_at <= ", now!(), " AND (held_by IS NULL OR due_at <= $1)")
     };
 }
 
@@ -109,7 +109,7 @@ impl PostgresStore {
     ) -> Result<Claim, StoreError> {
         let bind = |query: Bound<Postgres>| {
             let query = query
-                .bind(bounds.take_over_until.map(millis))
+                .bind(bounds.lapsed_before.map(millis))
                 .bind(i64::from(bounds.rows))
                 .bind(i64::try_from(bounds.bytes).unwrap_or(i64::MAX))
                 .bind(hold.token)
@@ -161,22 +161,25 @@ impl Store for PostgresStore {
     }
 
     async fn renew(&self, ids: &[MessageId], hold: Hold) -> Result<Renewed, StoreError> {
-        // The message to WAL makes sure that the server can commit, also when there is no row.
+        // The message to WAL makes sure that the server can commit, also when no row is renewed. An idle
+        // store is left alone: what is stored there next is proof enough.
         let sql = concat!(
-            "WITH written AS MATERIALIZED (SELECT pg_logical_emit_message(true, 'transactional-message', '') AS at), ",
-            "ours AS MATERIALIZED (SELECT m.id FROM unnest($1::uuid[]) AS asked (id) JOIN tm_message m ON m.id = asked.id ",
+            "WITH ours AS MATERIALIZED (SELECT m.id FROM unnest($1::uuid[]) AS asked (id) JOIN tm_message m ON m.id = asked.id ",
             "WHERE ",
             ours!(),
             "), free AS (SELECT m.id FROM ours JOIN tm_message m ON m.id = ours.id WHERE ",
             ours!(),
             " ORDER BY m.id FOR UPDATE OF m SKIP LOCKED), ",
+            "written AS MATERIALIZED (SELECT pg_logical_emit_message(true, 'transactional-message', '') AS at ",
+            "WHERE NOT EXISTS (SELECT FROM free) AND (cardinality($1::uuid[]) > 0 ",
+            "OR EXISTS (SELECT FROM tm_message WHERE state = 0) OR EXISTS (SELECT FROM tm_message WHERE state = 1))), ",
             "renewed AS (UPDATE tm_message m SET held_by = $2, due_at = ",
             now!(),
             " + $3, attempts = CASE m.state WHEN 0 THEN 0 ELSE m.attempts END FROM free WHERE m.id = free.id ",
             "RETURNING m.id) ",
             "SELECT NULL::uuid, false, ",
             now!(),
-            " FROM written WHERE at IS NOT NULL UNION ALL SELECT id, true, 0 FROM renewed ",
+            " FROM (SELECT count(at) FROM written) done UNION ALL SELECT id, true, 0 FROM renewed ",
             "UNION ALL SELECT id, false, 0 FROM ours"
         );
         let bind = |query: Bound<Postgres>| query.bind(ids).bind(hold.token).bind(millis(hold.lease));

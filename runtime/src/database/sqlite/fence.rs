@@ -19,10 +19,9 @@ use crate::database::first_id;
 use crate::database::namespace::Namespace;
 use crate::database::turns::Turns;
 use crate::error::{Error, ErrorKind};
+use crate::fence::held::{self, Giver};
 use crate::fence::verdict::{FenceRow, Verdict};
-use crate::fence::{
-    BusinessDatabase, CommitFailure, FenceDatabase, FenceRefusal, Isolation, WriteTurn, held,
-};
+use crate::fence::{BusinessDatabase, CommitFailure, FenceDatabase, FenceRefusal, Isolation, WriteTurn};
 use crate::message::MessageId;
 use crate::protocol::scope::{FenceKey, Staged};
 use crate::store::StoreError;
@@ -147,7 +146,7 @@ impl BusinessDatabase for Sqlite {
     const WAITS_FOR_ITSELF: bool = true;
 
     // SQLite's transactions are serializable, whatever is asked for.
-    fn begin_statement(_: Option<Isolation>) -> &'static str {
+    fn begin_statement(_: Option<Isolation>, _: Giver) -> &'static str {
         "BEGIN IMMEDIATE"
     }
 
@@ -166,12 +165,13 @@ impl BusinessDatabase for Sqlite {
     fn begin_fenced(
         connection: &mut SqliteConnection,
         isolation: Option<Isolation>,
+        giver: Giver,
         fence: FenceKey,
     ) -> BoxFuture<'_, Result<(), FenceRefusal>> {
         Box::pin(async move {
             let FenceKey { identity, call_id, .. } = fence;
             let failed = |error: sqlx::Error| FenceRefusal::Failed(error.into());
-            held::begin::<Self>(connection, Self::begin_statement(isolation)).await.map_err(failed)?;
+            held::begin::<Self>(connection, Self::begin_statement(isolation, giver)).await.map_err(failed)?;
             sqlx::query("SAVEPOINT tm_fence").execute(&mut *connection).await.map_err(failed)?;
             let inserted = sqlx::query(
                 "INSERT INTO main.tm_fence (call_id, outcome) SELECT ?1, ?2 FROM main.tm_fence_database WHERE identity = ?3 \

@@ -97,7 +97,7 @@ impl Operate for SqliteStore {
         age: Duration,
         limit: u32,
         answerable: &[AnsweredBy],
-        take_over_until: Duration,
+        lapsed_before: Duration,
     ) -> Result<Vec<MessageId>, StoreError> {
         let answerable: Vec<String> = answerable.iter().map(ToString::to_string).collect();
         let ids = sqlx::query_scalar(concat!(
@@ -105,13 +105,11 @@ impl Operate for SqliteStore {
             now!(),
             " AND created_at < ",
             now!(),
-            " - ?1 AND answered_by NOT IN (SELECT value FROM json_each(?2)) AND (held_by IS NULL OR ",
-            now!(),
-            " <= ?3) LIMIT ?4"
+            " - ?1 AND answered_by NOT IN (SELECT value FROM json_each(?2)) AND (held_by IS NULL OR due_at <= ?3) LIMIT ?4"
         ))
         .bind(millis(age))
         .bind(serde_json::json!(answerable).to_string())
-        .bind(millis(take_over_until))
+        .bind(millis(lapsed_before))
         .bind(i64::from(limit))
         .fetch_all(&self.reader)
         .await?;

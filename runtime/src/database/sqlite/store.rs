@@ -182,12 +182,10 @@ impl Store for SqliteStore {
             "SELECT a.value FROM json_each(?1) a WHERE EXISTS (SELECT 1 FROM tm_message ",
             "WHERE state = 0 AND answered_by = a.value AND due_at <= ",
             now!(),
-            " AND (held_by IS NULL OR ",
-            now!(),
-            " <= ?2))"
+            " AND (held_by IS NULL OR due_at <= ?2))"
         ))
         .bind(serde_json::json!(names).to_string())
-        .bind(bounds.take_over_until.map(millis))
+        .bind(bounds.lapsed_before.map(millis))
         .fetch_all(&self.reader)
         .await?;
         let mut claim = Claim::default();
@@ -205,12 +203,10 @@ impl Store for SqliteStore {
                 columns!(),
                 " FROM tm_message WHERE state = 0 AND answered_by = ?1 AND due_at <= ",
                 now!(),
-                " AND (held_by IS NULL OR ",
-                now!(),
-                " <= ?2) ORDER BY due_at LIMIT ?3"
+                " AND (held_by IS NULL OR due_at <= ?2) ORDER BY due_at LIMIT ?3"
             ))
             .bind(name)
-            .bind(bounds.take_over_until.map(millis))
+            .bind(bounds.lapsed_before.map(millis))
             .bind(i64::try_from(share).unwrap_or(i64::MAX));
             Self::take(&mut tx, select, &mut bytes, hold, &mut claim).await?;
         }
@@ -223,11 +219,9 @@ impl Store for SqliteStore {
         let any: bool = sqlx::query_scalar(concat!(
             "SELECT EXISTS (SELECT 1 FROM tm_message WHERE state = 1 AND due_at <= ",
             now!(),
-            " AND (held_by IS NULL OR ",
-            now!(),
-            " <= ?1))"
+            " AND (held_by IS NULL OR due_at <= ?1))"
         ))
-        .bind(bounds.take_over_until.map(millis))
+        .bind(bounds.lapsed_before.map(millis))
         .fetch_one(&self.reader)
         .await?;
         if !any {
@@ -241,11 +235,9 @@ impl Store for SqliteStore {
             columns!(),
             " FROM tm_message WHERE state = 1 AND due_at <= ",
             now!(),
-            " AND (held_by IS NULL OR ",
-            now!(),
-            " <= ?1) ORDER BY due_at LIMIT ?2"
+            " AND (held_by IS NULL OR due_at <= ?1) ORDER BY due_at LIMIT ?2"
         ))
-        .bind(bounds.take_over_until.map(millis))
+        .bind(bounds.lapsed_before.map(millis))
         .bind(i64::from(bounds.rows));
         Self::take(&mut tx, select, &mut bytes, hold, &mut claim).await?;
         tx.commit().await?;

@@ -1,11 +1,11 @@
 //! The body's process: half, body, the business database, and the report.
 
-use super::rules::{Bug, May};
+use super::rules::{Bug, May, Model};
 use super::steps::{At, Cause, Steps};
 use super::world::{Asker, Body, Call, Change, Effect, Fence, Holder, Message, Relay, Report, Row, Truth};
 use crate::message::state::{Applied, Event, State};
 use crate::protocol::report::Ending;
-use crate::protocol::scope::Commit;
+use crate::protocol::scope::{Commit, Withheld};
 
 use Cause::{Fault, System};
 
@@ -20,7 +20,11 @@ pub(super) fn steps(out: &mut Steps<'_>, c: usize, call: &Call) {
         Body::Running | Body::InTransaction => {
             endings(out, c, call);
             if out.model.may(May::Withhold) && call.commit == Commit::Not && call.truth == Truth::Nothing {
-                out.call(c, System, "the body withholds", |call, _| call.withheld = true);
+                let in_transaction = call.body == Body::InTransaction;
+                out.call(c, System, "the body withholds", |call, _| {
+                    call.withheld = call.withheld.said(in_transaction);
+                    call.meant = call.meant.said(in_transaction);
+                });
             }
         }
         Body::NeverRan => {
@@ -68,7 +72,7 @@ fn insert_halves(call: &mut Call) {
 fn endings(out: &mut Steps<'_>, c: usize, call: &Call) {
     let (fenced, took_effect) = (out.model.fenced(), call.truth != Truth::Nothing);
     // What a body with a handler says about its effect is true: nobody else could know.
-    if fenced || took_effect || call.withheld && call.effect == Effect::None {
+    if fenced || took_effect || call.withheld != Withheld::No && call.effect == Effect::None {
         out.call(c, System, "the body returns Ok", |call, model| call.end(model, Ending::Ok));
     }
     if fenced || out.model.may(May::AskOnErr) || (!took_effect && call.effect == Effect::None) {
@@ -105,7 +109,7 @@ fn transaction(out: &mut Steps<'_>, c: usize, call: &Call) {
             let forgets = out.model.has(Bug::AmendedPayloadIsNotWritten);
             out.call(c, System, "the database commits", |call, _| {
                 call.effect = Effect::None;
-                call.truth = Truth::TookEffect { withheld, amended };
+                call.truth = Truth::TookEffect { withheld: call.meant != Withheld::No, amended };
                 call.fence = if withheld && !unwritten {
                     Fence::Withheld
                 } else {
@@ -122,13 +126,21 @@ fn transaction(out: &mut Steps<'_>, c: usize, call: &Call) {
 
 fn begin(out: &mut Steps<'_>, c: usize, call: &Call) {
     if call.fence == Fence::None {
-        out.call(c, System, "begin: the fence row goes in", |call, _| {
-            call.begun = true;
+        out.call(c, System, "begin: the fence row goes in", |call, model| {
+            begins(call, model);
             call.effect = Effect::Open;
             call.body = Body::InTransaction;
         });
     } else {
-        out.call(c, System, "begin is refused: fenced", |call, _| call.begun = true);
+        out.call(c, System, "begin is refused: fenced", begins);
+    }
+}
+
+fn begins(call: &mut Call, model: &Model) {
+    call.begun = true;
+    call.meant = call.meant.begins();
+    if !model.has(Bug::WithholdOutlivesItsTransaction) {
+        call.withheld = call.withheld.begins();
     }
 }
 
@@ -137,7 +149,7 @@ fn send_commit(out: &mut Steps<'_>, c: usize, amended: bool) {
     out.call(c, System, what, |call, _| {
         call.amended = amended;
         call.commit = Commit::Unclear;
-        call.effect = Effect::Sent { withheld: call.withheld, amended };
+        call.effect = Effect::Sent { withheld: call.withheld != Withheld::No, amended };
         call.body = Body::Waiting;
     });
 }
@@ -162,7 +174,7 @@ fn replies(out: &mut Steps<'_>, c: usize, call: &Call, effect: Effect) {
 
 /// What a body with a handler does: something elsewhere, once.
 fn request(out: &mut Steps<'_>, c: usize, call: &Call) {
-    if call.body == Body::Running && call.commit == Commit::Not && !call.withheld {
+    if call.body == Body::Running && call.commit == Commit::Not && call.withheld == Withheld::No {
         out.call(c, System, "sends its request", |call, _| {
             call.commit = Commit::Unclear;
             call.effect = Effect::Sent { withheld: false, amended: false };

@@ -22,7 +22,7 @@ mod world;
 use rules::{By, May, Model};
 use world::{Body, Call, Effect, Fence, Message, Truth, World};
 
-use super::scope::Commit;
+use super::scope::{Commit, Withheld};
 
 impl Model {
     const fn new(name: &'static str, witness: By, may: &'static [May]) -> Self {
@@ -35,7 +35,8 @@ impl Model {
         let call = Call {
             body: Body::Storing,
             begun: false,
-            withheld: false,
+            withheld: Withheld::No,
+            meant: Withheld::No,
             amended: false,
             commit: Commit::Not,
             effect: Effect::None,

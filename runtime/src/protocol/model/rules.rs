@@ -87,6 +87,7 @@ pub(super) enum Bug {
     LateOkIsRefused,
     FenceHasABudget,
     WithholdIsNotWritten,
+    WithholdOutlivesItsTransaction,
     AmendedPayloadIsNotWritten,
     PrunedAtConfirmed,
     PrunedMessageByMessage,

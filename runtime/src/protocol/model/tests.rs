@@ -103,7 +103,7 @@ fn holds(model: &Model, worlds: usize) {
 
 #[test]
 fn a_fenced_message() {
-    holds(&FENCED, 84_318);
+    holds(&FENCED, 101_073);
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn a_hasty_handler_in_an_outage() {
 
 #[test]
 fn a_restored_store() {
-    holds(&RESTORED, 4187);
+    holds(&RESTORED, 5913);
 }
 
 #[test]
@@ -180,6 +180,7 @@ fn broken_rules_are_found() {
         (LateOkIsRefused, &OUTAGE, LOST),
         (FenceHasABudget, &FENCED, "what is fenced is never parked for its number of questions"),
         (WithholdIsNotWritten, &FENCED, "what is withheld is not delivered"),
+        (WithholdOutlivesItsTransaction, &FENCED, LOST),
         (AmendedPayloadIsNotWritten, &FENCED, "what is delivered has the payload that was committed"),
         (PrunedAtConfirmed, &FENCED, PRUNED),
         (PrunedMessageByMessage, &TOGETHER, PRUNED),

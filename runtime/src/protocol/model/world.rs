@@ -5,7 +5,7 @@ use std::fmt;
 use super::rules::{Bug, Model};
 use crate::message::state::{Applied, Event, State};
 use crate::protocol::report::Ending;
-use crate::protocol::scope::Commit;
+use crate::protocol::scope::{Commit, Withheld};
 
 /// One moment. Slots that the configuration does not use stay `None`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,7 +23,9 @@ pub(super) struct World {
 pub(super) struct Call {
     pub(super) body: Body,
     pub(super) begun: bool,
-    pub(super) withheld: bool,
+    pub(super) withheld: Withheld,
+    /// What the body means by it, whatever is made of that.
+    pub(super) meant: Withheld,
     /// A payload is staged in memory.
     pub(super) amended: bool,
     pub(super) commit: Commit,

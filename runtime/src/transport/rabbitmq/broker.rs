@@ -59,6 +59,11 @@ impl Broker {
         }
         Ok(Self { uri, tls: OwnedTLSConfig { identity: None, cert_chain: ca_certificate }, name })
     }
+
+    /// The virtual host's name.
+    pub(super) fn vhost(&self) -> &str {
+        &self.uri.vhost
+    }
 }
 
 /// Reads a URL. What the parser says is not passed on: it repeats the URL.

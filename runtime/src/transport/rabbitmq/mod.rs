@@ -2,9 +2,12 @@
 
 mod broker;
 mod connection;
+mod dead_letters;
+mod establish;
 #[cfg(test)]
 mod hostile;
 mod incoming;
+mod news;
 mod onward;
 mod owner;
 mod properties;
@@ -28,6 +31,7 @@ use self::subscription::Subscription;
 use self::topology::Topology;
 use super::{Delivery, Outgoing, Publication, Queue, Transport};
 use crate::error::Error;
+use crate::message::Message;
 
 /// How an exchange chooses the queues of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,7 +155,7 @@ impl RabbitMq {
         let name = self.connection_name.or_else(|| self.app_id.clone());
         let name = name.unwrap_or_else(|| "transactional-message".into());
         let broker = Broker::new(&self.url, self.ca_certificate, name)?;
-        let topology = Topology::new(self.exchanges, self.passive)?;
+        let topology = Topology::new(self.exchanges, self.passive, broker.vhost())?;
         let publisher = Publisher::new(broker.clone(), topology.clone(), patience);
         let app_id = self.app_id.map(|app_id| broker::short("app_id", &app_id)).transpose()?;
         Ok(RabbitMqTransport { broker, topology, app_id, publisher, subscriptions: Mutex::default() })
@@ -187,6 +191,10 @@ impl Transport for RabbitMqTransport {
             Ok(letter) => self.publisher.publish(letter).await,
             Err(why) => Publication::Refused(why),
         }
+    }
+
+    fn refuses(&self, message: &Message) -> Option<String> {
+        properties::refusal(message, self.publisher.frame_bytes())
     }
 
     fn capacity(&self) -> usize {

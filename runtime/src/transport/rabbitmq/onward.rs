@@ -3,21 +3,21 @@
 //! A message is first safe in the other queue, by a publisher confirm, and only then acknowledged in
 //! this one. If the process dies in between, it is in both; the inbox recognises it.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use lapin::types::{AMQPValue, ShortString};
 use tokio_util::sync::CancellationToken;
 
 use super::connection::Trouble;
+use super::dead_letters::DeadLetters;
 use super::incoming::Incoming;
-use super::properties::{ATTEMPT, Letter, QUEUE, REASON};
+use super::properties::{ATTEMPT, Letter, QUEUE, REASON, UNDECODABLE_SINCE, room_for_headers};
 use super::publisher::Publisher;
 use super::topology::Queues;
 use crate::Backoff;
 use crate::transport::Publication;
 
-/// How long a message that can't be tried is held. RabbitMQ ends a channel that keeps one for half
-/// an hour, and counts that as a delivery.
+/// How long a message that can't be tried is held. RabbitMQ ends the subscription that keeps one for half an hour.
 pub(super) const HOLD: Duration = Duration::from_mins(5);
 const PAUSES: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(10));
 /// The longest reason that goes into a header.
@@ -27,6 +27,7 @@ const REASON_BYTES: usize = 1024;
 pub(super) struct Onward<'a> {
     pub(super) publisher: &'a Publisher,
     pub(super) queues: &'a Queues,
+    pub(super) dead_letters: &'a DeadLetters,
     pub(super) stop: &'a CancellationToken,
 }
 
@@ -49,6 +50,35 @@ impl Onward<'_> {
         self.send(incoming, queue, &[(ATTEMPT, number(attempt))]).await
     }
 
+    /// Lets a message wait that this process can't read: in a rolling deployment another one can. It is dead when nobody
+    /// could for so long.
+    pub(super) async fn wait_for_a_reader(
+        &self,
+        incoming: &Incoming,
+        why: &str,
+        patience: Duration,
+    ) -> Result<bool, Trouble> {
+        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        let since = incoming.undecodable_since.map_or(now, Duration::from_millis).min(now);
+        let waited = now.saturating_sub(since);
+        if waited >= patience {
+            let for_so_long =
+                if patience.is_zero() { String::new() } else { format!("; nobody could for {patience:?}") };
+            return self.bury(incoming, &format!("{why}{for_so_long}")).await;
+        }
+        let (queue, pause) = self.queues.after_waiting(waited);
+        let (id, attempt) = (shown(incoming), incoming.attempt);
+        if incoming.undecodable_since.is_none() {
+            tracing::warn!(queue = %self.queues.main, id, attempt, why, ?patience,
+                "this process can't read a message; it waits for one that can, and is dead if there is none");
+        } else {
+            tracing::debug!(queue = %self.queues.main, id, why, retry_in = ?pause, "still nobody can read a message");
+        }
+        let since = i64::try_from(since.as_millis()).unwrap_or_default();
+        let notes = [(ATTEMPT, number(attempt)), (UNDECODABLE_SINCE, AMQPValue::LongLongInt(since))];
+        self.send(incoming, queue, &notes).await
+    }
+
     /// Puts a message to the dead letters.
     pub(super) async fn bury(&self, incoming: &Incoming, why: &str) -> Result<bool, Trouble> {
         let (id, attempt) = (shown(incoming), incoming.attempt);
@@ -61,6 +91,7 @@ impl Onward<'_> {
             (QUEUE, text(self.queues.main.as_str())),
             (ATTEMPT, number(attempt)),
         ];
+        self.dead_letters.bury();
         self.send(incoming, &self.queues.dead, &notes).await
     }
 
@@ -73,14 +104,18 @@ impl Onward<'_> {
     ) -> Result<bool, Trouble> {
         let mut tries = 0;
         loop {
-            let letter: Letter = incoming.onward(queue, notes);
+            let letter: Letter =
+                incoming.onward(queue, room_for_headers(self.publisher.frame_bytes()), notes);
             match self.publisher.publish(letter).await {
                 Publication::Acknowledged => return Ok(true),
                 // Deleted: a new session declares it again.
                 Publication::Unroutable(_) => {
                     return Err(Trouble::lasting(format!("the queue `{queue}` does not exist")));
                 }
-                Publication::Failed(why) | Publication::NotNow(why) | Publication::Refused(why) => {
+                Publication::Failed(why)
+                | Publication::NotNow(why)
+                | Publication::NotHere(why)
+                | Publication::Refused(why) => {
                     tracing::debug!(%queue, why, "a message could not be moved; will try again");
                 }
             }

@@ -9,16 +9,16 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{Trouble, code, text};
+use super::establish::{has_exchange, missing_exchange};
 use super::properties::{Letter, Short};
 use super::publisher::{Job, Publisher, Standing};
-use super::topology::{has_exchange, missing_exchange};
 use super::window::{self, Fate};
 use crate::transport::Publication;
 
-/// How long an exchange that was refused is not tried again.
+/// How long what was refused is not tried again.
 const REFUSED_FOR: Duration = Duration::from_secs(2);
-/// Exchanges remembered; more than an application has, unless it makes up their names.
-const EXCHANGES: usize = 1000;
+/// Exchanges remembered, and routing keys; more exchanges than an application has, unless it makes up their names.
+const REMEMBERED: usize = 1000;
 
 /// Publishes windows on a channel of its own.
 pub(super) struct Owner<'a> {
@@ -30,9 +30,11 @@ pub(super) struct Owner<'a> {
     /// What is known of exchanges: publishing to one that is missing ends the channel, with all that
     /// is unconfirmed there.
     exchanges: HashMap<Short, Result<(), Refused>>,
+    /// Routing keys that this user may not publish with: topic permissions.
+    keys: HashMap<(Short, Short), Refused>,
 }
 
-/// An exchange that takes no messages, at least until then.
+/// What takes no messages, at least until then.
 struct Refused {
     why: String,
     until: Instant,
@@ -52,7 +54,7 @@ impl<'a> Owner<'a> {
         connection: &'a Connection,
         lost: &'a CancellationToken,
     ) -> Self {
-        Self { publisher, connection, lost, channel: None, exchanges: HashMap::new() }
+        Self { publisher, connection, lost, channel: None, exchanges: HashMap::new(), keys: HashMap::new() }
     }
 
     /// Publishes until the connection is lost. Says why, if that was seen here.
@@ -70,10 +72,10 @@ impl<'a> Owner<'a> {
 
     /// Publishes a window, and answers each of its jobs, or makes suspects of them.
     async fn deliver(&mut self, window: Vec<Job>) -> Result<(), Trouble> {
-        let window = self.with_known_exchanges(window).await?;
+        let window = self.with_known_exchanges(Self::that_fit(self.connection, window)).await?;
         let letters: Vec<_> = window.iter().map(|job| &job.letter).collect();
         let Some(first) = letters.first() else { return Ok(()) };
-        let (alone, exchange) = (letters.len() == 1, first.exchange.clone());
+        let (alone, exchange, key) = (letters.len() == 1, first.exchange.clone(), first.routing_key.clone());
         let failure = match self.publish(&letters).await {
             Ok(fates) => {
                 for (job, fate) in window.into_iter().zip(fates) {
@@ -91,8 +93,10 @@ impl<'a> Owner<'a> {
             self.publisher.suspect(window);
         } else if alone {
             let why = &failure.trouble.why;
-            if failure.code == Some(403) {
-                self.refuse(exchange, why);
+            match refused_what(failure.code, why) {
+                What::Exchange => self.refuse(exchange, why),
+                What::RoutingKey => self.refuse_key((exchange, key), why),
+                What::Message => {}
             }
             for job in window {
                 job.answer(Publication::Failed(why.clone()));
@@ -155,13 +159,30 @@ impl<'a> Owner<'a> {
         }
     }
 
-    /// The messages whose exchange is there. The others are answered.
+    /// The messages that this connection can carry; the others would end it. Most were asked about before they were
+    /// stored, when perhaps another size was agreed on.
+    fn that_fit(connection: &Connection, window: Vec<Job>) -> Vec<Job> {
+        let frame_bytes = connection.configuration().frame_max();
+        let mut fitting = Vec::with_capacity(window.len());
+        for job in window {
+            match job.letter.does_not_fit(frame_bytes) {
+                Some(why) => job.answer(Publication::Refused(why)),
+                None => fitting.push(job),
+            }
+        }
+        fitting
+    }
+
+    /// The messages whose exchange is there, and takes them. The others are answered.
     async fn with_known_exchanges(&mut self, window: Vec<Job>) -> Result<Vec<Job>, Trouble> {
         let mut known = Vec::with_capacity(window.len());
         let mut window = window.into_iter();
         while let Some(job) = window.next() {
             match self.exchange(&job.letter.exchange).await {
-                Ok(Ok(())) => known.push(job),
+                Ok(Ok(())) => match self.refused_key(&job.letter) {
+                    Some(why) => job.answer(Publication::Failed(why)),
+                    None => known.push(job),
+                },
                 Ok(Err(why)) => job.answer(Publication::Failed(why)),
                 Err(trouble) => {
                     for job in known.into_iter().chain([job]).chain(window) {
@@ -184,7 +205,7 @@ impl<'a> Owner<'a> {
             _ => {}
         }
         // On a channel of its own, which ends if the exchange is missing.
-        let looking = async { has_exchange(&self.connection.create_channel().await?, name).await };
+        let looking = has_exchange(self.connection, name);
         let there = self.wait_for(looking).await.map_err(|failure| failure.trouble)?;
         if there {
             self.remember(name.clone(), Ok(()));
@@ -197,14 +218,59 @@ impl<'a> Owner<'a> {
     }
 
     fn refuse(&mut self, exchange: Short, why: &str) {
-        self.remember(exchange, Err(Refused { why: why.to_owned(), until: Instant::now() + REFUSED_FOR }));
+        self.remember(exchange, Err(Refused::now(why)));
     }
 
     fn remember(&mut self, exchange: Short, standing: Result<(), Refused>) {
-        if self.exchanges.len() >= EXCHANGES {
+        if self.exchanges.len() >= REMEMBERED {
             self.exchanges.clear();
         }
         self.exchanges.insert(exchange, standing);
+    }
+
+    fn refuse_key(&mut self, key: (Short, Short), why: &str) {
+        if self.keys.len() >= REMEMBERED {
+            self.keys.clear();
+        }
+        self.keys.insert(key, Refused::now(why));
+    }
+
+    fn refused_key(&self, letter: &Letter) -> Option<String> {
+        if self.keys.is_empty() {
+            return None;
+        }
+        let refused = self.keys.get(&(letter.exchange.clone(), letter.routing_key.clone()))?;
+        (Instant::now() < refused.until).then(|| refused.why.clone())
+    }
+}
+
+impl Refused {
+    fn now(why: &str) -> Self {
+        Self { why: why.to_owned(), until: Instant::now() + REFUSED_FOR }
+    }
+}
+
+/// What the broker refused, by refusing a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    /// All messages to its exchange.
+    Exchange,
+    /// All messages to its exchange with its routing key.
+    RoutingKey,
+    /// That message.
+    Message,
+}
+
+/// RabbitMQ has one code for all that a user may not do, and says the rest in words (the same from 3.10 to 4.3).
+fn refused_what(code: Option<u16>, said: &str) -> What {
+    // Up to the first name: those are anybody's.
+    let said = said.split('\'').next().unwrap_or_default();
+    match code {
+        Some(403) if said.contains("access to topic") => What::RoutingKey,
+        Some(403) if said.contains("access to exchange") || said.contains("internal exchange") => {
+            What::Exchange
+        }
+        _ => What::Message,
     }
 }
 
@@ -220,5 +286,52 @@ fn publication(letter: &Letter, fate: Fate) -> Publication {
              the routing key `{}` is full, or has lost too many of its nodes",
             letter.exchange, letter.routing_key
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As RabbitMQ 3.10, 4.0 and 4.3 say it.
+    #[test]
+    fn a_refusal_is_of_what_it_names() {
+        for (code, said, what) in [
+            (
+                403,
+                "ACCESS_REFUSED - access to topic 'secret' in exchange 'shop' in vhost '/' refused for user 'u'",
+                What::RoutingKey,
+            ),
+            (
+                403,
+                "ACCESS_REFUSED - write access to topic 'secret' in exchange 'shop' in vhost '/' refused for user 'u'",
+                What::RoutingKey,
+            ),
+            (
+                403,
+                "ACCESS_REFUSED - access to exchange 'shop' in vhost '/' refused for user 'u'",
+                What::Exchange,
+            ),
+            (
+                403,
+                "ACCESS_REFUSED - write access to exchange 'shop' in vhost '/' refused for user 'u'",
+                What::Exchange,
+            ),
+            (403, "ACCESS_REFUSED - cannot publish to internal exchange 'shop' in vhost '/'", What::Exchange),
+            (403, "ACCESS_REFUSED - of a kind that is not known yet", What::Message),
+            (
+                406,
+                "PRECONDITION_FAILED - user_id property set to 'a' but authenticated user was 'u'",
+                What::Message,
+            ),
+            (
+                406,
+                "PRECONDITION_FAILED - message size 2000 is larger than configured max size 1000",
+                What::Message,
+            ),
+        ] {
+            assert_eq!(refused_what(Some(code), said), what, "{said}");
+        }
+        assert_eq!(refused_what(None, "access to topic"), What::Message);
     }
 }

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
-use crate::message::Half;
+use crate::message::limits::{HEADERS_BYTES, OURS, amqp, headers_bytes};
+use crate::message::{Half, Message};
 use crate::transport::Outgoing;
 
 pub(super) type Short = ShortString;
 
-/// This crate's own headers.
-pub(super) const OURS: &str = "x-tm-";
 /// Which attempt of the relay's to publish it this was.
 const PUBLISH_ATTEMPT: &str = "x-tm-publish-attempt";
 /// Which attempt of the consumer's is next, or, on a dead message, was the last.
@@ -22,10 +21,14 @@ pub(super) const ROUTING_KEY: &str = "x-tm-routing-key";
 /// Why the message is dead, and at which queue it died.
 pub(super) const REASON: &str = "x-tm-reason";
 pub(super) const QUEUE: &str = "x-tm-queue";
-/// RabbitMQ reads further routing keys out of these.
-pub(super) const ROUTING: [&str; 2] = ["CC", "BCC"];
-/// All headers must fit into one frame, or the whole connection is lost. Frames have 128 KiB.
-pub(super) const HEADERS_BYTES: usize = 96 * 1024;
+/// Since when nobody could read the message, in milliseconds of Unix time.
+pub(super) const UNDECODABLE_SINCE: &str = "x-tm-undecodable-since";
+/// The size of frames, in bytes, before a broker has said otherwise.
+pub(super) const FRAME_BYTES: u32 = 128 * 1024;
+/// The most that all properties but the headers take in a frame, and the frame itself.
+const OTHER_PROPERTIES_BYTES: usize = 1600;
+/// What is left free for a consumer's notes on a message, and for the other properties.
+const NOTES_BYTES: usize = 4096;
 
 pub(super) const PERSISTENT: u8 = 2;
 
@@ -61,26 +64,47 @@ impl Body {
     }
 }
 
+impl Letter {
+    /// Says why a connection with frames of this size can't carry it, if it can't: the whole connection would be lost.
+    pub(super) fn does_not_fit(&self, frame_bytes: u32) -> Option<String> {
+        let headers = self.properties.headers().as_ref().map_or(0, table_bytes);
+        let room = (frame_bytes as usize).saturating_sub(OTHER_PROPERTIES_BYTES);
+        (headers > room).then(|| too_large(headers, room, frame_bytes))
+    }
+}
+
+/// How many bytes of headers a message may have where frames have this size.
+pub(super) fn room_for_headers(frame_bytes: u32) -> usize {
+    let frame = frame_bytes as usize;
+    HEADERS_BYTES.min(frame - NOTES_BYTES.min(frame / 2))
+}
+
+/// Says why a message can't be sent on a connection with frames of this size, if it can't.
+pub(super) fn refusal(message: &Message, frame_bytes: u32) -> Option<String> {
+    let (headers, room) = (headers_bytes(message), room_for_headers(frame_bytes));
+    amqp(message).err().or_else(|| (headers > room).then(|| too_large(headers, room, frame_bytes)))
+}
+
+fn too_large(headers: usize, room: usize, frame_bytes: u32) -> String {
+    format!(
+        "its headers take {headers} bytes, and there is room for {room} in one frame of AMQP: the connection's \
+         `frame_max` is {frame_bytes} (RabbitMQ's setting, or the URL's)"
+    )
+}
+
 /// A message on its way out. `Err`: AMQP can't carry it, ever. What was checked when it was stored
 /// may have been another version of this crate's, or somebody's own `INSERT`.
 pub(super) fn letter(outgoing: &Outgoing, app_id: Option<&Short>) -> Result<Letter, String> {
-    let Outgoing { half, attempt } = outgoing;
+    let Outgoing { half, attempt, .. } = outgoing;
     let message = &half.message;
+    amqp(message)?;
     let mut headers = FieldTable::default();
     for (name, value) in &message.headers {
-        if ROUTING.contains(&name.as_str()) {
-            return Err(format!(
-                "the header `{name}` is read by RabbitMQ as routing keys: give it another name"
-            ));
-        }
         if !name.starts_with(OURS) {
             headers.insert(short("header name", name)?, AMQPValue::LongString(value.as_str().into()));
         }
     }
     headers.insert(PUBLISH_ATTEMPT.into(), AMQPValue::LongLongInt((*attempt).into()));
-    if table_bytes(&headers) > HEADERS_BYTES {
-        return Err("its headers don't fit into one frame of AMQP".into());
-    }
     let mut properties = BasicProperties::default()
         .with_message_id(half.id.to_string().into())
         .with_content_type(short("content type", &message.content_type)?)
@@ -142,7 +166,7 @@ pub(super) mod tests {
         let id = Uuid::now_v7();
         let (function, check_after) = ("f".into(), Duration::ZERO);
         let half = Half { id, call_id: id, function, answered_by: AnsweredBy::Nobody, check_after, message };
-        Outgoing { half: Arc::new(half), attempt: 3 }
+        Outgoing { half: Arc::new(half), attempt: 3, suspect: false }
     }
 
     pub(crate) fn message() -> Message {
@@ -161,6 +185,26 @@ pub(super) mod tests {
         assert!(refused(message().key(&long)).contains("key"));
         assert!(refused(message().header(&long, "")).contains("header name"));
         assert!(refused(message().header("CC", "a")).contains("another name"));
-        assert!(refused(message().header("a", "x".repeat(HEADERS_BYTES))).contains("one frame"));
+        assert!(refused(message().header("a", "x".repeat(HEADERS_BYTES))).contains("a frame of AMQP"));
+    }
+
+    #[test]
+    fn what_fits_into_a_frame_depends_on_its_size() {
+        let with = |bytes: usize| message().header("large", "x".repeat(bytes));
+        for (frame, bytes, fits) in [
+            (FRAME_BYTES, 90_000, true),
+            (8192, 3_900, true),
+            (8192, 4_100, false),
+            (4096, 1_900, true),
+            (4096, 2_100, false),
+            (u32::MAX, 90_000, true),
+        ] {
+            let refused = refusal(&with(bytes), frame);
+            assert_eq!(refused.is_none(), fits, "{bytes} in {frame}: {refused:?}");
+        }
+        let letter = letter(&outgoing(with(10_000)), None).expect("AMQP carries it");
+        let why = letter.does_not_fit(8192).expect("too large");
+        assert!(why.contains("`frame_max` is 8192"), "{why}");
+        assert_eq!(letter.does_not_fit(FRAME_BYTES), None);
     }
 }

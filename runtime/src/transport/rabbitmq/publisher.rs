@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::pending;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::broker::Broker;
 use super::connection::{Connected, Tries, Trouble, close, connect, set_up, until_lost};
 use super::owner::Owner;
-use super::properties::Letter;
+use super::properties::{FRAME_BYTES, Letter};
 use super::topology::{Queues, Topology};
 use crate::transport::Publication;
 
@@ -62,6 +63,8 @@ pub(super) struct Publisher {
     /// that only that one is blamed.
     suspects: Mutex<VecDeque<Job>>,
     pub(super) standing: watch::Sender<Standing>,
+    /// The size of frames that the last connection agreed on with the broker.
+    frame_bytes: AtomicU32,
 }
 
 impl Publisher {
@@ -69,7 +72,13 @@ impl Publisher {
         let (jobs, waiting) = mpsc::channel(CHANNELS * WINDOW);
         let standing = watch::Sender::new(Standing::Away("not connected yet".into()));
         let (waiting, suspects) = (AsyncMutex::new(waiting), Mutex::default());
-        Self { broker, topology, patience, jobs, waiting, suspects, standing }
+        let frame_bytes = AtomicU32::new(FRAME_BYTES);
+        Self { broker, topology, patience, jobs, waiting, suspects, standing, frame_bytes }
+    }
+
+    /// How large the frames of a connection are.
+    pub(super) fn frame_bytes(&self) -> u32 {
+        self.frame_bytes.load(Ordering::Relaxed)
     }
 
     /// Publishes a letter, and waits until its fate is known.
@@ -139,6 +148,7 @@ impl Publisher {
 
     async fn connect(&self, own: &[Arc<Queues>]) -> Result<Connected, Trouble> {
         let Connected { connection, mut events } = connect(&self.broker, PURPOSE).await?;
+        self.frame_bytes.store(connection.configuration().frame_max(), Ordering::Relaxed);
         for wrong in set_up(&connection, &mut events, self.establish(&connection, own)).await? {
             tracing::error!(broker = %self.broker, why = wrong.why, "RabbitMQ: an exchange is not as it should be");
         }
@@ -149,15 +159,15 @@ impl Publisher {
     async fn establish(&self, connection: &Connection, own: &[Arc<Queues>]) -> Result<Vec<Trouble>, Trouble> {
         let wrong = self.topology.establish(connection).await?;
         for queues in own {
-            // One for each: a refusal ends the channel.
-            let channel = connection.create_channel().await?;
-            match self.topology.establish_queues(&channel, queues).await {
+            match self.topology.establish_queues(connection, queues).await {
                 // The consumer's to tell; until somebody sees to it, it keeps no other message back.
                 Err(trouble) if trouble.needs_a_person => {
                     tracing::debug!(broker = %self.broker, why = trouble.why, "RabbitMQ: a queue could not be set up");
+                    continue;
                 }
                 done => done?,
             }
+            self.topology.bind(connection, &queues.main, &queues.bindings).await?;
         }
         Ok(wrong)
     }

@@ -1,10 +1,12 @@
 //! A subscription: the consumer's side. It keeps a connection, takes messages out of the queue,
 //! hands them to the consumer's loop, and acknowledges what is done.
 //!
-//! No more messages are taken than are handled at once, so that what the broker counts as delivered
-//! when a process dies is what had really been begun.
+//! No more messages are taken than are handled at once, so that what was in hand when a process died had really been
+//! begun.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -17,14 +19,24 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::broker::Broker;
-use super::connection::{Connected, Tries, Trouble, close, connect, set_up, until_lost};
+use super::connection::{Connected, Tries, Trouble, close, code, connect, set_up, until_lost};
+use super::dead_letters::DeadLetters;
+use super::establish::look_for;
 use super::incoming::Incoming;
 use super::onward::{HOLD, Onward};
 use super::publisher::Publisher;
-use super::topology::{Queues, Topology};
+use super::topology::{Binding, Queues, Topology};
+use crate::Backoff;
 use crate::error::Error;
 use crate::message::MessageId;
 use crate::transport::{Delivery, Handled, Queue};
+
+/// When a refused binding is tried again.
+const BIND_AGAIN: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+/// How long RabbitMQ may take to say whether a queue is there.
+const LOOK: Duration = Duration::from_secs(5);
+/// Of how many kinds of messages the log says that no binding brings them.
+const STRAYS: usize = 10;
 
 /// A consumer's queue and the way to its loop.
 #[derive(Clone, Debug)]
@@ -34,8 +46,20 @@ pub(super) struct Subscription {
     queues: Arc<Queues>,
     /// Also the number of messages that are taken at once.
     concurrency: u16,
-    attempts: u32,
+    /// How long a message waits that nobody can read.
+    undecodable_after: Duration,
+    dead_letters: Arc<DeadLetters>,
+    /// Exchanges and routing keys of messages that no binding brings.
+    strays: Arc<Mutex<HashSet<(String, String)>>>,
     deliveries: mpsc::Sender<Delivery>,
+}
+
+/// What `begin` has made ready.
+struct Begun {
+    channel: Channel,
+    consumer: lapin::Consumer,
+    /// Bindings to be tried again.
+    refused: Vec<Binding>,
 }
 
 /// What a session goes on with.
@@ -53,7 +77,17 @@ impl Subscription {
         let queues = Arc::new(Queues::new(queue)?);
         let (deliveries, receiver) = mpsc::channel(queue.concurrency.clamp(1, u16::MAX.into()));
         let concurrency = u16::try_from(queue.concurrency).unwrap_or(u16::MAX);
-        Ok((Self { broker, topology, queues, concurrency, attempts: queue.attempts, deliveries }, receiver))
+        let subscription = Self {
+            broker,
+            topology,
+            queues,
+            concurrency,
+            undecodable_after: queue.undecodable_after,
+            dead_letters: Arc::default(),
+            strays: Arc::default(),
+            deliveries,
+        };
+        Ok((subscription, receiver))
     }
 
     pub(super) fn queues(&self) -> Arc<Queues> {
@@ -67,9 +101,9 @@ impl Subscription {
         while !stop.is_cancelled() {
             let ended = tokio::select! {
                 opened = self.open(&purpose) => match opened {
-                    Ok((mut connected, channel, consumer)) => {
+                    Ok((mut connected, begun)) => {
                         tries.succeeded(&self.broker, &purpose);
-                        let ended = self.consume(&mut connected, &channel, consumer, publisher, stop).await;
+                        let ended = self.consume(&mut connected, begun, publisher, stop).await;
                         close(connected.connection).await;
                         ended
                     }
@@ -86,34 +120,35 @@ impl Subscription {
         }
     }
 
-    async fn open(&self, purpose: &str) -> Result<(Connected, Channel, lapin::Consumer), Trouble> {
+    async fn open(&self, purpose: &str) -> Result<(Connected, Begun), Trouble> {
         let Connected { connection, mut events } = connect(&self.broker, purpose).await?;
-        let (channel, consumer) = set_up(&connection, &mut events, self.begin(&connection)).await?;
-        Ok((Connected { connection, events }, channel, consumer))
+        let begun = set_up(&connection, &mut events, self.begin(&connection)).await?;
+        Ok((Connected { connection, events }, begun))
     }
 
-    async fn begin(&self, connection: &Connection) -> Result<(Channel, lapin::Consumer), Trouble> {
+    async fn begin(&self, connection: &Connection) -> Result<Begun, Trouble> {
+        let queues = &self.queues;
         // What is wrong with exchanges is the publisher's to tell; a binding to a missing one fails.
         self.topology.establish(connection).await?;
+        self.topology.establish_queues(connection, queues).await?;
+        let refused = self.topology.bind(connection, &queues.main, &queues.bindings).await?;
         let channel = connection.create_channel().await?;
-        self.topology.establish_queues(&channel, &self.queues).await?;
         // Before the first message is on its way.
         channel.basic_qos(self.concurrency, BasicQosOptions::default()).await?;
         let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
-        let consumer = channel.basic_consume(self.queues.main.clone(), "".into(), options, arguments).await?;
-        Ok((channel, consumer))
+        let consumer = channel.basic_consume(queues.main.clone(), "".into(), options, arguments).await?;
+        Ok(Begun { channel, consumer, refused })
     }
 
     /// Consumes on one connection. `Ok`: everything is finished, as `stop` asked for.
     async fn consume(
         &self,
         connected: &mut Connected,
-        channel: &Channel,
-        mut consumer: lapin::Consumer,
+        Begun { channel, mut consumer, refused }: Begun,
         publisher: &Publisher,
         stop: &CancellationToken,
     ) -> Result<(), Trouble> {
-        let onward = Onward { publisher, queues: &self.queues, stop };
+        let onward = Onward { publisher, queues: &self.queues, dead_letters: &self.dead_letters, stop };
         let session = Session { subscription: self, onward };
         let Connected { connection, events } = connected;
         let tag = consumer.tag();
@@ -123,7 +158,14 @@ impl Subscription {
         };
         tokio::pin!(cancelling);
         let lost = until_lost(connection, events, |_| {});
-        tokio::pin!(lost);
+        let beside = async {
+            tokio::join!(
+                self.bind_later(connection, refused),
+                self.dead_letters.watch(connection, &self.queues.dead)
+            );
+        };
+        tokio::pin!(lost, beside);
+        let mut is_beside = true;
         let mut under_way = FuturesUnordered::new();
         let (mut cancelled, mut no_more) = (false, false);
         while !no_more || !under_way.is_empty() {
@@ -131,10 +173,9 @@ impl Subscription {
                 taken = consumer.next(), if !no_more => match taken {
                     Some(taken) => under_way.push(session.settle(taken?)),
                     None if stop.is_cancelled() => no_more = true,
-                    None => {
-                        return Err(Trouble::passing(format!("the queue `{}` was deleted", self.queues.main)));
-                    }
+                    None => return Err(self.why_cancelled(connection).await),
                 },
+                () = &mut beside, if is_beside => is_beside = false,
                 Some(settled) = under_way.next() => settled?,
                 trouble = &mut lost => return Err(trouble),
                 done = &mut cancelling, if !cancelled => {
@@ -145,6 +186,55 @@ impl Subscription {
         }
         Ok(())
     }
+
+    /// Makes the bindings that were refused: what they need may come later.
+    async fn bind_later(&self, connection: &Connection, mut refused: Vec<Binding>) {
+        let mut tries = 0;
+        while !refused.is_empty() {
+            tokio::time::sleep(BIND_AGAIN.delay(tries)).await;
+            tries += 1;
+            // Trouble with the connection ends the session by itself.
+            let Ok(still) = self.topology.bind(connection, &self.queues.main, &refused).await else { return };
+            refused = still;
+        }
+    }
+
+    /// RabbitMQ has ended the consumer, and does not say why.
+    async fn why_cancelled(&self, connection: &Connection) -> Trouble {
+        let queue = &self.queues.main;
+        let looked = tokio::time::timeout(LOOK, look_for(connection, queue)).await;
+        Trouble::passing(match looked {
+            Ok(Err(error)) if code(&error) == Some(404) => format!("the queue `{queue}` was deleted"),
+            Ok(Ok(_)) => format!(
+                "RabbitMQ ended the consumer of `{queue}`, which is still there: a message was not acknowledged within \
+                 RabbitMQ's `consumer_timeout` (a handler that never ends; see `Consumer::handler_timeout`), or a node \
+                 went away"
+            ),
+            _ => format!("RabbitMQ ended the consumer of `{queue}`"),
+        })
+    }
+
+    /// Says once for each kind of message that the program has no binding that would bring it.
+    fn notice_stray(&self, incoming: &Incoming) {
+        let Incoming { exchange, routing_key, .. } = incoming;
+        let queue = &self.queues.main;
+        if self.topology.is_bound(&self.queues, exchange, routing_key) {
+            return;
+        }
+        let mut strays = self.strays.lock().unwrap_or_else(PoisonError::into_inner);
+        if strays.len() >= STRAYS || !strays.insert((exchange.clone(), routing_key.clone())) {
+            return;
+        }
+        let vhost = &self.topology.vhost;
+        let remedy = format!(
+            "rabbitmqctl list_bindings -p '{vhost}' source_name routing_key destination_name, then \
+             rabbitmqadmin --vhost '{vhost}' delete binding source='{exchange}' destination_type=queue \
+             destination='{queue}' properties_key=ROUTING_KEY"
+        );
+        tracing::warn!(%queue, exchange, routing_key, remedy,
+            "a message came that no binding of this program brings: probably a binding of an earlier version is still \
+             there. RabbitMQ keeps bindings until somebody deletes them");
+    }
 }
 
 impl Session<'_> {
@@ -152,15 +242,13 @@ impl Session<'_> {
     async fn settle(&self, taken: Taken) -> Result<(), Trouble> {
         let acker = taken.acker.clone();
         let incoming = Incoming::new(taken, &self.subscription.queues.main);
+        self.subscription.notice_stray(&incoming);
+        if let Some(reason) = &incoming.died_of {
+            tracing::info!(queue = %self.subscription.queues.main, id = ?incoming.id, reason,
+                "a message that RabbitMQ itself had put to the dead letters is back, and begins anew");
+        }
         let settled = match &incoming.id {
             Err(why) => self.onward.bury(&incoming, why).await?,
-            Ok(_) if incoming.attempt > self.subscription.attempts => {
-                let why = format!(
-                    "it was begun {} times, and the process never came to an end with it",
-                    incoming.attempt - 1
-                );
-                self.onward.bury(&incoming, &why).await?
-            }
             Ok(id) => self.handle(*id, &incoming).await?,
         };
         if settled {
@@ -182,6 +270,10 @@ impl Session<'_> {
                 }
                 Handled::Failed(why) => return self.onward.retry(incoming, &why).await,
                 Handled::Rejected(why) => return self.onward.bury(incoming, &why).await,
+                Handled::Undecodable(why) => {
+                    let patience = self.subscription.undecodable_after;
+                    return self.onward.wait_for_a_reader(incoming, &why, patience).await;
+                }
                 // The broker does not let a message be held for ever.
                 Handled::NotNow(why) if held_since.elapsed() > HOLD => {
                     return self.onward.put_off(incoming, &why).await;
@@ -198,10 +290,9 @@ impl Session<'_> {
     }
 
     async fn hand_over(&self, id: MessageId, incoming: &Incoming) -> Handled {
-        // Held until the end: without it, the consumer's loop believes that nobody waits.
-        let (taken, _is_taken) = oneshot::channel();
         let (settle, settled) = oneshot::channel();
-        let delivery = Delivery { id, message: incoming.message(), attempt: incoming.attempt, taken, settle };
+        let Incoming { attempt, redelivered: suspect, .. } = *incoming;
+        let delivery = Delivery { id, message: incoming.message(), attempt, suspect, settle };
         if self.subscription.deliveries.send(delivery).await.is_err() {
             return Handled::NotNow("the consumer has stopped".into());
         }

@@ -1,22 +1,29 @@
-//! Exchanges and queues: declared, or only checked to be there; and what to do when they are not.
+//! Exchanges, queues and bindings, as they are wanted. `establish` sees to it that they are there.
 
 use std::time::Duration;
 
-use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{Channel, Connection};
 
 use super::ExchangeKind;
 use super::broker::{short, wrong};
-use super::connection::{Trouble, code, text};
+use super::news::News;
 use crate::error::Error;
-use crate::transport::Queue;
+use crate::transport::{Pattern, Queue};
+
+/// How often RabbitMQ may hand a message out in vain before it drops it, or puts it to the dead letters: as good as
+/// never. Since 4.0 a queue without a limit has one of 20, and everybody who looks at a message counts. A limit of -1
+/// would say it better, but RabbitMQ 3.10 drops at the first failure then.
+pub(super) const DELIVERY_LIMIT: i64 = 1_000_000_000;
 
 /// What the application declares.
 #[derive(Clone, Debug)]
 pub(super) struct Topology {
-    exchanges: Vec<(ShortString, ExchangeKind)>,
-    passive: bool,
+    pub(super) exchanges: Vec<(ShortString, ExchangeKind)>,
+    pub(super) passive: bool,
+    /// The virtual host, for commands that the log advises.
+    pub(super) vhost: String,
+    /// What the log was told; one for all connections.
+    pub(super) news: News,
 }
 
 /// The queues of one consumer.
@@ -26,11 +33,27 @@ pub(super) struct Queues {
     pub(super) dead: ShortString,
     /// One for each pause, in the order of the attempts.
     pub(super) retry: Vec<(ShortString, Duration)>,
-    bindings: Vec<(ShortString, ShortString)>,
+    pub(super) bindings: Vec<Binding>,
+}
+
+/// An exchange, and the pattern of the routing keys that come from it.
+pub(super) type Binding = (ShortString, ShortString);
+
+/// A queue to be declared.
+#[derive(Debug)]
+pub(super) struct Declaration {
+    pub(super) name: ShortString,
+    pub(super) arguments: FieldTable,
+    /// As versions before this one declared it: RabbitMQ refuses other arguments for a queue that exists.
+    pub(super) earlier: FieldTable,
 }
 
 impl Topology {
-    pub(super) fn new(exchanges: Vec<(String, ExchangeKind)>, passive: bool) -> Result<Self, Error> {
+    pub(super) fn new(
+        exchanges: Vec<(String, ExchangeKind)>,
+        passive: bool,
+        vhost: &str,
+    ) -> Result<Self, Error> {
         let mut checked = Vec::with_capacity(exchanges.len());
         for (name, kind) in exchanges {
             if name.is_empty() || (!passive && name.starts_with("amq.")) {
@@ -40,85 +63,23 @@ impl Topology {
             }
             checked.push((short("name of an exchange", &name)?, kind));
         }
-        Ok(Self { exchanges: checked, passive })
+        Ok(Self { exchanges: checked, passive, vhost: vhost.to_owned(), news: News::default() })
     }
 
-    /// Sees to the exchanges. Says which are not as they should be: that concerns their messages,
-    /// and no others.
-    pub(super) async fn establish(&self, connection: &Connection) -> Result<Vec<Trouble>, Trouble> {
-        let mut wrong = Vec::new();
-        for (name, kind) in &self.exchanges {
-            let options = ExchangeDeclareOptions {
-                passive: self.passive,
-                durable: true,
-                ..ExchangeDeclareOptions::default()
-            };
-            // One for each: a refusal ends the channel.
-            let channel = connection.create_channel().await?;
-            let (kind, arguments) = (lapin_kind(*kind), FieldTable::default());
-            match channel.exchange_declare(name.clone(), kind, options, arguments).await {
-                Ok(()) => {}
-                Err(error) if error.is_amqp_soft_error() => {
-                    wrong.push(explain("exchange", name.as_str(), "", &error));
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(wrong)
+    /// Whether one of the bindings brings messages that were sent like this.
+    pub(super) fn is_bound(&self, queues: &Queues, exchange: &str, routing_key: &str) -> bool {
+        let kind = self.exchanges.iter().find(|(name, _)| name.as_str() == exchange).map(|(_, kind)| *kind);
+        let brings = |pattern: &str| match kind {
+            _ if pattern == routing_key => true,
+            Some(ExchangeKind::Fanout | ExchangeKind::Headers) => true,
+            Some(ExchangeKind::Direct) => false,
+            Some(ExchangeKind::Topic) => Pattern::new(pattern).matches(routing_key),
+            // Nobody said of which kind it is; those that look at no key are bound without one.
+            None => pattern.is_empty() || Pattern::new(pattern).matches(routing_key),
+        };
+        let bound = |(from, pattern): &Binding| from.as_str() == exchange && brings(pattern.as_str());
+        exchange.is_empty() || queues.bindings.iter().any(bound)
     }
-
-    /// Sees to a consumer's queues and their bindings.
-    pub(super) async fn establish_queues(&self, channel: &Channel, queues: &Queues) -> Result<(), Trouble> {
-        for (name, arguments) in queues.declarations() {
-            let options = QueueDeclareOptions {
-                passive: self.passive,
-                durable: true,
-                ..QueueDeclareOptions::default()
-            };
-            let like = describe(&arguments);
-            let declared = channel.queue_declare(name.clone(), options, arguments).await;
-            declared.map_err(|error| explain("queue", name.as_str(), &like, &error))?;
-        }
-        if self.passive {
-            return Ok(());
-        }
-        for (exchange, pattern) in &queues.bindings {
-            let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
-            let bound = channel
-                .queue_bind(queues.main.clone(), exchange.clone(), pattern.clone(), options, arguments)
-                .await;
-            bound.map_err(|error| explain("exchange", exchange.as_str(), "", &error))?;
-        }
-        Ok(())
-    }
-}
-
-/// What to do about something that could not be declared, found, or bound.
-fn explain(what: &str, name: &str, like: &str, error: &lapin::Error) -> Trouble {
-    let said = text(error);
-    match code(error) {
-        Some(404) if what == "exchange" => Trouble::lasting(missing_exchange(name)),
-        Some(404) => Trouble::lasting(format!(
-            "the {what} `{name}` does not exist: create it (durable{like}), or leave out `RabbitMq::passive`"
-        )),
-        Some(406) => Trouble::lasting(format!(
-            "the {what} `{name}` exists, but not as it is needed (durable{like}); {said}. \
-             Use another name, delete it when it is empty, or take it as it is with `RabbitMq::passive`"
-        )),
-        Some(403) => Trouble::lasting(format!(
-            "{said}. Give the user the right, or have somebody else create the {what} `{name}` (durable{like}) \
-             and its bindings, and use `RabbitMq::passive`"
-        )),
-        _ => Trouble::passing(said),
-    }
-}
-
-/// What to say about an exchange that is not there.
-pub(super) fn missing_exchange(name: &str) -> String {
-    format!(
-        "the exchange `{name}` does not exist: declare it with `RabbitMq::exchange(\"{name}\", ExchangeKind::Topic)`, \
-         or have whoever owns it create it"
-    )
 }
 
 impl Queues {
@@ -161,39 +122,62 @@ impl Queues {
         &self.retry[index.min(self.retry.len() - 1)]
     }
 
+    /// Where a message waits that has waited this long already: the longest pause that does not double it.
+    pub(super) fn after_waiting(&self, waited: Duration) -> &(ShortString, Duration) {
+        let short = self.retry.iter().filter(|(_, pause)| *pause <= waited).max_by_key(|(_, pause)| *pause);
+        short.or_else(|| self.retry.iter().min_by_key(|(_, pause)| *pause)).unwrap_or(&self.retry[0])
+    }
+
     /// Every queue with its arguments. What goes from one to another on the broker's own account is
-    /// handed over with publisher confirms (`at-least-once`), and no queue drops what it has.
-    fn declarations(&self) -> Vec<(ShortString, FieldTable)> {
-        let mut all = vec![
-            (self.dead.clone(), arguments(None, None)),
-            (self.main.clone(), arguments(Some(&self.dead), None)),
-        ];
-        for (name, pause) in &self.retry {
-            all.push((name.clone(), arguments(Some(&self.main), Some(*pause))));
-        }
-        all
+    /// handed over with publisher confirms (`at-least-once`); a queue that is full refuses, and drops nothing.
+    pub(super) fn declarations(&self) -> Vec<Declaration> {
+        let dead = Declaration {
+            name: self.dead.clone(),
+            arguments: with_limit(with_overflow(quorum())),
+            earlier: quorum(),
+        };
+        let earlier = dead_lettering(&self.dead);
+        let main = Declaration { name: self.main.clone(), arguments: with_limit(earlier.clone()), earlier };
+        let retry = self.retry.iter().map(|(name, pause)| {
+            let mut arguments = dead_lettering(&self.main);
+            let millis = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
+            arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(millis));
+            Declaration { name: name.clone(), earlier: arguments.clone(), arguments }
+        });
+        [dead, main].into_iter().chain(retry).collect()
     }
 }
 
-fn arguments(dead_letters_to: Option<&ShortString>, ttl: Option<Duration>) -> FieldTable {
-    let text = |value: &str| AMQPValue::LongString(value.into());
+fn quorum() -> FieldTable {
     let mut table = FieldTable::default();
-    table.insert("x-queue-type".into(), text("quorum"));
-    if let Some(queue) = dead_letters_to {
-        table.insert("x-dead-letter-exchange".into(), text(""));
-        table.insert("x-dead-letter-routing-key".into(), text(queue.as_str()));
-        table.insert("x-dead-letter-strategy".into(), text("at-least-once"));
-        table.insert("x-overflow".into(), text("reject-publish"));
-    }
-    if let Some(ttl) = ttl {
-        let millis = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
-        table.insert("x-message-ttl".into(), AMQPValue::LongLongInt(millis));
-    }
+    table.insert("x-queue-type".into(), long("quorum"));
     table
 }
 
+fn with_overflow(mut table: FieldTable) -> FieldTable {
+    table.insert("x-overflow".into(), long("reject-publish"));
+    table
+}
+
+fn with_limit(mut table: FieldTable) -> FieldTable {
+    table.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(DELIVERY_LIMIT));
+    table
+}
+
+fn dead_lettering(queue: &ShortString) -> FieldTable {
+    let mut table = with_overflow(quorum());
+    table.insert("x-dead-letter-exchange".into(), long(""));
+    table.insert("x-dead-letter-routing-key".into(), long(queue.as_str()));
+    table.insert("x-dead-letter-strategy".into(), long("at-least-once"));
+    table
+}
+
+fn long(text: &str) -> AMQPValue {
+    AMQPValue::LongString(text.into())
+}
+
 /// `, x-queue-type=quorum, …`, for a person who creates the queue.
-fn describe(arguments: &FieldTable) -> String {
+pub(super) fn describe(arguments: &FieldTable) -> String {
     let one = |(name, value): (&ShortString, &AMQPValue)| match value {
         AMQPValue::LongLongInt(number) => format!(", {name}={number}"),
         AMQPValue::LongString(text) if text.is_empty() => format!(", {name} empty"),
@@ -209,28 +193,6 @@ fn duration(pause: Duration) -> String {
     if millis.is_multiple_of(1000) { format!("{}s", millis / 1000) } else { format!("{millis}ms") }
 }
 
-fn lapin_kind(kind: ExchangeKind) -> lapin::ExchangeKind {
-    match kind {
-        ExchangeKind::Topic => lapin::ExchangeKind::Topic,
-        ExchangeKind::Direct => lapin::ExchangeKind::Direct,
-        ExchangeKind::Fanout => lapin::ExchangeKind::Fanout,
-        ExchangeKind::Headers => lapin::ExchangeKind::Headers,
-    }
-}
-
-/// Whether an exchange is there. The channel is of no more use if it is not.
-pub(super) async fn has_exchange(channel: &Channel, name: &ShortString) -> Result<bool, lapin::Error> {
-    let options = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
-    let declared = channel
-        .exchange_declare(name.clone(), lapin::ExchangeKind::Topic, options, FieldTable::default())
-        .await;
-    match declared {
-        Ok(()) => Ok(true),
-        Err(error) if code(&error) == Some(404) => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::collection::vec;
@@ -243,8 +205,8 @@ mod tests {
             name: name.into(),
             bindings: bindings.iter().map(|(e, p)| ((*e).into(), (*p).into())).collect(),
             concurrency: 1,
-            attempts: 9,
             retry_after: [250, 1_000, 120_000].map(Duration::from_millis).to_vec(),
+            undecodable_after: Duration::from_secs(9),
         }
     }
 
@@ -263,6 +225,20 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_waits_for_a_reader_waits_longer_the_longer_it_has() {
+        let queues = Queues::new(&queue("books", &[("shop", "#")])).expect("valid");
+        for (waited, expected) in [
+            (0, "books.retry.250ms"),
+            (999, "books.retry.250ms"),
+            (1_000, "books.retry.1s"),
+            (119_999, "books.retry.1s"),
+            (u64::MAX, "books.retry.120s"),
+        ] {
+            assert_eq!(queues.after_waiting(Duration::from_millis(waited)).0.as_str(), expected);
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -276,7 +252,7 @@ mod tests {
             let bindings: Vec<_> = bindings.iter().map(|(e, p)| (e.as_str(), p.as_str())).collect();
             if let Ok(queues) = Queues::new(&queue(&name, &bindings)) {
                 prop_assert!(!name.starts_with("amq."));
-                for (declared, _) in queues.declarations() {
+                for Declaration { name: declared, .. } in queues.declarations() {
                     prop_assert!(declared.as_str().starts_with(&name) && declared.as_str().len() <= 255);
                 }
             } else {
@@ -287,13 +263,41 @@ mod tests {
     }
 
     #[test]
+    fn what_no_binding_brings_is_noticed() {
+        let kinds = [
+            ("topic", ExchangeKind::Topic),
+            ("direct", ExchangeKind::Direct),
+            ("fanout", ExchangeKind::Fanout),
+        ];
+        let exchanges = kinds.map(|(name, kind)| (name.to_owned(), kind)).to_vec();
+        let topology = Topology::new(exchanges, false, "/").expect("valid");
+        let bindings = [("topic", "a.*"), ("direct", "a.*"), ("fanout", "x"), ("theirs", "a.b"), ("all", "")];
+        let queues = Queues::new(&queue("books", &bindings)).expect("valid");
+        for (exchange, key, expected) in [
+            ("topic", "a.b", true),
+            ("topic", "b", false),
+            ("direct", "a.b", false),
+            ("direct", "a.*", true),
+            ("fanout", "y", true),
+            ("theirs", "a.b", true),
+            ("theirs", "a.c", false),
+            ("all", "y", true),
+            ("other", "a.b", false),
+            ("", "books", true),
+        ] {
+            assert_eq!(topology.is_bound(&queues, exchange, key), expected, "{exchange} {key}");
+        }
+    }
+
+    #[test]
     fn names_that_rabbitmq_would_refuse_are_refused_at_once() {
         let text = |queue| Queues::new(&queue).expect_err("accepted").to_string();
         assert!(text(queue("amq.books", &[])).contains("RabbitMQ's own"));
         assert!(text(queue(&"b".repeat(250), &[])).contains("at most 255"));
         assert!(text(queue("books", &[("", "shelf")])).contains("routing key `books` only"));
         assert!(Queues::new(&queue("books", &[("", "books")])).is_ok());
-        let exchange = |name: &str| Topology::new(vec![(name.into(), ExchangeKind::Topic)], false).is_err();
+        let exchange =
+            |name: &str| Topology::new(vec![(name.into(), ExchangeKind::Topic)], false, "/").is_err();
         assert!(exchange("") && exchange("amq.topic") && exchange(&"e".repeat(256)));
     }
 }

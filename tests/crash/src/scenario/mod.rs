@@ -2,6 +2,7 @@
 
 mod ambiguous_commit;
 mod cut_off;
+mod deadlock;
 mod lost_reply;
 mod returned;
 
@@ -26,6 +27,8 @@ pub(crate) enum Scenario {
     AmbiguousCommit,
     /// The store does not answer in the middle of an operation. On MySQL.
     CutOff,
+    /// Bodies ignore that the database rolled their transaction back, and go on writing. On MySQL.
+    Deadlock,
     /// Messages that RabbitMQ returns, among others. On SQLite.
     Returned,
 }
@@ -37,6 +40,7 @@ pub(crate) async fn play(scenario: Scenario, kind: Kind, discard: bool) -> anyho
         Scenario::AmbiguousCommit if kind == Kind::Sqlite => lost_reply::play(&place).await,
         Scenario::AmbiguousCommit => ambiguous_commit::play(&place).await,
         Scenario::CutOff => cut_off::play(&place).await,
+        Scenario::Deadlock => deadlock::play(&place).await,
         Scenario::Returned => returned::play(&place).await,
     };
     place.conclude(played, discard).await

@@ -52,4 +52,8 @@ planted! {
         "fence-pruned", "--seed 1 --kills 12 --points committed,commit-sent", " losses (first";
     fence_read_and_not_closed:
         "fence-read", "--seed 1 --kills 8 --points freeze:mid-body:committed --database postgres", " losses (first";
+    autocommit_after_a_rollback_underneath:
+        "autocommit-kept", "play deadlock --database mysql", " losses (first";
+    withhold_that_outlives_its_transaction:
+        "withhold-survives", "--seed 1 --kills 2 --points committed", " losses (first";
 }

@@ -23,6 +23,8 @@ pub trait Dialect: BusinessDatabase {
     const BOOKS: &'static str;
     /// Milliseconds since the Unix epoch.
     const NOW: &'static str;
+    /// How often a renewal of leases goes to the server and back.
+    const RENEWAL_ROUND_TRIPS: u32;
     /// Whether a transaction goes on after a statement that failed.
     const GOES_ON: bool;
     /// Ends the transaction with an error, which the body does not mind; and a part of what the

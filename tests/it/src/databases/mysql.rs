@@ -163,6 +163,7 @@ impl Dialect for MySql {
         "CREATE TABLE effects (queue VARCHAR(255), message_id BINARY(16), body LONGTEXT) ENGINE = InnoDB;
          CREATE TABLE unique_effects (id BIGINT PRIMARY KEY) ENGINE = InnoDB";
     const NOW: &'static str = "(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000)";
+    const RENEWAL_ROUND_TRIPS: u32 = 6;
     const GOES_ON: bool = true;
     const SWALLOWED: (&'static str, &'static str) = ("ROLLBACK; not even SQL", "ended underneath");
     const ENDED_UNDERNEATH: &'static [(&'static [&'static str], bool)] = &[

@@ -166,6 +166,7 @@ impl Dialect for Postgres {
     const BOOKS: &'static str = "CREATE TABLE effects (queue text, message_id uuid, body text);
         CREATE TABLE unique_effects (id bigint PRIMARY KEY)";
     const NOW: &'static str = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+    const RENEWAL_ROUND_TRIPS: u32 = 1;
     const GOES_ON: bool = false;
     const SWALLOWED: (&'static str, &'static str) =
         ("INSERT INTO unique_effects VALUES (1), (1)", "current transaction is aborted");

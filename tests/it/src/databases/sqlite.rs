@@ -71,6 +71,7 @@ impl Dialect for Sqlite {
     const BOOKS: &'static str = "CREATE TABLE effects (queue TEXT, message_id BLOB, body TEXT);
         CREATE TABLE unique_effects (id INTEGER PRIMARY KEY)";
     const NOW: &'static str = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
+    const RENEWAL_ROUND_TRIPS: u32 = 1;
     const GOES_ON: bool = true;
     // `OR ROLLBACK` makes SQLite end the whole transaction.
     const SWALLOWED: (&'static str, &'static str) =

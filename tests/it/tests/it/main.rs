@@ -9,6 +9,8 @@ mod rabbitmq_consumer;
 mod rabbitmq_delivery;
 mod rabbitmq_harm;
 mod rabbitmq_outage;
+mod rabbitmq_queues;
+mod rabbitmq_refusals;
 mod rabbitmq_rights;
 mod rabbitmq_setup;
 mod restored_store;

@@ -121,7 +121,9 @@ async fn orders(_: &mut SqliteConnection, _: Received<it::Order>) -> Result<(), 
 async fn what_nobody_can_read_or_recognise_is_dead_at_once() {
     let (world, rabbit) = (World::new().await, Rabbit::new().await);
     let queue = rabbit.queue("typed");
-    let typed = Consumer::new(&queue, world.books.clone(), orders).bind(&rabbit.exchange, "#");
+    let typed = Consumer::new(&queue, world.books.clone(), orders)
+        .bind(&rabbit.exchange, "#")
+        .undecodable_after(Duration::ZERO);
     let _messenger = World::start(rabbit.with(world.builder()).consumer(typed)).await;
     rabbit.is_consumed(&queue).await;
     let id = || BasicProperties::default().with_message_id(Uuid::now_v7().to_string().into());
@@ -195,36 +197,6 @@ async fn a_shutdown_finishes_what_was_begun_and_leaves_the_rest_in_the_queue() {
     let _again = start(&world, &rabbit, &queue, 5).await;
     wait_until("all effects", async || world.all_effects().await == 10).await;
     assert!(world.listener.heard().iter().all(|heard| heard.attempt == 1), "nothing was begun in vain");
-}
-
-#[tokio::test]
-async fn what_the_process_died_over_is_counted_and_dead_in_the_end() {
-    let (world, rabbit) = (World::new().await, Rabbit::new().await);
-    let queue = rabbit.queue("books");
-    let stop = async |messenger: Messenger| {
-        assert!(messenger.shutdown(Duration::from_secs(5)).await, "nothing to do");
-    };
-    stop(start(&world, &rabbit, &queue, 3).await).await;
-    for (id, begun) in [(1, 2), (2, 3)] {
-        let properties = BasicProperties::default().with_message_id(Uuid::now_v7().to_string().into());
-        let body = format!("{{\"id\": {id}, \"note\": \"\"}}");
-        rabbit.publish("x", body.as_bytes(), properties).await;
-        // A process that takes a message and dies leaves nothing behind but the broker's count.
-        for _ in 0..begun {
-            rabbit.take_and_vanish(&queue).await;
-        }
-        let messenger = start(&world, &rabbit, &queue, 3).await;
-        wait_until("it is handled or dead", async || {
-            !world.listener.heard().is_empty() || rabbit.ready(&format!("{queue}.dead")).await == Some(1)
-        })
-        .await;
-        stop(messenger).await;
-        assert_eq!(attempts(&world.listener.heard()), if begun < 3 { vec![begun + 1] } else { vec![] });
-        world.listener.forget();
-    }
-    let dead = rabbit.take(&format!("{queue}.dead"), 1).await.remove(0);
-    let reason = dead.header("x-tm-reason").expect("a reason");
-    assert!(reason.contains("begun 3 times"), "{reason}");
 }
 
 #[tokio::test]

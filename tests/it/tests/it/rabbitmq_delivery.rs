@@ -163,19 +163,3 @@ async fn an_exchange_that_is_deleted_and_comes_again_costs_nothing() {
     world.settled(&messenger).await;
     assert_eq!(rabbit.take(&queue, 100).await.len(), 100);
 }
-
-#[tokio::test]
-async fn what_amqp_cannot_carry_is_dead_at_once() {
-    let (world, rabbit) = (World::new().await, Rabbit::new().await);
-    let messenger = World::start(rabbit.with(world.builder())).await;
-    rabbit.declare_exchange().await;
-    let queue = rabbit.queue("all");
-    rabbit.bind(&queue, "#").await;
-    send(&messenger, to(&rabbit.exchange, "x", 1).header("CC", "elsewhere")).await;
-    send(&messenger, to(&rabbit.exchange, "x", 2)).await;
-    world.settled(&messenger).await;
-    let dead = list(&messenger, State::Dead).await.remove(0);
-    assert_eq!(dead.attempts, 1, "it was not tried again and again");
-    assert!(dead.reason.expect("a reason").contains("`CC`"));
-    assert_eq!(order_in(&rabbit.take(&queue, 1).await[0].body), 2);
-}

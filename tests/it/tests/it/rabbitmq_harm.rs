@@ -1,12 +1,18 @@
 //! What a broker does to its publishers when it is in trouble, or when a message is: an alarm that
-//! blocks, a full queue that refuses, a body that is too large. On a broker of their own.
+//! blocks, a full queue that refuses, a body that is too large, a topic that is forbidden; and to its consumers, when a
+//! handler takes too long. On a broker of their own.
+
+use std::time::Duration;
 
 use futures_util::future::join_all;
-use it::{order, send, wait_until};
+use it::{Act, Log, order, send, wait_until};
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Connection, ConnectionProperties};
-use transactional_message::{ExchangeKind, Message, MessageInfo, Messenger, RabbitMq, Settings, State};
+use tracing_subscriber::filter::LevelFilter;
+use transactional_message::{
+    Consumer, ExchangeKind, Message, MessageInfo, Messenger, RabbitMq, Settings, State,
+};
 
 use crate::World;
 
@@ -93,10 +99,8 @@ async fn a_full_queue_refuses_and_its_messages_are_tried_again() {
 
 #[tokio::test]
 async fn a_body_that_is_too_large_for_the_broker_costs_its_neighbours_nothing() {
-    let (world, broker) = (World::new().await, broker().await);
-    // Before a channel is opened: each remembers it.
-    let limit = "application:set_env(rabbit, max_message_size, 1000).";
-    broker.ctl(["eval", limit]).await.expect("lowers the limit");
+    let world = World::new().await;
+    let broker = services::rabbitmq::start_with("max_message_size = 1000").await.expect("RabbitMQ starts");
     let messenger = publishing(&world, &broker).await;
     queue(&broker, "paid", FieldTable::default()).await;
     let large = |id| Message::bytes(EXCHANGE, "paid", "text/plain", vec![b'x'; 2000]).key(id);
@@ -115,4 +119,51 @@ async fn a_body_that_is_too_large_for_the_broker_costs_its_neighbours_nothing() 
     let delivered = in_state(&messenger, State::Delivered).await;
     assert_eq!(delivered.len(), 200);
     assert!(delivered.iter().all(|message| message.attempts == 0), "{delivered:?}");
+}
+
+#[tokio::test]
+async fn a_forbidden_topic_costs_its_neighbours_nothing() {
+    let (world, broker) = (World::new().await, broker().await);
+    let messenger = publishing(&world, &broker).await;
+    queue(&broker, "paid", FieldTable::default()).await;
+    broker
+        .ctl(["set_topic_permissions", "-p", "/", services::USER, EXCHANGE, "^paid", ".*"])
+        .await
+        .expect("forbids");
+    tokio::join!(
+        send_orders(&messenger, "paid", 0..100),
+        send_orders(&messenger, "secret", 100..103),
+        send_orders(&messenger, "paid", 103..203),
+    );
+    world.settled(&messenger).await;
+    let dead = in_state(&messenger, State::Dead).await;
+    assert_eq!(dead.len(), 3, "{dead:?}");
+    for message in dead {
+        let reason = message.reason.as_deref().unwrap_or_default();
+        assert!(message.routing_key == "secret" && reason.contains("topic 'secret'"), "{message:?}");
+    }
+    let delivered = in_state(&messenger, State::Delivered).await;
+    assert_eq!(delivered.len(), 200);
+    assert!(delivered.iter().all(|message| message.attempts == 0), "{delivered:?}");
+}
+
+#[tokio::test]
+async fn a_handler_past_rabbitmqs_patience_is_not_told_as_a_deleted_queue() {
+    let (log, _listening) = Log::listen(LevelFilter::WARN);
+    let world = World::new().await;
+    let broker = services::rabbitmq::start_with("consumer_timeout = 1000").await.expect("RabbitMQ starts");
+    // How often RabbitMQ looks: once a minute otherwise.
+    broker.ctl(["eval", "application:set_env(rabbit, channel_tick_interval, 500)."]).await.expect("sets");
+    let rabbitmq = RabbitMq::new(broker.url()).exchange(EXCHANGE, ExchangeKind::Topic);
+    let consumer = Consumer::new("books", world.books.clone(), world.listener.clone()).bind(EXCHANGE, "#");
+    let messenger = World::start(world.builder().rabbitmq(rabbitmq).consumer(consumer.concurrency(1))).await;
+    world.listener.will(1, [Act::Slow(Duration::from_secs(20)), Act::Write]);
+    send_orders(&messenger, "paid", 1..2).await;
+    // RabbitMQ 3.10 ends the channel, and says why; since 4.3 it ends the consumer, and does not.
+    wait_until("the end of the consumer to be told", async || {
+        !log.lines_with(&["timed out", "consumer_timeout"]).is_empty()
+    })
+    .await;
+    assert_eq!(log.lines_with(&["was deleted"]), Vec::<String>::new());
+    wait_until("its effect", async || world.all_effects().await == 1).await;
 }

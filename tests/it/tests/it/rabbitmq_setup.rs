@@ -193,7 +193,7 @@ async fn a_binding_to_a_missing_exchange_is_told_and_made_later() {
     let consumer =
         Consumer::new(&queue, world.books.clone(), world.listener.clone()).bind(&rabbit.exchange, "#");
     let messenger = World::start(world.builder().rabbitmq(rabbit.url.as_str()).consumer(consumer)).await;
-    log.says(&["ERROR", &format!("consuming {queue}"), &rabbit.exchange, "does not exist"]).await;
+    log.says(&["ERROR", &queue, "a binding is refused", &rabbit.exchange, "does not exist"]).await;
     rabbit.declare_exchange().await;
     rabbit.is_consumed(&queue).await;
     send(&messenger, Message::json(&rabbit.exchange, "x", &order(1)).expect("encodes")).await;

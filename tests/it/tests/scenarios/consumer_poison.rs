@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use it::{Act, Connection, Order, Place, ShopError, fast, run, texts, wait_until};
@@ -72,7 +73,9 @@ impl<'c> Consume<'c, Connection<Db>, Order> for Typed {
 async fn a_body_that_can_not_be_decoded_is_dead_at_once() {
     let world = World::new().await;
     let typed = Typed::default();
-    let consumer = Consumer::new("typed", world.books.clone(), typed.clone()).bind("shop", "#");
+    let consumer = Consumer::new("typed", world.books.clone(), typed.clone())
+        .bind("shop", "#")
+        .undecodable_after(Duration::ZERO);
     let messenger = World::start(world.builder().consumer(consumer)).await;
     send(&messenger, Message::bytes("shop", "x", "application/json", "{\"id\": \"a word\"}")).await;
     let dead = dead(&world, &messenger, 1).await.remove(0);
@@ -83,6 +86,36 @@ async fn a_body_that_can_not_be_decoded_is_dead_at_once() {
     assert!(!typed.0.load(Ordering::SeqCst), "the handler was not called");
     world.handle(&messenger, 1).await.expect("ok");
     world.count(&messenger, State::Delivered, 1).await;
+}
+
+#[tokio::test]
+async fn what_one_version_cannot_read_waits_uncounted_for_another_and_is_dead_in_the_end() {
+    let world = World::new().await;
+    let settings = Settings { delivery_attempts: 2, ..fast() };
+    let typed = |patience| {
+        let typed = Consumer::new("books", world.books.clone(), Typed::default()).bind("shop", "#");
+        world.builder().settings(settings).consumer(typed.undecodable_after(patience))
+    };
+    let old = World::start(typed(Duration::from_secs(60))).await;
+    send(&old, Message::bytes("shop", "x", "application/json", "{\"id\": \"a word\"}")).await;
+    wait_until("it to be seen, and kept", async || {
+        let waiting = old.list(State::Confirmed, None, 100).await.expect("lists");
+        waiting.iter().any(|one| one.reason.as_deref().is_some_and(|why| why.contains("can't be decoded")))
+    })
+    .await;
+    // Those that have waited longer wait longer.
+    let new = World::start(world.builder().settings(settings).consumer(world.consumer())).await;
+    world.count(&new, State::Delivered, 1).await;
+    assert_eq!(new.list(State::Delivered, None, 100).await.expect("lists")[0].attempts, 0);
+    assert_eq!(world.all_effects().await, 1);
+    for messenger in [old, new] {
+        assert!(messenger.shutdown(Duration::from_secs(5)).await, "in time");
+    }
+
+    let alone = World::start(typed(Duration::from_millis(300))).await;
+    send(&alone, Message::bytes("shop", "x", "application/json", "{\"id\": \"a word\"}")).await;
+    let dead = dead(&world, &alone, 1).await.remove(0);
+    assert!(dead.reason.as_deref().is_some_and(|why| why.contains("nobody could for 300ms")), "{dead:?}");
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ impl<F: Future> Future for Polled<F> {
     }
 }
 
-async fn polled<F: Future>(times: u32, future: F) -> Option<F::Output> {
+pub(crate) async fn polled<F: Future>(times: u32, future: F) -> Option<F::Output> {
     Polled { future: Box::pin(future), left: times }.await
 }
 

@@ -1,6 +1,6 @@
 //! What the transaction says about its message: another payload, or that there is nothing to send.
 
-use it::{Order, ShopError, fast, fenced, fenced_twice, order};
+use it::{Dialect, Order, ShopError, fast, fenced, fenced_twice, order};
 use serde_json::json;
 use transactional_message::testing::Recorder;
 use transactional_message::{ErrorKind, Settings, begin, withhold};
@@ -143,6 +143,59 @@ async fn a_message_withheld_in_an_amended_transaction_is_never_sent() {
     recorder.scope(fenced(&order(1), body)).await.expect("committed");
     recorder.settle().await.expect("settles");
     recorder.assert_sent(&[]);
+}
+
+/// How a first transaction ends that found nothing to send.
+#[derive(Clone, Copy, Debug)]
+enum First {
+    RolledBack,
+    Dropped,
+    Refused,
+}
+
+#[tokio::test]
+async fn what_a_rolled_back_transaction_withheld_is_sent_by_the_one_that_commits() {
+    let world = World::new().await;
+    let messenger = world.messenger().await;
+    for (id, first) in [(1, First::RolledBack), (2, First::Dropped), (3, First::Refused)] {
+        let body = async {
+            let mut tx = begin(&world.shop).await?;
+            withhold()?;
+            match first {
+                First::RolledBack => tx.rollback().await?,
+                First::Dropped => drop(tx),
+                First::Refused => {
+                    Db::run(&mut tx, Db::NO_FENCE[0]).await.expect("runs");
+                    tx.commit().await.expect_err("is refused");
+                }
+            }
+            let mut tx = begin(&world.shop).await?;
+            World::write(&mut tx, id).await?;
+            Ok(tx.commit().await?)
+        };
+        messenger.scope(async { fenced(&order(id), body).await }).await.expect("ok");
+    }
+    world.settled(&messenger).await;
+    assert_eq!(world.orders().await, [1, 2, 3]);
+    assert_eq!(world.listener.orders(), [1, 2, 3]);
+    assert_eq!((world.fences(1).await, world.fences(3).await), (3, 0));
+}
+
+#[tokio::test]
+async fn what_is_withheld_outside_of_a_transaction_is_for_the_whole_call() {
+    let world = World::new().await;
+    let messenger = world.messenger().await;
+    let body = async {
+        withhold()?;
+        begin(&world.shop).await?.rollback().await?;
+        let mut tx = begin(&world.shop).await?;
+        World::write(&mut tx, 1).await?;
+        Ok(tx.commit().await?)
+    };
+    messenger.scope(async { fenced(&order(1), body).await }).await.expect("ok");
+    world.settled(&messenger).await;
+    assert_eq!((world.orders().await, world.fences(3).await), (vec![1], 1));
+    assert!(world.listener.orders().is_empty());
 }
 
 #[tokio::test]

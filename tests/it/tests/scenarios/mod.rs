@@ -8,7 +8,7 @@ mod consumer_inbox;
 mod consumer_late;
 mod consumer_poison;
 mod crowd;
-mod dropped_caller;
+pub(crate) mod dropped_caller;
 mod fence_after_commit;
 mod fence_amend;
 mod fence_begin;

@@ -8,4 +8,5 @@ mod network;
 mod rights;
 mod rotated;
 mod side_by_side;
+mod slow_store;
 mod store_gone;
