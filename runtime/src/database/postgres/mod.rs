@@ -54,8 +54,8 @@ pub(crate) use state_in;
 /// committed before it. And statements are planned once, by their indexes: a plan that was made while
 /// the table was small would read all of it for as long as nobody analyzes it.
 ///
-/// The tables are looked for where the application's connections have them (`$1`), before all other schemas. And the server ends a statement
-/// that nobody waits for any more.
+/// The tables are looked for where the application's connections have them (`$1`), before all other schemas. And the
+/// server ends a statement that nobody waits for any more.
 const SESSION: &str = "SELECT set_config('search_path', concat_ws(', ', $1, nullif(current_setting('search_path'), '')), false); \
     SET statement_timeout = '6s'; SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'; \
     SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED; \
