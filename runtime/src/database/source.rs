@@ -208,7 +208,10 @@ impl DatabaseSource {
             Place::Url(url) => resolve_url(url)?,
             Place::Provider(provider) => {
                 let url = provider().await.map_err(|why| Error::new(ErrorKind::Unavailable, no_url(&why)))?;
-                ask_each_time(resolve_url(&url)?, provider)
+                let known = resolve_url(&url)?;
+                #[cfg(any(feature = "postgres", feature = "mysql"))]
+                let known = ask_each_time(known, provider);
+                known
             }
         };
         #[cfg(feature = "postgres")]
@@ -233,6 +236,7 @@ fn no_url(why: &str) -> String {
 }
 
 /// What a provider's URL leads to is asked for again before each connection.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
 fn ask_each_time(known: Known, provider: &Provider) -> Known {
     match known {
         #[cfg(feature = "sqlite")]

@@ -18,7 +18,7 @@ pub(crate) use store::PostgresStore;
 use sqlx::postgres::PgRow;
 use sqlx::{ConnectOptions, FromRow, Postgres};
 
-use super::literal::fill_at;
+use super::literal::{Literal, fill};
 use super::login::Login;
 use super::namespace::Namespace;
 use super::network::OwnPool;
@@ -54,15 +54,17 @@ pub(crate) use state_in;
 /// committed before it. And statements are planned once, by their indexes: a plan that was made while
 /// the table was small would read all of it for as long as nobody analyzes it.
 ///
-/// The tables are looked for where the application's connections have them (`$0`). And the server ends a statement
-/// that nobody waits for any more.
-const SESSION: &str = "SET search_path = $0; SET statement_timeout = '6s'; SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'; \
+/// The tables are looked for where the application's connections have them (`$1`), before all other schemas. And the
+/// server ends a statement that nobody waits for any more.
+const SESSION: &str = "SELECT set_config('search_path', concat_ws(', ', $1, nullif(current_setting('search_path'), '')), false); \
+    SET statement_timeout = '6s'; SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'; \
     SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED; \
     SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET jit = off";
 /// And a process that stands still in the middle of it keeps neither its locks for long, nor its place
 /// among the pooler's few connections.
 const TRANSACTION: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
-    SET LOCAL search_path = $0; SET LOCAL statement_timeout = '6s'; \
+    SELECT set_config('search_path', concat_ws(', ', $1, nullif(current_setting('search_path'), '')), true); \
+    SET LOCAL statement_timeout = '6s'; \
     SELECT set_config('idle_in_transaction_session_timeout', '3s', true); \
     SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'";
 
@@ -84,10 +86,12 @@ async fn pool(
     connections: u32,
     pooled: bool,
 ) -> Result<OwnPool<Postgres>, StoreError> {
+    let schema = namespace.to_string();
+    let schema = [Literal::Text(&schema)];
     if pooled {
-        OwnPool::pooled(login, connections, fill_at(namespace, TRANSACTION, &[])).await
+        OwnPool::pooled(login, connections, fill(TRANSACTION, &schema)).await
     } else {
-        OwnPool::new(login, connections, fill_at(namespace, SESSION, &[])).await
+        OwnPool::new(login, connections, fill(SESSION, &schema)).await
     }
 }
 

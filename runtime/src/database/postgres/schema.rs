@@ -146,10 +146,11 @@ async fn migrate_in(part: Part, connection: &mut PgConnection) -> Result<(), Sto
 }
 
 async fn version(connection: &mut PgConnection, part: Part) -> Result<i64, sqlx::Error> {
-    // Not `to_regclass`: its cache forgets only when a table is locked, and after the wait for
+    // In the schema that is ours, not in another one of the search path. Not `to_regclass`: its cache forgets only when a table is locked, and after the wait for
     // somebody else's migration it would still say that there is none.
     let exists: bool = sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_class WHERE relname = 'tm_schema' AND pg_table_is_visible(oid))",
+        "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.relname = 'tm_schema' AND n.nspname = pg_catalog.current_schema())",
     )
     .persistent(false)
     .fetch_one(&mut *connection)

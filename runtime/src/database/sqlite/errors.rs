@@ -18,7 +18,9 @@ pub(crate) fn classify(error: &SqliteError) -> StoreError {
     // Extended codes keep the primary one in their low byte.
     let extended = error.code().and_then(|code| code.parse::<i64>().ok()).unwrap_or_default();
     let code = extended & 0xff;
-    if error.message().contains("no such table: tm_") || error.message().contains("no such column") {
+    let message = error.message();
+    let ours = message.contains("no such table: tm_") || message.contains("no such table: main.tm_");
+    if ours || message.contains("no such column") {
         StoreError::Schema(format!("{text}; call `Messenger::migrate` first"))
     } else if UNAVAILABLE.contains(&code) {
         StoreError::Unavailable(text)

@@ -76,6 +76,8 @@ impl MySqlDatabases {
 impl Place for MySqlDatabases {
     type Db = MySql;
 
+    const ONE_SERVER: bool = true;
+
     async fn new() -> Self {
         let new = Self::on(&place::server(MYSQL_URL, "MySQL or MariaDB"));
         CLEANED.get_or_init(|| new.clean()).await;

@@ -43,6 +43,8 @@ impl PooledDatabase {
 impl Place for PooledDatabase {
     type Db = Postgres;
 
+    const ONE_SERVER: bool = false;
+
     async fn new() -> Self {
         let pooler = POOLER.get_or_init(pooler).await.url();
         let name = fresh_name();

@@ -17,6 +17,9 @@ pub trait Place: Clone + Debug + Send + Sync + 'static {
     /// What they speak.
     type Db: Dialect;
 
+    /// Whether one transaction can write to several of its databases, and to those of other places.
+    const ONE_SERVER: bool;
+
     /// A place without databases.
     fn new() -> impl Future<Output = Self>;
 

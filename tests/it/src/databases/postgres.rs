@@ -84,6 +84,8 @@ impl PostgresSchemas {
 impl Place for PostgresSchemas {
     type Db = Postgres;
 
+    const ONE_SERVER: bool = true;
+
     async fn new() -> Self {
         let server = server();
         CLEANED

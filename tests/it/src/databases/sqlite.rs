@@ -38,6 +38,8 @@ impl SqliteFiles {
 impl Place for SqliteFiles {
     type Db = Sqlite;
 
+    const ONE_SERVER: bool = false;
+
     async fn new() -> Self {
         Self(Arc::new(TempDir::new().expect("a directory")))
     }

@@ -4,6 +4,7 @@
 
 mod autocommit;
 mod locks;
+mod places;
 #[path = "../scenarios/mod.rs"]
 mod scenarios;
 mod server;

@@ -27,4 +27,5 @@ mod servers {
 }
 
 type Db = sqlx::Postgres;
-type World = it::World<it::PooledDatabase>;
+type Place = it::PooledDatabase;
+type World = it::World<Place>;

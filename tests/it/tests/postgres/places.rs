@@ -109,12 +109,16 @@ async fn the_schema_can_be_named() {
     let admin = PgPool::connect(&url).await.expect("connects");
     run(&admin, "CREATE SCHEMA \"My \"\"Messages\"").await.expect("creates");
     let source = || DatabaseSource::from(url.as_str()).schema("My \"Messages");
+    // Somebody else's are found by the search path, too.
+    let theirs = Messenger::builder(url.as_str()).data(world.oracle.clone()).fence("orders", url.as_str());
+    theirs.build().await.expect("builds").migrate().await.expect("migrates");
     let shop = hooked(&url);
     let consumer = Consumer::new("books", shop.clone(), nothing).bind("shop", "#").schema("My \"Messages");
     let builder = Messenger::builder(source()).settings(fast()).data(world.oracle.clone());
     let messenger = builder.fence("orders", source()).consumer(consumer).build().await.expect("builds");
     works(&messenger, &shop).await;
-    assert_eq!(schemas_of_our_tables(&admin).await, ["\"My \"\"Messages\""]);
+    assert_eq!(schemas_of_our_tables(&admin).await, ["\"My \"\"Messages\"", "public"]);
+    assert_eq!(number(&admin, "SELECT count(*) FROM public.tm_fence").await, 0);
 }
 
 #[tokio::test]
@@ -129,6 +133,27 @@ async fn without_a_schema_nothing_is_built() {
     let nowhere = PgConnectOptions::clone(&url.parse().expect("a URL")).options([("search_path", "missing")]);
     let nowhere = build(DatabaseSource::from(PgPool::connect_lazy_with(nowhere))).await;
     says(&nowhere, ErrorKind::Configuration, &["`search_path`", "name one by `schema`", "GRANT USAGE"]);
+}
+
+/// A database that is really another one, even where a schema has the same name.
+#[tokio::test]
+async fn another_database_is_refused() {
+    let world = World::new().await;
+    let messenger = world.messenger().await;
+    let (_, url) = own_database(&world).await;
+    let other = PgPool::connect(&url).await.expect("connects");
+    let refused = async |id| {
+        let body = async { Ok(begin(&other).await.map(drop)?) };
+        messenger.scope(async { fenced::<()>(&order(id), body).await }).await.expect_err("another one")
+    };
+    told(refused(1).await, ErrorKind::Schema, &["has no fence that it can use", "Builder::fence"]);
+    let schema = world.place.schema("shop");
+    run(&other, format!("CREATE SCHEMA {schema}")).await.expect("creates");
+    told(refused(2).await, ErrorKind::Schema, &["has no fence that it can use", "Builder::fence"]);
+    let source = || DatabaseSource::from(url.as_str()).schema(&schema);
+    let theirs = Messenger::builder(source()).data(world.oracle.clone()).fence("orders", source());
+    theirs.build().await.expect("builds").migrate().await.expect("migrates");
+    told(refused(3).await, ErrorKind::Misuse, &["another database than the messenger's fence"]);
 }
 
 /// A role that may write orders and effects, may look into the schemas, and may do nothing with our tables.

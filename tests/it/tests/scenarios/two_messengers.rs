@@ -190,11 +190,11 @@ async fn processes_may_start_at_once_on_a_new_store() {
         let together = Arc::new(Barrier::new(6));
         let processes: Vec<_> = (0..6)
             .map(|_| {
-                let builder = world.builder_on(&name);
+                let (world, name) = (world.elsewhere(), name.clone());
                 let together = Arc::clone(&together);
                 Process::start(move || async move {
                     together.wait();
-                    let messenger = World::start(builder).await;
+                    let messenger = World::start(world.builder_on(&name)).await;
                     assert!(messenger.shutdown(Duration::from_secs(30)).await);
                 })
             })

@@ -9,4 +9,5 @@ mod one_writer;
 mod scenarios;
 
 type Db = sqlx::Sqlite;
-type World = it::World<it::SqliteFiles>;
+type Place = it::SqliteFiles;
+type World = it::World<Place>;
