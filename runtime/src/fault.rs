@@ -67,7 +67,7 @@ mod armed {
     ];
 
     /// Every bug that can be planted, by `TM_BUG=<name>`.
-    pub const BUGS: [&str; 13] = [
+    pub const BUGS: [&str; 14] = [
         "mark-before-ack",
         "ack-before-commit",
         "inbox-apart",
@@ -81,6 +81,7 @@ mod armed {
         "fence-read",
         "withhold-survives",
         "answer-forgotten",
+        "counted-at-the-claim",
     ];
 
     /// What a fault does.

@@ -2,6 +2,8 @@
 
 mod ambiguous_commit;
 mod cut_off;
+mod killer;
+mod lost_half;
 mod lost_reply;
 mod returned;
 
@@ -26,6 +28,10 @@ pub(crate) enum Scenario {
     AmbiguousCommit,
     /// The store does not answer in the middle of an operation. On MySQL.
     CutOff,
+    /// A check-back handler kills its process, and would do so for ever.
+    Killer,
+    /// The store is away as a call ends, and comes back without its half.
+    LostHalf,
     /// Messages that RabbitMQ returns, among others. On SQLite.
     Returned,
 }
@@ -37,6 +43,8 @@ pub(crate) async fn play(scenario: Scenario, kind: Kind, discard: bool) -> anyho
         Scenario::AmbiguousCommit if kind == Kind::Sqlite => lost_reply::play(&place).await,
         Scenario::AmbiguousCommit => ambiguous_commit::play(&place).await,
         Scenario::CutOff => cut_off::play(&place).await,
+        Scenario::Killer => killer::play(&place).await,
+        Scenario::LostHalf => lost_half::play(&place).await,
         Scenario::Returned => returned::play(&place).await,
     };
     place.conclude(played, discard).await

@@ -53,5 +53,10 @@ planted! {
     fence_read_and_not_closed:
         "fence-read", "--seed 1 --kills 8 --points freeze:mid-body:committed --database postgres", " losses (first";
     withhold_that_outlives_its_transaction:
-        "withhold-survives", "--seed 1 --kills 2 --points committed", " losses (first";
+        "withhold-survives", "--seed 1 --kills 12 --points committed", " losses (first";
+    answer_about_a_live_call_forgotten_in_an_outage:
+        "answer-forgotten", "play lost-half --database sqlite",
+        "in vain for the message of what took effect, whose half is gone";
+    questions_counted_before_they_are_asked_alone:
+        "counted-at-the-claim", "play killer --database sqlite", "innocents were blamed";
 }

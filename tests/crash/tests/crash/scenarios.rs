@@ -17,6 +17,26 @@ fn ambiguous_commit_on_mysql() {
     succeeds("play ambiguous-commit --database mysql");
 }
 
+#[test]
+fn lost_half_on_postgres() {
+    succeeds("play lost-half --database postgres");
+}
+
+#[test]
+fn lost_half_on_mysql() {
+    succeeds("play lost-half --database mysql");
+}
+
+#[test]
+fn killer_on_postgres() {
+    succeeds("play killer --database postgres");
+}
+
+#[test]
+fn killer_on_mysql() {
+    succeeds("play killer --database mysql");
+}
+
 /// On servers of its own, which it harms.
 #[test]
 fn short_soak_on_postgres() {

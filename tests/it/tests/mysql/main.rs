@@ -2,6 +2,7 @@
 
 #![allow(clippy::large_futures, reason = "tests: nobody waits for them by the thousand")]
 
+mod encoding;
 mod locks;
 #[path = "../scenarios/mod.rs"]
 mod scenarios;

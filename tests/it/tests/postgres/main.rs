@@ -6,6 +6,7 @@ mod clock;
 #[path = "../scenarios/commit_refused.rs"]
 mod commit_refused;
 mod durability;
+mod encoding;
 #[path = "../scenarios/mod.rs"]
 mod scenarios;
 mod serializable;
