@@ -77,12 +77,6 @@ const TOGETHER_IN_AN_OUTAGE: Model = Model {
     ..Model::new("two messages of a call in an outage", By::Fence, &[Crash, LapseLive])
 };
 
-/// Two messages with a handler each, and two who ask.
-const HANDLED_TOGETHER_ASKED_TWICE: Model = Model {
-    messages: 2,
-    ..Model::new("two messages with handlers, asked by two", By::HonestHandler, &[Crash])
-};
-
 /// Two calls in one process.
 const TWO_CALLS: Model = Model { calls: 2, checkers: 1, ..Model::new("two calls", By::Fence, &[Crash]) };
 
@@ -149,11 +143,6 @@ fn two_messages_with_handlers() {
 #[test]
 fn two_messages_of_a_call_in_an_outage() {
     holds(&TOGETHER_IN_AN_OUTAGE, 706_368);
-}
-
-#[test]
-fn two_messages_with_handlers_asked_by_two() {
-    holds(&HANDLED_TOGETHER_ASKED_TWICE, 1_104_631);
 }
 
 #[test]
