@@ -85,10 +85,10 @@ pub(super) async fn persist(
 /// Rows of calls that this process has run, and over which the store failed: each is tried again, with pauses, until
 /// the store has it or refuses it for good. What is confirmed and gone is stored anew.
 pub(super) async fn pursue(core: &Core, worker: &'static str, event: Event, mut rows: Vec<Row>) {
-    let mut tries = 0;
+    let mut failures = 0;
     while !rows.is_empty() {
-        tokio::time::sleep(core.settings.report_backoff.delay(tries)).await;
-        tries = tries.saturating_add(1);
+        tokio::time::sleep(core.settings.report_backoff.delay(failures)).await;
+        failures = failures.saturating_add(1);
         let changes: Vec<_> = rows.iter().map(|row| row.change.clone()).collect();
         let tried = persist(core, worker, event, &changes, None).await;
         let mut failed = Vec::new();
