@@ -65,7 +65,7 @@ impl Parts {
         let stop = CancellationToken::new();
         let core = Arc::clone(core);
         let task = supervise(worker, stop.clone(), move || core.worker_ended());
-        self.running.push(Running { task, stop });
+        self.running.push(Running { stop, task });
     }
 }
 
