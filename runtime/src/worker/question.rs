@@ -173,7 +173,8 @@ impl Question {
         self.put(&core, false).await
     }
 
-    /// Asks while nothing else runs in the process, after that was counted. `None`: it is somebody else's by now.
+    /// Asks while nothing else runs in the process, after that was counted, and brings the answer to the store. Returns it
+    /// if the store failed over it.
     pub(super) async fn ask_alone(mut self, core: Arc<Core>) -> Option<Answer> {
         let _alone = core.alone.by_itself().await;
         let until = Instant::now() + self.hold.lease;
@@ -189,7 +190,9 @@ impl Question {
         self.until = until;
         let (id, attempts) = (self.row.half.id, self.row.attempts.saturating_add(1));
         tracing::info!(%id, attempts, "asking alone: the process that asked before has vanished");
-        self.put(&core, true).await
+        let answer = self.put(&core, true).await?;
+        // With the store before the next one is asked, over which the process may die.
+        settle(&core, vec![answer]).await.pop()
     }
 
     /// `counted`: this question counts already, whatever becomes of it.
