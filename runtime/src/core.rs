@@ -56,6 +56,8 @@ pub(crate) enum Phase {
     Built = 0,
     Running = 1,
     Stopping = 2,
+    /// Its workers ended without being told to.
+    Ended = 3,
 }
 
 /// The receiving ends, for the workers.
@@ -107,6 +109,10 @@ impl Core {
             Phase::Running => return Ok(token),
             Phase::Built => "the messenger is not running yet: call `Messenger::start` first",
             Phase::Stopping => "the messenger is shutting down and takes no new calls",
+            Phase::Ended => {
+                "the messenger's workers have ended, because the runtime in which it was started has, or somebody aborted \
+                 them; build another one, and start it in a runtime that lasts"
+            }
         };
         Err(Error::new(ErrorKind::NoMessenger, format!("`{function}` did not run: {problem}")))
     }
@@ -115,13 +121,24 @@ impl Core {
         match self.phase.load(Ordering::SeqCst) {
             0 => Phase::Built,
             1 => Phase::Running,
-            _ => Phase::Stopping,
+            2 => Phase::Stopping,
+            _ => Phase::Ended,
         }
     }
 
     /// Moves on to `next`, if that is where the messenger's life goes. Says whether it did.
     pub(crate) fn enter(&self, from: Phase, next: Phase) -> bool {
         self.phase.compare_exchange(from as u8, next as u8, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// Notes that a worker ended without being told to.
+    pub(crate) fn worker_ended(&self) {
+        if self.enter(Phase::Running, Phase::Ended) {
+            tracing::error!(
+                "a messenger's workers have ended, because the runtime in which it was started has, or somebody aborted \
+                 them: it takes no more calls; what it has stored is settled and delivered by other processes, or at the next start"
+            );
+        }
     }
 
     /// Hands a report to the reporter. Without one (after the shutdown) check-back settles the call.

@@ -6,7 +6,7 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// No messenger is in scope, or it is not running.
+    /// No messenger is in scope, or it is not running (any more).
     NoMessenger,
     /// The message store or a business database could not be reached, or did not answer in time.
     Unavailable,

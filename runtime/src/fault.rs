@@ -67,7 +67,7 @@ mod armed {
     ];
 
     /// Every bug that can be planted, by `TM_BUG=<name>`.
-    pub const BUGS: [&str; 16] = [
+    pub const BUGS: [&str; 17] = [
         "mark-before-ack",
         "ack-before-commit",
         "inbox-apart",
@@ -84,6 +84,7 @@ mod armed {
         "autocommit-kept",
         "withhold-survives",
         "answer-forgotten",
+        "counted-at-the-claim",
     ];
 
     /// What a fault does.

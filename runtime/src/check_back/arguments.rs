@@ -39,7 +39,8 @@ pub struct HalfMessage<T = Raw> {
     pub key: Option<String>,
     /// How long ago the half message was stored, by the store's clock.
     pub age: Duration,
-    /// How many times it has been asked about, this time included.
+    /// Which question this is, from 1: those before it count that had no clear answer, or that the process died over when
+    /// it was asked alone.
     pub attempt: u32,
     /// The decoded payload.
     pub payload: T,

@@ -26,7 +26,7 @@ impl Asked {
             call_id: half.call_id,
             key: half.message.key.clone(),
             age: self.row.age,
-            attempt: self.row.attempts,
+            attempt: self.row.attempts.saturating_add(1),
             payload: M::decode(&half.message.payload)
                 .map_err(|why| format!("the payload is not what the handler takes: {why}"))?,
         })

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::message::state::{Applied, Event, State};
 use crate::message::{Half, Message, MessageId};
-use crate::store::{Claim, Finished, MessageInfo, Stats, StoreError, Stored, Undecodable};
+use crate::store::{Claim, Finished, Holder, MessageInfo, Stats, StoreError, Stored, Undecodable};
 
 /// Reads one row.
 pub(super) struct Reader<'r, R>(pub(super) &'r R);
@@ -72,7 +72,7 @@ where
             half: Arc::new(half),
             attempts: self.attempts()?,
             age: self.millis("age")?,
-            taken_over: row.try_get::<Option<Uuid>, _>("held_by")?.is_some(),
+            taken_over: row.try_get::<Option<Uuid>, _>("held_by")?.map(Holder::of),
         }))
     }
 

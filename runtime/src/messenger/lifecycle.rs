@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::Messenger;
-use crate::core::{Inlets, Phase};
+use crate::core::{Core, Inlets, Phase};
 use crate::error::{Error, ErrorKind};
 use crate::message::MessageId;
 use crate::store::StoreError;
@@ -27,7 +28,12 @@ pub(crate) struct Parts {
     #[cfg(feature = "_sql")]
     consumers: Vec<crate::consumer::ConsumerLoop>,
     running: Vec<Running>,
+    /// Where they run.
+    started: Option<(Arc<Core>, Handle)>,
 }
+
+/// How long the workers may take to finish when nobody waits for them.
+const UNATTENDED: Duration = Duration::from_secs(5);
 
 /// A worker, and how to stop it. In the order in which they are stopped.
 #[derive(Debug)]
@@ -43,6 +49,7 @@ impl Parts {
             #[cfg(feature = "_sql")]
             consumers: Vec::new(),
             running: Vec::new(),
+            started: None,
         }
     }
 
@@ -51,9 +58,55 @@ impl Parts {
         self.consumers.push(consumer);
     }
 
-    fn run(&mut self, worker: impl Worker) {
+    fn run(&mut self, core: &Arc<Core>, worker: impl Worker) {
         let stop = CancellationToken::new();
-        self.running.push(Running { task: supervise(worker, stop.clone()), stop });
+        let core = Arc::clone(core);
+        let task = supervise(worker, stop.clone(), move || core.worker_ended());
+        self.running.push(Running { stop, task });
+    }
+}
+
+impl Drop for Parts {
+    fn drop(&mut self) {
+        let running = std::mem::take(&mut self.running);
+        if let Some((core, runtime)) = self.started.take()
+            && !running.is_empty()
+        {
+            tracing::warn!(
+                "a messenger was dropped without `Messenger::shutdown`: its workers are stopped; what they can't finish \
+                 within {UNATTENDED:?} is left to other processes, or to the next start"
+            );
+            core.enter(Phase::Running, Phase::Stopping);
+            // Nothing happens when that runtime has ended, and the workers with it.
+            runtime.spawn(async move {
+                let deadline = Instant::now() + UNATTENDED;
+                stop_all(running, deadline).await;
+                close(&core, deadline).await;
+            });
+        }
+    }
+}
+
+/// Stops workers, one after the other. Says whether all came to their end in time.
+async fn stop_all(running: Vec<Running>, deadline: Instant) -> bool {
+    let mut in_time = true;
+    for Running { stop, mut task } in running {
+        stop.cancel();
+        let ended = timeout_at(deadline, &mut task).await;
+        if !matches!(ended, Ok(Ok(()))) {
+            task.abort();
+            in_time = false;
+        }
+    }
+    in_time
+}
+
+/// Closes the connections to all databases.
+async fn close(core: &Core, deadline: Instant) {
+    let soon = || deadline.max(Instant::now() + Duration::from_millis(100));
+    let _ = timeout_at(soon(), core.store.close()).await;
+    for (_, fence) in core.fences.iter() {
+        let _ = timeout_at(soon(), fence.close()).await;
     }
 }
 
@@ -95,25 +148,26 @@ impl Messenger {
         let inlets = self.prepare().await?;
         let core = self.core();
         let mut parts = self.parts.lock().await;
+        parts.started = Some((Arc::clone(core), Handle::current()));
         let mut inboxes: Vec<Arc<dyn Prune>> = Vec::new();
         #[cfg(feature = "_sql")]
         for consumer in &parts.consumers {
             inboxes.push(consumer.prune());
         }
         // Stopped in this order: each may still feed those after it.
-        parts.run(Reporter::new(core, inlets.reports));
-        parts.run(Checker::new(core, inlets.questions));
+        parts.run(core, Reporter::new(core, inlets.reports));
+        parts.run(core, Checker::new(core, inlets.questions));
         if core.settings.deliver {
-            parts.run(Relay::new(core, inlets.outgoing));
+            parts.run(core, Relay::new(core, inlets.outgoing));
         }
-        parts.run(Link { core: core.clone() });
+        parts.run(core, Link { core: core.clone() });
         #[cfg(feature = "_sql")]
         for consumer in std::mem::take(&mut parts.consumers) {
-            parts.run(consumer);
+            parts.run(core, consumer);
         }
         // Its first round, at once, says which half messages nobody here can answer for.
-        parts.run(Janitor { core: core.clone(), inboxes, told: Report::default() });
-        parts.run(Keeper { core: core.clone(), said: false });
+        parts.run(core, Janitor { core: core.clone(), inboxes, told: Report::default() });
+        parts.run(core, Keeper { core: core.clone(), said: false });
         Ok(())
     }
 
@@ -178,7 +232,8 @@ impl Messenger {
     /// store, and delivers what is in memory. What is not done within `patience` is left to others,
     /// and to the next start.
     ///
-    /// Says whether everything was done in time. Afterwards the operator's verbs and
+    /// Says whether everything was done in time; `false`, too, when the workers had ended before, as with the runtime in
+    /// which the messenger was started. Afterwards the operator's verbs and
     /// [`stats`](Self::stats) fail, too.
     ///
     /// # Cancel safety
@@ -189,21 +244,11 @@ impl Messenger {
         core.enter(Phase::Built, Phase::Stopping);
         core.enter(Phase::Running, Phase::Stopping);
         core.calls.close();
-        let mut in_time = timeout_at(deadline, core.calls.wait()).await.is_ok();
+        let mut in_time = core.phase() != Phase::Ended;
+        in_time &= timeout_at(deadline, core.calls.wait()).await.is_ok();
         let running = std::mem::take(&mut self.parts.lock().await.running);
-        for Running { stop, mut task } in running {
-            stop.cancel();
-            if timeout_at(deadline, &mut task).await.is_err() {
-                task.abort();
-                in_time = false;
-            }
-        }
-        let _ =
-            timeout_at(deadline.max(Instant::now() + Duration::from_millis(100)), core.store.close()).await;
-        for (_, fence) in core.fences.iter() {
-            let _ =
-                timeout_at(deadline.max(Instant::now() + Duration::from_millis(100)), fence.close()).await;
-        }
+        in_time &= stop_all(running, deadline).await;
+        close(core, deadline).await;
         in_time
     }
 }

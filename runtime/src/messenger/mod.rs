@@ -25,7 +25,9 @@ static GLOBAL: OnceLock<Messenger> = OnceLock::new();
 
 /// Stores half messages, reports outcomes, asks for those that are missing, and delivers.
 ///
-/// A cheap handle: clones share everything. See the [crate's documentation](crate) for a whole
+/// A cheap handle: clones share everything. It works in the runtime in which it was started, and takes no more calls when
+/// that has ended. When the last handle and the last call are gone without [`shutdown`](Self::shutdown), it stops its
+/// workers; nothing is lost, but what they can't finish waits for another process. See the [crate's documentation](crate) for a whole
 /// program.
 #[derive(Clone, Debug)]
 pub struct Messenger {

@@ -56,7 +56,9 @@ pub struct Settings {
     pub check_after: Duration,
     /// How long a handler may take for its answer. Default: 10 s.
     pub handler_timeout: Duration,
-    /// How often a handler is asked before the message is parked. A fence has no such limit. Default: 20.
+    /// How often a handler is asked before the message is parked. A question counts when it got no clear answer, or when it
+    /// was asked alone, after the process that asked before had died over it or beside it: so a handler that kills the
+    /// process dies once more than this says, and its neighbours are not blamed. A fence has no such limit. Default: 20.
     pub check_back_attempts: u32,
     /// The pauses between questions. Default: 1 s to 5 min.
     pub check_back_backoff: Backoff,

@@ -100,7 +100,7 @@ async fn begin(call: Call) -> Result<Ticket, Error> {
     let alive = core.admit(&call.function)?;
     let live = Arc::new(describe(&core, call)?);
     if live.halves.is_empty() {
-        return Ok(Ticket::new(&core, live, alive));
+        return Ok(Ticket::new(messenger, live, alive));
     }
     fault::point("before-half");
     let patience = core.settings.half_timeout;
@@ -109,7 +109,7 @@ async fn begin(call: Call) -> Result<Ticket, Error> {
         let place = core.group_commit.admit().await?;
         // In a task of its own: a caller who leaves cannot cut a statement in two, and a half that
         // lands after its caller has left cancels itself, because its ticket is dropped.
-        let stored = tokio::spawn(store_halves(Arc::clone(&core), live, alive, place)).await;
+        let stored = tokio::spawn(store_halves(messenger, live, alive, place)).await;
         stored.unwrap_or_else(|failed| Err(StoreError::Unavailable(failed.to_string())))
     });
     let error = match ticket.await {
@@ -124,18 +124,19 @@ async fn begin(call: Call) -> Result<Ticket, Error> {
 }
 
 async fn store_halves(
-    core: Arc<Core>,
+    messenger: Messenger,
     live: Arc<LiveCall>,
     alive: TaskTrackerToken,
     place: Place,
 ) -> Result<Ticket, StoreError> {
     // Dropped on every error: should the half have landed all the same, it is cancelled.
-    let ticket = Ticket::new(&core, Arc::clone(&live), alive);
+    let ticket = Ticket::new(messenger, Arc::clone(&live), alive);
+    let core = ticket.messenger.core();
     let deadline = core.leases.deadline();
     let inserted = Arc::clone(&core.group_commit).insert(Arc::clone(&live), place);
     fault::pending("half-sent", inserted).await?;
     core.leases.took(live.ids(), deadline);
-    hold_surely(&core, &live).await?;
+    hold_surely(core, &live).await?;
     fault::point("after-half");
     Ok(ticket)
 }
@@ -291,7 +292,8 @@ impl Report {
 /// Dropping it only sends to a channel: no I/O, no task.
 #[derive(Debug)]
 struct Ticket {
-    core: Arc<Core>,
+    /// Its workers are there as long as somebody has something to report.
+    messenger: Messenger,
     call: Arc<LiveCall>,
     /// What is reported when the ticket is dropped; nothing after the report.
     ending: Option<Ending>,
@@ -299,8 +301,8 @@ struct Ticket {
 }
 
 impl Ticket {
-    fn new(core: &Arc<Core>, call: Arc<LiveCall>, alive: TaskTrackerToken) -> Self {
-        Self { core: Arc::clone(core), call, ending: Some(Ending::NeverRan), _alive: alive }
+    const fn new(messenger: Messenger, call: Arc<LiveCall>, alive: TaskTrackerToken) -> Self {
+        Self { messenger, call, ending: Some(Ending::NeverRan), _alive: alive }
     }
 
     fn body_starts(&mut self) -> Arc<CallScope> {
@@ -318,7 +320,7 @@ impl Drop for Ticket {
         if let Some(ending) = self.ending.take()
             && !self.call.halves.is_empty()
         {
-            self.core.report(Report { call: Arc::clone(&self.call), ending });
+            self.messenger.core().report(Report { call: Arc::clone(&self.call), ending });
         }
     }
 }

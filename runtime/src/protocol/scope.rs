@@ -254,7 +254,7 @@ impl OpenTransaction {
     pub(crate) fn commit_begins(&self) -> Option<(FenceKey, Staged)> {
         let mut body = self.call.body();
         body.commit = Commit::Unclear;
-        let row = if body.withheld != Withheld::No { FenceRow::Withheld } else { FenceRow::Committed };
+        let row = if body.withheld == Withheld::No { FenceRow::Committed } else { FenceRow::Withheld };
         self.key().map(|key| (key, Staged { row, amended: body.amended.clone() }))
     }
 

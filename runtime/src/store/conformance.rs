@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{Attempts, Bounds, Change, Hold, Postponement, Store, Stored, Unfinished};
+use super::{Attempts, Bounds, Change, Hold, Holder, Postponement, Store, Stored, Unfinished};
 use crate::database::DatabaseSource;
 use crate::message::state::{Applied, Event, State};
 use crate::message::{AnsweredBy, Half, Message, MessageId};
@@ -32,6 +32,7 @@ pub async fn exercise(database: DatabaseSource) {
     rows_of_a_batch_move_each_by_its_own_state(store).await;
     held_rows_are_nobody_elses(store).await;
     lapsed_rows_are_taken_once(store, open().await.as_ref()).await;
+    only_a_checker_counts_what_it_enters(store).await;
     claims_are_bounded(store).await;
     postponing_gives_back(store).await;
     renewal_takes_back_a_half_and_not_a_confirmed(store).await;
@@ -189,10 +190,40 @@ async fn lapsed_rows_are_taken_once(store: &dyn Store, other: &dyn Store) {
         other.claim_halves(&handler, bounds, hold(LEASE))
     );
     let mut taken: Vec<_> = [one, two].into_iter().flat_map(|claim| claim.expect("claims").rows).collect();
-    assert!(taken.iter().all(|row| row.taken_over && row.attempts == 1));
+    assert!(taken.iter().all(|row| row.taken_over == Some(Holder::Process) && row.attempts == 0));
     taken.sort_by_key(|row| row.half.id);
     assert_eq!(taken.iter().map(|row| row.half.id).collect::<Vec<_>>(), ids);
     assert!(store.claim_halves(&[], all(), hold(LEASE)).await.expect("claims").rows.is_empty());
+}
+
+async fn only_a_checker_counts_what_it_enters(store: &dyn Store) {
+    let handler = [AnsweredBy::Handler("entered".into())];
+    let checker = |lease| Hold { token: Holder::checkers_token(), lease };
+    let claim =
+        async |hold| store.claim_halves(&handler, all(), hold).await.expect("claims").rows.into_iter().next();
+    let long = Half { check_after: LEASE, ..half("entered") };
+    stored(store, &long, hold(LAPSED)).await;
+    assert_eq!(claim(checker(LAPSED)).await.map(|row| row.taken_over), Some(Some(Holder::Process)));
+    assert!(claim(checker(LAPSED)).await.is_none(), "a claim lasts for its half's `check_after`, too");
+    let change = Change::of(long.id);
+    assert_eq!(apply(store, Event::BodyCancels, change).await, Applied::Moved);
+
+    let half = Half { check_after: Duration::ZERO, ..half("entered") };
+    let id = stored(store, &half, hold(LAPSED)).await;
+    let first = checker(LAPSED);
+    claim(first).await.expect("one");
+    let second = checker(LAPSED);
+    let row = claim(second).await.expect("one");
+    assert_eq!((row.taken_over, row.attempts), (Some(Holder::Checker), 0), "claims count nothing");
+    assert!(!store.enter(id, first).await.expect("enters"), "not the holder");
+    let attempts = async || store.find(id).await.expect("found").expect("there").attempts;
+    assert_eq!(attempts().await, 0);
+    let long = Hold { lease: LEASE, ..second };
+    assert!(store.enter(id, long).await.expect("enters"));
+    assert_eq!(attempts().await, 1);
+    assert!(claim(checker(LAPSED)).await.is_none(), "its holder has entered, and holds it on");
+    assert_eq!(apply(store, Event::BodyCancels, Change::of(id)).await, Applied::Moved);
+    assert!(!store.enter(id, long).await.expect("enters"), "decided");
 }
 
 async fn claims_are_bounded(store: &dyn Store) {
@@ -211,7 +242,7 @@ async fn postponing_gives_back(store: &dyn Store) {
     let id = message_in(store, State::Confirmed, hold(LEASE)).await;
     let owner = hold(LEASE);
     let row = store.claim_confirmed(all(), owner).await.expect("claims").rows.remove(0);
-    assert_eq!((row.half.id, row.attempts, row.taken_over), (id, 0, false));
+    assert_eq!((row.half.id, row.attempts, row.taken_over), (id, 0, None));
     let back =
         |held_by, after, attempts| Postponement { id, held_by, after, attempts, reason: Some("why".into()) };
     store.postpone(&[back(Uuid::new_v4(), LAPSED, Attempts::Spend)]).await.expect("postpones");

@@ -18,8 +18,8 @@ use crate::message::state::{Applied, Event, State};
 use crate::message::{AnsweredBy, Half, MessageId};
 
 pub(crate) use values::{
-    Attempts, Bounds, Change, Claim, Finished, Flush, Hold, Postponement, Reason, Renewed, Stored, Token,
-    Undecodable,
+    Attempts, Bounds, Change, Claim, Finished, Flush, Hold, Holder, Postponement, Reason, Renewed, Stored,
+    Token, Undecodable,
 };
 pub use values::{MessageInfo, Stats, Unfinished};
 
@@ -169,13 +169,19 @@ pub(crate) trait Store: Operate + fmt::Debug + Send + Sync {
         done
     }
 
-    /// Takes due halves that one of `askable` can answer for. Counts one attempt for each.
+    /// Takes due halves that one of `askable` can answer for. Counts nothing: which of them is asked, and which
+    /// answers, is not known yet. Each is held for its `check_after` longer, so that what is taken over from this claim
+    /// has waited that long.
     async fn claim_halves(
         &self,
         askable: &[AnsweredBy],
         bounds: Bounds,
         hold: Hold,
     ) -> Result<Claim, StoreError>;
+
+    /// Counts a question that is about to be asked, and holds its half as a claim does; if it is still held with
+    /// `hold.token`, and says whether it was. Durable when it returns.
+    async fn enter(&self, id: MessageId, hold: Hold) -> Result<bool, StoreError>;
 
     /// Takes due confirmed messages.
     async fn claim_confirmed(&self, bounds: Bounds, hold: Hold) -> Result<Claim, StoreError>;

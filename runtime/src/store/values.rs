@@ -9,8 +9,29 @@ use uuid::Uuid;
 use crate::message::state::State;
 use crate::message::{AnsweredBy, Half, MessageId};
 
-/// Proves who holds a row. A fresh one for every claim; one for all bodies of a process.
+/// Proves who holds a row. One for all bodies of a process, of UUID version 4; a fresh one for every claim of a checker,
+/// of version 7. So a row shows who held it last, also when that one has vanished.
 pub(crate) type Token = Uuid;
+
+/// Who holds a row, or held it when it was taken over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// A body, or a delivery.
+    Process,
+    /// A checker: the question may be why it has vanished.
+    Checker,
+}
+
+impl Holder {
+    pub(crate) fn of(token: Token) -> Self {
+        if token.get_version_num() == 7 { Self::Checker } else { Self::Process }
+    }
+
+    /// A token for a checker's claim.
+    pub(crate) fn checkers_token() -> Token {
+        Uuid::now_v7()
+    }
+}
 
 /// Makes rows ours until `lease` from now, by the database's clock.
 #[derive(Clone, Copy, Debug)]
@@ -130,21 +151,19 @@ pub(crate) struct Postponement {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Attempts {
     Keep,
-    /// One more delivery attempt was made.
+    /// One more delivery was tried, or one more question was answered.
     Spend,
-    /// The question counted at the claim never reached a handler.
-    Refund,
 }
 
 /// A row as it was read or claimed.
 #[derive(Clone, Debug)]
 pub(crate) struct Stored {
     pub(crate) half: Arc<Half>,
-    /// Questions asked while half, delivery attempts since.
+    /// While half, questions that got no clear answer, and those that were entered alone; since then, delivery attempts.
     pub(crate) attempts: u32,
     pub(crate) age: Duration,
-    /// The row was taken over from a holder whose lease has lapsed.
-    pub(crate) taken_over: bool,
+    /// Whom the row was taken over from: a holder whose lease has lapsed.
+    pub(crate) taken_over: Option<Holder>,
 }
 
 /// A row that can't be read: named, so that it is reported and its neighbours go on.
@@ -277,7 +296,8 @@ pub struct MessageInfo {
     pub routing_key: String,
     /// The business key.
     pub key: Option<String>,
-    /// Questions asked while half, deliveries tried since.
+    /// Questions while half: those without a clear answer, and those that were asked alone after the process had
+    /// died over them. Since then, deliveries tried.
     pub attempts: u32,
     /// How long ago it was stored, by the store's clock.
     pub age: Duration,

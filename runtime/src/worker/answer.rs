@@ -7,6 +7,7 @@ use uuid::Uuid;
 use crate::check_back::Outcome;
 use crate::message::AnsweredBy;
 use crate::message::state::Event;
+use crate::store::Holder;
 use crate::transport::Publication;
 
 /// What is known of a half that was claimed.
@@ -14,8 +15,9 @@ use crate::transport::Publication;
 pub(crate) struct Claimed {
     /// A live body of this process holds it.
     pub(crate) ours: bool,
-    /// Its holder's lease has lapsed.
-    pub(crate) taken_over: bool,
+    /// Whose lease has lapsed, if one has.
+    pub(crate) taken_over: Option<Holder>,
+    /// Questions before this one that count.
     pub(crate) attempts: u32,
     pub(crate) age: Duration,
     pub(crate) check_after: Duration,
@@ -28,12 +30,14 @@ pub(crate) enum Triage<'a> {
     TakeBack,
     AskFence(Uuid),
     AskHandler(&'a str),
+    /// Its asker has vanished, perhaps over this very question: asked while nothing else runs in the process, after that
+    /// was counted. So the blame is certain if it happens again, and no neighbour shares it.
+    AskAlone(&'a str),
     /// Its holder vanished without a word: what it has sent may still be in flight.
     WaitFirst,
     /// Its fence row may have been pruned: an answer would no longer be exact.
     TooOld,
-    /// Its handler was asked as often as it may be. Counted at the claim: a handler that kills the
-    /// process uses up its budget, too.
+    /// Its handler was asked as often as it may be.
     UsedUp,
     /// Parked when it got this name; never claimed.
     Leave,
@@ -50,8 +54,14 @@ pub(crate) fn triage(
         _ if claimed.ours => Triage::TakeBack,
         AnsweredBy::Fence(identity) if claimed.age <= horizon => Triage::AskFence(*identity),
         AnsweredBy::Fence(_) => Triage::TooOld,
-        AnsweredBy::Handler(_) if claimed.taken_over && !claimed.check_after.is_zero() => Triage::WaitFirst,
-        AnsweredBy::Handler(_) if claimed.attempts > budget => Triage::UsedUp,
+        // What a checker held has waited: its claim outlasts `check_after`.
+        AnsweredBy::Handler(_)
+            if claimed.taken_over == Some(Holder::Process) && !claimed.check_after.is_zero() =>
+        {
+            Triage::WaitFirst
+        }
+        AnsweredBy::Handler(_) if claimed.attempts >= budget => Triage::UsedUp,
+        AnsweredBy::Handler(name) if claimed.taken_over == Some(Holder::Checker) => Triage::AskAlone(name),
         AnsweredBy::Handler(name) => Triage::AskHandler(name),
         AnsweredBy::Nobody => Triage::Leave,
     }

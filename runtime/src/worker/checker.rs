@@ -1,5 +1,6 @@
 //! The checker: settles halves that nobody reported, by asking their fence or their handler.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,12 +15,13 @@ use uuid::Uuid;
 use super::answer::{Claimed, Triage, triage};
 use super::line::Lines;
 use super::persist::give_back;
-use super::question::{Answer, Suspect, ask_handler, back, park, settle};
+use super::question::{Answer, Question, Suspect, back, park, settle};
 use super::{Worker, log_store_error};
 use crate::core::Core;
+use crate::fault;
 use crate::message::AnsweredBy;
 use crate::protocol::LiveCall;
-use crate::store::{Attempts, Bounds, Hold, StoreError, Stored, Token};
+use crate::store::{Attempts, Bounds, Hold, Holder, StoreError, Stored};
 
 /// Questions under way at once.
 const WINDOW: u32 = 64;
@@ -37,6 +39,9 @@ pub(crate) struct Checker {
     questions: UnboundedReceiver<Arc<LiveCall>>,
     /// Handlers that are being asked.
     asking: JoinSet<Option<Answer>>,
+    /// Halves whose last asker has vanished, the least blamed at the end; and the one that is being asked about.
+    suspects: Vec<Question>,
+    suspected: JoinSet<Option<Answer>>,
     /// What they answered, and no statement carries yet.
     answers: Vec<Answer>,
     /// The statements that carry answers to the store, one batch at a time. What one that panics had is asked
@@ -58,6 +63,8 @@ impl Checker {
             core: Arc::clone(core),
             questions,
             asking: JoinSet::new(),
+            suspects: Vec::new(),
+            suspected: JoinSet::new(),
             answers: Vec::new(),
             settling: JoinSet::new(),
             later: JoinSet::new(),
@@ -91,8 +98,10 @@ impl Checker {
         loop {
             // What is known does not wait for who hangs.
             self.settle_more();
+            self.ask_a_suspect();
             tokio::select! {
                 Some(done) = self.asking.join_next() => self.answers.extend(done.ok().flatten()),
+                Some(done) = self.suspected.join_next() => self.answers.extend(done.ok().flatten()),
                 Some(done) = self.settling.join_next() => self.was_settled(done),
                 Some(done) = self.later.join_next() => self.answers.extend(done.unwrap_or_default()),
                 Some(_) = self.lines.answered() => {}
@@ -106,6 +115,15 @@ impl Checker {
         if self.settling.is_empty() && !self.answers.is_empty() {
             let (core, answers) = (Arc::clone(&self.core), std::mem::take(&mut self.answers));
             self.settling.spawn(async move { settle(&core, answers).await });
+        }
+    }
+
+    /// Asks about the least blamed suspect, one at a time.
+    fn ask_a_suspect(&mut self) {
+        if self.suspected.is_empty()
+            && let Some(question) = self.suspects.pop()
+        {
+            self.suspected.spawn(question.ask_alone(Arc::clone(&self.core)));
         }
     }
 
@@ -143,7 +161,10 @@ impl Checker {
         self.claimed = Instant::now();
         self.more = false;
         let unsettled = self.asking.len() + self.answers.len() + self.later.len();
-        let room = WINDOW.saturating_sub(u32::try_from(unsettled).unwrap_or(WINDOW));
+        let mut room = WINDOW.saturating_sub(u32::try_from(unsettled).unwrap_or(WINDOW));
+        if self.suspects.len() >= WINDOW as usize {
+            room = 0;
+        }
         let is_free = |who: &AnsweredBy| matches!(who, AnsweredBy::Fence(id) if self.lines.is_free(*id));
         let fences: Vec<_> = self.core.fences.answerers().into_iter().filter(is_free).collect();
         let handlers = self.core.handlers.answerers();
@@ -174,7 +195,7 @@ impl Checker {
         }
         let core = &self.core;
         // A token of its own: a body that takes its row back makes this claim's Cancel void.
-        let hold = Hold { token: Uuid::new_v4(), lease };
+        let hold = Hold { token: Holder::checkers_token(), lease };
         let bounds = Bounds { rows, bytes: BYTES, lapsed_before: core.leases.lapsed_before() };
         let until = Instant::now() + lease;
         let claim = core.store.claim_halves(askable, bounds, hold).await?;
@@ -183,15 +204,16 @@ impl Checker {
             tracing::error!(id = %row.id, why = row.why, "a half message can't be read and is parked");
             park(core, row.id, hold.token, row.why).await;
         }
-        let orphans = claim.rows.iter().filter(|row| row.taken_over).count();
+        let orphans = claim.rows.iter().filter(|row| row.taken_over.is_some()).count();
         if orphans > 0 {
             tracing::info!(orphans, "asking about half messages whose process vanished");
         }
-        self.sort_out(claim.rows, hold.token, until).await;
+        self.sort_out(claim.rows, hold, until).await;
         Ok(count)
     }
 
-    async fn sort_out(&mut self, rows: Vec<Stored>, held_by: Token, until: Instant) {
+    async fn sort_out(&mut self, rows: Vec<Stored>, hold: Hold, until: Instant) {
+        let held_by = hold.token;
         let core = Arc::clone(&self.core);
         let (budget, horizon) = (core.settings.check_back_attempts, core.settings.check_back_horizon);
         let count = rows.len();
@@ -216,13 +238,19 @@ impl Checker {
                     let suspect = Suspect { half: row.half, held_by, attempts: row.attempts };
                     by_fence.entry(identity).or_default().push(suspect);
                 }
-                Triage::AskHandler(name) => {
-                    let name = name.to_owned();
-                    self.asking.spawn(ask_handler(Arc::clone(&core), name, row, (held_by, until)));
+                Triage::AskAlone(name) if !fault::bug("counted-at-the-claim") => {
+                    self.suspects.push(Question { name: name.to_owned(), row, hold, until });
+                }
+                Triage::AskHandler(name) | Triage::AskAlone(name) => {
+                    if fault::bug("counted-at-the-claim") {
+                        let _ = core.store.enter(id, hold).await;
+                    }
+                    let question = Question { name: name.to_owned(), row, hold, until };
+                    self.asking.spawn(question.ask(Arc::clone(&core)));
                 }
                 Triage::WaitFirst => {
                     let reason = "its process vanished".to_owned();
-                    later.push(back(id, held_by, row.half.check_after, Attempts::Refund, reason));
+                    later.push(back(id, held_by, row.half.check_after, Attempts::Keep, reason));
                 }
                 Triage::TooOld => {
                     park(&core, id, held_by, "older than the setting `check_back_horizon`".into()).await;
@@ -233,6 +261,7 @@ impl Checker {
                 Triage::Leave => {}
             }
         }
+        self.suspects.sort_by_key(|suspect| Reverse(suspect.row.attempts));
         give_back(&core, Self::NAME, later).await;
         for (identity, suspects) in by_fence {
             self.lines.ask(&core, identity, suspects, is_many(count, WINDOW));
@@ -254,7 +283,9 @@ impl Worker for Checker {
         let mut calls = Vec::new();
         loop {
             self.settle_more();
+            self.ask_a_suspect();
             tokio::select! {
+                Some(done) = self.suspected.join_next() => self.answers.extend(done.ok().flatten()),
                 Some(done) = self.asking.join_next() => {
                     self.answers.extend(done.ok().flatten());
                     // Whatever else is answered goes in the same statement.
@@ -285,7 +316,11 @@ impl Worker for Checker {
                         next = next.min(self.rested());
                     }
                 }
-                () = stop.cancelled() => return self.wind_up().await,
+                () = stop.cancelled() => {
+                    // They lapse, and are suspects of whoever takes them.
+                    self.suspects.clear();
+                    return self.wind_up().await;
+                }
             }
         }
     }

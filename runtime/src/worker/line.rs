@@ -60,7 +60,7 @@ impl Lines {
                 let calls = mem::take(&mut *line.calls());
                 let held_by = core.leases.token();
                 let halves = calls.iter().flat_map(|call| &call.halves);
-                let suspect = |half| Suspect { half: Arc::clone(half), held_by, attempts: 1 };
+                let suspect = |half| Suspect { half: Arc::clone(half), held_by, attempts: 0 };
                 let suspects: Vec<_> = halves.map(suspect).collect();
                 let verdicts = ask_fence(&core, fence, &suspects).await;
                 // The store may be away: then the next question to this fence does not wait for it.

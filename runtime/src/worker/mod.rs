@@ -40,9 +40,16 @@ pub(crate) trait Worker: Send + 'static {
     async fn run(&mut self, stop: &CancellationToken);
 }
 
-/// Runs a worker in a task of its own, and again after a panic.
-pub(crate) fn supervise<W: Worker>(mut worker: W, stop: CancellationToken) -> JoinHandle<()> {
+/// Runs a worker in a task of its own, and again after a panic. Calls `ended` when the task ends before it was told to:
+/// its runtime has ended, or somebody has aborted it.
+pub(crate) fn supervise<W: Worker>(
+    mut worker: W,
+    stop: CancellationToken,
+    ended: impl FnOnce() + Send + 'static,
+) -> JoinHandle<()> {
+    let untimely = Untimely { stop: stop.clone(), ended: Some(ended) };
     tokio::spawn(async move {
+        let _untimely = untimely;
         while let Err(panic) = AssertUnwindSafe(worker.run(&stop)).catch_unwind().await {
             let what = panic_text(panic.as_ref());
             tracing::error!(worker = W::NAME, panic = what, "a worker panicked and is restarted");
@@ -50,6 +57,22 @@ pub(crate) fn supervise<W: Worker>(mut worker: W, stop: CancellationToken) -> Jo
             tokio::time::sleep(REST).await;
         }
     })
+}
+
+/// Dropped with its task, sees whether it was told to end.
+struct Untimely<F: FnOnce()> {
+    stop: CancellationToken,
+    ended: Option<F>,
+}
+
+impl<F: FnOnce()> Drop for Untimely<F> {
+    fn drop(&mut self) {
+        if let Some(ended) = self.ended.take()
+            && !self.stop.is_cancelled()
+        {
+            ended();
+        }
+    }
 }
 
 /// What a panic said.
@@ -98,11 +121,22 @@ mod tests {
     async fn a_worker_that_panics_is_restarted_with_its_state() {
         let (worked, mut seen) = tokio::sync::mpsc::unbounded_channel();
         let stop = CancellationToken::new();
-        let task = supervise(Fragile { lives: 3, worked }, stop.clone());
+        let task = supervise(Fragile { lives: 3, worked }, stop.clone(), || panic!("it is told to"));
         for lives in [2, 1, 0] {
             assert_eq!(seen.recv().await, Some(lives));
         }
         stop.cancel();
         task.await.expect("ends when it is told to");
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_is_aborted_is_noticed() {
+        let (worked, mut seen) = tokio::sync::mpsc::unbounded_channel();
+        let (ended, noticed) = tokio::sync::oneshot::channel();
+        let end = || ended.send(()).expect("somebody listens");
+        let task = supervise(Fragile { lives: 1, worked }, CancellationToken::new(), end);
+        assert_eq!(seen.recv().await, Some(0));
+        task.abort();
+        noticed.await.expect("noticed");
     }
 }

@@ -55,46 +55,40 @@ pub(super) async fn persist(
     hold: Option<Hold>,
 ) -> Vec<Tried> {
     let for_anybody = event.target() == State::Confirmed && hold.is_none();
-    let ids: Vec<_> = changes.iter().map(|change| change.id).collect();
-    let held = if for_anybody { let_go(core, &ids) } else { Vec::new() };
-    let transition = |changes| async move {
+    let done = each(core, worker, changes, |changes| async move {
+        let freed: Vec<_> = changes.iter().filter(|_| for_anybody).map(|change| change.id).collect();
         // Taken for each try: the one that succeeds may come long after the first.
         let deadline = core.leases.deadline();
-        let applied = core.store.transition(event, changes, hold).await?;
+        let transition = core.store.transition(event, changes, hold);
+        let applied = without_holding(core, &freed, transition).await?;
         Ok(applied.into_iter().map(|applied| (applied, deadline)).collect())
+    });
+    let of = |done| match done {
+        Ok((applied, deadline)) => Tried::Applied(applied, deadline),
+        Err(StoreError::Refused(_)) => Tried::Refused,
+        Err(_) => Tried::Failed,
     };
-    let tried: Vec<Tried> = each(core, worker, changes, transition)
-        .await
-        .into_iter()
-        .map(|tried| match tried {
-            Ok((applied, deadline)) => Tried::Applied(applied, deadline),
-            Err(StoreError::Refused(_)) => Tried::Refused,
-            Err(_) => Tried::Failed,
-        })
-        .collect();
-    // A row that the store failed over is still to be moved. One that somebody else has decided is forgotten at its
-    // next renewal; one that a live body has taken back is not.
-    let is = |these: fn(&Tried) -> bool| {
-        let ids = ids.iter().zip(&tried).filter(move |(_, tried)| these(tried));
-        ids.map(|(id, _)| *id).collect::<Vec<_>>()
+    let tried: Vec<Tried> = done.await.into_iter().map(of).collect();
+    let is_over = |tried: &Tried| match tried {
+        // Still to be moved; or decided by somebody else, and forgotten at the next renewal, unless a live body has taken
+        // it back.
+        Tried::Failed | Tried::Applied(Applied::Conflict(_), _) => false,
+        // Our relay may have claimed it meanwhile.
+        Tried::Applied(..) => !for_anybody,
+        Tried::Refused => true,
     };
-    if for_anybody {
-        let failed = is(|tried| matches!(tried, Tried::Failed));
-        take_again(core, held.into_iter().filter(|id| failed.contains(id)));
-    } else {
-        let over = is(|tried| !matches!(tried, Tried::Failed | Tried::Applied(Applied::Conflict(_), _)));
-        core.leases.let_go(&over);
-    }
+    let over = changes.iter().zip(&tried).filter(|(_, tried)| is_over(tried));
+    core.leases.let_go(over.map(|(change, _)| &change.id));
     tried
 }
 
 /// Rows of calls that this process has run, and over which the store failed: each is tried again, with pauses, until
 /// the store has it or refuses it for good. What is confirmed and gone is stored anew.
 pub(super) async fn pursue(core: &Core, worker: &'static str, event: Event, mut rows: Vec<Row>) {
-    let mut tries = 0;
+    let mut failures = 0;
     while !rows.is_empty() {
-        tokio::time::sleep(core.settings.report_backoff.delay(tries)).await;
-        tries = tries.saturating_add(1);
+        tokio::time::sleep(core.settings.report_backoff.delay(failures)).await;
+        failures = failures.saturating_add(1);
         let changes: Vec<_> = rows.iter().map(|row| row.change.clone()).collect();
         let tried = persist(core, worker, event, &changes, None).await;
         let mut failed = Vec::new();
@@ -132,18 +126,18 @@ pub(super) async fn give_back(
     worker: &'static str,
     back: Vec<Postponement>,
 ) -> Vec<Postponement> {
-    // First: what is due again must not look as if it were still being worked on.
-    let held = let_go(core, &back.iter().map(|one| one.id).collect::<Vec<_>>());
     let tried = each(core, worker, &back, |back| async move {
-        core.store.give_back(back).await?;
+        let ids: Vec<_> = back.iter().map(|one| one.id).collect();
+        without_holding(core, &ids, core.store.give_back(back)).await?;
         Ok(vec![(); back.len()])
     })
     .await;
-    let failed =
-        back.into_iter().zip(tried).filter(|(_, tried)| matches!(tried, Err(StoreError::Unexpected(_))));
-    let failed: Vec<_> = failed.map(|(one, _)| one).collect();
-    take_again(core, held.into_iter().filter(|id| failed.iter().any(|one| one.id == *id)));
-    failed
+    let (failed, over): (Vec<_>, Vec<_>) =
+        back.into_iter().zip(tried).partition(|(_, tried)| matches!(tried, Err(StoreError::Unexpected(_))));
+    // What is given back is nobody's; what was refused lapses.
+    let refused = over.iter().filter(|(_, tried)| tried.is_err());
+    core.leases.let_go(refused.map(|(one, _)| &one.id));
+    failed.into_iter().map(|(one, _)| one).collect()
 }
 
 /// Leaves halves of calls that have ended to the store, to be asked about: stored again first, should they be gone
@@ -253,14 +247,18 @@ where
     }
 }
 
-/// Lets go of rows. Returns those that were held.
-fn let_go(core: &Core, ids: &[MessageId]) -> Vec<MessageId> {
-    let held = ids.iter().filter(|id| core.leases.holds(id)).copied().collect();
+/// Runs a statement that frees rows, and holds those again that it did not: what is due again must not look as if it
+/// were still being worked on, and what is not must not lapse. Whether they are surely ours, the next renewal tells.
+async fn without_holding<T>(
+    core: &Core,
+    ids: &[MessageId],
+    statement: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let held: Vec<_> = ids.iter().filter(|id| core.leases.holds(id)).copied().collect();
     core.leases.let_go(ids);
-    held
-}
-
-/// They are still ours to work on. Whether surely, the next renewal tells.
-fn take_again(core: &Core, ids: impl IntoIterator<Item = MessageId>) {
-    core.leases.took(ids, Instant::now());
+    let done = statement.await;
+    if done.is_err() {
+        core.leases.took(held, Instant::now());
+    }
+    done
 }

@@ -10,9 +10,9 @@ use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use super::answer::{Step, after_handler};
-use super::panic_text;
 use super::persist::{Row, Tried, give_back, leave_all, persist, pursue, store_anew};
 use super::places::Places;
+use super::{log_store_error, panic_text};
 use crate::check_back::{Asked, Outcome};
 use crate::core::Core;
 use crate::fault;
@@ -20,7 +20,7 @@ use crate::fence::FenceDatabase;
 use crate::fence::verdict::Verdict;
 use crate::message::state::{Applied, Event};
 use crate::message::{Half, MessageId};
-use crate::store::{Attempts, Change, Postponement, Stored, Token};
+use crate::store::{Attempts, Change, Hold, Postponement, Stored, Token};
 
 const WORKER: &str = "checker";
 
@@ -117,9 +117,9 @@ async fn decide(core: &Core, event: Event, answers: Vec<Row>, live: bool) -> Vec
 async fn ask_again(core: &Core, unsettled: Vec<(Suspect, String)>, live: bool) {
     let back = unsettled.into_iter().map(|(suspect, why)| {
         let Suspect { half, held_by, attempts } = suspect;
-        let after = core.settings.check_back_backoff.delay(attempts.saturating_sub(1));
+        let after = core.settings.check_back_backoff.delay(attempts);
         tracing::info!(id = %half.id, why, retry_in = ?after, "a fence gave no answer yet");
-        let back = back(half.id, held_by, after, Attempts::Keep, why);
+        let back = back(half.id, held_by, after, Attempts::Spend, why);
         (half, back)
     });
     let back: Vec<_> = back.collect();
@@ -156,44 +156,85 @@ enum Follows {
     AskAgain(Postponement),
 }
 
-/// Asks a handler, in a task of its own. `None`: this process does not have it.
-pub(super) async fn ask_handler(
-    core: Arc<Core>,
-    name: String,
-    row: Stored,
-    (held_by, until): (Token, Instant),
-) -> Option<Answer> {
-    let half = Arc::clone(&row.half);
-    let (id, attempts) = (half.id, row.attempts);
-    let handler = core.handlers.get(&name).cloned()?;
-    let asked = Asked { row: Arc::new(row), data: core.handlers.data.clone() };
-    // In a task of its own, so that a panic is an answer like any other.
-    let question = AbortOnDropHandle::new(tokio::spawn(async move { (handler.ask)(asked).await }));
-    let patience = core.settings.handler_timeout;
-    let (outcome, why) = match tokio::time::timeout(patience, question).await {
-        Ok(Ok(Ok(outcome))) => (outcome, format!("the handler `{name}` answered {outcome:?}")),
-        Ok(Ok(Err(why))) => (Outcome::Unknown, format!("the handler `{name}` failed: {why}")),
-        Ok(Err(failed)) => (Outcome::Unknown, format!("the handler `{name}` {}", describe(failed))),
-        Err(_) => (Outcome::Unknown, format!("the handler `{name}` did not answer within {patience:?}")),
-    };
-    fault::point("tombstone-in");
-    count(outcome);
-    let follows = match after_handler(outcome, attempts, core.settings.check_back_attempts) {
-        Step::Decide(event) => Follows::Decided(event, Row { change: Change::of(id).because(why), half }),
-        Step::DecideIfHeld(Event::Park) => {
-            let why = format!("asked {attempts} times without an answer; the last time {why}");
-            Follows::Decided(Event::Park, Row { change: parking(id, held_by, why), half })
+/// A question to a handler.
+#[derive(Debug)]
+pub(super) struct Question {
+    pub(super) name: String,
+    pub(super) row: Stored,
+    /// The claim, and until when it surely lasts.
+    pub(super) hold: Hold,
+    pub(super) until: Instant,
+}
+
+impl Question {
+    /// Asks beside others. `None`: this process does not have the handler.
+    pub(super) async fn ask(self, core: Arc<Core>) -> Option<Answer> {
+        let _beside = core.alone.beside_others().await;
+        self.put(&core, false).await
+    }
+
+    /// Asks while nothing else runs in the process, after that was counted, and brings the answer to the store. Returns it
+    /// if the store failed over it.
+    pub(super) async fn ask_alone(mut self, core: Arc<Core>) -> Option<Answer> {
+        let _alone = core.alone.by_itself().await;
+        let until = Instant::now() + self.hold.lease;
+        match core.store.enter(self.row.half.id, self.hold).await {
+            Ok(true) => {}
+            Ok(false) => return None,
+            Err(error) => {
+                // It lapses, and is a suspect again.
+                log_store_error(WORKER, &error);
+                return None;
+            }
         }
-        Step::DecideIfHeld(event) => {
-            Follows::Decided(event, Row { change: Change::of(id).held_by(held_by).because(why), half })
-        }
-        Step::AskAgain => {
-            let after = core.settings.check_back_backoff.delay(attempts.saturating_sub(1));
-            tracing::warn!(%id, attempts, why, retry_in = ?after, "a check-back got no answer");
-            Follows::AskAgain(back(id, held_by, after, Attempts::Keep, why))
-        }
-    };
-    Some(Answer { follows, until })
+        self.until = until;
+        let (id, attempts) = (self.row.half.id, self.row.attempts.saturating_add(1));
+        tracing::info!(%id, attempts, "asking alone: the process that asked before has vanished");
+        let answer = self.put(&core, true).await?;
+        // With the store before the next one is asked, over which the process may die.
+        settle(&core, vec![answer]).await.pop()
+    }
+
+    /// `counted`: this question counts already, whatever becomes of it.
+    async fn put(self, core: &Core, counted: bool) -> Option<Answer> {
+        let Self { name, row, hold, until } = self;
+        let (half, attempts, held_by) = (Arc::clone(&row.half), row.attempts.saturating_add(1), hold.token);
+        let id = half.id;
+        let handler = core.handlers.get(&name).cloned()?;
+        let asked = Asked { row: Arc::new(row), data: core.handlers.data.clone() };
+        // In a task of its own, so that a panic is an answer like any other.
+        let question = AbortOnDropHandle::new(tokio::spawn(async move { (handler.ask)(asked).await }));
+        let patience = core.settings.handler_timeout;
+        let (outcome, why) = match tokio::time::timeout(patience, question).await {
+            Ok(Ok(Ok(outcome))) => (outcome, format!("the handler `{name}` answered {outcome:?}")),
+            Ok(Ok(Err(why))) => (Outcome::Unknown, format!("the handler `{name}` failed: {why}")),
+            Ok(Err(failed)) => (Outcome::Unknown, format!("the handler `{name}` {}", describe(failed))),
+            Err(_) => (Outcome::Unknown, format!("the handler `{name}` did not answer within {patience:?}")),
+        };
+        fault::point("tombstone-in");
+        count(outcome);
+        let follows = match after_handler(outcome, attempts, core.settings.check_back_attempts) {
+            Step::Decide(event) => Follows::Decided(event, Row { change: Change::of(id).because(why), half }),
+            Step::DecideIfHeld(Event::Park) => {
+                if !counted && let Err(error) = core.store.enter(id, hold).await {
+                    log_store_error(WORKER, &error);
+                }
+                let why = format!("asked {attempts} times without an answer; the last time {why}");
+                Follows::Decided(Event::Park, Row { change: parking(id, held_by, why), half })
+            }
+            Step::DecideIfHeld(event) => {
+                let change = Change::of(id).held_by(held_by).because(why);
+                Follows::Decided(event, Row { change, half })
+            }
+            Step::AskAgain => {
+                let after = core.settings.check_back_backoff.delay(attempts.saturating_sub(1));
+                tracing::warn!(%id, attempts, why, retry_in = ?after, "a check-back got no answer");
+                let spent = if counted { Attempts::Keep } else { Attempts::Spend };
+                Follows::AskAgain(back(id, held_by, after, spent, why))
+            }
+        };
+        Some(Answer { follows, until })
+    }
 }
 
 /// Brings answers of handlers to the store, those of a kind in one statement. Returns those over which the store

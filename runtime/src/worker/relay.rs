@@ -238,8 +238,11 @@ async fn claim(core: &Arc<Core>, rows: usize) -> Result<Claimed, StoreError> {
             continue;
         }
         core.leases.took([row.half.id], deadline);
-        let outgoing =
-            Outgoing { attempt: row.attempts.saturating_add(1), suspect: row.taken_over, half: row.half };
+        let outgoing = Outgoing {
+            attempt: row.attempts.saturating_add(1),
+            suspect: row.taken_over.is_some(),
+            half: row.half,
+        };
         messages.push(Held { core: Arc::clone(core), outgoing, room: None, settled: false });
         fault::point("claimed");
     }

@@ -34,6 +34,12 @@ pub(crate) struct Life {
     /// Nothing happens to it before everything is settled that a dead process has left.
     #[arg(long)]
     pub(crate) recover: bool,
+    /// How often a check-back handler is asked.
+    #[arg(long, default_value_t = ATTEMPTS)]
+    pub(crate) check_back_attempts: u32,
+    /// How long a check-back handler may take, in seconds.
+    #[arg(long)]
+    pub(crate) handler_timeout: Option<u64>,
     /// How long finished messages are kept, in seconds.
     #[arg(long, default_value_t = 7200)]
     pub(crate) retention: u64,
@@ -59,7 +65,12 @@ pub(crate) async fn run(directory: &Path, life: Life) -> anyhow::Result<()> {
     if !life.recover {
         fault::arm(life.fault.clone());
     }
-    let settings = settings(Duration::from_secs(life.retention));
+    let fast = settings(Duration::from_secs(life.retention));
+    let settings = Settings {
+        check_back_attempts: life.check_back_attempts,
+        handler_timeout: life.handler_timeout.map_or(fast.handler_timeout, Duration::from_secs),
+        ..fast
+    };
     let messenger = start(&place, &business, &accounting, &settings, "#").await?;
     let left = Uuid::now_v7();
     if life.quiet {

@@ -19,6 +19,8 @@ const LONGEST: usize = 2000;
 const SLOW: Duration = Duration::from_secs(1);
 /// The name of the check-back handler.
 pub(crate) const HANDLER: &str = "crash.handled";
+/// The business key of a message over which its check-back handler kills the process.
+pub(crate) const DEADLY: &str = "deadly";
 
 /// What is sent: one part of an action.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -265,7 +267,8 @@ async fn handled(shop: &Shop, call: &Call) -> Result<(), ActionError> {
     Ok(())
 }
 
-async fn act(db: &Database, call: &Call) -> Result<(), ActionError> {
+/// What the body of a fenced call does.
+pub(crate) async fn act(db: &Database, call: &Call) -> Result<(), ActionError> {
     if call.way == Way::Dawdle {
         tokio::time::sleep(SLOW).await;
     }
@@ -302,6 +305,9 @@ async fn act(db: &Database, call: &Call) -> Result<(), ActionError> {
 
 /// Exact, as a handler has to be: what is not there now can't come later, since its place is taken.
 async fn handled_outcome(half: HalfMessage<Action>, db: Data<Database>) -> Result<Outcome, sqlx::Error> {
+    if half.key.as_deref() == Some(DEADLY) {
+        std::process::abort();
+    }
     let db = &db.0;
     with_pool!(db, pool => {
         let insert = db.sql("INSERT INTO done (message_id, action, parts, content) VALUES (?, ?, NULL, '')");

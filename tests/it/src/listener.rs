@@ -49,6 +49,8 @@ pub enum Act {
     Fail,
     /// Writes the effect, and fails with a text that PostgreSQL can't hold.
     Nul,
+    /// Writes the effect, and fails with a text that only Unicode can hold.
+    Foreign,
     /// Writes the effect, and panics.
     Panic,
     /// Writes the effect, ends the transaction by a statement that fails, and says `Ok`.
@@ -132,6 +134,7 @@ async fn handle<DB: Dialect>(
         Act::Write => Ok(()),
         Act::Fail => Err("no ink".into()),
         Act::Nul => Err("no\0ink".into()),
+        Act::Foreign => Err("→ no ink 💶".into()),
         Act::Panic => panic!("the listener fell over"),
         Act::Swallow => {
             let failed = DB::run(connection, DB::SWALLOWED.0).await;

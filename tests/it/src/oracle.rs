@@ -31,6 +31,8 @@ pub enum Word {
     Error,
     /// Fails, with a text that PostgreSQL can't hold.
     Nul,
+    /// Fails, with a text that only Unicode can hold.
+    Foreign,
     /// Panics.
     Panic,
     /// Never answers.
@@ -96,6 +98,7 @@ pub async fn ask(half: HalfMessage<Order>, oracle: Data<Oracle>) -> Result<Outco
         Some(Word::Unknown) => Ok(Outcome::Unknown),
         Some(Word::Error) => Err("the oracle is asleep".into()),
         Some(Word::Nul) => Err("the oracle\0is asleep".into()),
+        Some(Word::Foreign) => Err("→ the oracle is asleep 💶".into()),
         Some(Word::Panic) => panic!("the oracle is mad"),
         Some(Word::Slow(time)) => {
             tokio::time::sleep(time).await;

@@ -19,9 +19,9 @@ pub(crate) use store::MySqlStore;
 use sqlx::mysql::{MySqlConnectOptions, MySqlRow};
 use sqlx::{ConnectOptions, FromRow, MySql};
 
+use self::row::PACKET;
 use super::login::Login;
 use super::namespace::Namespace;
-use self::row::PACKET;
 use super::network::OwnPool;
 use crate::message::limits::Limits;
 use crate::message::{AnsweredBy, MessageId};

@@ -9,7 +9,8 @@ use uuid::Uuid;
 use super::row::{advance, columns, insert, ours, renew, select_ours, transition};
 use super::schema::{self, MESSAGE};
 use super::{
-    Lent, check_server, decoded, find, id_list, ids, late_now, name_list, names, now, patience, session, weaknesses,
+    Lent, check_server, decoded, find, id_list, ids, late_now, name_list, names, now, patience, session,
+    weaknesses,
 };
 use crate::database::login::Login;
 use crate::database::millis;
@@ -20,7 +21,9 @@ use crate::error::Error;
 use crate::message::limits::Limits;
 use crate::message::state::{Applied, Event, State};
 use crate::message::{AnsweredBy, Half, MessageId};
-use crate::store::{Attempts, Bounds, Change, Claim, Flush, Hold, Postponement, Renewed, Store, StoreError};
+use crate::store::{
+    Attempts, Bounds, Change, Claim, Flush, Hold, Holder, Postponement, Renewed, Store, StoreError,
+};
 
 /// A message store in a MySQL database.
 #[derive(Debug)]
@@ -113,7 +116,7 @@ async fn take(lent: &mut Lent, found: Vec<Found>, bytes: usize, hold: Hold) -> R
         ids!(),
         " STRAIGHT_JOIN tm_message m FORCE INDEX (PRIMARY) ON m.id = c.wanted SET m.held_by = ?, m.due_at = ",
         late_now!(),
-        " + ?, m.attempts = m.attempts + (m.state = 0)"
+        " + ? + IF(m.state = 0, m.check_after, 0)"
     ))
     .bind(&list)
     .bind(hold.token)
@@ -135,7 +138,8 @@ async fn take(lent: &mut Lent, found: Vec<Found>, bytes: usize, hold: Hold) -> R
         Reader(row).claimed(&mut claim);
     }
     for row in &mut claim.rows {
-        row.taken_over = found.iter().any(|(id, holder, _)| *id == row.half.id && holder.is_some());
+        let before = found.iter().find(|(id, _, _)| *id == row.half.id);
+        row.taken_over = before.and_then(|(_, holder, _)| *holder).map(Holder::of);
     }
     Ok(claim)
 }
@@ -216,15 +220,11 @@ impl Store for MySqlStore {
         let sql = concat!(
             "UPDATE tm_message SET held_by = NULL, due_at = ",
             late_now!(),
-            " + ?, attempts = greatest(0, attempts + ?), reason = coalesce(?, reason) ",
+            " + ?, attempts = attempts + ?, reason = coalesce(?, reason) ",
             "WHERE id = ? AND held_by = ? AND state IN (0, 1)"
         );
         for one in postponements {
-            let attempts = match one.attempts {
-                Attempts::Keep => 0,
-                Attempts::Spend => 1_i64,
-                Attempts::Refund => -1,
-            };
+            let attempts = i64::from(one.attempts == Attempts::Spend);
             let bind = |query: Bound<MySql>| {
                 query
                     .bind(millis(one.after))
@@ -274,6 +274,16 @@ impl Store for MySqlStore {
             return Ok(Claim::default());
         }
         self.pool.transaction(PATIENCE, work).await
+    }
+
+    async fn enter(&self, id: MessageId, hold: Hold) -> Result<bool, StoreError> {
+        let sql = concat!(
+            "UPDATE tm_message SET attempts = attempts + 1, due_at = ",
+            late_now!(),
+            " + ? + check_after WHERE id = ? AND held_by = ? AND state = 0"
+        );
+        let bind = |query: Bound<MySql>| query.bind(millis(hold.lease)).bind(id).bind(hold.token);
+        Ok(self.pool.execute(sql, bind).await?.rows_affected() > 0)
     }
 
     async fn claim_confirmed(&self, bounds: Bounds, hold: Hold) -> Result<Claim, StoreError> {

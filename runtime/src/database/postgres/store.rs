@@ -61,7 +61,7 @@ macro_rules! take {
             "FROM found) sized WHERE total <= $3 OR place = 1) ",
             "UPDATE tm_message m SET held_by = $4, due_at = ",
             now!(),
-            " + $5, attempts = m.attempts + (m.state = 0)::int FROM due WHERE m.id = due.id RETURNING ",
+            " + $5 + CASE m.state WHEN 0 THEN m.check_after ELSE 0 END FROM due WHERE m.id = due.id RETURNING ",
             columns!()
         )
     };
@@ -193,15 +193,11 @@ impl Store for PostgresStore {
     }
 
     async fn postpone(&self, postponements: &[Postponement]) -> Result<(), StoreError> {
-        let attempts = |one: &Postponement| match one.attempts {
-            Attempts::Keep => 0,
-            Attempts::Spend => 1_i64,
-            Attempts::Refund => -1,
-        };
+        let attempts = |one: &Postponement| i64::from(one.attempts == Attempts::Spend);
         let sql = concat!(
             "UPDATE tm_message m SET held_by = NULL, due_at = ",
             now!(),
-            " + b.after, attempts = greatest(0, m.attempts + b.attempts), reason = coalesce(b.reason, m.reason) ",
+            " + b.after, attempts = m.attempts + b.attempts, reason = coalesce(b.reason, m.reason) ",
             "FROM (SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::text[]) ",
             "AS b (id, held_by, after, attempts, reason) ORDER BY id) b ",
             "WHERE m.id = b.id AND m.held_by = b.held_by AND ",
@@ -230,6 +226,16 @@ impl Store for PostgresStore {
         }
         let names: Vec<_> = askable.iter().map(ToString::to_string).collect();
         self.claim(TAKE_HALVES, Some(&names), bounds, hold).await
+    }
+
+    async fn enter(&self, id: MessageId, hold: Hold) -> Result<bool, StoreError> {
+        let sql = concat!(
+            "UPDATE tm_message SET attempts = attempts + 1, due_at = ",
+            now!(),
+            " + $3 + check_after WHERE id = $1 AND held_by = $2 AND state = 0"
+        );
+        let bind = |query: Bound<Postgres>| query.bind(id).bind(hold.token).bind(millis(hold.lease));
+        Ok(self.pool.execute(sql, bind).await?.rows_affected() > 0)
     }
 
     async fn claim_confirmed(&self, bounds: Bounds, hold: Hold) -> Result<Claim, StoreError> {

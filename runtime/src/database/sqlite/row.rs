@@ -13,12 +13,11 @@ use crate::message::state::{Applied, Event, State, mask};
 use crate::message::{Half, MessageId};
 use crate::store::{Attempts, Change, Hold, Postponement, StoreError};
 
-/// The columns of a whole row that is being claimed, and its age. A question is counted.
+/// The columns of a whole row that is being claimed, and its age.
 macro_rules! columns {
     () => {
         concat!(
-            "id, call_id, answered_by, function, check_after, held_by, ",
-            "attempts + (state = 0) AS attempts, exchange, ",
+            "id, call_id, answered_by, function, check_after, held_by, attempts, exchange, ",
             "routing_key, message_type, content_type, message_key, headers, payload, ",
             "max(0, ",
             now!(),
@@ -155,18 +154,14 @@ async fn states(pool: &SqlitePool, ids: &[MessageId]) -> Result<HashMap<MessageI
 /// Gives rows back that are still held by whom the postponement says.
 pub(super) async fn postpone(writer: &SqlitePool, postponements: &[Postponement]) -> Result<(), StoreError> {
     let row = |one: &Postponement| {
-        let attempts = match one.attempts {
-            Attempts::Keep => 0,
-            Attempts::Spend => 1,
-            Attempts::Refund => -1,
-        };
+        let attempts = i64::from(one.attempts == Attempts::Spend);
         json!([one.id.simple(), one.held_by.simple(), millis(one.after), attempts, one.reason.as_deref()])
     };
     let rows = postponements.iter().map(row).collect::<Value>().to_string();
     let sql = concat!(
         "UPDATE tm_message AS m SET held_by = NULL, due_at = ",
         now!(),
-        " + c.after, attempts = max(0, m.attempts + c.attempts), reason = coalesce(c.reason, m.reason) ",
+        " + c.after, attempts = m.attempts + c.attempts, reason = coalesce(c.reason, m.reason) ",
         "FROM (SELECT unhex(value ->> 0) AS id, unhex(value ->> 1) AS held_by, value ->> 2 AS after, ",
         "value ->> 3 AS attempts, value ->> 4 AS reason FROM json_each(?1)) AS c ",
         "WHERE m.id = c.id AND m.held_by = c.held_by AND m.state IN (0, 1)"

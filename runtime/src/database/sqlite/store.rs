@@ -84,7 +84,7 @@ impl SqliteStore {
         sqlx::query(concat!(
             "UPDATE tm_message SET held_by = ?1, due_at = ",
             now!(),
-            " + ?2, attempts = attempts + (state = 0) WHERE id IN (SELECT unhex(value) FROM json_each(?3))"
+            " + ?2 + CASE state WHEN 0 THEN check_after ELSE 0 END WHERE id IN (SELECT unhex(value) FROM json_each(?3))"
         ))
         .bind(hold.token)
         .bind(millis(hold.lease))
@@ -212,6 +212,18 @@ impl Store for SqliteStore {
         }
         tx.commit().await?;
         Ok(claim)
+    }
+
+    async fn enter(&self, id: MessageId, hold: Hold) -> Result<bool, StoreError> {
+        let _turn = self.turns.take(PATIENCE).await?;
+        let sql = concat!(
+            "UPDATE tm_message SET attempts = attempts + 1, due_at = ",
+            now!(),
+            " + ?3 + check_after WHERE id = ?1 AND held_by = ?2 AND state = 0"
+        );
+        let enter =
+            || sqlx::query(sql).bind(id).bind(hold.token).bind(millis(hold.lease)).execute(&self.writer);
+        Ok(patiently(enter).await?.rows_affected() > 0)
     }
 
     async fn claim_confirmed(&self, bounds: Bounds, hold: Hold) -> Result<Claim, StoreError> {

@@ -226,11 +226,11 @@ pub(super) fn report(out: &mut Steps<'_>, at: At, message: &Message) {
         Report::AskLater => out.message(at, System, "given back, to be asked later", |message, model| {
             message.report = None;
             message.make_sure(model);
-            message.postpone(Holder::Process, 0);
+            message.postpone(Holder::Process, false);
         }),
-        Report::AskFence => out.message(at, System, "its own checker begins to ask", |message, _| {
+        Report::AskFence => out.message(at, System, "its own checker begins to ask", |message, model| {
             message.report = None;
-            message.own = Asker::Asking { attempts: 1 };
+            message.own = Asker::Asking { before: 0, counted: !model.counts() };
         }),
     }
 }
@@ -250,7 +250,7 @@ fn confirm(out: &mut Steps<'_>, at: At, amended: bool, what: &'static str, cause
         } else if hand_over && message.relays[0] == Relay::Idle {
             message.relays[0] = Relay::Publishing { attempt: 1, amended };
         } else {
-            message.postpone(Holder::Process, 0);
+            message.postpone(Holder::Process, false);
         }
     });
 }

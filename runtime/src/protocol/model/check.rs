@@ -8,6 +8,7 @@ use super::world::{Asker, Body, Call, Change, Effect, Fence, Holder, Message, Re
 use crate::check_back::Outcome;
 use crate::fence::verdict::Verdict;
 use crate::message::state::{Applied, Event, State};
+use crate::store;
 use crate::worker::answer::{Step, Triage};
 
 use Cause::{Fault, System};
@@ -70,22 +71,27 @@ fn claim(out: &mut Steps<'_>, at: At, call: &Call, message: &Message, number: u8
     let who = Who::Checker(number);
     let ours = number == 1 && is_held(out, call, message);
     let Some(row) = message.row else { return };
-    let (taken_over, overdue) = (row.holder != Holder::Nobody, out.world.overdue);
+    let overdue = out.world.overdue;
+    let taken_over = match row.holder {
+        Holder::Nobody => None,
+        Holder::Checker(_) | Holder::GoneChecker => Some(store::Holder::Checker),
+        Holder::Process | Holder::Relay | Holder::Gone => Some(store::Holder::Process),
+    };
     if row.state != State::Half || !row.due || row.forgotten {
         return;
     }
-    if taken_over && out.model.has(Bug::LapsedRowsAreNotTakenOver) {
+    if taken_over.is_some() && out.model.has(Bug::LapsedRowsAreNotTakenOver) {
         return;
     }
     out.message(at, System, "a checker claims the half", |message, model| {
-        // Counts only where somebody looks at the count.
-        let counts = !model.fenced() || model.has(Bug::FenceHasABudget);
-        let attempts = row.attempts + u8::from(counts);
+        let at_the_claim = model.has(Bug::QuestionsAreCountedAtTheClaim);
+        let before = row.attempts;
         message.hold(who.token());
-        message.row.iter_mut().for_each(|row| row.attempts = attempts.min(3));
-        *who.of(message) = match model.triage(ours, taken_over, attempts, overdue) {
-            Triage::AskFence(_) | Triage::AskHandler(_) => Asker::Asking { attempts },
-            Triage::WaitFirst => Asker::GivingBack { refund: true },
+        message.row.iter_mut().for_each(|row| row.attempts += u8::from(at_the_claim && row.attempts < 3));
+        *who.of(message) = match model.triage(ours, taken_over, before, overdue) {
+            Triage::AskFence(_) | Triage::AskHandler(_) => Asker::Asking { before, counted: !model.counts() },
+            Triage::AskAlone(_) => Asker::Entering,
+            Triage::WaitFirst => Asker::GivingBack { spend: false },
             Triage::TooOld | Triage::UsedUp => {
                 Asker::Deciding { event: Event::Park, if_held: true, amended: None }
             }
@@ -100,8 +106,16 @@ fn claim(out: &mut Steps<'_>, at: At, call: &Call, message: &Message, number: u8
 fn asker(out: &mut Steps<'_>, at: At, call: &Call, who: Who, asker: Asker) {
     match asker {
         Asker::Idle => return,
-        Asker::Asking { attempts } if out.model.fenced() => ask_fence(out, at, call, who, attempts),
-        Asker::Asking { attempts } => {
+        Asker::Entering => out.message(at, System, "counted, to be asked alone", |message, _| match message
+            .enter(who.token())
+        {
+            Some(before) => *who.of(message) = Asker::Asking { before, counted: true },
+            None => who.leaves(message),
+        }),
+        Asker::Asking { before, counted } if out.model.fenced() => {
+            ask_fence(out, at, call, who, (before, counted));
+        }
+        Asker::Asking { before, counted } => {
             for outcome in [Outcome::Confirm, Outcome::Cancel, Outcome::Unknown] {
                 if may_answer(out, call, outcome) {
                     let what = match outcome {
@@ -110,7 +124,7 @@ fn asker(out: &mut Steps<'_>, at: At, call: &Call, who: Who, asker: Asker) {
                         Outcome::Unknown => "the handler says Unknown, fails or takes too long",
                     };
                     out.message(at, System, what, |message, model| {
-                        *who.of(message) = after(model.after_handler(outcome, attempts), None);
+                        *who.of(message) = after(model.after_handler(outcome, before + 1), None, counted);
                     });
                 }
             }
@@ -125,26 +139,33 @@ fn asker(out: &mut Steps<'_>, at: At, call: &Call, who: Who, asker: Asker) {
                 hand_over(out, at, Change { hold: TOKENS[who.relay()], ..change }, who);
             }
         }
-        Asker::GivingBack { refund } => {
+        Asker::GivingBack { spend } => {
             out.message(at, System, "the half is given back", |message, model| {
                 if who == Who::Own {
                     message.make_sure(model);
                 }
-                message.postpone(who.token(), if refund { -1 } else { 0 });
+                message.postpone(who.token(), spend);
                 who.leaves(message);
             });
         }
+    }
+    // What is known of a call that has just run waits until the store is back.
+    let knows = who == Who::Own && matches!(asker, Asker::Deciding { .. } | Asker::GivingBack { .. });
+    if knows && out.model.has(Bug::AnswerIsForgottenInAnOutage) {
+        out.message(at, Fault, "the store is away, and the answer forgotten", |message, _| {
+            who.leaves(message)
+        });
     }
     if out.model.may(May::Fail) {
         out.message(at, Fault, "the asker fails, or dies", |message, _| who.leaves(message));
     }
 }
 
-const fn after(step: Step, amended: Option<bool>) -> Asker {
+const fn after(step: Step, amended: Option<bool>, counted: bool) -> Asker {
     match step {
         Step::Decide(event) => Asker::Deciding { event, if_held: false, amended },
         Step::DecideIfHeld(event) => Asker::Deciding { event, if_held: true, amended },
-        Step::AskAgain => Asker::GivingBack { refund: false },
+        Step::AskAgain => Asker::GivingBack { spend: !counted },
     }
 }
 
@@ -156,7 +177,7 @@ fn apply(message: &mut Message, model: &Model, event: Event, change: Change, who
         && !model.has(Bug::GoneHalfIsNotStoredAnew)
     {
         insert_anew(message, change.amended.unwrap_or_default());
-        message.postpone(Holder::Process, 0);
+        message.postpone(Holder::Process, false);
     }
     who.leaves(message);
     applied
@@ -177,7 +198,7 @@ fn hand_over(out: &mut Steps<'_>, at: At, change: Change, who: Who) {
                 let amended = message.row.is_some_and(|row| row.amended);
                 message.relays[relay] = Relay::Publishing { attempt: 1, amended };
             } else {
-                message.postpone(TOKENS[relay], 0);
+                message.postpone(TOKENS[relay], false);
             }
         },
     );
@@ -191,7 +212,7 @@ fn hand_over(out: &mut Steps<'_>, at: At, change: Change, who: Who) {
 }
 
 /// One statement in the business database: it closes the fence, or reads what was there first.
-fn ask_fence(out: &mut Steps<'_>, at: At, call: &Call, who: Who, attempts: u8) {
+fn ask_fence(out: &mut Steps<'_>, at: At, call: &Call, who: Who, (before, counted): (u8, bool)) {
     let locked = call.effect != Effect::None && !out.model.has(Bug::OpenTransactionCountsAsNone);
     let unknown = || Verdict::Unknown(String::new());
     let (verdict, amended, closes) = match call.fence {
@@ -209,7 +230,7 @@ fn ask_fence(out: &mut Steps<'_>, at: At, call: &Call, who: Who, attempts: u8) {
         Verdict::Closed => "the fence says: closed",
         Verdict::Unknown(_) => "the fence is locked by an open transaction",
     };
-    let step = out.model.after_fence(&verdict, attempts);
+    let step = out.model.after_fence(&verdict, before + 1);
     let answer = |call: &mut Call, closes: bool, asker: Asker| {
         if closes {
             call.fence = Fence::Tombstone;
@@ -218,16 +239,18 @@ fn ask_fence(out: &mut Steps<'_>, at: At, call: &Call, who: Who, attempts: u8) {
             *who.of(message) = asker;
         }
     };
-    out.call(at.c, System, what, |call, _| answer(call, closes, after(step, amended)));
+    out.call(at.c, System, what, |call, _| answer(call, closes, after(step, amended, counted)));
     if !out.model.may(May::LoseAnswers) {
         return;
     }
     // With the tombstone in or without it.
-    let step = out.model.after_fence(&unknown(), attempts);
-    out.call(at.c, Fault, "the fence gives no answer", |call, _| answer(call, false, after(step, None)));
+    let step = out.model.after_fence(&unknown(), before + 1);
+    out.call(at.c, Fault, "the fence gives no answer", |call, _| {
+        answer(call, false, after(step, None, counted))
+    });
     if closes {
         out.call(at.c, Fault, "the fence is closed, and the answer is lost", |call, _| {
-            answer(call, true, after(step, None));
+            answer(call, true, after(step, None, counted));
         });
     }
 }

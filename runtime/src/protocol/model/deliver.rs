@@ -92,8 +92,8 @@ fn note(out: &mut Steps<'_>, at: At, number: usize, attempt: u8, publication: Pu
             Fate::Dead => {
                 message.transition(model, Event::GiveUp, Change { held_by: Some(token), ..Change::PLAIN });
             }
-            Fate::Again => message.postpone(token, 1),
-            Fate::AgainUncounted => message.postpone(token, 0),
+            Fate::Again => message.postpone(token, true),
+            Fate::AgainUncounted => message.postpone(token, false),
         }
         message.relays[number] = Relay::Idle;
         message.abandon(token);

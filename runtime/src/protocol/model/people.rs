@@ -37,7 +37,7 @@ fn crash(call: &mut Call) {
 /// Leases lapse and are renewed, and pauses end; or the store is set back to a time before.
 pub(super) fn clock(out: &mut Steps<'_>, at: At, call: &Call, message: &Message) {
     let Some(row) = message.row else { return };
-    if out.model.may(May::RestoreStore) && row.state == State::Half && call.body != Body::Over {
+    if out.model.may(May::RestoreStore) && row.state == State::Half && is_known(call, message) {
         out.message(at, Fault, "the store is restored, without the half", |message, _| message.row = None);
     }
     if !matches!(row.state, State::Half | State::Confirmed) {
@@ -55,13 +55,21 @@ pub(super) fn clock(out: &mut Steps<'_>, at: At, call: &Call, message: &Message)
     let live = held && row.state == State::Half && row.holder == Holder::Process;
     // `check_after` outlasts what a body has sent; a fence waits for nothing.
     let too_early = !out.model.fenced() && call.effect != Effect::None && row.state == State::Half;
+    // What a checker holds is held for `check_after`, too.
+    let by_checker = matches!(row.holder, Holder::Checker(_) | Holder::GoneChecker);
+    let held_on = live || by_checker && too_early && !out.model.has(Bug::ClaimsAreShort);
     if row.holder != Holder::Nobody {
-        if !(live && out.model.time_is_kept()) {
+        if !(held_on && out.model.time_is_kept()) {
             out.message(at, System, "its lease lapses", lapse);
         }
     } else if !too_early || !out.model.time_is_kept() {
         out.message(at, System, "its pause ends", lapse);
     }
+}
+
+/// Whether the call's process still has it in memory.
+pub(super) fn is_known(call: &Call, message: &Message) -> bool {
+    call.body != Body::Over || message.report.is_some() || message.own != Asker::Idle
 }
 
 fn lapse(message: &mut Message, _: &super::rules::Model) {

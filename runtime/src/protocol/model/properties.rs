@@ -1,7 +1,8 @@
 //! What must hold: at every moment, over every step, and when nothing more happens by itself.
 
+use super::people::is_known;
 use super::rules::Model;
-use super::world::{Body, Call, Fence, Holder, Message, Relay, Truth, World};
+use super::world::{Asker, Body, Call, Fence, Holder, Message, Relay, Truth, World};
 use crate::message::state::State;
 
 /// The arrows of the diagram in `message/state.rs`.
@@ -93,7 +94,7 @@ fn of_a_move(model: &Model, call: &Call, before: &Message, after: &Message) -> B
             (None, Some(State::Half)) => !call.is_live(),
             // Stored anew, since the half is gone.
             (None, Some(State::Confirmed)) => call.body == Body::Over,
-            (Some(state), None) => state.is_finished() || state == State::Half && call.is_live(),
+            (Some(state), None) => state.is_finished() || state == State::Half && is_known(call, before),
             (gone, still) => gone == still,
         };
         return (!legal).then_some("rows come as halves, and go when they are finished");
@@ -101,12 +102,25 @@ fn of_a_move(model: &Model, call: &Call, before: &Message, after: &Message) -> B
     if from.state != to.state && !ARROWS.contains(&(from.state, to.state)) {
         return Some("no message moves where the diagram has no arrow");
     }
+    let half = from.state == State::Half && to.state == State::Half;
+    if half && to.attempts > from.attempts && !is_counted(before, after) {
+        return Some("only a question that was answered, or is to be asked alone, counts");
+    }
     // A closed fence may: the body can't commit any more.
     let held = from.state == State::Half && from.holder == Holder::Process && call.is_live();
     if held && to.state == State::Cancelled && !model.fenced() {
         return Some("no check-back cancels what a live body holds");
     }
     None
+}
+
+/// Whether one of its askers has just given an answer, or entered a question.
+fn is_counted(before: &Message, after: &Message) -> bool {
+    let askers = |message: &Message| [message.own, message.checkers[0], message.checkers[1]];
+    let mut pairs = askers(before).into_iter().zip(askers(after));
+    pairs.any(|(one, other)| {
+        one != other && matches!(one, Asker::Entering | Asker::GivingBack { spend: true })
+    })
 }
 
 /// Whether nothing more happens by itself.

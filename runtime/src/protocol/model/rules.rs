@@ -13,6 +13,7 @@ use crate::message::AnsweredBy;
 use crate::message::state::{Applied, Event, State};
 use crate::protocol::report::{Decision, Ending, decide};
 use crate::protocol::scope::{Body, Witness};
+use crate::store::Holder;
 use crate::worker::answer::{Claimed, Step, Triage, after_handler, triage};
 
 /// How often a handler is asked, and a delivery tried.
@@ -97,6 +98,11 @@ pub(super) enum Bug {
     GoneHalfIsNotStoredAnew,
     /// As a half, when nobody knows yet.
     GoneHalfIsNotStoredAgain,
+    /// What a fence says of a call that has just run, while the store is away.
+    AnswerIsForgottenInAnOutage,
+    QuestionsAreCountedAtTheClaim,
+    /// What a checker holds lapses before `check_after` is over.
+    ClaimsAreShort,
 }
 
 impl Model {
@@ -153,7 +159,7 @@ impl Model {
     pub(super) fn triage(
         &self,
         ours: bool,
-        taken_over: bool,
+        taken_over: Option<Holder>,
         attempts: u8,
         overdue: bool,
     ) -> Triage<'static> {
@@ -162,7 +168,7 @@ impl Model {
         let horizon = Duration::from_secs(1);
         let claimed = Claimed {
             ours,
-            taken_over: taken_over && !self.has(Bug::HandlerIsAskedAtOnce),
+            taken_over: taken_over.filter(|_| !self.has(Bug::HandlerIsAskedAtOnce)),
             attempts: attempts.into(),
             age: if overdue { horizon * 2 } else { Duration::ZERO },
             check_after: if self.fenced() { Duration::ZERO } else { Duration::from_secs(1) },
@@ -170,12 +176,17 @@ impl Model {
         triage(if self.fenced() { FENCE } else { HANDLER }, claimed, BUDGET, horizon)
     }
 
-    /// What follows from a fence's answer.
-    pub(super) fn after_fence(&self, verdict: &Verdict, attempts: u8) -> Step {
+    /// Whether questions are counted: only where somebody looks at the count.
+    pub(super) fn counts(&self) -> bool {
+        !self.fenced() || self.has(Bug::FenceHasABudget)
+    }
+
+    /// What follows from a fence's answer. `asked`: how often, this time included.
+    pub(super) fn after_fence(&self, verdict: &Verdict, asked: u8) -> Step {
         match verdict.event() {
             Some(event) => Step::Decide(event),
             None if self.has(Bug::UnknownCancels) => Step::Decide(Event::BodyCancels),
-            None if self.has(Bug::FenceHasABudget) && u32::from(attempts) >= BUDGET => {
+            None if self.has(Bug::FenceHasABudget) && u32::from(asked) >= BUDGET => {
                 Step::DecideIfHeld(Event::Park)
             }
             None => Step::AskAgain,
@@ -183,8 +194,8 @@ impl Model {
     }
 
     /// What follows from a handler's answer.
-    pub(super) fn after_handler(&self, outcome: Outcome, attempts: u8) -> Step {
-        match after_handler(outcome, attempts.into(), BUDGET) {
+    pub(super) fn after_handler(&self, outcome: Outcome, asked: u8) -> Step {
+        match after_handler(outcome, asked.into(), BUDGET) {
             Step::DecideIfHeld(Event::CheckBackCancels) if self.has(Bug::CheckBackCancelNeedsNoToken) => {
                 Step::Decide(Event::CheckBackCancels)
             }

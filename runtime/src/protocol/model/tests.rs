@@ -77,12 +77,6 @@ const TOGETHER_IN_AN_OUTAGE: Model = Model {
     ..Model::new("two messages of a call in an outage", By::Fence, &[Crash, LapseLive])
 };
 
-/// Two messages with a handler each, and two who ask.
-const HANDLED_TOGETHER_ASKED_TWICE: Model = Model {
-    messages: 2,
-    ..Model::new("two messages with handlers, asked by two", By::HonestHandler, &[Crash, Vanish])
-};
-
 /// Two calls in one process.
 const TWO_CALLS: Model = Model { calls: 2, checkers: 1, ..Model::new("two calls", By::Fence, &[Crash]) };
 
@@ -103,32 +97,32 @@ fn holds(model: &Model, worlds: usize) {
 
 #[test]
 fn a_fenced_message() {
-    holds(&FENCED, 101_073);
+    holds(&FENCED, 102_319);
 }
 
 #[test]
 fn its_delivery() {
-    holds(&DELIVERED, 14_339);
+    holds(&DELIVERED, 14_365);
 }
 
 #[test]
 fn a_message_with_a_handler() {
-    holds(&HONEST, 7819);
+    holds(&HONEST, 13_146);
 }
 
 #[test]
 fn a_hasty_handler() {
-    holds(&HASTY, 4981);
+    holds(&HASTY, 8627);
 }
 
 #[test]
 fn a_hasty_handler_in_an_outage() {
-    holds(&OUTAGE, 924);
+    holds(&OUTAGE, 1062);
 }
 
 #[test]
 fn a_restored_store() {
-    holds(&RESTORED, 5913);
+    holds(&RESTORED, 5919);
 }
 
 #[test]
@@ -138,12 +132,12 @@ fn a_restored_store_and_a_handler() {
 
 #[test]
 fn two_messages_of_a_call() {
-    holds(&TOGETHER, 46_202);
+    holds(&TOGETHER, 47_626);
 }
 
 #[test]
 fn two_messages_with_handlers() {
-    holds(&HANDLED_TOGETHER, 47_674);
+    holds(&HANDLED_TOGETHER, 70_855);
 }
 
 #[test]
@@ -152,16 +146,12 @@ fn two_messages_of_a_call_in_an_outage() {
 }
 
 #[test]
-fn two_messages_with_handlers_asked_by_two() {
-    holds(&HANDLED_TOGETHER_ASKED_TWICE, 1_104_631);
-}
-
-#[test]
 fn two_calls() {
     holds(&TWO_CALLS, 126_530);
 }
 
 const LOST: &str = "what took effect is delivered in the end, or waits for a person";
+const COUNTED: &str = "only a question that was answered, or is to be asked alone, counts";
 const PRUNED: &str = "a fence row stays until all its messages are finished";
 
 /// Each broken rule is found out, and by the property that it is there for.
@@ -188,6 +178,9 @@ fn broken_rules_are_found() {
         (LapsedRowsAreNotTakenOver, &FENCED, "the system always comes to rest"),
         (GoneHalfIsNotStoredAnew, &RESTORED, LOST),
         (GoneHalfIsNotStoredAgain, &RESTORED, LOST),
+        (AnswerIsForgottenInAnOutage, &RESTORED, LOST),
+        (QuestionsAreCountedAtTheClaim, &HONEST, COUNTED),
+        (ClaimsAreShort, &HASTY, LOST),
     ] {
         let broken = Model { bug: Some(bug), ..model.clone() };
         match explore(&broken) {

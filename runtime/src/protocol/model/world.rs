@@ -119,6 +119,8 @@ pub(super) enum Holder {
     Relay,
     /// Somebody who will not come back.
     Gone,
+    /// A checker that will not.
+    GoneChecker,
 }
 
 /// What the reporter has yet to bring to the store.
@@ -135,8 +137,13 @@ pub(super) enum Report {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Asker {
     Idle,
+    /// Of a half whose last asker has vanished: to be counted first, and asked alone.
+    Entering,
     Asking {
-        attempts: u8,
+        /// How many questions before this one count.
+        before: u8,
+        /// This one counts already.
+        counted: bool,
     },
     /// Has an answer that the store does not have yet.
     Deciding {
@@ -145,7 +152,7 @@ pub(super) enum Asker {
         amended: Option<bool>,
     },
     GivingBack {
-        refund: bool,
+        spend: bool,
     },
 }
 
@@ -253,14 +260,14 @@ impl Message {
     }
 
     /// Gives a held row back.
-    pub(super) fn postpone(&mut self, held_by: Holder, attempts: i8) {
+    pub(super) fn postpone(&mut self, held_by: Holder, spend: bool) {
         if let Some(row) = &mut self.row
             && row.holder == held_by
             && matches!(row.state, State::Half | State::Confirmed)
         {
             row.holder = Holder::Nobody;
             row.due = false;
-            row.attempts = row.attempts.saturating_add_signed(attempts);
+            row.attempts += u8::from(spend);
         }
     }
 
@@ -282,12 +289,21 @@ impl Message {
         }
     }
 
+    /// What its asker counts before it asks. Says how many there were before, if it still holds the row.
+    pub(super) fn enter(&mut self, holder: Holder) -> Option<u8> {
+        let row = self.row.as_mut().filter(|row| row.holder == holder && row.state == State::Half)?;
+        row.attempts += 1;
+        row.due = false;
+        Some(row.attempts - 1)
+    }
+
     /// `holder` does not come back.
     pub(super) fn abandon(&mut self, holder: Holder) {
         if let Some(row) = &mut self.row
             && row.holder == holder
         {
-            row.holder = Holder::Gone;
+            row.holder =
+                if matches!(holder, Holder::Checker(_)) { Holder::GoneChecker } else { Holder::Gone };
         }
     }
 }

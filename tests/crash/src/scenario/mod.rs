@@ -3,7 +3,9 @@
 mod ambiguous_commit;
 mod cut_off;
 mod deadlock;
+mod deadly_question;
 pub(crate) mod killer;
+mod lost_half;
 mod lost_reply;
 mod returned;
 
@@ -35,6 +37,10 @@ pub(crate) enum Scenario {
     KillerOverRabbitMq,
     /// Bodies ignore that the database rolled their transaction back, and go on writing. On MySQL.
     Deadlock,
+    /// A question kills the process whose handler is asked it, again and again.
+    DeadlyQuestion,
+    /// The store is away as a call ends, and comes back without its half.
+    LostHalf,
     /// Messages that RabbitMQ returns, among others. On SQLite.
     Returned,
 }
@@ -49,6 +55,8 @@ pub(crate) async fn play(scenario: Scenario, kind: Kind, discard: bool) -> anyho
         Scenario::CutOff => cut_off::play(&place).await,
         Scenario::Killer | Scenario::KillerOverRabbitMq => killer::play(&place).await,
         Scenario::Deadlock => deadlock::play(&place).await,
+        Scenario::DeadlyQuestion => deadly_question::play(&place).await,
+        Scenario::LostHalf => lost_half::play(&place).await,
         Scenario::Returned => returned::play(&place).await,
     };
     place.conclude(played, discard).await

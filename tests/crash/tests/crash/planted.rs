@@ -59,5 +59,10 @@ planted! {
     autocommit_after_a_rollback_underneath:
         "autocommit-kept", "play deadlock --database mysql", " losses (first";
     withhold_that_outlives_its_transaction:
-        "withhold-survives", "--seed 1 --kills 2 --points committed", " losses (first";
+        "withhold-survives", "--seed 1 --kills 12 --points committed", " losses (first";
+    answer_about_a_live_call_forgotten_in_an_outage:
+        "answer-forgotten", "play lost-half --database sqlite",
+        "in vain for the message of what took effect, whose half is gone";
+    questions_counted_before_they_are_asked_alone:
+        "counted-at-the-claim", "play deadly-question --database sqlite", "innocents were blamed";
 }

@@ -17,6 +17,16 @@ fn ambiguous_commit_on_mysql() {
     succeeds("play ambiguous-commit --database mysql");
 }
 
+#[test]
+fn lost_half_on_postgres() {
+    succeeds("play lost-half --database postgres");
+}
+
+#[test]
+fn lost_half_on_mysql() {
+    succeeds("play lost-half --database mysql");
+}
+
 /// The other databases are where bugs are planted.
 #[test]
 fn killer_within_the_process_on_postgres() {
@@ -26,6 +36,16 @@ fn killer_within_the_process_on_postgres() {
 #[test]
 fn killer_within_the_process_on_mysql() {
     succeeds("play killer --database mysql");
+}
+
+#[test]
+fn deadly_question_on_postgres() {
+    succeeds("play deadly-question --database postgres");
+}
+
+#[test]
+fn deadly_question_on_mysql() {
+    succeeds("play deadly-question --database mysql");
 }
 
 /// On servers of its own, which it harms.

@@ -46,6 +46,12 @@ pub trait Dialect: BusinessDatabase {
     /// Makes the store refuse to move the message of order 13 to a state, as a poison row does.
     fn poison(state: u8) -> String;
 
+    /// Errors that say nothing about a row, as poolers and clusters give them.
+    const STRANGE: &'static [&'static str];
+
+    /// Makes the store fail with one of these whenever a message is to be moved to a state.
+    fn trouble(state: u8, error: &str) -> String;
+
     /// Keeps everybody from writing to a table, and lets them read; and what ends it.
     fn hold(table: &str) -> (String, &'static str);
 

@@ -202,6 +202,17 @@ impl Dialect for MySql {
         )
     }
 
+    const STRANGE: &'static [&'static str] = &["1047", "1105", "1461", "3032", "3101", "9001"];
+
+    fn trouble(state: u8, error: &str) -> String {
+        format!(
+            "CREATE TRIGGER poison BEFORE UPDATE ON tm_message FOR EACH ROW
+             IF new.state = {state} AND old.state <> {state} THEN
+               SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = {error}, MESSAGE_TEXT = 'trouble';
+             END IF"
+        )
+    }
+
     fn hold(table: &str) -> (String, &'static str) {
         (format!("LOCK TABLES {table} READ"), "UNLOCK TABLES")
     }

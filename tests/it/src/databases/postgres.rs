@@ -203,6 +203,17 @@ impl Dialect for Postgres {
         )
     }
 
+    const STRANGE: &'static [&'static str] = &["XX000", "P0001", "0A000"];
+
+    fn trouble(state: u8, error: &str) -> String {
+        format!(
+            "CREATE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+               IF new.state = {state} AND old.state <> {state} THEN RAISE 'trouble' USING ERRCODE = '{error}'; END IF;
+               RETURN new; END $$;
+             CREATE TRIGGER poison BEFORE UPDATE ON tm_message FOR EACH ROW EXECUTE FUNCTION poison()"
+        )
+    }
+
     fn hold(table: &str) -> (String, &'static str) {
         (format!("BEGIN; LOCK TABLE {table} IN EXCLUSIVE MODE"), "ROLLBACK")
     }

@@ -106,6 +106,15 @@ impl Dialect for Sqlite {
         )
     }
 
+    const STRANGE: &'static [&'static str] = &["trouble"];
+
+    fn trouble(state: u8, error: &str) -> String {
+        format!(
+            "CREATE TRIGGER poison BEFORE UPDATE ON tm_message WHEN new.state = {state} AND old.state <> {state}
+             BEGIN SELECT raise(ABORT, '{error}'); END"
+        )
+    }
+
     // There is one lock for the whole file.
     fn hold(_: &str) -> (String, &'static str) {
         ("BEGIN IMMEDIATE".into(), "ROLLBACK")

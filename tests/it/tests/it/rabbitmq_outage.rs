@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use it::{Rabbit, ShopError, fast, order, send, wait_until};
+use it::{Rabbit, ShopError, fast, number, order, send, wait_until};
 use transactional_message::{
     AnsweredBy, Consumer, ExchangeKind, Message, Messenger, RabbitMq, Settings, State,
 };
@@ -180,4 +180,18 @@ async fn a_queue_that_is_deleted_comes_again() {
     send_orders(&messenger, &rabbit.exchange, 0..5).await;
     wait_until("all effects", async || world.all_effects().await == 5).await;
     world.settled(&messenger).await;
+}
+
+#[tokio::test]
+async fn while_the_broker_is_away_the_relay_holds_no_more_bytes_than_it_may() {
+    let world = World::new().await;
+    let settings = Settings { body_limit: 1000, relay_queue_bytes: 1500, ..fast() };
+    let nobody = RabbitMq::new("amqp://127.0.0.1:1/%2f");
+    let messenger = World::start(world.builder().settings(settings).rabbitmq(nobody)).await;
+    for _ in 0..20 {
+        send(&messenger, Message::bytes("", "nowhere", "text/plain", "x".repeat(400))).await;
+    }
+    world.count(&messenger, State::Confirmed, 20).await;
+    let held = "SELECT count(*) FROM tm_message WHERE state = 1 AND held_by IS NOT NULL";
+    assert_eq!(number(&world.store(), held).await, 3);
 }

@@ -6,6 +6,7 @@ mod clock;
 #[path = "../scenarios/commit_refused.rs"]
 mod commit_refused;
 mod durability;
+mod encoding;
 mod idle;
 mod places;
 #[path = "../scenarios/mod.rs"]

@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use it::{Dialect, Place, ShopError, order, run, says};
-use transactional_message::ErrorKind;
+use it::{Dialect, Place, Process, ShopError, Word, order, run, says, wait_until};
+use tokio::runtime::Handle;
+use transactional_message::{ErrorKind, State};
 
 use crate::{Db, World};
 
@@ -100,4 +101,52 @@ async fn there_is_no_messenger_until_one_is_installed_and_then_there_is_one() {
     says(&error, ErrorKind::Configuration, &["a global messenger is installed already"]);
     world.settled(&messenger).await;
     assert_eq!(world.listener.orders(), [1, 2]);
+}
+
+#[tokio::test]
+async fn a_messenger_whose_runtime_has_ended_takes_no_calls_and_says_so() {
+    let world = World::new().await;
+    let elsewhere = world.elsewhere();
+    let (started, messenger) = tokio::sync::oneshot::channel();
+    let process = Process::start(move || async move {
+        let messenger = elsewhere.messenger().await;
+        elsewhere.handle(&messenger, 1).await.expect("it works");
+        started.send(messenger).expect("somebody waits");
+        std::future::pending::<()>().await;
+    });
+    let messenger = messenger.await.expect("starts");
+    process.kill().await;
+    for _ in 0..2 {
+        let handled = world.handle(&messenger, 2).await.expect_err("nobody would deliver it").message();
+        let fenced = world.pay(&messenger, 3).await.expect_err("nobody would deliver it").message();
+        for error in [handled, fenced] {
+            says(&error, ErrorKind::NoMessenger, &["did not run", "the runtime in which it was started"]);
+            assert!(!error.body_ran());
+        }
+    }
+    assert!(!messenger.shutdown(Duration::from_secs(5)).await, "not everything was done");
+    assert!(world.orders().await.is_empty());
+    // What it had taken on is another's.
+    let other = world.messenger().await;
+    world.oracle.say(1, [Word::Confirm]);
+    world.settled(&other).await;
+    assert_eq!(other.stats().await.expect("counts").delivered, 1);
+}
+
+#[tokio::test]
+async fn messengers_that_are_dropped_stop_their_workers_and_lose_nothing() {
+    let world = World::new().await;
+    let last = world.messenger().await;
+    world.handle(&last, 100).await.expect("ok");
+    world.settled(&last).await;
+    let tasks = || Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    for id in 0..5 {
+        let dropped = World::start(world.builder()).await;
+        world.handle(&dropped, id).await.expect("ok");
+        assert!(tasks() > before);
+    }
+    wait_until("their tasks to end", async || tasks() <= before).await;
+    world.count(&last, State::Delivered, 6).await;
+    assert!(world.oracle.questions().is_empty(), "the reports had been taken");
 }

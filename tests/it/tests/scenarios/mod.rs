@@ -29,7 +29,7 @@ mod operator_fence;
 mod orphans;
 mod outage;
 mod outcomes;
-mod poison_rows;
+pub(crate) mod poison_rows;
 mod several_messages;
 mod shutdown;
 mod slow_body;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use it::{Dialect, Order, Process, ShopError, fast, fenced, handled, number, order, wait_until};
+use it::{Dialect, Order, Process, ShopError, fast, fenced, handled, number, order, run, wait_until};
 use transactional_message::{ErrorKind, Messenger, Settings, State, begin};
 
 use crate::{Db, World};
@@ -246,4 +246,49 @@ async fn a_store_that_is_gone_for_the_amended_confirm_delivers_the_amended_paylo
     outage.await.expect("began").end().await;
     world.settled(&messenger).await;
     assert!(world.listener.heard_of(1)[0].body.contains("amended"));
+}
+
+/// The store fails over, at the moment at which a fence is asked, to a replica that never had the half.
+#[tokio::test]
+async fn what_a_fence_says_of_a_call_that_just_ended_waits_for_the_store_and_outlives_its_half() {
+    let world = World::new().await;
+    let messenger = world.messenger().await;
+    let (began, outage_began) = tokio::sync::oneshot::channel();
+    let body = async {
+        let mut tx = begin(&world.shop).await?;
+        World::write(&mut tx, 1).await?;
+        tx.commit().await?;
+        run(&world.store(), "DELETE FROM tm_message").await.expect("deletes");
+        began.send(world.outage_without_table().await).expect("kept");
+        Err(ShopError::Declined)
+    };
+    messenger.scope(async { fenced::<()>(&order(1), body).await }).await.expect_err("declined");
+    let outage = outage_began.await.expect("began");
+    tokio::time::sleep(fast().lease).await;
+    outage.end().await;
+    world.count(&messenger, State::Delivered, 1).await;
+    assert_eq!(world.listener.orders(), [1]);
+}
+
+/// The relay may publish from memory what was confirmed after an outage that was longer than a lease.
+#[tokio::test]
+async fn a_confirm_that_waited_out_an_outage_is_ours_from_when_it_succeeds() {
+    let world = World::new().await;
+    let lease = Duration::from_secs(3);
+    let messenger = world.messenger_with(Settings { lease, ..fast() }).await;
+    let (began, outage_began) = tokio::sync::oneshot::channel();
+    let body = async {
+        began.send(world.outage_without_table().await).expect("kept");
+        Ok(())
+    };
+    messenger.scope(async { handled(&order(1), body).await }).await.expect("ok");
+    let outage = outage_began.await.expect("began");
+    let store = world.store();
+    let lapsed = format!("SELECT count(*) FROM away WHERE due_at < {}", Db::NOW);
+    wait_until("the lease to be over", async || number(&store, lapsed.clone()).await == 1).await;
+    let over = std::time::Instant::now();
+    outage.end().await;
+    world.count(&messenger, State::Delivered, 1).await;
+    assert!(over.elapsed() < lease, "it waited one more lease: {:?}", over.elapsed());
+    assert!(world.oracle.questions().is_empty());
 }

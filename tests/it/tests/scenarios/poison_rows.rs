@@ -1,7 +1,7 @@
 //! One row that the store refuses delays none of its neighbours, and is found again.
 
 use futures_util::future::join_all;
-use it::{Act, Dialect, Word, fast, run, wait_until};
+use it::{Act, Dialect, Word, fast, number, run, wait_until};
 use sqlx::Pool;
 use transactional_message::{Messenger, Settings, State};
 
@@ -102,4 +102,77 @@ async fn a_nul_character_in_an_error_is_no_poison() {
         let reason = message.reason.expect("a reason");
         assert!(reason.contains(part), "{reason}");
     }
+}
+
+/// Waits until the leases of all halves were renewed since: they outlast what would have lapsed.
+async fn all_are_renewed(store: &Pool<Db>) {
+    let due = async |which: &str| {
+        number(store, format!("SELECT {which}(due_at) FROM tm_message WHERE state = 0")).await
+    };
+    let latest = due("max").await;
+    wait_until("every lease to be renewed", async || due("min").await > latest).await;
+}
+
+/// What a pooler or a cluster says for a while is about no row, and not the last word.
+#[tokio::test]
+async fn errors_that_are_not_known_are_waited_out_and_no_handler_has_to_know() {
+    for error in Db::STRANGE {
+        let world = World::new().await;
+        // Some are confirmed for the relay in memory, and some for anybody.
+        let messenger = world.messenger_with(Settings { relay_queue: 8, ..fast() }).await;
+        let store = world.store();
+        run(&store, Db::trouble(1, error)).await.expect("creates");
+        let ended = join_all((0..30).map(|id| world.handle(&messenger, id))).await;
+        assert!(ended.iter().all(Result::is_ok), "{error}: the report is not the caller's affair");
+        for _ in 0..3 {
+            all_are_renewed(&store).await;
+        }
+        assert_eq!(messenger.stats().await.expect("counts").half, 30, "{error}");
+        allow(&store).await;
+        world.settled(&messenger).await;
+        assert_eq!(world.listener.orders(), (0..30).collect::<Vec<_>>(), "{error}");
+        assert_eq!(world.oracle.questions(), [], "{error}");
+    }
+}
+
+/// What a handler has answered is not asked again when the store fails over it.
+#[tokio::test]
+async fn an_answer_that_the_store_fails_over_is_brought_to_it_again() {
+    let world = World::new().await;
+    let messenger = world.messenger().await;
+    let store = world.store();
+    run(&store, Db::trouble(2, Db::STRANGE[0])).await.expect("creates");
+    for id in 0..5 {
+        world.oracle.say(id, [Word::Cancel]);
+        world.vanish(&messenger, id).await;
+    }
+    wait_until("the questions", async || world.oracle.questions().len() == 5).await;
+    world.oracle.say(5, [Word::Confirm]);
+    world.vanish(&messenger, 5).await;
+    world.count(&messenger, State::Delivered, 1).await;
+    allow(&store).await;
+    world.count(&messenger, State::Cancelled, 5).await;
+    assert_eq!(world.oracle.questions().len(), 6);
+}
+
+/// Counts arrive, whatever the texts are that come with them: `messenger` has three attempts of each kind, and a store
+/// that can't hold everything.
+pub(crate) async fn counts_arrive_without_their_texts(world: &World, messenger: &Messenger) {
+    for id in 0..5 {
+        world.listener.will(id, [if id == 3 { Act::Foreign } else { Act::Write }]);
+    }
+    for id in 5..10 {
+        world.oracle.say(id, [if id == 7 { Word::Foreign } else { Word::Confirm }]);
+    }
+    join_all((0..5).map(|id| world.handle(messenger, id))).await;
+    join_all((5..10).map(|id| world.vanish(messenger, id))).await;
+    world.count(messenger, State::Delivered, 8).await;
+    for (state, part) in [(State::Parked, "? the oracle is asleep ?"), (State::Dead, "? no ink ?")] {
+        world.count(messenger, state, 1).await;
+        let message = messenger.list(state, None, 2).await.expect("lists").remove(0);
+        let reason = message.reason.expect("a reason");
+        assert!(reason.contains(part), "{reason}");
+        assert_eq!(message.attempts, 3, "{state}");
+    }
+    assert_eq!((world.listener.heard_of(3).len(), world.oracle.asked(7).len()), (3, 3));
 }
