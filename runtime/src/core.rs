@@ -11,6 +11,7 @@ use crate::check_back::registry::Registry;
 use crate::error::{Error, ErrorKind};
 use crate::fence::registry::Fences;
 use crate::lease::Leases;
+use crate::messenger::service::Services;
 use crate::messenger::settings::Settings;
 use crate::protocol::group_commit::GroupCommit;
 use crate::protocol::{LiveCall, Report};
@@ -22,6 +23,7 @@ use crate::worker::alone::Alone;
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) settings: Settings,
+    pub(crate) services: Services,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) leases: Leases,
     /// The way of half messages to the store.
@@ -64,6 +66,7 @@ pub(crate) struct Inlets {
 impl Core {
     pub(crate) fn new(
         settings: &Settings,
+        services: Services,
         store: Arc<dyn Store>,
         fences: Fences,
         handlers: Registry,
@@ -77,6 +80,7 @@ impl Core {
             group_commit: GroupCommit::new(Arc::clone(&store), leases.hold()),
             leases,
             settings: *settings,
+            services,
             store,
             fences,
             handlers,

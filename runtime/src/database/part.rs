@@ -43,10 +43,13 @@ impl Part {
 
 /// A part with its scripts, for one kind of database.
 macro_rules! part {
-    ($database:literal, $name:literal) => {
+    ($database:literal, $name:literal $(, $version:literal)*) => {
         Part {
             name: $name,
-            scripts: &[include_str!(concat!("../../../migrations/", $database, "/", $name, "_1.sql"))],
+            scripts: &[
+                include_str!(concat!("../../../migrations/", $database, "/", $name, "_1.sql")),
+                $(include_str!(concat!("../../../migrations/", $database, "/", $name, "_", $version, ".sql")),)*
+            ],
         }
     };
 }

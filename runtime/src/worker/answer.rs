@@ -50,9 +50,11 @@ pub(crate) fn triage(
         _ if claimed.ours => Triage::TakeBack,
         AnsweredBy::Fence(identity) if claimed.age <= horizon => Triage::AskFence(*identity),
         AnsweredBy::Fence(_) => Triage::TooOld,
-        AnsweredBy::Handler(_) if claimed.taken_over && !claimed.check_after.is_zero() => Triage::WaitFirst,
-        AnsweredBy::Handler(_) if claimed.attempts > budget => Triage::UsedUp,
-        AnsweredBy::Handler(name) => Triage::AskHandler(name),
+        AnsweredBy::Handler { .. } if claimed.taken_over && !claimed.check_after.is_zero() => {
+            Triage::WaitFirst
+        }
+        AnsweredBy::Handler { .. } if claimed.attempts > budget => Triage::UsedUp,
+        AnsweredBy::Handler { name, .. } => Triage::AskHandler(name),
         AnsweredBy::Nobody => Triage::Leave,
     }
 }

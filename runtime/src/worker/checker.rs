@@ -1,6 +1,6 @@
 //! The checker: settles halves that nobody reported, by asking their fence or their handler.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +43,8 @@ pub(crate) struct Checker {
     settling: JoinSet<()>,
     /// Fences that are being asked.
     lines: Lines,
+    /// Handlers, and packages of messages that they answered for although they are from another one.
+    strangers: HashSet<(String, String)>,
     /// When halves were claimed last, and whether there may be more for the same handlers.
     claimed: Instant,
     more: bool,
@@ -57,6 +59,7 @@ impl Checker {
             answers: Vec::new(),
             settling: JoinSet::new(),
             lines: Lines::default(),
+            strangers: HashSet::new(),
             claimed: Instant::now(),
             more: false,
         }
@@ -123,7 +126,7 @@ impl Checker {
         let room = WINDOW.saturating_sub(u32::try_from(unsettled).unwrap_or(WINDOW));
         let is_free = |who: &AnsweredBy| matches!(who, AnsweredBy::Fence(id) if self.lines.is_free(*id));
         let fences: Vec<_> = self.core.fences.answerers().into_iter().filter(is_free).collect();
-        let handlers = self.core.handlers.answerers();
+        let handlers = self.core.handlers.answerers(&self.core.services);
         // For a fence a lease is long enough, and short if this process dies over the question: should
         // its answer take longer, another asker gets the same.
         let settings = self.core.settings;
@@ -167,6 +170,21 @@ impl Checker {
         Ok(count)
     }
 
+    /// A handler is about to answer for what another package stored under its name: two services that should have
+    /// names, or one that was split or renamed. Nobody but a person knows, so it is only said, and once.
+    fn warn_of_stranger(&mut self, name: &str, row: &Stored) {
+        let Some((ours, theirs)) = self.core.handlers.stranger_to(name, &row.half) else { return };
+        if self.strangers.insert((name.to_owned(), theirs.to_owned())) {
+            tracing::warn!(
+                handler = name,
+                id = %row.half.id,
+                service = row.half.service,
+                "the check-back handler `{name}` of the package `{ours}` answers for a half message of the package \
+                 `{theirs}`: if they are two services over one store, give each a name with `Builder::service`"
+            );
+        }
+    }
+
     async fn sort_out(&mut self, rows: Vec<Stored>, held_by: Token) {
         let core = Arc::clone(&self.core);
         let (budget, horizon) = (core.settings.check_back_attempts, core.settings.check_back_horizon);
@@ -194,6 +212,7 @@ impl Checker {
                 }
                 Triage::AskHandler(name) => {
                     let name = name.to_owned();
+                    self.warn_of_stranger(&name, &row);
                     self.asking.spawn(ask_handler(Arc::clone(&core), name, row, held_by));
                 }
                 Triage::WaitFirst => {

@@ -49,7 +49,7 @@ pub(super) async fn ask_fence(core: &Core, identity: Uuid, suspects: &[Suspect])
         }
     };
     fault::point("tombstone-in");
-    let mut settled: HashMap<Event, Vec<(&Suspect, Change)>> = HashMap::new();
+    let mut settled: HashMap<(Event, bool), Vec<(&Suspect, Change)>> = HashMap::new();
     let mut unsettled = Vec::new();
     for (suspect, verdict) in suspects.iter().zip(verdicts) {
         count(verdict.outcome());
@@ -63,12 +63,14 @@ pub(super) async fn ask_fence(core: &Core, identity: Uuid, suspects: &[Suspect])
         match event {
             Some(event) => {
                 let change = Change::of(suspect.half.id).amended(payload).because(why);
-                settled.entry(event).or_default().push((suspect, change));
+                // By whose they are, since only our own go to our relay.
+                let is_ours = core.services.has(&suspect.half.service);
+                settled.entry((event, is_ours)).or_default().push((suspect, change));
             }
             None => unsettled.push((suspect, why)),
         }
     }
-    for (event, settled) in settled {
+    for ((event, _), settled) in settled {
         apply_verdicts(core, event, settled).await;
     }
     ask_again(core, unsettled).await;
@@ -86,9 +88,11 @@ async fn apply_verdicts(core: &Core, event: Event, settled: Vec<(&Suspect, Chang
 }
 
 /// Applies answers. What they confirm goes to the relay, as far as there is room: it was read already. While
-/// the transport takes nothing, it is anybody's: another process's may.
+/// the transport takes nothing, it is anybody's: another process's may. So is always what belongs to another
+/// service, whose own relay delivers it.
 async fn decide(core: &Core, event: Event, answers: &[(Arc<Half>, Change)]) -> Vec<Option<Applied>> {
-    let goes_on = event == Event::CheckBackConfirms && core.transport.capacity() > 0;
+    let is_ours = answers.iter().all(|(half, _)| core.services.has(&half.service));
+    let goes_on = event == Event::CheckBackConfirms && is_ours && core.transport.capacity() > 0;
     let mut places = Places::reserve(core, if goes_on { answers.len() } else { 0 });
     let changes: Vec<_> = answers.iter().map(|(_, change)| change.clone()).collect();
     let (ours, anybodys) = changes.split_at(places.len());

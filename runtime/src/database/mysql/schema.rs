@@ -8,7 +8,7 @@ use crate::database::part::{Part, part};
 use crate::fence::begin_on_pool;
 use crate::store::StoreError;
 
-pub(super) const MESSAGE: Part = part!("mysql", "message");
+pub(super) const MESSAGE: Part = part!("mysql", "message", "2");
 pub(super) const FENCE: Part = part!("mysql", "fence");
 pub(super) const INBOX: Part = part!("mysql", "inbox");
 

@@ -7,7 +7,7 @@ use crate::database::network::{MIGRATION, OwnPool, PATIENCE};
 use crate::database::part::{Part, part};
 use crate::store::StoreError;
 
-pub(super) const MESSAGE: Part = part!("postgres", "message");
+pub(super) const MESSAGE: Part = part!("postgres", "message", "2");
 pub(super) const FENCE: Part = part!("postgres", "fence");
 pub(super) const INBOX: Part = part!("postgres", "inbox");
 

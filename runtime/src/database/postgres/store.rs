@@ -31,10 +31,10 @@ const CONNECTIONS: u32 = 6;
 
 /// What a claim looks for. Locked rows are skipped: somebody else is just taking them.
 macro_rules! found {
-    ($whose:literal, $limit:literal) => {
+    ($whose:literal, $name:literal, $limit:literal) => {
         concat!(
             "SELECT id, held_by, due_at, octet_length(payload) AS size FROM tm_message WHERE ",
-            due!($whose),
+            due!($whose, $name),
             " ORDER BY due_at LIMIT ",
             $limit,
             " FOR UPDATE SKIP LOCKED"
@@ -44,8 +44,8 @@ macro_rules! found {
 
 /// Rows that may be taken up now; from a holder only if its lease lapsed before `$1`.
 macro_rules! due {
-    ($whose:literal) => {
-        concat!($whose, " AND due_at <= ", now!(), " AND (held_by IS NULL OR due_at <= $1)")
+    ($whose:literal, $name:literal) => {
+        concat!($whose, $name, " AND due_at <= ", now!(), " AND (held_by IS NULL OR due_at <= $1)")
     };
 }
 
@@ -73,17 +73,22 @@ macro_rules! ours {
     };
 }
 
-const TAKE_CONFIRMED: &str = take!(found!("state = 1", "$2"));
+/// An even share for each name in `$6`, so that one's backlog does not keep the others waiting.
+macro_rules! take_of_each {
+    ($whose:literal) => {
+        take!(concat!(
+            "SELECT found.* FROM (SELECT name, count(*) OVER () AS names FROM unnest($6::text[]) AS asked (name) ",
+            "WHERE EXISTS (SELECT 1 FROM tm_message WHERE ",
+            due!($whose, " = name"),
+            ")) busy, LATERAL (",
+            found!($whose, " = busy.name", "greatest(1, $2 / busy.names)"),
+            ") found"
+        ))
+    };
+}
 
-/// An even share for each who can answer, so that one handler's backlog does not keep the others waiting.
-const TAKE_HALVES: &str = take!(concat!(
-    "SELECT found.* FROM (SELECT name, count(*) OVER () AS names FROM unnest($6::text[]) AS askable (name) ",
-    "WHERE EXISTS (SELECT 1 FROM tm_message WHERE ",
-    due!("state = 0 AND answered_by = name"),
-    ")) busy, LATERAL (",
-    found!("state = 0 AND answered_by = busy.name", "greatest(1, $2 / busy.names)"),
-    ") found"
-));
+const TAKE_CONFIRMED: &str = take_of_each!("state = 1 AND service");
+const TAKE_HALVES: &str = take_of_each!("state = 0 AND answered_by");
 
 impl PostgresStore {
     pub(crate) async fn open(options: PgConnectOptions, pooled: bool) -> Result<Self, Error> {
@@ -100,21 +105,18 @@ impl PostgresStore {
     async fn claim(
         &self,
         take: &'static str,
-        names: Option<&[String]>,
+        names: &[String],
         bounds: Bounds,
         hold: Hold,
     ) -> Result<Claim, StoreError> {
         let bind = |query: Bound<Postgres>| {
-            let query = query
+            query
                 .bind(bounds.lapsed_before.map(millis))
                 .bind(i64::from(bounds.rows))
                 .bind(i64::try_from(bounds.bytes).unwrap_or(i64::MAX))
                 .bind(hold.token)
-                .bind(millis(hold.lease));
-            match names {
-                Some(names) => query.bind(names),
-                None => query,
-            }
+                .bind(millis(hold.lease))
+                .bind(names)
         };
         let mut claim = Claim::default();
         for row in &self.pool.fetch(take, bind).await? {
@@ -226,11 +228,16 @@ impl Store for PostgresStore {
             return Ok(Claim::default());
         }
         let names: Vec<_> = askable.iter().map(ToString::to_string).collect();
-        self.claim(TAKE_HALVES, Some(&names), bounds, hold).await
+        self.claim(TAKE_HALVES, &names, bounds, hold).await
     }
 
-    async fn claim_confirmed(&self, bounds: Bounds, hold: Hold) -> Result<Claim, StoreError> {
-        self.claim(TAKE_CONFIRMED, None, bounds, hold).await
+    async fn claim_confirmed(
+        &self,
+        services: &[String],
+        bounds: Bounds,
+        hold: Hold,
+    ) -> Result<Claim, StoreError> {
+        self.claim(TAKE_CONFIRMED, services, bounds, hold).await
     }
 
     async fn close(&self) {

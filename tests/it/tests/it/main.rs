@@ -10,6 +10,7 @@ mod rabbitmq_delivery;
 mod rabbitmq_harm;
 mod rabbitmq_outage;
 mod rabbitmq_rights;
+mod rabbitmq_services;
 mod rabbitmq_setup;
 mod restored_store;
 mod tidy;

@@ -26,6 +26,7 @@ mod orphans;
 mod outage;
 mod outcomes;
 mod poison_rows;
+mod services;
 mod several_messages;
 mod shutdown;
 mod slow_body;
