@@ -30,11 +30,16 @@ macro_rules! newest {
 }
 
 impl MySqlStore {
-    /// The services that have messages in this state. The index skips from one to the next.
+    /// The services that have messages in this state, from one to the next: a DISTINCT would read all rows.
     async fn services(&self, state: State) -> Result<Vec<String>, StoreError> {
-        let sql = "SELECT DISTINCT service FROM tm_message WHERE state = ?";
-        let rows: Vec<(String,)> = decoded(&self.pool.fetch(sql, |query| query.bind(state.code())).await?)?;
-        Ok(rows.into_iter().map(|(service,)| service).collect())
+        let sql = "SELECT service FROM tm_message WHERE state = ? AND service > ? ORDER BY service LIMIT 1";
+        let mut services: Vec<String> = Vec::new();
+        loop {
+            let last = services.last().map_or("", String::as_str);
+            let next = self.pool.fetch(sql, |query| query.bind(state.code()).bind(last)).await?;
+            let Some((service,)) = decoded::<(String,)>(&next)?.pop() else { return Ok(services) };
+            services.push(service);
+        }
     }
 }
 

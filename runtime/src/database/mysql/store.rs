@@ -38,11 +38,12 @@ macro_rules! due {
             concat!(
                 "SELECT name FROM ",
                 names!(),
-                " WHERE EXISTS (SELECT 1 FROM tm_message WHERE ",
+                // A value, and no EXISTS, which would be made of all that is there, whosever it is.
+                " WHERE (SELECT 1 FROM tm_message WHERE ",
                 $whose,
                 " = name AND due_at <= ",
                 now!(),
-                " AND (held_by IS NULL OR due_at <= ?))"
+                " AND (held_by IS NULL OR due_at <= ?) ORDER BY due_at LIMIT 1) = 1"
             ),
             concat!(
                 "SELECT id, held_by, octet_length(payload) FROM tm_message WHERE ",

@@ -113,7 +113,7 @@ impl Operate for PostgresStore {
             "SELECT service, due FROM services s, LATERAL (SELECT count(*) AS due FROM (SELECT 1 FROM tm_message m ",
             "WHERE m.state = 1 AND m.service = s.service AND m.due_at <= ",
             now!(),
-            " - $1 LIMIT $3) some) counted WHERE service IS NOT NULL AND service <> ALL($2) AND due > 0"
+            " - $1 LIMIT $3) found) counted WHERE service IS NOT NULL AND service <> ALL($2) AND due > 0"
         );
         let bind = |query: Bound<Postgres>| query.bind(millis(due_for)).bind(except).bind(i64::from(limit));
         let rows: Vec<(String, i64)> = decoded(&self.pool.fetch(sql, bind).await?)?;

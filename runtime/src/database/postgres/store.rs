@@ -60,7 +60,9 @@ macro_rules! take {
             "FROM found) sized WHERE total <= $3 OR place = 1) ",
             "UPDATE tm_message m SET held_by = $4, due_at = ",
             now!(),
-            " + $5, attempts = m.attempts + (m.state = 0)::int FROM due WHERE m.id = due.id RETURNING ",
+            // By a list of ids too, or a plan that expects many of them reads the whole table.
+            " + $5, attempts = m.attempts + (m.state = 0)::int FROM due WHERE m.id = due.id ",
+            "AND m.id = ANY (ARRAY(SELECT id FROM due)) RETURNING ",
             columns!()
         )
     };
@@ -77,10 +79,11 @@ macro_rules! ours {
 macro_rules! take_of_each {
     ($whose:literal) => {
         take!(concat!(
-            "SELECT found.* FROM (SELECT name, count(*) OVER () AS names FROM unnest($6::text[]) AS asked (name) ",
-            "WHERE EXISTS (SELECT 1 FROM tm_message WHERE ",
+            // The first one due, in the index's order: an EXISTS may be planned as a scan of all that is there.
+            "SELECT found.* FROM (SELECT name, count(*) OVER () AS names FROM unnest($6::text[]) AS asked (name), ",
+            "LATERAL (SELECT FROM tm_message WHERE ",
             due!($whose, " = name"),
-            ")) busy, LATERAL (",
+            " ORDER BY due_at LIMIT 1) first) busy, LATERAL (",
             found!($whose, " = busy.name", "greatest(1, $2 / busy.names)"),
             ") found"
         ))
