@@ -22,7 +22,7 @@ const BATCH: u32 = 500;
 const BATCHES: usize = 1000;
 
 /// How long messages of another service have been due when it seems to have no process.
-const FORSAKEN: Duration = Duration::from_secs(60);
+const FORSAKEN: Duration = Duration::from_mins(1);
 
 /// Something else that grows old: a consumer's inbox.
 #[async_trait]
