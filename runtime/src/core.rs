@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind};
 use crate::fence::registry::Fences;
 use crate::lease::Leases;
 use crate::messenger::counts::Counting;
+use crate::messenger::service::Services;
 use crate::messenger::settings::Settings;
 use crate::protocol::group_commit::GroupCommit;
 use crate::protocol::{LiveCall, Report};
@@ -24,6 +25,7 @@ use crate::worker::places::Placed;
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) settings: Settings,
+    pub(crate) services: Services,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) leases: Leases,
     /// The way of half messages to the store.
@@ -71,6 +73,7 @@ pub(crate) struct Inlets {
 impl Core {
     pub(crate) fn new(
         settings: &Settings,
+        services: Services,
         store: Arc<dyn Store>,
         fences: Fences,
         handlers: Registry,
@@ -84,6 +87,7 @@ impl Core {
             group_commit: GroupCommit::new(Arc::clone(&store), leases.hold()),
             leases,
             settings: *settings,
+            services,
             store,
             fences,
             handlers,

@@ -154,8 +154,10 @@ proptest! {
     }
 
     #[test]
-    fn who_answers_is_read_as_it_was_written(name in text(), identity in any::<u128>()) {
-        for who in [AnsweredBy::Handler(name), AnsweredBy::Fence(Uuid::from_u128(identity)), AnsweredBy::Nobody] {
+    fn who_answers_is_read_as_it_was_written(service in "[^:]{0,9}", name in text(), identity in any::<u128>()) {
+        let handlers = [service, "default".to_owned()].map(|service| AnsweredBy::Handler { service, name: name.clone() });
+        prop_assert_eq!(handlers.clone().map(|who| who.to_string().parse()), handlers.map(Ok));
+        for who in [AnsweredBy::Fence(Uuid::from_u128(identity)), AnsweredBy::Nobody] {
             prop_assert_eq!(who.to_string().parse(), Ok(who));
         }
     }

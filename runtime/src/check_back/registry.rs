@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use super::CheckBack;
 use super::arguments::DataMap;
 use crate::error::{Error, ErrorKind};
-use crate::message::AnsweredBy;
+use crate::message::{AnsweredBy, Half};
+use crate::messenger::service::Services;
 
 /// A handler that an attribute registered at link time, under a name that is stored with messages.
 ///
@@ -27,6 +28,10 @@ impl Producer {
 
     pub(crate) const fn name(&self) -> &'static str {
         self.name
+    }
+
+    pub(crate) const fn package(&self) -> Option<&'static str> {
+        self.package
     }
 }
 
@@ -122,10 +127,22 @@ impl Registry {
         self.handlers.get(name).map(|registered| &registered.handler)
     }
 
-    pub(crate) fn answerers(&self) -> Vec<AnsweredBy> {
-        let mut names: Vec<_> = self.handlers.keys().cloned().collect();
+    /// The packages of a handler and of what it would be asked about, if they are known to differ.
+    pub(crate) fn stranger_to<'h>(&self, name: &str, half: &'h Half) -> Option<(&'static str, &'h str)> {
+        let (ours, theirs) = (self.handlers.get(name)?.package?, half.package.as_deref()?);
+        (ours != theirs).then_some((ours, theirs))
+    }
+
+    /// What these handlers answer for: messages of these services.
+    pub(crate) fn answerers(&self, services: &Services) -> Vec<AnsweredBy> {
+        let mut names: Vec<_> = self.handlers.keys().collect();
         names.sort_unstable();
-        names.into_iter().map(AnsweredBy::Handler).collect()
+        let handler = |(service, name): (&String, &String)| AnsweredBy::Handler {
+            service: service.clone(),
+            name: name.clone(),
+        };
+        let services = services.names().iter();
+        services.flat_map(|service| names.iter().map(move |name| (service, *name))).map(handler).collect()
     }
 
     fn unknown(&self) -> String {

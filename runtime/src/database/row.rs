@@ -8,7 +8,7 @@ use sqlx::{ColumnIndex, Decode, Row, Type};
 use uuid::Uuid;
 
 use crate::message::state::{Applied, Event, State};
-use crate::message::{Half, Message, MessageId};
+use crate::message::{AnsweredBy, Half, Message, MessageId};
 use crate::store::{Claim, Finished, Holder, MessageInfo, Stats, StoreError, Stored, Undecodable};
 
 /// Reads one row.
@@ -63,6 +63,8 @@ where
         let half = Half {
             id: row.try_get("id")?,
             call_id: row.try_get("call_id")?,
+            service: row.try_get("service")?,
+            package: row.try_get("package")?,
             function: row.try_get("function")?,
             answered_by,
             check_after: self.millis("check_after")?,
@@ -80,13 +82,18 @@ where
     pub(super) fn summary(&self) -> Result<MessageInfo, StoreError> {
         let row = self.0;
         let code: i64 = row.try_get("state")?;
+        let answered_by: String = row.try_get("answered_by")?;
         Ok(MessageInfo {
             id: row.try_get("id")?,
             call_id: row.try_get("call_id")?,
             state: State::from_code(code)
                 .ok_or_else(|| StoreError::Refused(format!("unknown state {code}")))?,
+            service: row.try_get("service")?,
             function: row.try_get("function")?,
-            answered_by: row.try_get("answered_by")?,
+            answered_by: match answered_by.parse() {
+                Ok(AnsweredBy::Handler { name, .. }) => format!("handler:{name}"),
+                _ => answered_by,
+            },
             exchange: row.try_get("exchange")?,
             routing_key: row.try_get("routing_key")?,
             key: row.try_get("message_key")?,

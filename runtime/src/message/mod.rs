@@ -120,13 +120,16 @@ impl fmt::Debug for Message {
     }
 }
 
+/// The service of a messenger that has no name, and of messages that were stored before there were names.
+pub(crate) const DEFAULT_SERVICE: &str = "default";
+
 /// Who can tell whether the business action took effect. Stored with the half message.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum AnsweredBy {
     /// The fence in the business database with this identity.
     Fence(Uuid),
-    /// The check-back handler with this name.
-    Handler(String),
+    /// The check-back handler with this name, in a process of this service.
+    Handler { service: String, name: String },
     /// Nobody but a person: a fenced function that forgot `begin` has no fence row.
     Nobody,
 }
@@ -135,7 +138,11 @@ impl Display for AnsweredBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fence(identity) => write!(f, "fence:{identity}"),
-            Self::Handler(name) => write!(f, "handler:{name}"),
+            // As it was before there were services, so that old rows and old processes are understood.
+            Self::Handler { service, name } if service == DEFAULT_SERVICE && !name.starts_with('@') => {
+                write!(f, "handler:{name}")
+            }
+            Self::Handler { service, name } => write!(f, "handler:@{service}:{name}"),
             Self::Nobody => f.write_str("nobody"),
         }
     }
@@ -147,7 +154,11 @@ impl std::str::FromStr for AnsweredBy {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
             Some(("fence", identity)) => identity.parse().map(Self::Fence).map_err(|cause| cause.to_string()),
-            Some(("handler", name)) => Ok(Self::Handler(name.to_owned())),
+            Some(("handler", handler)) => {
+                let named = handler.strip_prefix('@').and_then(|named| named.split_once(':'));
+                let (service, name) = named.unwrap_or((DEFAULT_SERVICE, handler));
+                Ok(Self::Handler { service: service.to_owned(), name: name.to_owned() })
+            }
             None if text == "nobody" => Ok(Self::Nobody),
             _ => Err(format!("`{text}` names neither a fence nor a handler")),
         }
@@ -160,6 +171,10 @@ pub(crate) struct Half {
     pub(crate) id: MessageId,
     /// The id of the call's first message; the fence row is keyed by it.
     pub(crate) call_id: MessageId,
+    /// Whose processes deliver it.
+    pub(crate) service: String,
+    /// The package that named its check-back handler, if an attribute did.
+    pub(crate) package: Option<String>,
     /// The annotated function, for people who read logs.
     pub(crate) function: String,
     pub(crate) answered_by: AnsweredBy,

@@ -7,6 +7,7 @@ use tokio::sync::Mutex;
 
 use super::Messenger;
 use super::lifecycle::Parts;
+use super::service::Services;
 use super::settings::Settings;
 use crate::check_back::registry::Registry;
 use crate::check_back::{CheckBack, DataMap, Handler, handler};
@@ -25,6 +26,8 @@ use crate::transport::in_process::InProcess;
 pub struct Builder {
     store: DatabaseSource,
     settings: Settings,
+    service: Option<String>,
+    old_services: Vec<String>,
     fences: Vec<(String, DatabaseSource)>,
     data: DataMap,
     handlers: Vec<(String, CheckBack)>,
@@ -43,6 +46,8 @@ impl Builder {
         Self {
             store,
             settings: Settings::default(),
+            service: None,
+            old_services: Vec::new(),
             fences: Vec::new(),
             data: DataMap::default(),
             handlers: Vec::new(),
@@ -60,6 +65,25 @@ impl Builder {
     /// Replaces the settings.
     pub const fn settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
+        self
+    }
+
+    /// Names the service that this process is one of. Default: `default`.
+    ///
+    /// Services that keep their messages in one store need a name each. A process delivers the messages of its own
+    /// service, and its check-back handlers answer for those alone. Fences answer the same to everybody, so every
+    /// process that has a fence asks it, and leaves what was confirmed to the service whose message it is. All
+    /// processes of a service have the same name, which is stored with its messages: 1 to 100 bytes, without spaces,
+    /// control characters and colons.
+    pub fn service(mut self, name: impl Display) -> Self {
+        self.service = Some(name.to_string());
+        self
+    }
+
+    /// Takes over the messages of a service with an `old` name, as after a renaming: delivers them, and answers for
+    /// them. `default` is the name of what was stored before the service had one.
+    pub fn service_alias(mut self, old: impl Display) -> Self {
+        self.old_services.push(old.to_string());
         self
     }
 
@@ -156,6 +180,7 @@ impl Builder {
 
     pub(crate) async fn build_with(self, transport: Arc<dyn Transport>) -> Result<Messenger, Error> {
         self.settings.validate()?;
+        let services = Services::new(self.service, self.old_services)?;
         let mut handlers = Registry::linked(self.data)?;
         for (name, handler) in self.handlers {
             handlers.add(&name, None, handler)?;
@@ -182,7 +207,7 @@ impl Builder {
         if self.any_fence_name {
             fences.accept_any_name();
         }
-        let (core, inlets) = Core::new(&self.settings, store, fences, handlers, transport);
+        let (core, inlets) = Core::new(&self.settings, services, store, fences, handlers, transport);
         let mut parts = Parts::new(inlets);
         #[cfg(feature = "_sql")]
         for consumer in self.consumers {

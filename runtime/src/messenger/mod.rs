@@ -4,6 +4,7 @@ mod builder;
 pub(crate) mod counts;
 mod lifecycle;
 mod operator;
+pub(crate) mod service;
 pub(crate) mod settings;
 
 use std::sync::{Arc, OnceLock};
@@ -16,7 +17,7 @@ use crate::core::Core;
 use crate::database::DatabaseSource;
 use crate::error::{Error, ErrorKind, FromHalfError};
 use crate::message::Message;
-use crate::protocol::call::{AnsweredBy, Call};
+use crate::protocol::call::{AnsweredBy, Call, HandlerName};
 
 tokio::task_local! {
     static IN_SCOPE: Messenger;
@@ -124,7 +125,7 @@ impl Messenger {
         F: Future<Output = Result<T, E>> + Send,
     {
         let handler = match &answered_by {
-            AnsweredBy::Handler(name) => Some(name.clone()),
+            AnsweredBy::Handler(name) => Some(HandlerName { name: name.clone(), package: None }),
             AnsweredBy::Fence | AnsweredBy::NamedFence(_) => None,
         };
         let mut call = Call::new("Messenger::call".to_owned()).messenger(self);

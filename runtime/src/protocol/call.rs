@@ -20,6 +20,13 @@ pub enum AnsweredBy {
     Handler(String),
 }
 
+/// The name of a message's check-back handler, and its package, if an attribute gave it.
+#[derive(Clone, Debug)]
+pub(crate) struct HandlerName {
+    pub(crate) name: String,
+    pub(crate) package: Option<&'static str>,
+}
+
 /// A call to be run. Built by generated code and by [`Messenger::call`].
 #[derive(Debug)]
 #[must_use = "a call does nothing until it is run"]
@@ -29,7 +36,7 @@ pub struct Call {
     pub(super) messenger: Option<Messenger>,
     pub(super) ask_on_err: bool,
     pub(super) check_after: Option<Duration>,
-    pub(super) messages: Vec<(Message, Option<String>)>,
+    pub(super) messages: Vec<(Message, Option<HandlerName>)>,
     /// The first message that could not be encoded; reported when the call is run.
     pub(super) broken: Option<Error>,
 }
@@ -113,7 +120,7 @@ impl Call {
     /// `check_back = …`
     pub fn check_back(mut self, producer: &'static Producer) -> Self {
         if let Some((_, handler)) = self.messages.last_mut() {
-            *handler = Some(producer.name().to_owned());
+            *handler = Some(HandlerName { name: producer.name().to_owned(), package: producer.package() });
         }
         self
     }
@@ -122,7 +129,7 @@ impl Call {
         self.answered_by = Some(answered_by);
     }
 
-    pub(crate) fn add(&mut self, messages: impl IntoIterator<Item = (Message, Option<String>)>) {
+    pub(crate) fn add(&mut self, messages: impl IntoIterator<Item = (Message, Option<HandlerName>)>) {
         self.messages.extend(messages);
     }
 

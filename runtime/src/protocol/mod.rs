@@ -22,7 +22,7 @@ use crate::message::{self, Half, MessageId};
 use crate::messenger::Messenger;
 use crate::store::StoreError;
 use crate::worker::keeper::renew_due;
-use call::{AnsweredBy, Call};
+use call::{AnsweredBy, Call, HandlerName};
 use group_commit::Place;
 use report::{Decision, Ending};
 use scope::{Body, CALL, CallScope, Witness};
@@ -207,9 +207,14 @@ fn describe(core: &Core, call: Call) -> Result<LiveCall, Error> {
             let why = format!("a message of `{}` can't be sent: {why}", call.function);
             return Err(Error::new(ErrorKind::InvalidMessage, why));
         }
-        let answered_by = match (witness, handler) {
-            (Witness::Fence(identity), _) => message::AnsweredBy::Fence(identity),
-            (Witness::Handler, Some(name)) => message::AnsweredBy::Handler(core.handlers.require(name)?),
+        let service = core.services.own().to_owned();
+        let (answered_by, package) = match (witness, handler) {
+            (Witness::Fence(identity), _) => (message::AnsweredBy::Fence(identity), None),
+            (Witness::Handler, Some(HandlerName { name, package })) => {
+                let name = core.handlers.require(name)?;
+                let service = service.clone();
+                (message::AnsweredBy::Handler { service, name }, package.map(str::to_owned))
+            }
             (Witness::Handler, None) => {
                 return Err(Error::new(
                     ErrorKind::Misuse,
@@ -222,7 +227,16 @@ fn describe(core: &Core, call: Call) -> Result<LiveCall, Error> {
         };
         let check_after = if witness == Witness::Handler { check_after } else { Duration::ZERO };
         let function = call.function.clone();
-        halves.push(Arc::new(Half { id, call_id, function, answered_by, check_after, message }));
+        halves.push(Arc::new(Half {
+            id,
+            call_id,
+            service,
+            package,
+            function,
+            answered_by,
+            check_after,
+            message,
+        }));
     }
     let namespace = match witness {
         Witness::Fence(identity) => core.fences.namespace(identity),

@@ -4,13 +4,18 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{Attempts, Bounds, Change, Hold, Holder, Postponement, Store, Stored, Unfinished};
+use super::{
+    Attempts, Bounds, Change, Claim, Hold, Holder, Postponement, Store, StoreError, Stored, Unfinished,
+};
 use crate::database::DatabaseSource;
 use crate::message::state::{Applied, Event, State};
 use crate::message::{AnsweredBy, Half, Message, MessageId};
 
 const LEASE: Duration = Duration::from_hours(1);
 const LAPSED: Duration = Duration::ZERO;
+
+/// The service of most messages.
+const OURS: &str = "ours";
 
 /// Everything, also what has lapsed.
 fn all() -> Bounds {
@@ -41,10 +46,16 @@ pub async fn exercise(database: DatabaseSource) {
     what_was_stored_comes_back(store).await;
     an_amended_payload_replaces_the_first(store).await;
     paging(store).await;
+    each_service_takes_its_own(store).await;
+    only_others_services_are_reported(store).await;
 }
 
 fn hold(lease: Duration) -> Hold {
     Hold { token: Uuid::new_v4(), lease }
+}
+
+fn handler(name: &str) -> AnsweredBy {
+    AnsweredBy::Handler { service: OURS.into(), name: name.into() }
 }
 
 fn half(answered_by: &str) -> Half {
@@ -52,11 +63,18 @@ fn half(answered_by: &str) -> Half {
     Half {
         id,
         call_id: id,
+        service: OURS.into(),
+        package: None,
         function: "conformance".into(),
-        answered_by: AnsweredBy::Handler(answered_by.into()),
+        answered_by: handler(answered_by),
         check_after: Duration::from_secs(10),
         message: Message::bytes("exchange", "routing.key", "text/plain", "body"),
     }
+}
+
+/// Claims what is confirmed.
+async fn claim(store: &dyn Store, bounds: Bounds, hold: Hold) -> Result<Claim, StoreError> {
+    store.claim_confirmed(&[OURS.into()], bounds, hold).await
 }
 
 async fn stored(store: &dyn Store, half: &Half, hold: Hold) -> MessageId {
@@ -163,7 +181,7 @@ async fn rows_of_a_batch_move_each_by_its_own_state(store: &dyn Store) {
 }
 
 async fn held_rows_are_nobody_elses(store: &dyn Store) {
-    let handler = [AnsweredBy::Handler("held".into())];
+    let handler = [handler("held")];
     let owner = hold(LEASE);
     let id = stored(store, &half("held"), owner).await;
     assert!(store.claim_halves(&handler, all(), hold(LEASE)).await.expect("claims").rows.is_empty());
@@ -175,7 +193,7 @@ async fn held_rows_are_nobody_elses(store: &dyn Store) {
 }
 
 async fn lapsed_rows_are_taken_once(store: &dyn Store, other: &dyn Store) {
-    let handler = [AnsweredBy::Handler("lapsed".into())];
+    let handler = [handler("lapsed")];
     let mut ids = Vec::new();
     for _ in 0..20 {
         ids.push(stored(store, &half("lapsed"), hold(LAPSED)).await);
@@ -197,7 +215,7 @@ async fn lapsed_rows_are_taken_once(store: &dyn Store, other: &dyn Store) {
 }
 
 async fn only_a_checker_counts_what_it_enters(store: &dyn Store) {
-    let handler = [AnsweredBy::Handler("entered".into())];
+    let handler = [handler("entered")];
     let checker = |lease| Hold { token: Holder::checkers_token(), lease };
     let claim =
         async |hold| store.claim_halves(&handler, all(), hold).await.expect("claims").rows.into_iter().next();
@@ -231,29 +249,26 @@ async fn claims_are_bounded(store: &dyn Store) {
         message_in(store, State::Confirmed, hold(LEASE)).await;
     }
     let small = Bounds { rows: 2, ..all() };
-    assert_eq!(store.claim_confirmed(small, hold(LEASE)).await.expect("claims").rows.len(), 2);
+    assert_eq!(claim(store, small, hold(LEASE)).await.expect("claims").rows.len(), 2);
     // One row always, however small the bound on bytes.
     let bytes = Bounds { bytes: 1, ..all() };
-    assert_eq!(store.claim_confirmed(bytes, hold(LEASE)).await.expect("claims").rows.len(), 1);
-    while !store.claim_confirmed(all(), hold(LEASE)).await.expect("claims").rows.is_empty() {}
+    assert_eq!(claim(store, bytes, hold(LEASE)).await.expect("claims").rows.len(), 1);
+    while !claim(store, all(), hold(LEASE)).await.expect("claims").rows.is_empty() {}
 }
 
 async fn postponing_gives_back(store: &dyn Store) {
     let id = message_in(store, State::Confirmed, hold(LEASE)).await;
     let owner = hold(LEASE);
-    let row = store.claim_confirmed(all(), owner).await.expect("claims").rows.remove(0);
+    let row = claim(store, all(), owner).await.expect("claims").rows.remove(0);
     assert_eq!((row.half.id, row.attempts, row.taken_over), (id, 0, None));
     let back =
         |held_by, after, attempts| Postponement { id, held_by, after, attempts, reason: Some("why".into()) };
     store.postpone(&[back(Uuid::new_v4(), LAPSED, Attempts::Spend)]).await.expect("postpones");
-    assert!(
-        store.claim_confirmed(all(), hold(LEASE)).await.expect("claims").rows.is_empty(),
-        "not the holder"
-    );
+    assert!(claim(store, all(), hold(LEASE)).await.expect("claims").rows.is_empty(), "not the holder");
     store.postpone(&[back(owner.token, LEASE, Attempts::Spend)]).await.expect("postpones");
-    assert!(store.claim_confirmed(all(), hold(LEASE)).await.expect("claims").rows.is_empty(), "not due");
+    assert!(claim(store, all(), hold(LEASE)).await.expect("claims").rows.is_empty(), "not due");
     assert!(store.hasten(id).await.expect("hastens"));
-    let row = store.claim_confirmed(all(), hold(LEASE)).await.expect("claims").rows.remove(0);
+    let row = claim(store, all(), hold(LEASE)).await.expect("claims").rows.remove(0);
     assert_eq!(row.attempts, 1);
     assert_eq!(store.find(id).await.expect("found").expect("there").reason.as_deref(), Some("why"));
 }
@@ -262,9 +277,9 @@ async fn renewal_takes_back_a_half_and_not_a_confirmed(store: &dyn Store) {
     let (owner, thief) = (hold(LEASE), hold(LEASE));
     let half_id = stored(store, &half("renewed"), hold(LAPSED)).await;
     let confirmed = message_in(store, State::Confirmed, owner).await;
-    let handler = [AnsweredBy::Handler("renewed".into())];
+    let handler = [handler("renewed")];
     assert_eq!(store.claim_halves(&handler, all(), thief).await.expect("claims").rows.len(), 1);
-    assert!(!store.claim_confirmed(all(), thief).await.expect("claims").rows.is_empty());
+    assert!(!claim(store, all(), thief).await.expect("claims").rows.is_empty());
     let renewed = store.renew(&[half_id, confirmed], owner).await.expect("renews");
     assert_eq!(renewed.ids, [half_id]);
     let cancel = Change::of(half_id).held_by(thief.token);
@@ -342,7 +357,7 @@ async fn an_amended_payload_replaces_the_first(store: &dyn Store) {
 
 /// Claims everything that is confirmed and due, and picks one.
 async fn claimed(store: &dyn Store, id: MessageId) -> Stored {
-    let rows = store.claim_confirmed(all(), hold(LEASE)).await.expect("claims").rows;
+    let rows = claim(store, all(), hold(LEASE)).await.expect("claims").rows;
     rows.into_iter().find(|row| row.half.id == id).expect("is due")
 }
 
@@ -367,4 +382,69 @@ async fn paging(store: &dyn Store) {
     for (id, state) in ids.iter().zip([State::Dead; 5]) {
         assert_eq!(self::state(store, *id).await, state);
     }
+}
+
+async fn each_service_takes_its_own(store: &dyn Store) {
+    let mut ids = Vec::new();
+    for service in ["billing", "shipping", OURS] {
+        let answered_by = AnsweredBy::Handler { service: service.into(), name: "pay".into() };
+        for _ in 0..3 {
+            let half = Half { service: service.into(), answered_by: answered_by.clone(), ..half("pay") };
+            ids.push(stored(store, &half, hold(LAPSED)).await);
+        }
+    }
+    let askable = |service: &str| AnsweredBy::Handler { service: service.into(), name: "pay".into() };
+    let asked = store.claim_halves(&[askable("billing")], all(), hold(LEASE)).await.expect("claims");
+    let asked: Vec<_> = asked.rows.iter().map(|row| row.half.id).collect();
+    assert_eq!(asked.len(), 3);
+    assert!(asked.iter().all(|id| ids[..3].contains(id)), "another service's question");
+    let both = [askable("shipping"), askable(OURS)];
+    assert_eq!(store.claim_halves(&both, all(), hold(LEASE)).await.expect("claims").rows.len(), 6);
+
+    let changes: Vec<_> = ids.iter().copied().map(Change::of).collect();
+    store.transition(Event::BodyConfirms, &changes, None).await.expect("applied");
+    let services = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let taken = async |names: &[&str], bounds| {
+        let claim = store.claim_confirmed(&services(names), bounds, hold(LEASE)).await.expect("claims");
+        claim.rows.into_iter().map(|row| (row.half.service.clone(), row.half.id)).collect::<Vec<_>>()
+    };
+    assert!(taken(&["nobody"], all()).await.is_empty() && taken(&[], all()).await.is_empty());
+    let billing = taken(&["billing", "nobody"], all()).await;
+    assert!(
+        billing.len() == 3
+            && billing.iter().all(|(service, id)| service == "billing" && ids[..3].contains(id))
+    );
+    // An even share for each.
+    let mut some = taken(&["shipping", OURS], Bounds { rows: 4, ..all() }).await;
+    some.sort_unstable();
+    let of = |name: &str| some.iter().filter(|(service, _)| service == name).count();
+    assert_eq!((some.len(), of("shipping"), of(OURS)), (4, 2, 2));
+    let info = store.find(ids[0]).await.expect("found").expect("there");
+    assert_eq!((info.service.as_str(), info.answered_by.as_str()), ("billing", "handler:pay"));
+    let confirmed = store.list(State::Confirmed, None, 1000).await.expect("lists");
+    let listed: Vec<_> = confirmed.iter().map(|message| message.id).filter(|id| ids.contains(id)).collect();
+    let mut newest = ids.clone();
+    newest.sort_unstable_by(|one, two| two.cmp(one));
+    assert_eq!(listed, newest, "of all services, the newest first");
+}
+
+async fn only_others_services_are_reported(store: &dyn Store) {
+    for service in ["forsaken", OURS] {
+        for _ in 0..3 {
+            let half = Half { service: service.into(), ..half("reported") };
+            let id = stored(store, &half, hold(LEASE)).await;
+            assert_eq!(apply(store, Event::BodyConfirms, Change::of(id)).await, Applied::Moved);
+        }
+    }
+    let ours = [OURS.to_owned()];
+    let due = async |due_for, limit| {
+        let mut due = store.due_by_service(due_for, &ours, limit).await.expect("counts");
+        due.retain(|(service, _)| service == "forsaken" || service == OURS);
+        due
+    };
+    wait_a_moment().await;
+    assert_eq!(due(Duration::ZERO, 10).await, [("forsaken".to_owned(), 3)]);
+    assert_eq!(due(Duration::ZERO, 2).await, [("forsaken".to_owned(), 2)]);
+    assert!(due(LEASE, 10).await.is_empty(), "not due for so long");
+    assert!(store.due_by_answerer(LEASE).await.expect("counts").is_empty());
 }

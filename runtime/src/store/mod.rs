@@ -183,8 +183,13 @@ pub(crate) trait Store: Operate + fmt::Debug + Send + Sync {
     /// `hold.token`, and says whether it was. Durable when it returns.
     async fn enter(&self, id: MessageId, hold: Hold) -> Result<bool, StoreError>;
 
-    /// Takes due confirmed messages.
-    async fn claim_confirmed(&self, bounds: Bounds, hold: Hold) -> Result<Claim, StoreError>;
+    /// Takes due confirmed messages of these services.
+    async fn claim_confirmed(
+        &self,
+        services: &[String],
+        bounds: Bounds,
+        hold: Hold,
+    ) -> Result<Claim, StoreError>;
 
     /// Closes the connections.
     async fn close(&self);
@@ -219,8 +224,17 @@ pub(crate) trait Operate {
     /// Which of these calls the store knows.
     async fn known_calls(&self, call_ids: &[MessageId]) -> Result<Vec<MessageId>, StoreError>;
 
-    /// Due halves by who could answer for them, if anyone.
-    async fn due_by_answerer(&self) -> Result<Vec<(String, u64)>, StoreError>;
+    /// Halves that have been due for so long, by who could answer for them, if anyone.
+    async fn due_by_answerer(&self, due_for: Duration) -> Result<Vec<(String, u64)>, StoreError>;
+
+    /// Confirmed messages that have been due for so long, by service, except these; of each at most `limit`
+    /// are counted.
+    async fn due_by_service(
+        &self,
+        due_for: Duration,
+        except: &[String],
+        limit: u32,
+    ) -> Result<Vec<(String, u64)>, StoreError>;
 
     /// One message.
     async fn find(&self, id: MessageId) -> Result<Option<MessageInfo>, StoreError>;

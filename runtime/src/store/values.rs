@@ -286,6 +286,8 @@ pub struct MessageInfo {
     pub call_id: MessageId,
     /// Where it stands.
     pub state: State,
+    /// The service whose processes deliver it: see [`Builder::service`](crate::Builder::service).
+    pub service: String,
     /// The annotated function.
     pub function: String,
     /// Who can tell the outcome: `fence:<identity>`, `handler:<name>` or `nobody`.

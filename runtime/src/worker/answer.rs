@@ -55,14 +55,16 @@ pub(crate) fn triage(
         AnsweredBy::Fence(identity) if claimed.age <= horizon => Triage::AskFence(*identity),
         AnsweredBy::Fence(_) => Triage::TooOld,
         // What a checker held has waited: its claim outlasts `check_after`.
-        AnsweredBy::Handler(_)
+        AnsweredBy::Handler { .. }
             if claimed.taken_over == Some(Holder::Process) && !claimed.check_after.is_zero() =>
         {
             Triage::WaitFirst
         }
-        AnsweredBy::Handler(_) if claimed.attempts >= budget => Triage::UsedUp,
-        AnsweredBy::Handler(name) if claimed.taken_over == Some(Holder::Checker) => Triage::AskAlone(name),
-        AnsweredBy::Handler(name) => Triage::AskHandler(name),
+        AnsweredBy::Handler { .. } if claimed.attempts >= budget => Triage::UsedUp,
+        AnsweredBy::Handler { name, .. } if claimed.taken_over == Some(Holder::Checker) => {
+            Triage::AskAlone(name)
+        }
+        AnsweredBy::Handler { name, .. } => Triage::AskHandler(name),
         AnsweredBy::Nobody => Triage::Leave,
     }
 }

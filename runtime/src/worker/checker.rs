@@ -1,7 +1,7 @@
 //! The checker: settles halves that nobody reported, by asking their fence or their handler.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,6 +52,8 @@ pub(crate) struct Checker {
     failures: u32,
     /// Fences that are being asked.
     lines: Lines,
+    /// Handlers, and packages of messages that they answered for although they are from another one.
+    strangers: HashSet<(String, String)>,
     /// When halves were claimed last, and whether there may be more for the same handlers.
     claimed: Instant,
     more: bool,
@@ -70,6 +72,7 @@ impl Checker {
             later: JoinSet::new(),
             failures: 0,
             lines: Lines::default(),
+            strangers: HashSet::new(),
             claimed: Instant::now(),
             more: false,
         }
@@ -167,7 +170,7 @@ impl Checker {
         }
         let is_free = |who: &AnsweredBy| matches!(who, AnsweredBy::Fence(id) if self.lines.is_free(*id));
         let fences: Vec<_> = self.core.fences.answerers().into_iter().filter(is_free).collect();
-        let handlers = self.core.handlers.answerers();
+        let handlers = self.core.handlers.answerers(&self.core.services);
         // For a fence a lease is long enough, and short if this process dies over the question: should
         // its answer take longer, another asker gets the same.
         let settings = self.core.settings;
@@ -212,6 +215,21 @@ impl Checker {
         Ok(count)
     }
 
+    /// A handler is about to answer for what another package stored under its name: two services that should have
+    /// names, or one that was split or renamed. Nobody but a person knows, so it is only said, and once.
+    fn warn_of_stranger(&mut self, name: &str, row: &Stored) {
+        let Some((ours, theirs)) = self.core.handlers.stranger_to(name, &row.half) else { return };
+        if self.strangers.insert((name.to_owned(), theirs.to_owned())) {
+            tracing::warn!(
+                handler = name,
+                id = %row.half.id,
+                service = row.half.service,
+                "the check-back handler `{name}` of the package `{ours}` answers for a half message of the package \
+                 `{theirs}`: if they are two services over one store, give each a name with `Builder::service`"
+            );
+        }
+    }
+
     async fn sort_out(&mut self, rows: Vec<Stored>, hold: Hold, until: Instant) {
         let held_by = hold.token;
         let core = Arc::clone(&self.core);
@@ -239,13 +257,17 @@ impl Checker {
                     by_fence.entry(identity).or_default().push(suspect);
                 }
                 Triage::AskAlone(name) if !fault::bug("counted-at-the-claim") => {
-                    self.suspects.push(Question { name: name.to_owned(), row, hold, until });
+                    let name = name.to_owned();
+                    self.warn_of_stranger(&name, &row);
+                    self.suspects.push(Question { name, row, hold, until });
                 }
                 Triage::AskHandler(name) | Triage::AskAlone(name) => {
                     if fault::bug("counted-at-the-claim") {
                         let _ = core.store.enter(id, hold).await;
                     }
-                    let question = Question { name: name.to_owned(), row, hold, until };
+                    let name = name.to_owned();
+                    self.warn_of_stranger(&name, &row);
+                    let question = Question { name, row, hold, until };
                     self.asking.spawn(question.ask(Arc::clone(&core)));
                 }
                 Triage::WaitFirst => {

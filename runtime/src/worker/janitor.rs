@@ -1,6 +1,6 @@
 //! The janitor: deletes what is finished and old, and reports what nobody can settle.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,9 @@ use crate::store::{Change, Finished, StoreError};
 const BATCH: u32 = 500;
 /// Batches in one round: a bound on a runaway, far above what a round finds.
 const BATCHES: usize = 1000;
+
+/// How long messages of another service have been due when it seems to have no process.
+const FORSAKEN: Duration = Duration::from_mins(1);
 
 /// Something else that grows old: a consumer's inbox.
 #[async_trait]
@@ -48,6 +51,8 @@ pub(crate) struct Report {
     pub(crate) unknown_fences: usize,
     /// Due halves that this process can't ask about, by who could.
     pub(crate) unanswerable: Vec<(String, u64)>,
+    /// Other services whose messages no process takes up, and how many have been due for long.
+    pub(crate) forsaken: Vec<(String, u64)>,
 }
 
 impl Janitor {
@@ -58,6 +63,7 @@ impl Janitor {
             parked: or_reported(self.park_overdue().await),
             unknown_fences: or_reported(self.unknown_fences().await),
             unanswerable: or_reported(self.unanswerable().await),
+            forsaken: or_reported(self.forsaken().await),
         };
         for inbox in &self.inboxes {
             or_reported(self.prune_inbox(inbox.as_ref()).await);
@@ -129,7 +135,7 @@ impl Janitor {
     async fn park_overdue(&self) -> Result<usize, StoreError> {
         let core = &self.core;
         let Some(lapsed_before) = core.leases.lapsed_before() else { return Ok(0) };
-        let handlers = core.handlers.answerers();
+        let handlers = core.handlers.answerers(&core.services);
         let overdue = core
             .store
             .overdue_halves(core.settings.check_back_horizon, BATCH, &handlers, lapsed_before)
@@ -171,10 +177,33 @@ impl Janitor {
     async fn unanswerable(&self) -> Result<Vec<(String, u64)>, StoreError> {
         let core = &self.core;
         let mut ours: Vec<String> = core.fences.answerers().iter().map(ToString::to_string).collect();
-        ours.extend(core.handlers.answerers().iter().map(ToString::to_string));
-        let mut due = core.store.due_by_answerer().await?;
-        due.retain(|(name, _)| !ours.contains(name));
+        ours.extend(core.handlers.answerers(&core.services).iter().map(ToString::to_string));
+        let mut due = core.store.due_by_answerer(Duration::ZERO).await?;
+        due.retain(|(name, _)| !ours.contains(name) && self.stranger(name).is_none());
         Ok(due)
+    }
+
+    /// Other services whose processes have taken nothing up for long: there are none, or they have another name.
+    async fn forsaken(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        let core = &self.core;
+        let mut due: BTreeMap<String, u64> = BTreeMap::new();
+        for (service, count) in core.store.due_by_service(FORSAKEN, core.services.names(), BATCH).await? {
+            *due.entry(service).or_default() += count;
+        }
+        for (name, count) in core.store.due_by_answerer(FORSAKEN).await? {
+            if let Some(service) = self.stranger(&name) {
+                *due.entry(service).or_default() += count;
+            }
+        }
+        Ok(due.into_iter().collect())
+    }
+
+    /// The service of a handler, if it is another one.
+    fn stranger(&self, answered_by: &str) -> Option<String> {
+        match answered_by.parse() {
+            Ok(AnsweredBy::Handler { service, .. }) if !self.core.services.has(&service) => Some(service),
+            _ => None,
+        }
     }
 
     /// Tells a person what has changed since the last round.
@@ -192,6 +221,17 @@ impl Janitor {
                 "half messages wait for an answer that this process can't give; if no other process has that handler \
                  or fence, add it, or use `Builder::alias` for a handler that was renamed"
             );
+        }
+        for (service, count) in &report.forsaken {
+            if !self.told.forsaken.iter().any(|(told, _)| told == service) {
+                tracing::warn!(
+                    service,
+                    count,
+                    "messages of the service `{service}` have been due for more than a minute, and no process of it takes \
+                     them up: start one, or, if the service has another name now, add `.service_alias(\"{service}\")` to \
+                     its builder"
+                );
+            }
         }
     }
 }

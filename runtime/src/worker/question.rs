@@ -49,7 +49,7 @@ pub(super) async fn ask_fence(core: &Core, identity: Uuid, suspects: &[Suspect])
 /// Applies a fence's verdicts. About calls that this process has just run, `live`, they are kept until the store has
 /// them: it may have lost the halves, as one that was restored or that failed over, and then nobody else would ask.
 pub(super) async fn apply_verdicts(core: &Core, suspects: Vec<Suspect>, verdicts: Vec<Verdict>, live: bool) {
-    let mut settled: HashMap<Event, Vec<Row>> = HashMap::new();
+    let mut settled: HashMap<(Event, bool), Vec<Row>> = HashMap::new();
     let mut unsettled = Vec::new();
     for (suspect, verdict) in suspects.into_iter().zip(verdicts) {
         count(verdict.outcome());
@@ -63,13 +63,15 @@ pub(super) async fn apply_verdicts(core: &Core, suspects: Vec<Suspect>, verdicts
         match event {
             Some(event) => {
                 let change = Change::of(suspect.half.id).amended(payload).because(why);
-                settled.entry(event).or_default().push(Row { change, half: suspect.half });
+                // By whose they are, since only our own go to our relay.
+                let is_ours = core.services.has(&suspect.half.service);
+                settled.entry((event, is_ours)).or_default().push(Row { change, half: suspect.half });
             }
             None => unsettled.push((suspect, why)),
         }
     }
     let mut pursuits = Vec::new();
-    for (event, settled) in settled {
+    for ((event, _), settled) in settled {
         let failed = decide(core, event, settled, live).await;
         if live {
             pursuits.push(pursue(core, WORKER, event, failed));
@@ -79,7 +81,8 @@ pub(super) async fn apply_verdicts(core: &Core, suspects: Vec<Suspect>, verdicts
 }
 
 /// Applies answers. What they confirm goes to the relay, as far as there is room: it was read already. While
-/// the transport takes nothing, it is anybody's: another process's may. Returns those over which the store failed.
+/// the transport takes nothing, it is anybody's: another process's may. So is always what belongs to another
+/// service, whose own relay delivers it. Returns those over which the store failed.
 async fn decide(core: &Core, event: Event, answers: Vec<Row>, live: bool) -> Vec<Row> {
     let changes: Vec<_> = answers.iter().map(|row| row.change.clone()).collect();
     if live && fault::bug("answer-forgotten") {
@@ -87,7 +90,8 @@ async fn decide(core: &Core, event: Event, answers: Vec<Row>, live: bool) -> Vec
         let _ = core.store.transition(event, &changes, None).await;
         return Vec::new();
     }
-    let goes_on = event == Event::CheckBackConfirms && core.transport.capacity() > 0;
+    let is_ours = answers.iter().all(|row| core.services.has(&row.half.service));
+    let goes_on = event == Event::CheckBackConfirms && is_ours && core.transport.capacity() > 0;
     let wanted = if goes_on { &answers[..] } else { &[] };
     let mut places = Places::reserve(core, wanted.iter().map(Row::size));
     let (ours, anybodys) = changes.split_at(places.len());

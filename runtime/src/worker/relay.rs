@@ -229,7 +229,8 @@ async fn claim(core: &Arc<Core>, rows: usize) -> Result<Claimed, StoreError> {
         lapsed_before: core.leases.lapsed_before(),
     };
     let deadline = core.leases.deadline();
-    let Claim { rows, undecodable } = core.store.claim_confirmed(bounds, core.leases.hold()).await?;
+    let Claim { rows, undecodable } =
+        core.store.claim_confirmed(core.services.names(), bounds, core.leases.hold()).await?;
     let full = rows.len() as u64 >= u64::from(bounds.rows);
     let mut messages = Vec::with_capacity(rows.len());
     for row in rows {

@@ -23,8 +23,8 @@ use self::row::PACKET;
 use super::login::Login;
 use super::namespace::Namespace;
 use super::network::OwnPool;
+use crate::message::MessageId;
 use crate::message::limits::Limits;
-use crate::message::{AnsweredBy, MessageId};
 use crate::store::StoreError;
 
 /// Milliseconds since the Unix epoch, by the database's clock, when the statement was begun: the
@@ -60,7 +60,7 @@ use ids;
 /// A list of names as a table: `?` is what [`name_list`] returns.
 macro_rules! names {
     () => {
-        "JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(300) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$')) a"
+        "JSON_TABLE(?, '$[*]' COLUMNS (name VARCHAR(400) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$')) a"
     };
 }
 use names;
@@ -115,7 +115,7 @@ fn id_list(ids: &[MessageId]) -> String {
 }
 
 /// Names as a JSON list.
-fn name_list(names: &[AnsweredBy]) -> String {
+fn name_list<N: ToString>(names: &[N]) -> String {
     serde_json::json!(names.iter().map(ToString::to_string).collect::<Vec<_>>()).to_string()
 }
 

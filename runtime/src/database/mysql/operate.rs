@@ -15,7 +15,7 @@ use crate::message::state::State;
 use crate::message::{AnsweredBy, MessageId};
 use crate::store::{Finished, MessageInfo, Operate, Stats, StoreError, Unfinished};
 
-/// The newest rows of one state. Those that are finished, or wait for a person, are never due; said so,
+/// The newest rows of one state and service. Those that are finished, or wait for a person, are never due; said so,
 /// the index of what is due has them in the order of their ids. The others are sorted for the purpose.
 macro_rules! newest {
     ($state:literal) => {
@@ -24,7 +24,7 @@ macro_rules! newest {
             summary!(),
             " FROM tm_message WHERE state = ",
             $state,
-            " AND (? IS NULL OR id < ?) ORDER BY id DESC LIMIT ?"
+            " AND service = ? AND (? IS NULL OR id < ?) ORDER BY id DESC LIMIT ?"
         )
     };
 }
@@ -48,6 +48,20 @@ const STATS: &str = concat!(
     unfinished!(),
     " UNION ALL SELECT state, count(*), NULL FROM tm_message WHERE state IN (2, 3) GROUP BY state"
 );
+
+impl MySqlStore {
+    /// The services that have messages in this state, from one to the next: a DISTINCT would read all rows.
+    async fn services(&self, state: State) -> Result<Vec<String>, StoreError> {
+        let sql = "SELECT service FROM tm_message WHERE state = ? AND service > ? ORDER BY service LIMIT 1";
+        let mut services: Vec<String> = Vec::new();
+        loop {
+            let last = services.last().map_or("", String::as_str);
+            let next = self.pool.fetch(sql, |query| query.bind(state.code()).bind(last)).await?;
+            let Some((service,)) = decoded::<(String,)>(&next)?.pop() else { return Ok(services) };
+            services.push(service);
+        }
+    }
+}
 
 #[async_trait]
 impl Operate for MySqlStore {
@@ -115,14 +129,42 @@ impl Operate for MySqlStore {
         Ok(rows.iter().map(|row| Reader(row).id()).collect::<Result<_, _>>()?)
     }
 
-    async fn due_by_answerer(&self) -> Result<Vec<(String, u64)>, StoreError> {
+    async fn due_by_answerer(&self, due_for: Duration) -> Result<Vec<(String, u64)>, StoreError> {
         let sql = concat!(
             "SELECT answered_by, count(*) FROM tm_message WHERE state = 0 AND due_at <= ",
             now!(),
-            " GROUP BY answered_by"
+            " - ? GROUP BY answered_by"
         );
-        let rows: Vec<(String, i64)> = decoded(&self.pool.fetch(sql, |query| query).await?)?;
+        let rows: Vec<(String, i64)> =
+            decoded(&self.pool.fetch(sql, |query| query.bind(millis(due_for))).await?)?;
         Ok(rows.into_iter().map(|(name, count)| (name, count.unsigned_abs())).collect())
+    }
+
+    async fn due_by_service(
+        &self,
+        due_for: Duration,
+        except: &[String],
+        limit: u32,
+    ) -> Result<Vec<(String, u64)>, StoreError> {
+        let sql = concat!(
+            "SELECT count(*) FROM (SELECT 1 FROM tm_message WHERE state = 1 AND service = ? AND due_at <= ",
+            now!(),
+            " - ? LIMIT ?) due"
+        );
+        let mut found = Vec::new();
+        for service in self.services(State::Confirmed).await? {
+            if except.contains(&service) {
+                continue;
+            }
+            let bind =
+                |query: Bound<MySql>| query.bind(&service).bind(millis(due_for)).bind(i64::from(limit));
+            let rows: Vec<(i64,)> = decoded(&self.pool.fetch(sql, bind).await?)?;
+            let count: i64 = rows.iter().map(|(count,)| count).sum();
+            if count > 0 {
+                found.push((service, count.unsigned_abs()));
+            }
+        }
+        Ok(found)
     }
 
     async fn find(&self, id: MessageId) -> Result<Option<MessageInfo>, StoreError> {
@@ -145,9 +187,17 @@ impl Operate for MySqlStore {
             State::Parked => newest!("4 AND due_at IS NULL"),
             State::Dead => newest!("5 AND due_at IS NULL"),
         };
-        let rows =
-            self.pool.fetch(sql, |query| query.bind(before).bind(before).bind(i64::from(limit))).await?;
-        rows.iter().map(|row| Reader(row).summary()).collect()
+        let mut newest: Vec<MessageInfo> = Vec::new();
+        for service in &self.services(state).await? {
+            let bind =
+                |query: Bound<MySql>| query.bind(service).bind(before).bind(before).bind(i64::from(limit));
+            for row in &self.pool.fetch(sql, bind).await? {
+                newest.push(Reader(row).summary()?);
+            }
+        }
+        newest.sort_unstable_by_key(|message| std::cmp::Reverse(message.id));
+        newest.truncate(limit as usize);
+        Ok(newest)
     }
 
     async fn hasten(&self, id: MessageId) -> Result<bool, StoreError> {

@@ -16,7 +16,7 @@ use crate::store::{Change, Hold, StoreError, Token};
 macro_rules! columns {
     () => {
         concat!(
-            "id, call_id, answered_by, `function`, check_after, held_by, attempts, exchange, ",
+            "id, call_id, service, package, answered_by, `function`, check_after, held_by, attempts, exchange, ",
             "routing_key, message_type, content_type, message_key, headers, payload, ",
             "greatest(0, ",
             now!(),
@@ -30,7 +30,7 @@ pub(super) use columns;
 macro_rules! summary {
     () => {
         concat!(
-            "id, call_id, state, `function`, answered_by, exchange, routing_key, message_key, attempts, reason, ",
+            "id, call_id, state, service, `function`, answered_by, exchange, routing_key, message_key, attempts, reason, ",
             "greatest(0, ",
             now!(),
             " - created_at) AS age"
@@ -42,7 +42,7 @@ pub(super) use summary;
 /// One row's values.
 macro_rules! one {
     () => {
-        concat!("(", late_now!(), " + ?, ", late_now!(), ", ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+        concat!("(", late_now!(), " + ?, ", late_now!(), ", ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
     };
 }
 
@@ -63,7 +63,7 @@ macro_rules! eight {
 macro_rules! insert {
     ($rows:expr) => {
         concat!(
-            "INSERT INTO tm_message (due_at, created_at, id, call_id, state, answered_by, `function`, check_after, held_by, ",
+            "INSERT INTO tm_message (due_at, created_at, id, call_id, service, package, state, answered_by, `function`, check_after, held_by, ",
             "exchange, routing_key, message_type, content_type, message_key, headers, payload) VALUES ",
             $rows,
             " ON DUPLICATE KEY UPDATE tm_message.id = tm_message.id"
@@ -118,6 +118,8 @@ fn bind(query: Bound<MySql>, half: &Half, state: State, hold: Hold) -> Bound<MyS
         .bind(millis(hold.lease))
         .bind(half.id)
         .bind(half.call_id)
+        .bind(&half.service)
+        .bind(&half.package)
         .bind(state.code())
         .bind(half.answered_by.to_string())
         .bind(&half.function)

@@ -12,7 +12,7 @@ use crate::database::part::{Part, part};
 use crate::fence::begin_on_pool;
 use crate::store::StoreError;
 
-pub(super) const MESSAGE: Part = part!("mysql", "message", ["1"]);
+pub(super) const MESSAGE: Part = part!("mysql", "message", ["1", "2"]);
 pub(super) const FENCE: Part = part!("mysql", "fence", ["1"]);
 pub(super) const INBOX: Part = part!("mysql", "inbox", ["1", "2"]);
 

@@ -37,22 +37,39 @@ pub(crate) struct MySqlStore {
 const CONNECTIONS: u32 = 6;
 const SESSION: &str = session!("2");
 
-/// Locks rows that may be taken up now; from a holder only if its lease lapsed before `?`. Rows that are
-/// locked are skipped: another process is just taking them. By the index that has them in their order, so that no more
-/// are locked than are taken.
+/// Which names in a list have rows that may be taken up now; and locks those rows of a name. From a holder only if
+/// its lease lapsed before `?`. Rows that are locked are skipped: another process is just taking them. By the index
+/// that has them in their order, so that no more are locked than are taken.
 macro_rules! due {
     ($index:literal, $whose:literal) => {
-        concat!(
-            "SELECT id, held_by, octet_length(payload) FROM tm_message FORCE INDEX (",
-            $index,
-            ") WHERE ",
-            $whose,
-            " AND due_at <= ",
-            now!(),
-            " AND (held_by IS NULL OR due_at <= ?) ORDER BY due_at LIMIT ? FOR UPDATE SKIP LOCKED"
+        (
+            concat!(
+                "SELECT name FROM ",
+                names!(),
+                // A value, and no EXISTS, which would be made of all that is there, whosever it is.
+                " WHERE (SELECT 1 FROM tm_message FORCE INDEX (",
+                $index,
+                ") WHERE ",
+                $whose,
+                " = name AND due_at <= ",
+                now!(),
+                " AND (held_by IS NULL OR due_at <= ?) ORDER BY due_at LIMIT 1) = 1"
+            ),
+            concat!(
+                "SELECT id, held_by, octet_length(payload) FROM tm_message FORCE INDEX (",
+                $index,
+                ") WHERE ",
+                $whose,
+                " = ? AND due_at <= ",
+                now!(),
+                " AND (held_by IS NULL OR due_at <= ?) ORDER BY due_at LIMIT ? FOR UPDATE SKIP LOCKED"
+            ),
         )
     };
 }
+
+const HALVES: (&str, &str) = due!("tm_message_half", "state = 0 AND answered_by");
+const CONFIRMED: (&str, &str) = due!("tm_message_due", "state = 1 AND service");
 
 /// A row that may be claimed: its id, its holder, its size.
 type Found = (MessageId, Option<Uuid>, i64);
@@ -77,6 +94,34 @@ impl MySqlStore {
             [_] => self.pool.run(work).await,
             _ => self.pool.transaction(PATIENCE, work).await,
         }
+    }
+
+    /// Takes what is due of each of `names`.
+    async fn claim(
+        &self,
+        (busy, due): (&'static str, &'static str),
+        names: String,
+        bounds: Bounds,
+        hold: Hold,
+    ) -> Result<Claim, StoreError> {
+        let lapsed_before = bounds.lapsed_before.map(millis);
+        let busy = self.pool.fetch(busy, |query| query.bind(&names).bind(lapsed_before)).await?;
+        let busy = &decoded::<(String,)>(&busy)?;
+        if busy.is_empty() {
+            return Ok(Claim::default());
+        }
+        // An even share for each, so that one's backlog does not keep the others waiting.
+        let share = (i64::from(bounds.rows) / i64::try_from(busy.len()).unwrap_or(1)).max(1);
+        let work = |mut lent: Lent| async move {
+            let mut found = Vec::new();
+            for (name,) in busy {
+                let due = lent.query(due).bind(name).bind(lapsed_before).bind(share);
+                found.extend(decoded::<Found>(&due.fetch_all(&mut *lent).await?)?);
+            }
+            let claim = take(&mut lent, found, bounds.bytes, hold).await?;
+            Ok((lent, claim))
+        };
+        self.pool.transaction(PATIENCE, work).await
     }
 
     /// Moves all rows or none, and says whether it did. As a rule every row is in the state that it should
@@ -244,36 +289,7 @@ impl Store for MySqlStore {
         bounds: Bounds,
         hold: Hold,
     ) -> Result<Claim, StoreError> {
-        let lapsed_before = bounds.lapsed_before.map(millis);
-        let busy = concat!(
-            "SELECT name FROM ",
-            names!(),
-            " WHERE EXISTS (SELECT 1 FROM tm_message WHERE state = 0 AND answered_by = name AND due_at <= ",
-            now!(),
-            " AND (held_by IS NULL OR due_at <= ?))"
-        );
-        let names = name_list(askable);
-        let busy = self.pool.fetch(busy, |query| query.bind(&names).bind(lapsed_before)).await?;
-        let busy = &decoded::<(String,)>(&busy)?;
-        // An even share for each, so that one handler's backlog does not keep the others waiting.
-        let share = (i64::from(bounds.rows) / i64::try_from(busy.len().max(1)).unwrap_or(1)).max(1);
-        let work = |mut lent: Lent| async move {
-            let mut found = Vec::new();
-            for (name,) in busy {
-                let due = lent
-                    .query(due!("tm_message_half", "state = 0 AND answered_by = ?"))
-                    .bind(name)
-                    .bind(lapsed_before)
-                    .bind(share);
-                found.extend(decoded::<Found>(&due.fetch_all(&mut *lent).await?)?);
-            }
-            let claim = take(&mut lent, found, bounds.bytes, hold).await?;
-            Ok((lent, claim))
-        };
-        if busy.is_empty() {
-            return Ok(Claim::default());
-        }
-        self.pool.transaction(PATIENCE, work).await
+        self.claim(HALVES, name_list(askable), bounds, hold).await
     }
 
     async fn enter(&self, id: MessageId, hold: Hold) -> Result<bool, StoreError> {
@@ -286,14 +302,13 @@ impl Store for MySqlStore {
         Ok(self.pool.execute(sql, bind).await?.rows_affected() > 0)
     }
 
-    async fn claim_confirmed(&self, bounds: Bounds, hold: Hold) -> Result<Claim, StoreError> {
-        let work = |mut lent: Lent| async move {
-            let due = lent.query(due!("tm_message_due", "state = 1")).bind(bounds.lapsed_before.map(millis));
-            let rows = due.bind(i64::from(bounds.rows)).fetch_all(&mut *lent).await?;
-            let claim = take(&mut lent, decoded(&rows)?, bounds.bytes, hold).await?;
-            Ok((lent, claim))
-        };
-        self.pool.transaction(PATIENCE, work).await
+    async fn claim_confirmed(
+        &self,
+        services: &[String],
+        bounds: Bounds,
+        hold: Hold,
+    ) -> Result<Claim, StoreError> {
+        self.claim(CONFIRMED, name_list(services), bounds, hold).await
     }
 
     async fn close(&self) {

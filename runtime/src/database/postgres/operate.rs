@@ -108,13 +108,35 @@ impl Operate for PostgresStore {
         Ok(rows.iter().map(|row| Reader(row).id()).collect::<Result<_, _>>()?)
     }
 
-    async fn due_by_answerer(&self) -> Result<Vec<(String, u64)>, StoreError> {
+    async fn due_by_answerer(&self, due_for: Duration) -> Result<Vec<(String, u64)>, StoreError> {
         let sql = concat!(
             "SELECT answered_by, count(*) FROM tm_message WHERE state = 0 AND due_at <= ",
             now!(),
-            " GROUP BY answered_by"
+            " - $1 GROUP BY answered_by"
         );
-        let rows: Vec<(String, i64)> = decoded(&self.pool.fetch(sql, |query| query).await?)?;
+        let rows: Vec<(String, i64)> =
+            decoded(&self.pool.fetch(sql, |query| query.bind(millis(due_for))).await?)?;
+        Ok(rows.into_iter().map(|(name, count)| (name, count.unsigned_abs())).collect())
+    }
+
+    async fn due_by_service(
+        &self,
+        due_for: Duration,
+        except: &[String],
+        limit: u32,
+    ) -> Result<Vec<(String, u64)>, StoreError> {
+        // From one service to the next, so that a service's rows cost nothing but those that are counted.
+        let sql = concat!(
+            "WITH RECURSIVE services (service) AS ((SELECT min(service) FROM tm_message WHERE state = 1) UNION ALL ",
+            "SELECT (SELECT min(m.service) FROM tm_message m WHERE m.state = 1 AND m.service > s.service) ",
+            "FROM services s WHERE s.service IS NOT NULL) ",
+            "SELECT service, due FROM services s, LATERAL (SELECT count(*) AS due FROM (SELECT 1 FROM tm_message m ",
+            "WHERE m.state = 1 AND m.service = s.service AND m.due_at <= ",
+            now!(),
+            " - $1 LIMIT $3) found) counted WHERE service IS NOT NULL AND service <> ALL($2) AND due > 0"
+        );
+        let bind = |query: Bound<Postgres>| query.bind(millis(due_for)).bind(except).bind(i64::from(limit));
+        let rows: Vec<(String, i64)> = decoded(&self.pool.fetch(sql, bind).await?)?;
         Ok(rows.into_iter().map(|(name, count)| (name, count.unsigned_abs())).collect())
     }
 

@@ -16,7 +16,7 @@ use crate::store::{Change, Flush, Hold, StoreError};
 macro_rules! columns {
     () => {
         concat!(
-            "m.id, m.call_id, m.answered_by, m.function, m.check_after, due.held_by, m.attempts, m.exchange, ",
+            "m.id, m.call_id, m.service, m.package, m.answered_by, m.function, m.check_after, due.held_by, m.attempts, m.exchange, ",
             "m.routing_key, m.message_type, m.content_type, m.message_key, m.headers, m.payload, ",
             "greatest(0, ",
             now!(),
@@ -30,7 +30,7 @@ pub(super) use columns;
 macro_rules! summary {
     () => {
         concat!(
-            "id, call_id, state, function, answered_by, exchange, routing_key, message_key, attempts, reason, ",
+            "id, call_id, state, service, function, answered_by, exchange, routing_key, message_key, attempts, reason, ",
             "greatest(0, ",
             now!(),
             " - created_at) AS age"
@@ -43,7 +43,7 @@ pub(super) use summary;
 macro_rules! into_messages {
     ($($rows:expr),+) => {
         concat!(
-            "INSERT INTO tm_message (state, due_at, held_by, created_at, id, call_id, answered_by, function, ",
+            "INSERT INTO tm_message (state, due_at, held_by, created_at, id, call_id, service, package, answered_by, function, ",
             "check_after, exchange, routing_key, message_type, content_type, message_key, headers, payload) ",
             $($rows,)+
             " ON CONFLICT (id) DO NOTHING"
@@ -69,8 +69,8 @@ pub(super) async fn insert(
         now!(),
         " + $2, $3, ",
         now!(),
-        ", * FROM unnest($4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::bigint[], $9::text[], $10::text[], ",
-        "$11::text[], $12::text[], $13::text[], $14::text[], $15::bytea[])"
+        ", * FROM unnest($4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::text[], $9::text[], $10::bigint[], ",
+        "$11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::bytea[])"
     );
     let bind = |query: Bound<Postgres>| {
         query
@@ -79,6 +79,8 @@ pub(super) async fn insert(
             .bind(hold.token)
             .bind(halves.iter().map(|half| half.id).collect::<Vec<_>>())
             .bind(halves.iter().map(|half| half.call_id).collect::<Vec<_>>())
+            .bind(text(|half| &half.service))
+            .bind(halves.iter().map(|half| half.package.as_deref()).collect::<Vec<_>>())
             .bind(halves.iter().map(|half| half.answered_by.to_string()).collect::<Vec<_>>())
             .bind(text(|half| &half.function))
             .bind(halves.iter().map(|half| millis(half.check_after)).collect::<Vec<_>>())
@@ -106,7 +108,7 @@ async fn insert_one(
         clock!(),
         " + $2, $3, ",
         clock!(),
-        ", $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
+        ", $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
     );
     let message = &half.message;
     let (answered_by, headers) = (half.answered_by.to_string(), json!(message.headers).to_string());
@@ -117,6 +119,8 @@ async fn insert_one(
             .bind(hold.token)
             .bind(half.id)
             .bind(half.call_id)
+            .bind(&half.service)
+            .bind(&half.package)
             .bind(&answered_by)
             .bind(&half.function)
             .bind(millis(half.check_after))

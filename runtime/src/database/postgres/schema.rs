@@ -11,7 +11,7 @@ use crate::database::network::{MIGRATION, OwnPool, PATIENCE};
 use crate::database::part::{Part, part};
 use crate::store::StoreError;
 
-pub(super) const MESSAGE: Part = part!("postgres", "message", ["1"]);
+pub(super) const MESSAGE: Part = part!("postgres", "message", ["1", "2"]);
 pub(super) const FENCE: Part = part!("postgres", "fence", ["1", "2"]);
 pub(super) const INBOX: Part = part!("postgres", "inbox", ["1", "2"]);
 

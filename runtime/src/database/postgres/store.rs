@@ -32,10 +32,10 @@ const CONNECTIONS: u32 = 6;
 
 /// What a claim looks for. Locked rows are skipped: somebody else is just taking them.
 macro_rules! found {
-    ($whose:literal, $limit:literal) => {
+    ($whose:literal, $name:literal, $limit:literal) => {
         concat!(
             "SELECT id, held_by, due_at, octet_length(payload) AS size FROM tm_message WHERE ",
-            due!($whose),
+            due!($whose, $name),
             " ORDER BY due_at LIMIT ",
             $limit,
             " FOR UPDATE SKIP LOCKED"
@@ -45,8 +45,8 @@ macro_rules! found {
 
 /// Rows that may be taken up now; from a holder only if its lease lapsed before `$1`.
 macro_rules! due {
-    ($whose:literal) => {
-        concat!($whose, " AND due_at <= ", now!(), " AND (held_by IS NULL OR due_at <= $1)")
+    ($whose:literal, $name:literal) => {
+        concat!($whose, $name, " AND due_at <= ", now!(), " AND (held_by IS NULL OR due_at <= $1)")
     };
 }
 
@@ -61,7 +61,9 @@ macro_rules! take {
             "FROM found) sized WHERE total <= $3 OR place = 1) ",
             "UPDATE tm_message m SET held_by = $4, due_at = ",
             now!(),
-            " + $5 + CASE m.state WHEN 0 THEN m.check_after ELSE 0 END FROM due WHERE m.id = due.id RETURNING ",
+            // By a list of ids too, or a plan that expects many of them reads the whole table.
+            " + $5 + CASE m.state WHEN 0 THEN m.check_after ELSE 0 END FROM due WHERE m.id = due.id ",
+            "AND m.id = ANY (ARRAY(SELECT id FROM due)) RETURNING ",
             columns!()
         )
     };
@@ -74,17 +76,23 @@ macro_rules! ours {
     };
 }
 
-const TAKE_CONFIRMED: &str = take!(found!("state = 1", "$2"));
+/// An even share for each name in `$6`, so that one's backlog does not keep the others waiting.
+macro_rules! take_of_each {
+    ($whose:literal) => {
+        take!(concat!(
+            // The first one due, in the index's order: an EXISTS may be planned as a scan of all that is there.
+            "SELECT found.* FROM (SELECT name, count(*) OVER () AS names FROM unnest($6::text[]) AS asked (name), ",
+            "LATERAL (SELECT FROM tm_message WHERE ",
+            due!($whose, " = name"),
+            " ORDER BY due_at LIMIT 1) first) busy, LATERAL (",
+            found!($whose, " = busy.name", "greatest(1, $2 / busy.names)"),
+            ") found"
+        ))
+    };
+}
 
-/// An even share for each who can answer, so that one handler's backlog does not keep the others waiting.
-const TAKE_HALVES: &str = take!(concat!(
-    "SELECT found.* FROM (SELECT name, count(*) OVER () AS names FROM unnest($6::text[]) AS askable (name) ",
-    "WHERE EXISTS (SELECT 1 FROM tm_message WHERE ",
-    due!("state = 0 AND answered_by = name"),
-    ")) busy, LATERAL (",
-    found!("state = 0 AND answered_by = busy.name", "greatest(1, $2 / busy.names)"),
-    ") found"
-));
+const TAKE_CONFIRMED: &str = take_of_each!("state = 1 AND service");
+const TAKE_HALVES: &str = take_of_each!("state = 0 AND answered_by");
 
 impl PostgresStore {
     pub(crate) async fn open(
@@ -103,21 +111,18 @@ impl PostgresStore {
     async fn claim(
         &self,
         take: &'static str,
-        names: Option<&[String]>,
+        names: &[String],
         bounds: Bounds,
         hold: Hold,
     ) -> Result<Claim, StoreError> {
         let bind = |query: Bound<Postgres>| {
-            let query = query
+            query
                 .bind(bounds.lapsed_before.map(millis))
                 .bind(i64::from(bounds.rows))
                 .bind(i64::try_from(bounds.bytes).unwrap_or(i64::MAX))
                 .bind(hold.token)
-                .bind(millis(hold.lease));
-            match names {
-                Some(names) => query.bind(names),
-                None => query,
-            }
+                .bind(millis(hold.lease))
+                .bind(names)
         };
         let mut claim = Claim::default();
         for row in &self.pool.fetch(take, bind).await? {
@@ -225,7 +230,7 @@ impl Store for PostgresStore {
             return Ok(Claim::default());
         }
         let names: Vec<_> = askable.iter().map(ToString::to_string).collect();
-        self.claim(TAKE_HALVES, Some(&names), bounds, hold).await
+        self.claim(TAKE_HALVES, &names, bounds, hold).await
     }
 
     async fn enter(&self, id: MessageId, hold: Hold) -> Result<bool, StoreError> {
@@ -238,8 +243,13 @@ impl Store for PostgresStore {
         Ok(self.pool.execute(sql, bind).await?.rows_affected() > 0)
     }
 
-    async fn claim_confirmed(&self, bounds: Bounds, hold: Hold) -> Result<Claim, StoreError> {
-        self.claim(TAKE_CONFIRMED, None, bounds, hold).await
+    async fn claim_confirmed(
+        &self,
+        services: &[String],
+        bounds: Bounds,
+        hold: Hold,
+    ) -> Result<Claim, StoreError> {
+        self.claim(TAKE_CONFIRMED, services, bounds, hold).await
     }
 
     async fn close(&self) {

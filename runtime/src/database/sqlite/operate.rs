@@ -116,12 +116,38 @@ impl Operate for SqliteStore {
         Ok(ids)
     }
 
-    async fn due_by_answerer(&self) -> Result<Vec<(String, u64)>, StoreError> {
+    async fn due_by_answerer(&self, due_for: Duration) -> Result<Vec<(String, u64)>, StoreError> {
         let rows: Vec<(String, i64)> = sqlx::query_as(concat!(
             "SELECT answered_by, count(*) FROM tm_message WHERE state = 0 AND due_at <= ",
             now!(),
-            " GROUP BY answered_by"
+            " - ?1 GROUP BY answered_by"
         ))
+        .bind(millis(due_for))
+        .fetch_all(&self.reader)
+        .await?;
+        Ok(rows.into_iter().map(|(name, count)| (name, count.unsigned_abs())).collect())
+    }
+
+    async fn due_by_service(
+        &self,
+        due_for: Duration,
+        except: &[String],
+        limit: u32,
+    ) -> Result<Vec<(String, u64)>, StoreError> {
+        // From one service to the next, so that a service's rows cost nothing but those that are counted.
+        let rows: Vec<(String, i64)> = sqlx::query_as(concat!(
+            "WITH RECURSIVE services (service) AS (SELECT min(service) FROM tm_message WHERE state = 1 UNION ALL ",
+            "SELECT (SELECT min(m.service) FROM tm_message m WHERE m.state = 1 AND m.service > s.service) ",
+            "FROM services s WHERE s.service IS NOT NULL) ",
+            "SELECT service, (SELECT count(*) FROM (SELECT 1 FROM tm_message m WHERE m.state = 1 ",
+            "AND m.service = s.service AND m.due_at <= ",
+            now!(),
+            " - ?1 LIMIT ?3)) AS due FROM services s WHERE service IS NOT NULL ",
+            "AND service NOT IN (SELECT value FROM json_each(?2)) AND due > 0"
+        ))
+        .bind(millis(due_for))
+        .bind(serde_json::json!(except).to_string())
+        .bind(i64::from(limit))
         .fetch_all(&self.reader)
         .await?;
         Ok(rows.into_iter().map(|(name, count)| (name, count.unsigned_abs())).collect())

@@ -17,7 +17,7 @@ use crate::store::{Attempts, Change, Hold, Postponement, StoreError};
 macro_rules! columns {
     () => {
         concat!(
-            "id, call_id, answered_by, function, check_after, held_by, attempts, exchange, ",
+            "id, call_id, service, package, answered_by, function, check_after, held_by, attempts, exchange, ",
             "routing_key, message_type, content_type, message_key, headers, payload, ",
             "max(0, ",
             now!(),
@@ -31,7 +31,7 @@ pub(super) use columns;
 macro_rules! summary {
     () => {
         concat!(
-            "id, call_id, state, function, answered_by, exchange, routing_key, message_key, attempts, reason, ",
+            "id, call_id, state, service, function, answered_by, exchange, routing_key, message_key, attempts, reason, ",
             "max(0, ",
             now!(),
             " - created_at) AS age"
@@ -53,6 +53,8 @@ pub(super) async fn insert(
         json!([
             half.id.simple(),
             half.call_id.simple(),
+            half.service,
+            half.package,
             half.answered_by.to_string(),
             half.function,
             millis(half.check_after),
@@ -69,15 +71,15 @@ pub(super) async fn insert(
     let rows = halves.iter().map(row).collect::<Value>().to_string();
     // A retry of an insert whose answer was lost finds its own rows: not an error.
     let sql = concat!(
-        "INSERT INTO tm_message (state, due_at, held_by, created_at, id, call_id, answered_by, function, ",
+        "INSERT INTO tm_message (state, due_at, held_by, created_at, id, call_id, service, package, answered_by, function, ",
         "check_after, exchange, routing_key, message_type, content_type, message_key, headers, payload) ",
         "SELECT ?1, ",
         now!(),
         " + ?2, ?3, ",
         now!(),
         ", unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, ",
-        "value ->> 7, value ->> 8, value ->> 9, value ->> 10, ",
-        "substr(?5, value ->> 11, value ->> 12) FROM json_each(?4) WHERE true ON CONFLICT (id) DO NOTHING"
+        "value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, ",
+        "substr(?5, value ->> 13, value ->> 14) FROM json_each(?4) WHERE true ON CONFLICT (id) DO NOTHING"
     );
     let insert = || {
         sqlx::query(sql)

@@ -6,7 +6,7 @@ use super::begin;
 use crate::database::part::{Part, part};
 use crate::store::StoreError;
 
-pub(super) const MESSAGE: Part = part!("sqlite", "message", ["1"]);
+pub(super) const MESSAGE: Part = part!("sqlite", "message", ["1", "2"]);
 pub(super) const FENCE: Part = part!("sqlite", "fence", ["1"]);
 pub(super) const INBOX: Part = part!("sqlite", "inbox", ["1", "2"]);
 

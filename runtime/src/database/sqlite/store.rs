@@ -31,6 +31,34 @@ pub(crate) struct SqliteStore {
     pub(super) reader: SqlitePool,
 }
 
+/// Which names in the list `?1` have rows that may be taken up now; and those rows of the name `?1`. From a holder
+/// only if its lease lapsed before `?2`.
+macro_rules! due {
+    ($whose:literal) => {
+        (
+            concat!(
+                "SELECT a.value FROM json_each(?1) a WHERE EXISTS (SELECT 1 FROM tm_message WHERE ",
+                $whose,
+                " = a.value AND due_at <= ",
+                now!(),
+                " AND (held_by IS NULL OR due_at <= ?2))"
+            ),
+            concat!(
+                "SELECT ",
+                columns!(),
+                " FROM tm_message WHERE ",
+                $whose,
+                " = ?1 AND due_at <= ",
+                now!(),
+                " AND (held_by IS NULL OR due_at <= ?2) ORDER BY due_at LIMIT ?3"
+            ),
+        )
+    };
+}
+
+const HALVES: (&str, &str) = due!("state = 0 AND answered_by");
+const CONFIRMED: (&str, &str) = due!("state = 1 AND service");
+
 impl SqliteStore {
     pub(crate) async fn open(options: SqliteConnectOptions) -> Result<Self, Error> {
         let options = options
@@ -56,6 +84,40 @@ impl SqliteStore {
     async fn insert(&self, halves: &[&Half], state: State, hold: Hold) -> Result<(), StoreError> {
         let _turn = self.turns.take(PATIENCE).await?;
         row::insert(&self.writer, halves, state, hold).await
+    }
+
+    /// Takes what is due of each of `names`.
+    async fn claim(
+        &self,
+        (any_due, due): (&'static str, &'static str),
+        names: &[String],
+        bounds: Bounds,
+        hold: Hold,
+    ) -> Result<Claim, StoreError> {
+        // A look without the write lock first: most of the time nothing is due.
+        let busy: Vec<String> = sqlx::query_scalar(any_due)
+            .bind(serde_json::json!(names).to_string())
+            .bind(bounds.lapsed_before.map(millis))
+            .fetch_all(&self.reader)
+            .await?;
+        let mut claim = Claim::default();
+        if busy.is_empty() {
+            return Ok(claim);
+        }
+        let mut bytes = bounds.bytes;
+        // An even share for each, so that one's backlog does not keep the others waiting.
+        let share = (bounds.rows as usize / busy.len()).max(1);
+        let _turn = self.turns.take(PATIENCE).await?;
+        let mut tx = begin(&self.writer).await?;
+        for name in busy {
+            let select = sqlx::query(due)
+                .bind(name)
+                .bind(bounds.lapsed_before.map(millis))
+                .bind(i64::try_from(share).unwrap_or(i64::MAX));
+            Self::take(&mut tx, select, &mut bytes, hold, &mut claim).await?;
+        }
+        tx.commit().await?;
+        Ok(claim)
     }
 
     /// Takes rows that `select` found: as many as fit, in one transaction with the look.
@@ -177,41 +239,7 @@ impl Store for SqliteStore {
         hold: Hold,
     ) -> Result<Claim, StoreError> {
         let names: Vec<String> = askable.iter().map(ToString::to_string).collect();
-        // A look without the write lock first: most of the time nothing is due.
-        let due: Vec<String> = sqlx::query_scalar(concat!(
-            "SELECT a.value FROM json_each(?1) a WHERE EXISTS (SELECT 1 FROM tm_message ",
-            "WHERE state = 0 AND answered_by = a.value AND due_at <= ",
-            now!(),
-            " AND (held_by IS NULL OR due_at <= ?2))"
-        ))
-        .bind(serde_json::json!(names).to_string())
-        .bind(bounds.lapsed_before.map(millis))
-        .fetch_all(&self.reader)
-        .await?;
-        let mut claim = Claim::default();
-        if due.is_empty() {
-            return Ok(claim);
-        }
-        let mut bytes = bounds.bytes;
-        // An even share for each, so that one handler's backlog does not keep the others waiting.
-        let share = (bounds.rows as usize / due.len()).max(1);
-        let _turn = self.turns.take(PATIENCE).await?;
-        let mut tx = begin(&self.writer).await?;
-        for name in due {
-            let select = sqlx::query(concat!(
-                "SELECT ",
-                columns!(),
-                " FROM tm_message WHERE state = 0 AND answered_by = ?1 AND due_at <= ",
-                now!(),
-                " AND (held_by IS NULL OR due_at <= ?2) ORDER BY due_at LIMIT ?3"
-            ))
-            .bind(name)
-            .bind(bounds.lapsed_before.map(millis))
-            .bind(i64::try_from(share).unwrap_or(i64::MAX));
-            Self::take(&mut tx, select, &mut bytes, hold, &mut claim).await?;
-        }
-        tx.commit().await?;
-        Ok(claim)
+        self.claim(HALVES, &names, bounds, hold).await
     }
 
     async fn enter(&self, id: MessageId, hold: Hold) -> Result<bool, StoreError> {
@@ -226,34 +254,13 @@ impl Store for SqliteStore {
         Ok(patiently(enter).await?.rows_affected() > 0)
     }
 
-    async fn claim_confirmed(&self, bounds: Bounds, hold: Hold) -> Result<Claim, StoreError> {
-        let mut claim = Claim::default();
-        let any: bool = sqlx::query_scalar(concat!(
-            "SELECT EXISTS (SELECT 1 FROM tm_message WHERE state = 1 AND due_at <= ",
-            now!(),
-            " AND (held_by IS NULL OR due_at <= ?1))"
-        ))
-        .bind(bounds.lapsed_before.map(millis))
-        .fetch_one(&self.reader)
-        .await?;
-        if !any {
-            return Ok(claim);
-        }
-        let mut bytes = bounds.bytes;
-        let _turn = self.turns.take(PATIENCE).await?;
-        let mut tx = begin(&self.writer).await?;
-        let select = sqlx::query(concat!(
-            "SELECT ",
-            columns!(),
-            " FROM tm_message WHERE state = 1 AND due_at <= ",
-            now!(),
-            " AND (held_by IS NULL OR due_at <= ?1) ORDER BY due_at LIMIT ?2"
-        ))
-        .bind(bounds.lapsed_before.map(millis))
-        .bind(i64::from(bounds.rows));
-        Self::take(&mut tx, select, &mut bytes, hold, &mut claim).await?;
-        tx.commit().await?;
-        Ok(claim)
+    async fn claim_confirmed(
+        &self,
+        services: &[String],
+        bounds: Bounds,
+        hold: Hold,
+    ) -> Result<Claim, StoreError> {
+        self.claim(CONFIRMED, services, bounds, hold).await
     }
 
     async fn close(&self) {

@@ -164,7 +164,7 @@ impl Model {
         overdue: bool,
     ) -> Triage<'static> {
         const FENCE: &AnsweredBy = &AnsweredBy::Fence(Uuid::nil());
-        const HANDLER: &AnsweredBy = &AnsweredBy::Handler(String::new());
+        const HANDLER: &AnsweredBy = &AnsweredBy::Handler { service: String::new(), name: String::new() };
         let horizon = Duration::from_secs(1);
         let claimed = Claimed {
             ours,

@@ -145,7 +145,16 @@ prop_compose! {
 fn outgoing(message: Message, attempt: u32) -> Outgoing {
     let id = Uuid::now_v7();
     let (function, check_after) = ("f".into(), Duration::ZERO);
-    let half = Half { id, call_id: id, function, answered_by: AnsweredBy::Nobody, check_after, message };
+    let half = Half {
+        id,
+        call_id: id,
+        service: "default".into(),
+        package: None,
+        function,
+        answered_by: AnsweredBy::Nobody,
+        check_after,
+        message,
+    };
     Outgoing { half: Arc::new(half), attempt, suspect: false }
 }
 

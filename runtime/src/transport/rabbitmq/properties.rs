@@ -165,7 +165,16 @@ pub(super) mod tests {
     pub(crate) fn outgoing(message: Message) -> Outgoing {
         let id = Uuid::now_v7();
         let (function, check_after) = ("f".into(), Duration::ZERO);
-        let half = Half { id, call_id: id, function, answered_by: AnsweredBy::Nobody, check_after, message };
+        let half = Half {
+            id,
+            call_id: id,
+            service: "default".into(),
+            package: None,
+            function,
+            answered_by: AnsweredBy::Nobody,
+            check_after,
+            message,
+        };
         Outgoing { half: Arc::new(half), attempt: 3, suspect: false }
     }
 

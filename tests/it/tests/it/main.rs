@@ -12,6 +12,7 @@ mod rabbitmq_outage;
 mod rabbitmq_queues;
 mod rabbitmq_refusals;
 mod rabbitmq_rights;
+mod rabbitmq_services;
 mod rabbitmq_setup;
 mod restored_store;
 mod tidy;

@@ -181,6 +181,19 @@ async fn handlers_and_their_data_are_checked() {
 }
 
 #[tokio::test]
+async fn service_names_are_checked() {
+    let world = World::new().await;
+    refused(
+        world.builder().service("my orders"),
+        &["the service name \"my orders\" contains ' '", "`orders`"],
+    )
+    .await;
+    let long = "x".repeat(101);
+    refused(world.builder().service_alias(long), &["has 101 bytes", "1 to 100 bytes"]).await;
+    world.builder().service("orders").service_alias("default").build().await.expect("both are fine");
+}
+
+#[tokio::test]
 async fn consumers_are_checked() {
     let world = World::new().await;
     let consumer = |queue: &str| Consumer::new(queue, world.books.clone(), world.listener.clone());

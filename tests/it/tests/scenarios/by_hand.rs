@@ -8,7 +8,7 @@ use sqlx::Pool;
 use crate::{Db, World};
 
 /// All versions of a part, in order: what a person with the right to create tables is given.
-fn scripts(part: &str) -> Vec<String> {
+pub(super) fn scripts(part: &str) -> Vec<String> {
     let migrations = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../runtime/migrations").join(Db::FOLDER);
     let script =
         |version: u32| std::fs::read_to_string(migrations.join(format!("{part}_{version}.sql"))).ok();

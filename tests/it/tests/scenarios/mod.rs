@@ -30,6 +30,8 @@ mod orphans;
 mod outage;
 mod outcomes;
 pub(crate) mod poison_rows;
+mod poison_rows;
+mod services;
 mod several_messages;
 mod shutdown;
 mod slow_body;
