@@ -191,16 +191,17 @@ impl Leases {
         contact.interruptions >= MANY
     }
 
-    /// Rows may be taken over from their holders if their lease has lapsed before this time of the
-    /// database's clock. `None`: none may.
+    /// Rows may be taken over from their holders if their lease has lapsed before this time of the database's
+    /// clock. `None`: none may.
     ///
-    /// What this has to prove is that a live holder would have renewed. With a store that takes `latency`
-    /// to answer, a holder looks at its rows every [`tick`](Self::tick) and its renewal is visible one
-    /// latency after it was sent, so the lease that others see was asked for at most two latencies and a
-    /// tick ago: at any contact, a live row has `lease - tick - 2 * latency` left, or has lapsed no longer ago than
-    /// that is negative. A quarter of a lease is kept for clocks that jump unnoticed, and others may be twice
-    /// as slow as this process. Whatever happens after the contact, an outage or a jump, a row that had lapsed
-    /// by then has no live holder; so it does not matter how long the statement waits that takes it.
+    /// The permission has to prove that a live holder would have renewed. A holder looks at its rows every
+    /// [`tick`](Self::tick), and others see its renewal one latency of the store after it was sent. So at any contact,
+    /// the lease of a live row was asked for at most a tick and two latencies ago: it has `lease - tick - 2 * latency`
+    /// left, which is less than nothing where the store is slow. A quarter of a lease is kept for clocks that jump
+    /// unnoticed, and other processes may see twice the latency that this one sees.
+    ///
+    /// Whatever happens after the contact, an outage or a jump: a row that had lapsed by then has no live holder. So it
+    /// does not matter how long the statement waits that takes it over.
     pub(crate) fn lapsed_before(&self) -> Option<Duration> {
         let contact = self.contact.lock().unwrap_or_else(PoisonError::into_inner);
         let last = contact.last?;
@@ -209,7 +210,8 @@ impl Leases {
         // Since an interruption, every live holder has had the time to renew.
         let unbroken = now - contact.since >= self.lease + 4 * latency;
         let fresh = now - last.answered < self.longest_gap() + latency;
-        let left = (self.lease - self.tick() - self.lease / 4).min(self.longest_gap() + 4 * latency);
+        // A lease less a tick, which is an eighth, and a quarter.
+        let left = (self.lease * 5 / 8).min(self.longest_gap() + 4 * latency);
         (unbroken && fresh).then(|| (last.clock + left).saturating_sub(4 * latency))
     }
 
@@ -334,7 +336,8 @@ mod tests {
                 rounds += 1;
                 assert!(latency * rounds < LEASE * 5, "no permission with answers after {latency:?}");
             };
-            let margin = if lapsed_for.is_zero() { clock + LEASE / 8 } else { clock - lapsed_for };
+            let margin =
+                if lapsed_for.is_zero() { clock + LEASE / 8 } else { clock.saturating_sub(lapsed_for) };
             assert_eq!(lapsed_before, margin, "answers after {latency:?}");
         }
     }

@@ -334,10 +334,9 @@ proptest! {
 /// lapsed where the store is fast, and within a few leases where it takes 0.4 or 0.8 of one.
 #[test]
 fn a_dead_row_is_taken_over() {
-    for (latency, earliest, latest) in [(0.0, 1.0, 1.25), (0.4, 1.0, 3.5), (0.8, 1.0, 6.0)] {
-        let steps =
-            |leases: f64| (leases * f64::from(u8::try_from(STEPS_A_LEASE).expect("small"))).round() as usize;
-        let half = steps(latency) / 2;
+    // In tenths of a lease, and in quarters of one.
+    for (latency, latest) in [(0, 5), (4, 14), (8, 24)] {
+        let half = STEPS_A_LEASE * latency / 20;
         let schedule = Schedule {
             weather: vec![Weather { up: 8 * STEPS_A_LEASE, down: 0 }],
             claims: (0..8 * STEPS_A_LEASE).map(|at| Claim { at, delay: 0 }).collect(),
@@ -348,6 +347,7 @@ fn a_dead_row_is_taken_over() {
             waits: false,
         };
         let step = in_paused_time(taken_over(&schedule, false)).expect("is taken over");
-        assert!((steps(earliest) - 1..steps(latest)).contains(&step), "{latency}: after {step} steps");
+        let in_time = STEPS_A_LEASE - 1..STEPS_A_LEASE * latest / 4;
+        assert!(in_time.contains(&step), "0.{latency}: after {step} steps");
     }
 }

@@ -153,7 +153,7 @@ fn asker(out: &mut Steps<'_>, at: At, call: &Call, who: Who, asker: Asker) {
     let knows = who == Who::Own && matches!(asker, Asker::Deciding { .. } | Asker::GivingBack { .. });
     if knows && out.model.has(Bug::AnswerIsForgottenInAnOutage) {
         out.message(at, Fault, "the store is away, and the answer forgotten", |message, _| {
-            who.leaves(message)
+            who.leaves(message);
         });
     }
     if out.model.may(May::Fail) {
@@ -246,7 +246,7 @@ fn ask_fence(out: &mut Steps<'_>, at: At, call: &Call, who: Who, (before, counte
     // With the tombstone in or without it.
     let step = out.model.after_fence(&unknown(), before + 1);
     out.call(at.c, Fault, "the fence gives no answer", |call, _| {
-        answer(call, false, after(step, None, counted))
+        answer(call, false, after(step, None, counted));
     });
     if closes {
         out.call(at.c, Fault, "the fence is closed, and the answer is lost", |call, _| {

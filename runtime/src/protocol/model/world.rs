@@ -19,7 +19,6 @@ pub(super) struct World {
 
 /// One run of an annotated function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact by itself")]
 pub(super) struct Call {
     pub(super) body: Body,
     pub(super) begun: bool,

@@ -42,8 +42,10 @@ fn body(id: u64) -> Vec<u8> {
     serde_json::to_vec(&order(id)).expect("encodes")
 }
 
+type Arguments = Vec<(&'static str, AMQPValue)>;
+
 /// The arguments of a consumer's main queue and of its dead letters, before there was a limit.
-fn earlier(dead: &str) -> (Vec<(&'static str, AMQPValue)>, Vec<(&'static str, AMQPValue)>) {
+fn earlier(dead: &str) -> (Arguments, Arguments) {
     let text = |text: &str| AMQPValue::LongString(text.into());
     let main = vec![
         ("x-queue-type", text("quorum")),

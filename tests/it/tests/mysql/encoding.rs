@@ -4,7 +4,7 @@ use it::{fast, run};
 use transactional_message::Settings;
 
 use crate::World;
-use crate::scenarios::poison_rows::counts_arrive_without_their_texts;
+use crate::servers::counts::counts_arrive_without_their_texts;
 
 #[tokio::test]
 async fn counts_arrive_in_utf8mb3() {

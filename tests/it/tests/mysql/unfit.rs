@@ -16,10 +16,10 @@ async fn refused(builder: Builder, expected: &[&str]) {
 }
 
 /// A fence there, with its store elsewhere; and a store there.
-async fn refused_in_both(place: &MySqlDatabases, settings: Settings, expected: &[&str]) {
+async fn refused_in_both(place: &MySqlDatabases, settings: &Settings, expected: &[&str]) {
     let world = World::new().await;
     let builder = |store, shop| {
-        Messenger::builder(store).settings(settings).data(world.oracle.clone()).fence("orders", shop)
+        Messenger::builder(store).settings(*settings).data(world.oracle.clone()).fence("orders", shop)
     };
     let (store, shop) = (world.place.database("store"), place.database("shop"));
     refused(builder(store, shop), &[&["the database of the fence `orders`"], expected].concat()).await;
@@ -33,7 +33,7 @@ async fn a_binary_log_of_statements() {
     let place = MySqlDatabases::on(server.url());
     place.create(&["store", "shop"]).await;
     let expected = ["`binlog_format` is STATEMENT", "(1665): set it to ROW or MIXED"];
-    refused_in_both(&place, fast(), &expected).await;
+    refused_in_both(&place, &fast(), &expected).await;
     for database in ["store", "shop"] {
         let tables = "SELECT count(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE()";
         assert_eq!(number(&place.pool(database, 1), tables).await, 0, "tables were made in `{database}`");
@@ -52,7 +52,7 @@ async fn packets_that_hold_no_message_of_the_largest_size() {
         "`body_limit` (2097152)",
         &format!("or lower `body_limit` to {most}"),
     ];
-    refused_in_both(&world.place, settings, &expected).await;
+    refused_in_both(&world.place, &settings, &expected).await;
     refused(world.builder().settings(Settings { body_limit: most + 1, ..fast() }), &expected[..1]).await;
 
     let messenger = world.messenger_with(Settings { body_limit: most, ..fast() }).await;

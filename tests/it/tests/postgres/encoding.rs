@@ -4,7 +4,7 @@ use it::{Fragile, Place, PostgresSchemas, fast, says, send};
 use transactional_message::{AnsweredBy, ErrorKind, Message, Messenger, Settings};
 
 use crate::World;
-use crate::scenarios::poison_rows::counts_arrive_without_their_texts;
+use crate::servers::counts::counts_arrive_without_their_texts;
 
 #[tokio::test]
 async fn counts_arrive_in_latin_1_and_what_it_can_not_hold_is_refused_before_the_body() {

@@ -41,7 +41,10 @@ async fn an_idle_store_is_only_read() {
     assert_eq!(counted(&world, "written").await, written, "an idle store was written to");
     // While there is a half message, its row is renewed, or else it is written that it could be.
     let (over, wait) = tokio::sync::oneshot::channel();
-    let body = async { Ok(wait.await.expect("ends")) };
+    let body = async {
+        wait.await.expect("ends");
+        Ok(())
+    };
     let conduct = async {
         let more = async || counted(&world, "written").await > written;
         wait_until("the store to be written to", more).await;

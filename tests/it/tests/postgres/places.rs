@@ -41,7 +41,7 @@ fn hooked(url: &str) -> PgPool {
         .expect("a URL")
 }
 
-fn nothing<'c>(_: &'c mut PgConnection, _: Received<Raw>) -> BoxFuture<'c, Result<(), sqlx::Error>> {
+fn nothing(_: &mut PgConnection, _: Received<Raw>) -> BoxFuture<'_, Result<(), sqlx::Error>> {
     Box::pin(std::future::ready(Ok(())))
 }
 

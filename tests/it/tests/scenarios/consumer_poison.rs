@@ -96,7 +96,7 @@ async fn what_one_version_cannot_read_waits_uncounted_for_another_and_is_dead_in
         let typed = Consumer::new("books", world.books.clone(), Typed::default()).bind("shop", "#");
         world.builder().settings(settings).consumer(typed.undecodable_after(patience))
     };
-    let old = World::start(typed(Duration::from_secs(60))).await;
+    let old = World::start(typed(Duration::from_mins(1))).await;
     send(&old, Message::bytes("shop", "x", "application/json", "{\"id\": \"a word\"}")).await;
     wait_until("it to be seen, and kept", async || {
         let waiting = old.list(State::Confirmed, None, 100).await.expect("lists");
@@ -133,7 +133,7 @@ async fn a_message_that_finds_nobody_says_so_dies_and_is_delivered_once_somebody
     let expected = "unroutable: no consumer in this process is bound to exchange `shop` with a pattern for `order.handled`";
     assert_eq!(message.reason.as_deref(), Some(expected));
     assert_eq!(message.attempts, 5, "the fifth was the last");
-    assert!(lonely.shutdown(std::time::Duration::from_secs(30)).await);
+    assert!(lonely.shutdown(Duration::from_secs(30)).await);
 
     let messenger = world.messenger().await;
     messenger.retry(message.id, "somebody is there").await.expect("tries again");
@@ -226,7 +226,7 @@ async fn a_row_that_can_not_be_read_is_put_aside_and_its_neighbours_go_on() {
         world.handle(&lonely, id).await.expect("ok");
     }
     world.count(&lonely, State::Confirmed, 10).await;
-    assert!(lonely.shutdown(std::time::Duration::from_secs(30)).await);
+    assert!(lonely.shutdown(Duration::from_secs(30)).await);
     let store = world.store();
     let damage = "UPDATE tm_message SET headers = 'no JSON' WHERE message_key = '3';
                   UPDATE tm_message SET answered_by = 'no such kind' WHERE message_key = '4'";

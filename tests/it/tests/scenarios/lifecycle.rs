@@ -47,7 +47,7 @@ async fn a_messenger_is_started_once_and_takes_calls_in_between() {
 /// The version of a part's tables: there is a script for each.
 fn latest(part: &str) -> usize {
     let migrations = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../runtime/migrations").join(Db::FOLDER);
-    (1..).take_while(|number| migrations.join(format!("{part}_{number}.sql")).exists()).count()
+    (1..100).filter(|number| migrations.join(format!("{part}_{number}.sql")).exists()).count()
 }
 
 #[tokio::test]

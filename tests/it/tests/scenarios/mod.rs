@@ -29,7 +29,6 @@ mod operator_fence;
 mod orphans;
 mod outage;
 mod outcomes;
-pub(crate) mod poison_rows;
 mod poison_rows;
 mod services;
 mod several_messages;

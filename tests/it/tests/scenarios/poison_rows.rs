@@ -154,25 +154,3 @@ async fn an_answer_that_the_store_fails_over_is_brought_to_it_again() {
     world.count(&messenger, State::Cancelled, 5).await;
     assert_eq!(world.oracle.questions().len(), 6);
 }
-
-/// Counts arrive, whatever the texts are that come with them: `messenger` has three attempts of each kind, and a store
-/// that can't hold everything.
-pub(crate) async fn counts_arrive_without_their_texts(world: &World, messenger: &Messenger) {
-    for id in 0..5 {
-        world.listener.will(id, [if id == 3 { Act::Foreign } else { Act::Write }]);
-    }
-    for id in 5..10 {
-        world.oracle.say(id, [if id == 7 { Word::Foreign } else { Word::Confirm }]);
-    }
-    join_all((0..5).map(|id| world.handle(messenger, id))).await;
-    join_all((5..10).map(|id| world.vanish(messenger, id))).await;
-    world.count(messenger, State::Delivered, 8).await;
-    for (state, part) in [(State::Parked, "? the oracle is asleep ?"), (State::Dead, "? no ink ?")] {
-        world.count(messenger, state, 1).await;
-        let message = messenger.list(state, None, 2).await.expect("lists").remove(0);
-        let reason = message.reason.expect("a reason");
-        assert!(reason.contains(part), "{reason}");
-        assert_eq!(message.attempts, 3, "{state}");
-    }
-    assert_eq!((world.listener.heard_of(3).len(), world.oracle.asked(7).len()), (3, 3));
-}
