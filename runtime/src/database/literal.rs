@@ -28,7 +28,6 @@ pub(super) enum Literal<'v> {
 }
 
 /// Replaces `$1`, `$2`, … in `sql` by `values`, of which there are nine at most.
-#[cfg(any(feature = "postgres", test))]
 pub(super) fn fill(sql: &'static str, values: &[Literal<'_>]) -> SqlStr {
     fill_at(&Namespace::default(), sql, values)
 }

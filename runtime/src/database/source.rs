@@ -210,7 +210,7 @@ impl DatabaseSource {
                 let url = provider().await.map_err(|why| Error::new(ErrorKind::Unavailable, no_url(&why)))?;
                 let known = resolve_url(&url)?;
                 #[cfg(any(feature = "postgres", feature = "mysql"))]
-                let known = ask_each_time(known, provider);
+                let known = ask_each_time(&known, provider);
                 known
             }
         };
@@ -237,10 +237,10 @@ fn no_url(why: &str) -> String {
 
 /// What a provider's URL leads to is asked for again before each connection.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
-fn ask_each_time(known: Known, provider: &Provider) -> Known {
+fn ask_each_time(known: &Known, provider: &Provider) -> Known {
     match known {
         #[cfg(feature = "sqlite")]
-        Known::Sqlite(options) => Known::Sqlite(options),
+        Known::Sqlite(options) => Known::Sqlite(options.clone()),
         #[cfg(feature = "postgres")]
         Known::Postgres(_) => Known::Postgres(asking(provider, &super::url::POSTGRES)),
         #[cfg(feature = "mysql")]

@@ -160,6 +160,10 @@ pub trait BusinessDatabase: Database {
 /// A queue, and where its inbox is.
 #[derive(Clone, Copy, Debug)]
 pub struct InboxQueue<'k> {
+    #[cfg_attr(
+        not(any(feature = "postgres", feature = "mysql")),
+        expect(dead_code, reason = "a SQLite file has no schemas")
+    )]
     pub(crate) namespace: &'k Namespace,
     pub(crate) name: &'k str,
 }
