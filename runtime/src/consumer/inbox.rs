@@ -45,8 +45,16 @@ pub(crate) trait Inbox: std::fmt::Debug + Send + Sync {
     /// Creates or updates the tables, in `schema` if it is given.
     async fn migrate(&self, schema: Option<&str>) -> Result<(), StoreError>;
     async fn check_schema(&self, schema: Option<&str>) -> Result<(), StoreError>;
-    /// Handles one delivery, up to and including the commit.
-    async fn process(&self, id: MessageId, message: Message, attempt: u32, limits: Limits) -> Handled;
+    /// Handles one delivery, up to and including the commit. The effect of one that was `entered` alone takes its
+    /// notes back.
+    async fn process(
+        &self,
+        id: MessageId,
+        message: Message,
+        attempt: u32,
+        entered: bool,
+        limits: Limits,
+    ) -> Handled;
     /// Forgets at most `limit` of the messages that are older than the retention.
     async fn prune(&self, retention: Duration, limit: u32) -> Result<u64, StoreError>;
     /// How often each message was entered alone, and no end of that is known.
@@ -103,11 +111,11 @@ where
 
     /// The whole transaction. Without `Done` it was rolled back, or nobody knows; the message
     /// comes again in both cases, and the record tells.
-    async fn once(&self, id: MessageId, message: Received<M>, limits: Limits) -> Handled {
+    async fn once(&self, id: MessageId, message: Received<M>, entered: bool, limits: Limits) -> Handled {
         if fault::bug("inbox-apart") && !self.enter_apart(id).await {
             return Handled::Done;
         }
-        let Entered { mut tx, session, turn: _turn } = match self.enter(id).await {
+        let Entered { mut tx, session, turn: _turn } = match self.enter(id, entered).await {
             Ok(entered) => entered,
             Err(handled) => return handled,
         };
@@ -133,12 +141,16 @@ where
     }
 
     /// Begins, with the message's record. `Err`: there is nothing to be handled.
-    async fn enter(&self, id: MessageId) -> Result<Entered<DB>, Handled> {
+    async fn enter(&self, id: MessageId, entered: bool) -> Result<Entered<DB>, Handled> {
         let enter = async {
             let queue = self.place()?;
             let (mut tx, turn) = begin_on_pool(&self.pool).await?;
             tx.is_lent();
-            let entry = DB::enter_inbox(&mut tx, key(queue, id)).await;
+            let mut entry = DB::enter_inbox(&mut tx, key(queue, id)).await;
+            // Now, and not before the commit: the handler may give up its rights.
+            if entered && matches!(entry, Ok(InboxEntry::New { .. })) {
+                entry = DB::leave_alone(&mut tx, key(queue, id), true).await.and(entry);
+            }
             tx.ended();
             Ok((tx, turn, entry))
         };
@@ -283,7 +295,14 @@ where
         Ok(())
     }
 
-    async fn process(&self, id: MessageId, message: Message, attempt: u32, limits: Limits) -> Handled {
+    async fn process(
+        &self,
+        id: MessageId,
+        message: Message,
+        attempt: u32,
+        entered: bool,
+        limits: Limits,
+    ) -> Handled {
         if age(id) > limits.retention {
             return Handled::Rejected(format!(
                 "older than the {:?} for which this consumer remembers messages: it could not be recognised as a duplicate",
@@ -292,7 +311,7 @@ where
         }
         match Received::decode(id, message, attempt) {
             Err(why) => Handled::Undecodable(format!("the body can't be decoded: {why}")),
-            Ok(message) => self.once(id, message, limits).await,
+            Ok(message) => self.once(id, message, entered, limits).await,
         }
     }
 

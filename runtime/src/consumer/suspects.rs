@@ -17,7 +17,10 @@ use crate::transport::{Delivery, Handled};
 const PAUSES: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
 const MOST_TRIES: u32 = 8;
 
-/// Handles the least blamed of the suspects, and gives the others back.
+/// How many are handled before those that have come meanwhile belong to the choice.
+const ROUND: usize = 16;
+
+/// Handles the least blamed of the suspects, one after the other, and gives the others back.
 pub(super) async fn judge(work: Work, suspects: Vec<Delivery>) -> Vec<Delivery> {
     let mut suspects: Vec<_> = suspects.into_iter().filter_map(|one| work.unless_under_way(one)).collect();
     if suspects.is_empty() {
@@ -34,17 +37,20 @@ pub(super) async fn judge(work: Work, suspects: Vec<Delivery>) -> Vec<Delivery> 
         }
     };
     let blame = |one: &Delivery| entries.get(&one.id).copied().unwrap_or_default();
-    let least = suspects.iter().enumerate().min_by_key(|(_, one)| blame(one)).map(|(at, _)| at);
-    let Some(least) = least else { return suspects };
-    let suspect = suspects.remove(least);
+    suspects.sort_by_key(blame);
+    let least = suspects.first().map(blame);
+    let round = suspects.iter().take(ROUND).take_while(|one| Some(blame(one)) == least).count();
+    let rest = suspects.split_off(round);
     if fault::bug("all-blamed") {
-        for other in &suspects {
+        for other in suspects.iter().skip(1).chain(&rest) {
             let _ = work.inbox.enter_alone(other.id).await;
         }
     }
-    let entries = u32::try_from(blame(&suspect)).unwrap_or(u32::MAX);
-    handle(&work, suspect, entries).await;
-    suspects
+    for suspect in suspects {
+        let entries = u32::try_from(blame(&suspect)).unwrap_or(u32::MAX);
+        handle(&work, suspect, entries).await;
+    }
+    rest
 }
 
 /// Handles a suspect, which was entered that often and did not come to an end.
@@ -64,10 +70,12 @@ async fn handle(work: &Work, suspect: Delivery, entries: u32) {
         let alone = work.alone.by_itself().await;
         match work.inbox.enter_alone(id).await {
             Ok(true) => {
-                let handled = work.within_budget(attempt, work.run(id, message, attempt).await);
+                let handled = work.within_budget(attempt, work.run(id, message, attempt, true).await);
                 drop(alone);
-                let comes_again = !matches!(handled, Handled::Done | Handled::Rejected(_));
-                leave(work, id, !comes_again).await;
+                // An effect has taken its notes back by itself; that of an earlier time had none.
+                if handled != Handled::Done {
+                    leave(work, id, matches!(handled, Handled::Rejected(_))).await;
+                }
                 handled
             }
             Ok(false) => {

@@ -81,7 +81,7 @@ impl Work {
         if fault::bug("ack-before-commit") {
             settle.take().map(|settle| settle.send(Handled::Done));
         }
-        let handled = self.within_budget(attempt, self.run(id, message, attempt).await);
+        let handled = self.within_budget(attempt, self.run(id, message, attempt, false).await);
         drop(claimed);
         // Nobody listens any more when that one gave up: the message comes again.
         settle.map(|settle| settle.send(handled));
@@ -108,9 +108,9 @@ impl Work {
     }
 
     /// Calls the handler, in a task of its own, so that a panic fails this message and nothing else.
-    pub(super) async fn run(&self, id: MessageId, message: Message, attempt: u32) -> Handled {
+    pub(super) async fn run(&self, id: MessageId, message: Message, attempt: u32, entered: bool) -> Handled {
         let (inbox, limits) = (Arc::clone(&self.inbox), self.limits);
-        let task = tokio::spawn(async move { inbox.process(id, message, attempt, limits).await });
+        let task = tokio::spawn(async move { inbox.process(id, message, attempt, entered, limits).await });
         match AbortOnDropHandle::new(task).await {
             Ok(handled) => handled,
             Err(failed) => Handled::Failed(match failed.try_into_panic() {

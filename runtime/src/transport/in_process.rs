@@ -116,6 +116,10 @@ impl Transport for InProcess {
         self.queues().iter().map(|queue| queue.places.available_permits()).max().unwrap_or(QUEUE_LENGTH)
     }
 
+    fn most_in_hand(&self) -> usize {
+        QUEUE_LENGTH
+    }
+
     fn subscribe(&self, queue: Queue) -> Result<mpsc::Receiver<Delivery>, Error> {
         let (deliveries, receiver) = mpsc::channel(QUEUE_LENGTH);
         let pattern = |(exchange, pattern): (String, String)| (exchange, Pattern::new(&pattern));

@@ -78,6 +78,12 @@ pub(crate) trait Transport: fmt::Debug + Send + Sync {
     /// How many more messages are worth being brought here now.
     fn capacity(&self) -> usize;
 
+    /// How many messages may wait in memory to be brought here. All that are in hand when the process ends are
+    /// suspects where their handlers are in this process, and come again one by one.
+    fn most_in_hand(&self) -> usize {
+        usize::MAX
+    }
+
     /// After how many attempts a failure is final for a consumer that wants `attempts`.
     fn budget(&self, attempts: u32) -> u32 {
         attempts

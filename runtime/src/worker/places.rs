@@ -34,7 +34,10 @@ impl<'c> Places<'c> {
     /// Reserves as many as there are, for the first of payloads with these `sizes`: right before the statement that
     /// confirms.
     pub(super) fn reserve(core: &'c Core, sizes: impl IntoIterator<Item = usize>) -> Self {
-        let free = if core.settings.deliver { core.outgoing.capacity() } else { 0 };
+        let queue = &core.outgoing;
+        let waiting = queue.max_capacity() - queue.capacity();
+        let free = queue.capacity().min(core.transport.most_in_hand().saturating_sub(waiting));
+        let free = if core.settings.deliver { free } else { 0 };
         let room = |size| {
             let bytes = u32::try_from(size).unwrap_or(u32::MAX);
             Arc::clone(&core.outgoing_bytes).try_acquire_many_owned(bytes).ok()

@@ -111,12 +111,10 @@ impl Relay {
 
     /// Reads the table, unless that would only fill the memory.
     fn claim_more(&mut self) {
-        if self.claiming.is_empty()
-            && self.claimed.len() <= self.window() / 2
-            && self.core.transport.capacity() > 0
-        {
+        let rows = self.window().min(self.core.transport.capacity().saturating_sub(self.claimed.len()));
+        if self.claiming.is_empty() && self.claimed.len() <= self.window() / 2 && rows > 0 {
             self.more = false;
-            let (core, rows) = (Arc::clone(&self.core), self.window());
+            let core = Arc::clone(&self.core);
             self.claiming.spawn(async move { claim(&core, rows).await });
         }
     }
