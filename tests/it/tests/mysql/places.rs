@@ -54,7 +54,7 @@ async fn without_a_database_nothing_is_built() {
         Messenger::builder(source).data(world.oracle.clone()).build().await.expect_err("nowhere")
     };
     let nowhere = build(DatabaseSource::from(url.as_str())).await;
-    says(&nowhere, ErrorKind::Configuration, &["has no database", "in the URL", "`schema`"]);
+    says(&nowhere, ErrorKind::Configuration, &["has no database", "in the URL", "by `schema`"]);
     let missing = build(DatabaseSource::from(url.as_str()).schema("missing")).await;
     says(&missing, ErrorKind::Configuration, &["there is no database `missing`", "CREATE DATABASE"]);
 }

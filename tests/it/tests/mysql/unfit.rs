@@ -88,7 +88,7 @@ async fn a_place_without_a_database() {
     refused(builder, &["the message store", remedy]).await;
     let builder = Messenger::builder(world.place.database("store")).settings(fast());
     let builder = builder.data(world.oracle.clone()).fence("orders", nowhere.as_str());
-    refused(builder, &["the database of the fence `orders`", remedy]).await;
+    refused(builder, &["the fence's database could not be opened", remedy]).await;
     let books = MySqlPoolOptions::new().connect_lazy_with(nowhere.parse().expect("a URL"));
     let consumer = MySql::consumer("books", books, world.listener.clone()).bind("shop", "#");
     let messenger = world.builder().consumer(consumer).build().await.expect("builds");

@@ -1,5 +1,7 @@
 //! What must never be written to a log: payloads, header values.
 
+use std::time::Duration;
+
 use it::{Act, Connection, Log, Order, ShopError, fast, fenced, order};
 use tracing_subscriber::filter::LevelFilter;
 use transactional_message::{AnsweredBy, Consumer, Message, Messenger, Received, Settings, State, begin};
@@ -39,6 +41,7 @@ async fn payloads_are_in_no_log_and_no_reason() {
     let world = World::new().await;
     let settings = Settings { delivery_attempts: 3, check_back_attempts: 2, ..fast() };
     let typed = Consumer::new("typed", world.books.clone(), orders).bind("shop", "#");
+    let typed = typed.undecodable_after(Duration::ZERO);
     let messenger = World::start(
         world.builder().settings(settings).consumer(world.consumer().attempts(2)).consumer(typed),
     )
