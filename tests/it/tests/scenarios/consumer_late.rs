@@ -38,7 +38,7 @@ async fn given_up_while_it_is_handled(world: &World, fails: bool) -> State {
     let pausing = Pausing { gate: Arc::clone(&gate), fails };
     let elsewhere = world.elsewhere();
     let consumer = Consumer::new("books", elsewhere.books, pausing).bind("shop", "#");
-    let builder = world.builder().consumer(consumer);
+    let builder = world.elsewhere().builder().consumer(consumer);
     let process = Process::start(move || async move {
         let messenger = World::start(builder).await;
         let ended: Result<(), it::ShopError> =
@@ -115,7 +115,7 @@ async fn a_message_that_somebody_is_still_handling_is_not_begun_again() {
     let (go_on, gate) = gate();
     let pausing = Pausing { gate: Arc::new(gate), fails: false };
     let consumer = Consumer::new("books", world.elsewhere().books, pausing).bind("shop", "#");
-    let builder = world.builder().consumer(consumer);
+    let builder = world.elsewhere().builder().consumer(consumer);
     let process = Process::start(move || async move {
         let messenger = World::start(builder).await;
         messenger.scope(async { it::handled(&it::order(1), async { Ok(()) }).await }).await.expect("ok");

@@ -13,7 +13,7 @@ const CALLS: u64 = 40;
 #[tokio::test]
 async fn late_transactions_race_three_checkers() {
     let world = World::new().await;
-    let (builder, place) = (world.builder(), world.place.clone());
+    let (builder, place) = (world.elsewhere().builder(), world.place.clone());
     let (go_on, gate) = gate();
     let process = Process::start(move || async move {
         let messenger = World::start(builder).await;
@@ -95,7 +95,7 @@ async fn three_checkers_settle_what_a_dead_process_left_behind() {
 #[tokio::test]
 async fn a_process_that_dies_in_its_open_transaction_sends_nothing() {
     let world = World::new().await;
-    let (builder, place) = (world.builder(), world.place.clone());
+    let (builder, place) = (world.elsewhere().builder(), world.place.clone());
     let (reached, wait) = tokio::sync::oneshot::channel();
     let process = Process::start(move || async move {
         let messenger = World::start(builder).await;

@@ -107,7 +107,7 @@ async fn an_ok_while_the_store_fails_is_the_callers_and_its_message_goes_out_lat
 
 /// A process with a fenced half, to be killed.
 async fn doomed(world: &World, id: u64) -> Process {
-    let builder = world.builder();
+    let builder = world.elsewhere().builder();
     let (reached, wait) = tokio::sync::oneshot::channel();
     let process = Process::start(move || async move {
         let messenger = World::start(builder).await;

@@ -110,7 +110,7 @@ async fn a_process_that_dies_is_taken_over_by_the_one_that_is_left() {
             .say(id, [[Word::Confirm, Word::Cancel, Word::Unknown][usize::try_from(id).expect("small")]]);
     }
     let (reached, mut wait) = tokio::sync::mpsc::channel(3);
-    let builder = world.builder();
+    let builder = world.elsewhere().builder();
     let process = Process::start(move || async move {
         let messenger = World::start(builder).await;
         join_all((0..3).map(|id| {
@@ -144,7 +144,7 @@ async fn a_process_that_dies_is_taken_over_by_the_one_that_is_left() {
 #[tokio::test]
 async fn confirmed_messages_of_a_dead_process_are_delivered_by_the_one_that_is_left() {
     let world = World::new().await;
-    let builder = world.builder();
+    let builder = world.elsewhere().builder();
     let (done, wait) = tokio::sync::oneshot::channel();
     let process = Process::start(move || async move {
         // Without a consumer, what it confirms stays with it.
