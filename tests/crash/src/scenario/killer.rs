@@ -3,16 +3,16 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use rustix::process::{Signal, getpid, kill_process};
 use serde::{Deserialize, Serialize};
 use sqlx::{MySqlConnection, PgConnection, SqliteConnection};
+use tokio::sync::watch;
 use transactional_message::{AnsweredBy, Consume, Consumer, Message, Messenger, Received};
 
-use super::PATIENCE;
+use super::{PATIENCE, wait};
 use crate::child;
 use crate::database::{Database, Kind, with_pool};
 use crate::place::Place;
@@ -24,8 +24,8 @@ const ATTEMPTS: u32 = 3;
 const DEATHS: u32 = ATTEMPTS + 1;
 const KILLER: usize = 0;
 const MESSAGES: usize = 8;
-const LOOK: Duration = Duration::from_millis(10);
-/// All that a restarted process is to have in hand has come to it by then.
+/// All that a restarted process is to have in hand has come to it by then: how much that is, is what is looked at, so
+/// there is nothing to wait for.
 const TIME_TO_COME: Duration = Duration::from_millis(500);
 
 #[derive(Serialize, Deserialize)]
@@ -39,28 +39,33 @@ struct Handler {
     /// The first life, in which the others wait for the end if they can: SQLite lets one at a time begin.
     first: bool,
     side_by_side: bool,
-    begun: Arc<AtomicUsize>,
-    /// How many must have been begun before the killer strikes; and one more when all are sent.
-    sent: Arc<AtomicUsize>,
+    begun: Arc<watch::Sender<usize>>,
+    /// Whether all are sent: the killer of the first life waits for that.
+    sent: Arc<watch::Sender<bool>>,
 }
 
 impl Handler {
     async fn act(self, number: usize) {
-        self.begun.fetch_add(1, Ordering::SeqCst);
+        self.begun.send_modify(|begun| *begun += 1);
         if number != KILLER {
             if self.first && self.side_by_side {
                 std::future::pending::<()>().await;
             }
             return;
         }
-        while self.first && self.sent.load(Ordering::SeqCst) == 0
-            || self.first && self.side_by_side && self.begun.load(Ordering::SeqCst) < MESSAGES
-        {
-            tokio::time::sleep(LOOK).await;
+        if self.first {
+            reached(&self.sent, |sent| *sent).await;
+            let enough = if self.side_by_side { MESSAGES } else { 1 };
+            reached(&self.begun, |begun| *begun >= enough).await;
         }
         tokio::time::sleep(TIME_TO_COME).await;
         let _ = kill_process(getpid(), Signal::KILL);
     }
+}
+
+/// Waits until it is as it was to be; the sender is the caller's, so it is there as long.
+async fn reached<T>(value: &watch::Sender<T>, condition: impl FnMut(&T) -> bool) {
+    let _ = value.subscribe().wait_for(condition).await;
 }
 
 macro_rules! handles {
@@ -138,9 +143,10 @@ pub(crate) async fn live(directory: &Path, first: bool) -> anyhow::Result<()> {
     if first {
         send(&messenger, &place, &handler).await?;
     }
-    while booked(&accounting).await? + dead(&place).await? < MESSAGES {
-        tokio::time::sleep(LOOK).await;
-    }
+    wait("every message to have its effect, or to be dead", async || {
+        Ok(booked(&accounting).await? + dead(&place).await? >= MESSAGES)
+    })
+    .await?;
     anyhow::ensure!(messenger.shutdown(PATIENCE).await, "the service did not end in time");
     Ok(())
 }
@@ -151,15 +157,11 @@ async fn send(messenger: &Messenger, place: &Place, handler: &Handler) -> anyhow
         let message = Message::json(place.exchange(), "order", &Order { number })?;
         let body = async { Ok::<_, ActionError>(()) };
         messenger.call(AnsweredBy::Handler(HANDLER.into()), [message], body).await?;
-        while handler.begun.load(Ordering::SeqCst) == 0 {
-            tokio::time::sleep(LOOK).await;
-        }
+        reached(&handler.begun, |begun| *begun > 0).await;
     }
     // What dies undecided would be cancelled.
-    while messenger.stats().await?.half > 0 {
-        tokio::time::sleep(LOOK).await;
-    }
-    handler.sent.store(1, Ordering::SeqCst);
+    wait("every message to be decided", async || Ok(messenger.stats().await?.half == 0)).await?;
+    handler.sent.send_replace(true);
     std::future::pending().await
 }
 

@@ -11,7 +11,8 @@ use crate::history;
 use crate::place::Place;
 use crate::service::{self, ActionError, Call, Shop};
 
-/// How long the store is away: the checker finds that out in milliseconds, and nothing outside shows when it has.
+/// How long the store is away. This sets the pace, and waits for nothing: the checker finds the outage in milliseconds,
+/// and should it be slower, it asks later and the scenario still has to pass.
 const AWAY: Duration = Duration::from_secs(1);
 
 pub(super) async fn play(place: &Place) -> anyhow::Result<()> {

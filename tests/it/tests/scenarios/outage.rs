@@ -264,6 +264,7 @@ async fn what_a_fence_says_of_a_call_that_just_ended_waits_for_the_store_and_out
     };
     messenger.scope(async { fenced::<()>(&order(1), body).await }).await.expect_err("declined");
     let outage = outage_began.await.expect("began");
+    // Sets the pace: the outage is to be as long as a lease. What is looked at comes after it.
     tokio::time::sleep(fast().lease).await;
     outage.end().await;
     world.count(&messenger, State::Delivered, 1).await;

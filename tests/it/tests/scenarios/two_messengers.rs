@@ -71,7 +71,7 @@ async fn a_lease_has_passed(world: &World, by: &Messenger) {
 async fn a_messenger_without_the_handler_leaves_its_questions_to_others() {
     let world = World::new().await;
     let without = world.messenger().await;
-    died(&world, world.builder().check_back("by hand", ask), "by hand", 1).await;
+    died(&world, world.elsewhere().builder().check_back("by hand", ask), "by hand", 1).await;
     a_lease_has_passed(&world, &without).await;
     let half = without.list(State::Half, None, 2).await.expect("lists").remove(0);
     assert_eq!((half.answered_by.as_str(), half.attempts), ("handler:by hand", 0));
@@ -90,7 +90,7 @@ async fn a_messenger_without_the_handler_leaves_its_questions_to_others() {
 #[tokio::test]
 async fn a_handler_answers_for_its_old_name() {
     let world = World::new().await;
-    died(&world, world.builder().check_back("old", ask), "old", 1).await;
+    died(&world, world.elsewhere().builder().check_back("old", ask), "old", 1).await;
     world.oracle.say(1, [Word::Confirm]);
     let renamed = world.builder().check_back("new", ask).alias("old", "new").consumer(world.consumer());
     let renamed = World::start(renamed).await;
