@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::MACHINE;
 use crate::books::{agree, database};
 use crate::load::Load;
 use crate::quiet::agree_soon;
@@ -21,6 +22,7 @@ async fn under_way(load: &Load) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_broker_is_killed_and_payments_go_on() {
+    let _shared = MACHINE.read().await;
     let (postgres, rabbitmq) = tokio::join!(services::postgres::start(), services::rabbitmq::start());
     let (postgres, rabbitmq) = (postgres.expect("PostgreSQL"), rabbitmq.expect("RabbitMQ"));
     let url = database(postgres.url(), "shop").await;
@@ -45,6 +47,7 @@ async fn the_broker_is_killed_and_payments_go_on() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_database_is_killed_and_nothing_is_lost() {
+    let _shared = MACHINE.read().await;
     let (postgres, rabbitmq) = tokio::join!(services::postgres::start(), services::rabbitmq::start());
     let (postgres, rabbitmq) = (postgres.expect("PostgreSQL"), rabbitmq.expect("RabbitMQ"));
     let url = database(postgres.url(), "shop").await;
@@ -67,6 +70,7 @@ async fn the_database_is_killed_and_nothing_is_lost() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_service_is_killed_and_the_next_one_finishes_its_work() {
+    let _shared = MACHINE.read().await;
     let (postgres, rabbitmq) = tokio::join!(services::postgres::start(), services::rabbitmq::start());
     let (postgres, rabbitmq) = (postgres.expect("PostgreSQL"), rabbitmq.expect("RabbitMQ"));
     let url = database(postgres.url(), "shop").await;
@@ -88,6 +92,7 @@ async fn the_service_is_killed_and_the_next_one_finishes_its_work() {
 /// Both sides in processes and databases of their own; two of the payments' side over one store.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_processes_one_is_killed_and_the_other_delivers_its_messages() {
+    let _shared = MACHINE.read().await;
     let (postgres, rabbitmq) = tokio::join!(services::postgres::start(), services::rabbitmq::start());
     let (postgres, rabbitmq) = (postgres.expect("PostgreSQL"), rabbitmq.expect("RabbitMQ"));
     let shop = database(postgres.url(), "shop").await;

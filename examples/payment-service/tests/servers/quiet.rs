@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+use crate::MACHINE;
 use crate::books::{agree, database};
 use crate::load::Load;
 use crate::service::Service;
@@ -15,6 +16,7 @@ const CLIENTS: usize = 32;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_payments_send_a_thousand_messages_each_once_and_as_documented() {
+    let _alone = MACHINE.write().await;
     let (postgres, rabbitmq) = tokio::join!(services::postgres::start(), services::rabbitmq::start());
     let (postgres, rabbitmq) = (postgres.expect("PostgreSQL"), rabbitmq.expect("RabbitMQ"));
     let url = database(postgres.url(), "shop").await;
