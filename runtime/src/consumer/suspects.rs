@@ -5,13 +5,14 @@
 //! the innocent are done before the guilty can strike.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::worker::Work;
 use crate::Backoff;
 use crate::fault;
 use crate::message::MessageId;
 use crate::transport::{Delivery, Handled};
+use crate::worker::alone::ByItself;
 
 /// Between tries to take a note back.
 const PAUSES: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
@@ -19,6 +20,28 @@ const MOST_TRIES: u32 = 8;
 
 /// How many are handled before those that have come meanwhile belong to the choice.
 const ROUND: usize = 16;
+/// How long one suspect after the other may keep everything else from running.
+const LONGEST_TURN: Duration = Duration::from_millis(250);
+
+/// Nothing else runs in this process as long as it is held.
+struct Turn {
+    _alone: ByItself,
+    began: Instant,
+}
+
+impl Turn {
+    /// Goes on with a turn that has not lasted long. Otherwise, what waits gets on first: ending what runs takes longer
+    /// than most suspects.
+    async fn take(work: &Work, held: Option<Self>) -> Self {
+        match held {
+            Some(turn) if turn.began.elapsed() < LONGEST_TURN => turn,
+            held => {
+                drop(held);
+                Self { _alone: work.alone.by_itself().await, began: Instant::now() }
+            }
+        }
+    }
+}
 
 /// Handles the least blamed of the suspects, one after the other, and gives the others back.
 pub(super) async fn judge(work: Work, suspects: Vec<Delivery>) -> Vec<Delivery> {
@@ -46,39 +69,45 @@ pub(super) async fn judge(work: Work, suspects: Vec<Delivery>) -> Vec<Delivery> 
             let _ = work.inbox.enter_alone(other.id).await;
         }
     }
+    let mut turn = None;
     for suspect in suspects {
         let entries = u32::try_from(blame(&suspect)).unwrap_or(u32::MAX);
-        handle(&work, suspect, entries).await;
+        turn = handle(&work, suspect, entries, turn).await;
     }
     rest
 }
 
-/// Handles a suspect, which was entered that often and did not come to an end.
-async fn handle(work: &Work, suspect: Delivery, entries: u32) {
-    let Some((suspect, claimed)) = work.claim(suspect) else { return };
+/// Handles a suspect, which was entered that often and did not come to an end. The turn, if it is to be held.
+async fn handle(work: &Work, suspect: Delivery, entries: u32, turn: Option<Turn>) -> Option<Turn> {
+    let Some((suspect, claimed)) = work.claim(suspect) else { return turn };
     let Delivery { id, message, attempt, settle, .. } = suspect;
     let attempt = attempt.saturating_add(entries);
+    let mut held = None;
     let handled = if attempt > work.budget {
         let why = format!(
             "the process ended {entries} times while it was handling this message and nothing else; with what failed \
              otherwise, that uses up the {} attempts",
             work.budget
         );
+        drop(turn);
         leave(work, id, true).await;
         Handled::Rejected(why)
     } else {
-        let alone = work.alone.by_itself().await;
+        let turn = Turn::take(work, turn).await;
         match work.inbox.enter_alone(id).await {
             Ok(true) => {
                 let handled = work.within_budget(attempt, work.run(id, message, attempt, true).await);
-                drop(alone);
                 // An effect has taken its notes back by itself; that of an earlier time had none.
-                if handled != Handled::Done {
+                if handled == Handled::Done {
+                    held = Some(turn);
+                } else {
+                    drop(turn);
                     leave(work, id, matches!(handled, Handled::Rejected(_))).await;
                 }
                 handled
             }
             Ok(false) => {
+                drop(turn);
                 leave(work, id, true).await;
                 Handled::Done
             }
@@ -90,6 +119,7 @@ async fn handle(work: &Work, suspect: Delivery, entries: u32) {
     };
     drop(claimed);
     let _ = settle.send(handled);
+    held
 }
 
 /// Takes back the note, or all of them: it is settled after that, so that an end that is known counts for nothing.

@@ -17,8 +17,10 @@ use crate::service::{self, Call, Shop};
 
 /// How often it looks whether everything is settled.
 const LOOK: Duration = Duration::from_millis(20);
-/// Callers pause, in milliseconds: they are to be killed over their work, not over a backlog.
+/// Callers pause, in milliseconds, and on a slow machine longer than their calls took: they are to be killed over their
+/// work, not over a backlog.
 const LONGEST_PAUSE: u64 = 50;
+const PAUSE_PER_CALL: u32 = 3;
 /// In effect without a limit: what waits for a person here is a bug.
 const ATTEMPTS: u32 = 100_000;
 
@@ -85,8 +87,10 @@ pub(crate) async fn run(directory: &Path, life: Life) -> anyhow::Result<()> {
         let mut random = fastrand::Rng::with_seed(life.seed.wrapping_add(caller));
         tokio::spawn(async move {
             loop {
+                let began = Instant::now();
                 draw(&mut random).make(&shop, &told).await?;
-                tokio::time::sleep(Duration::from_millis(random.u64(..LONGEST_PAUSE))).await;
+                let pause = Duration::from_millis(random.u64(..LONGEST_PAUSE));
+                tokio::time::sleep(pause.max(began.elapsed() * PAUSE_PER_CALL)).await;
             }
         })
     };
