@@ -11,6 +11,9 @@ use tokio::process::{Child, Command};
 /// Far more than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// How much of its log a failure shows.
+const LAST_LINES: usize = 40;
+
 /// A running payment-service; killed when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Service {
@@ -86,6 +89,18 @@ impl Service {
 
     pub(crate) async fn get(&self, path: &str) -> Result<serde_json::Value, reqwest::Error> {
         reqwest::get(format!("{}/{path}", self.url)).await?.error_for_status()?.json().await
+    }
+}
+
+/// A test that fails says what the service last had to say.
+impl Drop for Service {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<_> = log.lines().collect();
+            let last = lines[lines.len().saturating_sub(LAST_LINES)..].join("\n");
+            eprintln!("the service at {}, its last lines:\n{last}", self.url);
+        }
     }
 }
 
