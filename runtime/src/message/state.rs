@@ -165,6 +165,11 @@ impl Event {
         }
     }
 
+    /// Whether it says how a delivery ended.
+    pub(crate) const fn ends_a_delivery(self) -> bool {
+        matches!(self, Self::Acknowledged | Self::GiveUp)
+    }
+
     /// The states from which the move need not be on disk when it is reported. Should the database
     /// forget it in a crash, it is found again: a half is asked about, and a confirmed message is
     /// delivered once more.

@@ -70,6 +70,8 @@ pub(super) async fn persist(
     };
     let tried: Vec<Tried> = done.await.into_iter().map(of).collect();
     let is_over = |tried: &Tried| match tried {
+        // A database that crashed has forgotten that it was confirmed. Held on to, it would never be asked about.
+        Tried::Applied(Applied::Conflict(State::Half), _) if event.ends_a_delivery() => true,
         // Still to be moved; or decided by somebody else, and forgotten at the next renewal, unless a live body has taken
         // it back.
         Tried::Failed | Tried::Applied(Applied::Conflict(_), _) => false,

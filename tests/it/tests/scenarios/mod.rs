@@ -19,6 +19,7 @@ pub(crate) mod fence_commit;
 mod fence_identity;
 mod fence_race;
 mod fence_rules;
+mod forgotten;
 mod janitor;
 mod late_ok;
 mod lifecycle;
