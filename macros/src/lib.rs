@@ -85,6 +85,12 @@ use crate::function::Function;
 /// A handler is registered when the program starts, outside of the function. So its path can't use `Self` or
 /// the function's generic parameters, and its payload owns its data: a `message` that borrows goes with `fence`.
 ///
+/// # Inside the body
+///
+/// `call_id()` is the id of the call, for work that a handler looks up later. `withhold()` says that this `Ok` has
+/// nothing to send, as for a repeated request whose work was done before. `tx.amend(&message)` on the fenced
+/// transaction replaces the payload, for ids that are only known there.
+///
 /// # Cancel safety
 ///
 /// A call whose future is dropped is settled like one that panics: somebody is asked.

@@ -94,8 +94,8 @@ fn a_link_to_no_test_is_noticed() {
 
 #[test]
 fn every_guarantee_names_the_test_that_proves_it() {
-    let readme = fs::read_to_string(root().join("README.md")).expect("reads");
-    let (_, section) = readme.split_once("## What is guaranteed").expect("the section");
+    let document = fs::read_to_string(root().join("RELIABILITY.md")).expect("reads");
+    let (_, section) = document.split_once("## What is guaranteed").expect("the section");
     let (section, _) = section.split_once("\n## ").expect("its end");
     let rows: Vec<_> = section.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
     assert!(rows.len() > 15, "{rows:?}");
@@ -108,4 +108,15 @@ fn every_guarantee_names_the_test_that_proves_it() {
             assert!(test.is_some(), "[{proof}] is no test");
         }
     }
+}
+
+/// Whoever looks at it wants to know whether to read on.
+#[test]
+fn the_readme_is_short() {
+    let readme = fs::read_to_string(root().join("README.md")).expect("reads");
+    let lines = readme.lines().count();
+    assert!(
+        lines <= 160,
+        "{lines} lines: what is for those who use it already belongs into another document"
+    );
 }
