@@ -14,10 +14,10 @@ use super::{Consume, Received};
 use crate::check_back::Decode;
 use crate::database::namespace::Namespace;
 use crate::fault;
-use crate::fence::{
+use crate::message::{Message, MessageId, age};
+use crate::sql::{
     BusinessDatabase, HeldTransaction, InboxEntry, InboxKey, InboxQueue, WriteTurn, begin_on_pool,
 };
-use crate::message::{Message, MessageId, age};
 use crate::store::StoreError;
 use crate::transport::Handled;
 
@@ -271,7 +271,7 @@ fn key(queue: InboxQueue<'_>, id: MessageId) -> InboxKey<'_> {
 fn forgotten() -> Handled {
     Handled::Rejected(
         "made before what this queue remembers: records of that time were pruned, and its effect may have happened; \
-         `Consumer::remember` was shorter once, or is in another process"
+         `Consumer::inbox_retention` was shorter once, or is in another process"
             .into(),
     )
 }

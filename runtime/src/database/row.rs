@@ -7,9 +7,36 @@ use std::time::Duration;
 use sqlx::{ColumnIndex, Decode, Row, Type};
 use uuid::Uuid;
 
-use crate::message::state::{Applied, Event, State};
+use crate::message::state::{Applied, Event, MessageState};
 use crate::message::{AnsweredBy, Half, Message, MessageId};
 use crate::store::{Claim, Finished, Holder, MessageInfo, Stats, StoreError, Stored, Undecodable};
+
+/// Counts what is not finished, by the indexes that have only that. `zero` is the state's number, of the column's type;
+/// `now` the database's clock.
+macro_rules! unfinished {
+    ($zero:literal, $now:expr) => {
+        concat!(
+            "SELECT ",
+            $zero,
+            ", count(*), ",
+            $now,
+            " - min(created_at) FROM tm_message WHERE state = 0 ",
+            "UNION ALL SELECT 1, count(*), ",
+            $now,
+            " - min(created_at) FROM tm_message WHERE state = 1 ",
+            "UNION ALL SELECT state, count(*), NULL FROM tm_message WHERE state IN (4, 5) GROUP BY state"
+        )
+    };
+}
+
+/// Goes on with what is finished.
+macro_rules! finished {
+    () => {
+        " UNION ALL SELECT state, count(*), NULL FROM tm_message WHERE state IN (2, 3) GROUP BY state"
+    };
+}
+
+pub(super) use {finished, unfinished};
 
 /// Reads one row.
 pub(super) struct Reader<'r, R>(pub(super) &'r R);
@@ -86,7 +113,7 @@ where
         Ok(MessageInfo {
             id: row.try_get("id")?,
             call_id: row.try_get("call_id")?,
-            state: State::from_code(code)
+            state: MessageState::from_code(code)
                 .ok_or_else(|| StoreError::Refused(format!("unknown state {code}")))?,
             service: row.try_get("service")?,
             function: row.try_get("function")?,
@@ -123,7 +150,7 @@ where
 
 /// What an event means for a row that it did not move.
 fn verdict(id: MessageId, event: Event, code: i64) -> Result<Applied, StoreError> {
-    State::from_code(code)
+    MessageState::from_code(code)
         .map(|state| event.verdict(state))
         .ok_or_else(|| StoreError::Refused(format!("message {id} has the unknown state {code}")))
 }
@@ -147,7 +174,7 @@ pub(super) fn outcomes(
 pub(super) fn stats(rows: Vec<(i64, i64, Option<i64>)>) -> Stats {
     let mut stats = Stats::default();
     for (code, count, age) in rows {
-        if let Some(state) = State::from_code(code) {
+        if let Some(state) = MessageState::from_code(code) {
             *stats.count_mut(state) = count.unsigned_abs();
         }
         let age = age.map(|age| Duration::from_millis(age.max(0).unsigned_abs()));

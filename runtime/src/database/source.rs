@@ -124,7 +124,7 @@ impl DatabaseSource {
     ///
     /// Default: where they are as the connections of the given pool (else of the URL) see it, its hooks and its role's
     /// settings included; if there are none yet, the current schema or database of such a connection. It is found
-    /// once, in [`build`](crate::Builder::build). From then on, a `search_path`, a role or a `USE` that business code
+    /// once, in [`build`](crate::MessengerBuilder::build). From then on, a `search_path`, a role or a `USE` that business code
     /// sets moves nothing: the framework's statements name the schema.
     #[must_use]
     pub fn schema(mut self, schema: impl fmt::Display) -> Self {

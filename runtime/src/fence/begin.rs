@@ -9,13 +9,13 @@ use sqlx::{Connection, Pool};
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::dialect::fit_connection;
-use super::held::{self, HeldTransaction, On, Unsettled};
-use super::{BusinessDatabase, FenceRefusal, FencedTransaction, Isolation, WriteTurn};
+use super::FencedTransaction;
 use crate::error::{Error, ErrorKind};
 use crate::fault;
 use crate::message::MessageId;
 use crate::protocol::scope::{self, FenceKey};
+use crate::sql::held::{self, HeldTransaction, On, Unsettled};
+use crate::sql::{BusinessDatabase, FenceRefusal, Isolation, TransactionDialect, WriteTurn, fit_connection};
 use crate::store::StoreError;
 
 /// Opens the business transaction of a fenced call: `BEGIN`, and the fence row with it.
@@ -194,7 +194,7 @@ impl<'c, B: BeginOn<'c>> IntoFuture for Begin<'c, B> {
         let call = scope::current();
         Box::pin(async move {
             let call = call?;
-            let open = call.open_transaction(<B::Database as BusinessDatabase>::WAITS_FOR_ITSELF)?;
+            let open = call.open_transaction(<B::Database as TransactionDialect>::WAITS_FOR_ITSELF)?;
             let key = open.key();
             match self.on.open(self.isolation, key.clone()).await {
                 Ok((tx, turn)) => Ok(FencedTransaction::new(tx, open, turn)),
@@ -237,7 +237,7 @@ fn unavailable(function: &str, cause: StoreError) -> Error {
     if matches!(cause, StoreError::Schema(_)) {
         let text = format!(
             "the database that `begin` in `{function}` was given has no fence that it can use; is `begin`'s pool one of \
-             those that went into `Builder::fence`?"
+             those that went into `MessengerBuilder::fence`?"
         );
         return Error::new(ErrorKind::Schema, text).with_source(cause);
     }

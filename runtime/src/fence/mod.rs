@@ -7,10 +7,6 @@
 
 #[cfg(feature = "_sql")]
 mod begin;
-#[cfg(feature = "_sql")]
-mod dialect;
-#[cfg(feature = "_sql")]
-pub(crate) mod held;
 pub(crate) mod registry;
 #[cfg(feature = "_sql")]
 mod transaction;
@@ -24,14 +20,6 @@ use uuid::Uuid;
 
 #[cfg(feature = "_sql")]
 pub use begin::{Begin, BeginOn, begin};
-#[cfg(feature = "_sql")]
-pub use dialect::{BusinessDatabase, Isolation};
-#[cfg(feature = "_sql")]
-pub(crate) use dialect::{
-    CommitFailure, FenceRefusal, InboxEntry, InboxKey, InboxQueue, WriteTurn, begin_on_pool,
-};
-#[cfg(feature = "_sql")]
-pub(crate) use held::HeldTransaction;
 #[cfg(feature = "_sql")]
 pub use transaction::FencedTransaction;
 

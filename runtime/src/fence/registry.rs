@@ -119,7 +119,7 @@ impl Fences {
     fn known(fence: &Fence) -> Result<Uuid, Error> {
         fence.identity.get().copied().ok_or_else(|| {
             Error::new(
-                ErrorKind::NoMessenger,
+                ErrorKind::NotRunning,
                 "the messenger is not running yet: call `Messenger::start` first",
             )
         })

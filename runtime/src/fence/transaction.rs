@@ -3,12 +3,11 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
-use super::held::HeldTransaction;
-use super::{BusinessDatabase, CommitFailure, WriteTurn};
 use crate::error::{Error, ErrorKind};
 use crate::fault;
 use crate::message::{Message, Payload};
 use crate::protocol::scope::OpenTransaction;
+use crate::sql::{BusinessDatabase, CommitFailure, HeldTransaction, WriteTurn};
 use crate::store::StoreError;
 
 /// The business transaction of a fenced call. Made by [`begin`](super::begin).

@@ -11,8 +11,8 @@ use sqlx::mysql::MySqlDatabaseError;
 use sqlx::{MySql, MySqlConnection, MySqlPool, Row};
 use uuid::Uuid;
 
-use super::schema::{self, FENCE, INBOX};
-use super::{Lent, check_server, decoded, find, id_list, ids, inbox, patience, session, weaknesses};
+use super::schema::{self, FENCE};
+use super::{Lent, check_server, decoded, find, id_list, ids, patience, session, weaknesses};
 use crate::database::first_id;
 use crate::database::literal::{Literal, fill_at};
 use crate::database::login::Login;
@@ -21,14 +21,13 @@ use crate::database::network::OwnPool;
 use crate::database::source::not_opened;
 use crate::error::Error;
 use crate::fault;
-use crate::fence::held::{self, Giver};
+use crate::fence::FenceDatabase;
 use crate::fence::verdict::{FenceRow, Verdict};
-use crate::fence::{
-    BusinessDatabase, CommitFailure, FenceDatabase, FenceRefusal, InboxEntry, InboxKey, InboxQueue, Isolation,
-};
 use crate::message::MessageId;
 use crate::message::limits::Limits;
 use crate::protocol::scope::{FenceKey, Staged};
+use crate::sql::held::{self, Giver};
+use crate::sql::{CommitFailure, FenceDialect, FenceRefusal, Isolation, TransactionDialect};
 use crate::store::StoreError;
 
 /// The business database in MySQL.
@@ -273,7 +272,7 @@ const PROVE_AND_COMMIT: &str = concat!(
     ended!("COMMIT")
 );
 
-impl BusinessDatabase for MySql {
+impl TransactionDialect for MySql {
     const WAITS_FOR_ITSELF: bool = false;
 
     const CHANGES_SESSION: bool = true;
@@ -289,7 +288,9 @@ impl BusinessDatabase for MySql {
     fn rollback(connection: &mut MySqlConnection) -> BoxFuture<'_, Result<(), sqlx::Error>> {
         Box::pin(end(connection, ended!("ROLLBACK")))
     }
+}
 
+impl FenceDialect for MySql {
     fn begin_fenced(
         connection: &mut MySqlConnection,
         isolation: Option<Isolation>,
@@ -332,7 +333,9 @@ impl BusinessDatabase for MySql {
         Box::pin(async move {
             if staged.changes_the_row() {
                 write(connection, &fence, staged).await.map_err(CommitFailure::Unproven)?;
-                return Self::commit(connection).await.map_err(CommitFailure::Unclear);
+                return <Self as TransactionDialect>::commit(connection)
+                    .await
+                    .map_err(CommitFailure::Unclear);
             }
             let commit = fill_at(&fence.namespace, PROVE_AND_COMMIT, &[Literal::Binary(fence.call_id)]);
             let Err(error) = sqlx::raw_sql(commit).execute(&mut *connection).await else {
@@ -345,69 +348,6 @@ impl BusinessDatabase for MySql {
                 _ => CommitFailure::Unclear(error),
             })
         })
-    }
-
-    fn migrate_inbox<'p>(
-        pool: &'p MySqlPool,
-        schema: Option<&'p str>,
-    ) -> BoxFuture<'p, Result<Namespace, StoreError>> {
-        Box::pin(schema::migrate_on(INBOX, pool, schema))
-    }
-
-    fn check_inbox<'p>(
-        pool: &'p MySqlPool,
-        schema: Option<&'p str>,
-    ) -> BoxFuture<'p, Result<Namespace, StoreError>> {
-        Box::pin(schema::check_on(INBOX, pool, schema))
-    }
-
-    fn enter_inbox<'c>(
-        connection: &'c mut MySqlConnection,
-        message: InboxKey<'c>,
-    ) -> BoxFuture<'c, Result<InboxEntry, StoreError>> {
-        Box::pin(inbox::enter(connection, message))
-    }
-
-    fn prove_inbox<'c>(
-        connection: &'c mut MySqlConnection,
-        message: InboxKey<'c>,
-    ) -> BoxFuture<'c, Result<bool, StoreError>> {
-        Box::pin(inbox::prove(connection, message))
-    }
-
-    fn prune_inbox<'c>(
-        connection: &'c mut MySqlConnection,
-        queue: InboxQueue<'c>,
-        age: Duration,
-        limit: u32,
-    ) -> BoxFuture<'c, Result<u64, StoreError>> {
-        Box::pin(inbox::prune(connection, queue, age, limit))
-    }
-
-    fn entries<'c>(
-        connection: &'c mut MySqlConnection,
-        queue: InboxQueue<'c>,
-    ) -> BoxFuture<'c, Result<Vec<(MessageId, i64)>, StoreError>> {
-        Box::pin(inbox::entries(connection, queue))
-    }
-
-    fn enter_alone<'c>(
-        connection: &'c mut MySqlConnection,
-        message: InboxKey<'c>,
-    ) -> BoxFuture<'c, Result<bool, StoreError>> {
-        Box::pin(inbox::enter_alone(connection, message))
-    }
-
-    fn leave_alone<'c>(
-        connection: &'c mut MySqlConnection,
-        message: InboxKey<'c>,
-        all: bool,
-    ) -> BoxFuture<'c, Result<(), StoreError>> {
-        Box::pin(inbox::leave_alone(connection, message, all))
-    }
-
-    fn end_session(pool: &MySqlPool, session: i64) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(inbox::end_session(pool, session))
     }
 }
 

@@ -10,8 +10,8 @@ use super::store::MySqlStore;
 use super::{decoded, id_list, ids, name_list, names, now};
 use crate::database::millis;
 use crate::database::network::Bound;
-use crate::database::row::{self, Reader};
-use crate::message::state::State;
+use crate::database::row::{self, Reader, finished, unfinished};
+use crate::message::state::MessageState;
 use crate::message::{AnsweredBy, MessageId};
 use crate::store::{Finished, MessageInfo, Operate, Stats, StoreError, Unfinished};
 
@@ -29,29 +29,12 @@ macro_rules! newest {
     };
 }
 
-/// Counts what is not finished, by the indexes that have only that.
-macro_rules! unfinished {
-    () => {
-        concat!(
-            "SELECT 0, count(*), ",
-            now!(),
-            " - min(created_at) FROM tm_message WHERE state = 0 ",
-            "UNION ALL SELECT 1, count(*), ",
-            now!(),
-            " - min(created_at) FROM tm_message WHERE state = 1 ",
-            "UNION ALL SELECT state, count(*), NULL FROM tm_message WHERE state IN (4, 5) GROUP BY state"
-        )
-    };
-}
-
-const STATS: &str = concat!(
-    unfinished!(),
-    " UNION ALL SELECT state, count(*), NULL FROM tm_message WHERE state IN (2, 3) GROUP BY state"
-);
+const UNFINISHED: &str = unfinished!("0", now!());
+const STATS: &str = concat!(unfinished!("0", now!()), finished!());
 
 impl MySqlStore {
     /// The services that have messages in this state, from one to the next: a DISTINCT would read all rows.
-    async fn services(&self, state: State) -> Result<Vec<String>, StoreError> {
+    async fn services(&self, state: MessageState) -> Result<Vec<String>, StoreError> {
         let sql = "SELECT service FROM tm_message WHERE state = ? AND service > ? ORDER BY service LIMIT 1";
         let mut services: Vec<String> = Vec::new();
         loop {
@@ -152,7 +135,7 @@ impl Operate for MySqlStore {
             " - ? LIMIT ?) due"
         );
         let mut found = Vec::new();
-        for service in self.services(State::Confirmed).await? {
+        for service in self.services(MessageState::Confirmed).await? {
             if except.contains(&service) {
                 continue;
             }
@@ -175,17 +158,17 @@ impl Operate for MySqlStore {
 
     async fn list(
         &self,
-        state: State,
+        state: MessageState,
         before: Option<MessageId>,
         limit: u32,
     ) -> Result<Vec<MessageInfo>, StoreError> {
         let sql = match state {
-            State::Half => newest!("0"),
-            State::Confirmed => newest!("1"),
-            State::Cancelled => newest!("2 AND due_at IS NULL"),
-            State::Delivered => newest!("3 AND due_at IS NULL"),
-            State::Parked => newest!("4 AND due_at IS NULL"),
-            State::Dead => newest!("5 AND due_at IS NULL"),
+            MessageState::Half => newest!("0"),
+            MessageState::Confirmed => newest!("1"),
+            MessageState::Cancelled => newest!("2 AND due_at IS NULL"),
+            MessageState::Delivered => newest!("3 AND due_at IS NULL"),
+            MessageState::Parked => newest!("4 AND due_at IS NULL"),
+            MessageState::Dead => newest!("5 AND due_at IS NULL"),
         };
         let mut newest: Vec<MessageInfo> = Vec::new();
         for service in &self.services(state).await? {
@@ -214,6 +197,6 @@ impl Operate for MySqlStore {
     }
 
     async fn unfinished(&self) -> Result<Unfinished, StoreError> {
-        Ok(row::stats(decoded(&self.pool.fetch(unfinished!(), |query| query).await?)?).into())
+        Ok(row::stats(decoded(&self.pool.fetch(UNFINISHED, |query| query).await?)?).into())
     }
 }

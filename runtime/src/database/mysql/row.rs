@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{JSON, Lent, decoded, id_list, ids, late_now};
 use crate::database::network::Bound;
 use crate::database::{millis, row};
-use crate::message::state::{Applied, Event, State, mask};
+use crate::message::state::{Applied, Event, MessageState, mask};
 use crate::message::{Half, MessageId};
 use crate::store::{Change, Hold, StoreError, Token};
 
@@ -90,7 +90,7 @@ pub(super) const PACKET: usize = 1024 * 1024;
 pub(super) async fn insert(
     lent: &mut Lent,
     halves: &[&Half],
-    state: State,
+    state: MessageState,
     hold: Hold,
 ) -> Result<(), sqlx::Error> {
     let mut rest = halves;
@@ -113,7 +113,7 @@ fn fitting<'h>(halves: &'h [&'h Half], rows: usize) -> Option<(&'h [&'h Half], &
     (rows == 1 || first.iter().map(size).sum::<usize>() <= PACKET).then_some((first, others))
 }
 
-fn bind(query: Bound<MySql>, half: &Half, state: State, hold: Hold) -> Bound<MySql> {
+fn bind(query: Bound<MySql>, half: &Half, state: MessageState, hold: Hold) -> Bound<MySql> {
     query
         .bind(millis(hold.lease))
         .bind(half.id)
@@ -138,7 +138,7 @@ fn bind(query: Bound<MySql>, half: &Half, state: State, hold: Hold) -> Bound<MyS
 pub(super) async fn transition(
     lent: &mut Lent,
     event: Event,
-    from: &[State],
+    from: &[MessageState],
     changes: &[Change],
     hold: Option<Hold>,
 ) -> Result<Result<Vec<Applied>, StoreError>, sqlx::Error> {
@@ -188,14 +188,15 @@ const ADVANCES: [(usize, &str); 4] = [
 pub(super) async fn advance(
     lent: &mut Lent,
     event: Event,
-    from: &[State],
+    from: &[MessageState],
     ids: &[MessageId],
     hold: Option<Hold>,
 ) -> Result<u64, sqlx::Error> {
     let code = event.target().code();
-    let hold = hold.filter(|_| event.target() == State::Confirmed);
+    let hold = hold.filter(|_| event.target() == MessageState::Confirmed);
     // Nobody holds what is finished, or waits for a person, and it is never due.
-    let due_in = (event.target() == State::Confirmed).then(|| hold.map_or(0, |hold| millis(hold.lease)));
+    let due_in =
+        (event.target() == MessageState::Confirmed).then(|| hold.map_or(0, |hold| millis(hold.lease)));
     let mut sorted = ids.to_vec();
     sorted.sort_unstable();
     let (longest, all) = ADVANCES[ADVANCES.len() - 1];

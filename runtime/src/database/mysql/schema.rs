@@ -9,7 +9,7 @@ use crate::database::login::{Login, acquire};
 use crate::database::namespace::Namespace;
 use crate::database::network::{MIGRATION, OwnPool, PATIENCE};
 use crate::database::part::{Part, part};
-use crate::fence::begin_on_pool;
+use crate::sql::begin_on_pool;
 use crate::store::StoreError;
 
 pub(super) const MESSAGE: Part = part!("mysql", "message", ["1", "2"]);

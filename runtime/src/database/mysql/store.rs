@@ -19,7 +19,7 @@ use crate::database::row::Reader;
 use crate::database::source::not_opened;
 use crate::error::Error;
 use crate::message::limits::Limits;
-use crate::message::state::{Applied, Event, State};
+use crate::message::state::{Applied, Event, MessageState};
 use crate::message::{AnsweredBy, Half, MessageId};
 use crate::store::{
     Attempts, Bounds, Change, Claim, Flush, Hold, Holder, Postponement, Renewed, Store, StoreError,
@@ -84,7 +84,7 @@ impl MySqlStore {
         open.await.map_err(|cause| not_opened(cause, "the message store could not be opened"))
     }
 
-    async fn insert(&self, halves: &[&Half], state: State, hold: Hold) -> Result<(), StoreError> {
+    async fn insert(&self, halves: &[&Half], state: MessageState, hold: Hold) -> Result<(), StoreError> {
         let work = |mut lent: Lent| async move {
             insert(&mut lent, halves, state, hold).await?;
             Ok((lent, ()))
@@ -129,7 +129,7 @@ impl MySqlStore {
     async fn advance_all(
         &self,
         event: Event,
-        from: &[State],
+        from: &[MessageState],
         changes: &[Change],
         hold: Option<Hold>,
     ) -> Result<bool, StoreError> {
@@ -218,18 +218,18 @@ impl Store for MySqlStore {
     }
 
     async fn insert_halves(&self, halves: &[&Half], hold: Hold) -> Result<(), StoreError> {
-        self.insert(halves, State::Half, hold).await
+        self.insert(halves, MessageState::Half, hold).await
     }
 
     async fn insert_confirmed(&self, halves: &[&Half], hold: Hold) -> Result<(), StoreError> {
-        self.insert(halves, State::Confirmed, hold).await
+        self.insert(halves, MessageState::Confirmed, hold).await
     }
 
     // How a commit is flushed is the whole server's setting.
     async fn apply(
         &self,
         event: Event,
-        from: &[State],
+        from: &[MessageState],
         changes: &[Change],
         hold: Option<Hold>,
         _: Flush,

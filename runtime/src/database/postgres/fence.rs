@@ -8,8 +8,8 @@ use sqlx::{PgConnection, PgPool, Postgres, Row, SqlSafeStr};
 use uuid::Uuid;
 
 use super::errors::{NO_RIGHT, code, no_right};
-use super::schema::{self, FENCE, INBOX};
-use super::{decoded, find, inbox, pool, weaknesses};
+use super::schema::{self, FENCE};
+use super::{decoded, find, pool, weaknesses};
 use crate::database::first_id;
 use crate::database::literal::{Literal, fill_at};
 use crate::database::login::Login;
@@ -17,13 +17,12 @@ use crate::database::namespace::Namespace;
 use crate::database::network::{Bound, OwnPool};
 use crate::database::source::not_opened;
 use crate::error::Error;
-use crate::fence::held::{self, Giver};
+use crate::fence::FenceDatabase;
 use crate::fence::verdict::{FenceRow, Verdict};
-use crate::fence::{
-    BusinessDatabase, CommitFailure, FenceDatabase, FenceRefusal, InboxEntry, InboxKey, InboxQueue, Isolation,
-};
 use crate::message::MessageId;
 use crate::protocol::scope::{FenceKey, Staged};
+use crate::sql::held::{self, Giver};
+use crate::sql::{CommitFailure, FenceDialect, FenceRefusal, Isolation, TransactionDialect};
 use crate::store::StoreError;
 
 /// The business database in PostgreSQL.
@@ -217,7 +216,7 @@ fn failure(error: sqlx::Error, namespace: &Namespace) -> CommitFailure {
     }
 }
 
-impl BusinessDatabase for Postgres {
+impl TransactionDialect for Postgres {
     const WAITS_FOR_ITSELF: bool = false;
 
     fn begin_statement(isolation: Option<Isolation>, _: Giver) -> &'static str {
@@ -228,7 +227,9 @@ impl BusinessDatabase for Postgres {
             Some(Isolation::Serializable) => "BEGIN ISOLATION LEVEL SERIALIZABLE",
         }
     }
+}
 
+impl FenceDialect for Postgres {
     fn begin_fenced(
         connection: &mut PgConnection,
         isolation: Option<Isolation>,
@@ -291,68 +292,5 @@ impl BusinessDatabase for Postgres {
             }
             Err(failure)
         })
-    }
-
-    fn migrate_inbox<'p>(
-        pool: &'p PgPool,
-        schema: Option<&'p str>,
-    ) -> BoxFuture<'p, Result<Namespace, StoreError>> {
-        Box::pin(schema::migrate_on(INBOX, pool, schema))
-    }
-
-    fn check_inbox<'p>(
-        pool: &'p PgPool,
-        schema: Option<&'p str>,
-    ) -> BoxFuture<'p, Result<Namespace, StoreError>> {
-        Box::pin(schema::check_on(INBOX, pool, schema))
-    }
-
-    fn enter_inbox<'c>(
-        connection: &'c mut PgConnection,
-        message: InboxKey<'c>,
-    ) -> BoxFuture<'c, Result<InboxEntry, StoreError>> {
-        Box::pin(inbox::enter(connection, message))
-    }
-
-    fn prove_inbox<'c>(
-        connection: &'c mut PgConnection,
-        message: InboxKey<'c>,
-    ) -> BoxFuture<'c, Result<bool, StoreError>> {
-        Box::pin(inbox::prove(connection, message))
-    }
-
-    fn prune_inbox<'c>(
-        connection: &'c mut PgConnection,
-        queue: InboxQueue<'c>,
-        age: Duration,
-        limit: u32,
-    ) -> BoxFuture<'c, Result<u64, StoreError>> {
-        Box::pin(inbox::prune(connection, queue, age, limit))
-    }
-
-    fn entries<'c>(
-        connection: &'c mut PgConnection,
-        queue: InboxQueue<'c>,
-    ) -> BoxFuture<'c, Result<Vec<(MessageId, i64)>, StoreError>> {
-        Box::pin(inbox::entries(connection, queue))
-    }
-
-    fn enter_alone<'c>(
-        connection: &'c mut PgConnection,
-        message: InboxKey<'c>,
-    ) -> BoxFuture<'c, Result<bool, StoreError>> {
-        Box::pin(inbox::enter_alone(connection, message))
-    }
-
-    fn leave_alone<'c>(
-        connection: &'c mut PgConnection,
-        message: InboxKey<'c>,
-        all: bool,
-    ) -> BoxFuture<'c, Result<(), StoreError>> {
-        Box::pin(inbox::leave_alone(connection, message, all))
-    }
-
-    fn end_session(pool: &PgPool, session: i64) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(inbox::end_session(pool, session))
     }
 }

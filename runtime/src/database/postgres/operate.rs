@@ -10,8 +10,8 @@ use super::store::PostgresStore;
 use super::{decoded, now, state_in};
 use crate::database::millis;
 use crate::database::network::Bound;
-use crate::database::row::{self, Reader};
-use crate::message::state::State;
+use crate::database::row::{self, Reader, finished, unfinished};
+use crate::message::state::MessageState;
 use crate::message::{AnsweredBy, MessageId};
 use crate::store::{Finished, MessageInfo, Operate, Stats, StoreError, Unfinished};
 
@@ -32,25 +32,8 @@ fn names(answered_by: &[AnsweredBy]) -> Vec<String> {
     answered_by.iter().map(ToString::to_string).collect()
 }
 
-/// Counts what is not finished, by the indexes that have only that.
-macro_rules! unfinished {
-    () => {
-        concat!(
-            "SELECT 0::bigint, count(*), ",
-            now!(),
-            " - min(created_at) FROM tm_message WHERE state = 0 ",
-            "UNION ALL SELECT 1, count(*), ",
-            now!(),
-            " - min(created_at) FROM tm_message WHERE state = 1 ",
-            "UNION ALL SELECT state, count(*), NULL FROM tm_message WHERE state IN (4, 5) GROUP BY state"
-        )
-    };
-}
-
-const STATS: &str = concat!(
-    unfinished!(),
-    " UNION ALL SELECT state, count(*), NULL FROM tm_message WHERE state IN (2, 3) GROUP BY state"
-);
+const UNFINISHED: &str = unfinished!("0::bigint", now!());
+const STATS: &str = concat!(unfinished!("0::bigint", now!()), finished!());
 
 #[async_trait]
 impl Operate for PostgresStore {
@@ -148,17 +131,17 @@ impl Operate for PostgresStore {
 
     async fn list(
         &self,
-        state: State,
+        state: MessageState,
         before: Option<MessageId>,
         limit: u32,
     ) -> Result<Vec<MessageInfo>, StoreError> {
         let sql = match state {
-            State::Half => newest!(0),
-            State::Confirmed => newest!(1),
-            State::Cancelled => newest!(2),
-            State::Delivered => newest!(3),
-            State::Parked => newest!(4),
-            State::Dead => newest!(5),
+            MessageState::Half => newest!(0),
+            MessageState::Confirmed => newest!(1),
+            MessageState::Cancelled => newest!(2),
+            MessageState::Delivered => newest!(3),
+            MessageState::Parked => newest!(4),
+            MessageState::Dead => newest!(5),
         };
         let rows = self.pool.fetch(sql, |query| query.bind(before).bind(i64::from(limit))).await?;
         rows.iter().map(|row| Reader(row).summary()).collect()
@@ -178,6 +161,6 @@ impl Operate for PostgresStore {
     }
 
     async fn unfinished(&self) -> Result<Unfinished, StoreError> {
-        Ok(row::stats(decoded(&self.pool.fetch(unfinished!(), |query| query).await?)?).into())
+        Ok(row::stats(decoded(&self.pool.fetch(UNFINISHED, |query| query).await?)?).into())
     }
 }

@@ -8,7 +8,7 @@ use sqlx::Postgres;
 use super::{clock, decoded, now, state_in};
 use crate::database::network::{Bound, OwnPool};
 use crate::database::{millis, row};
-use crate::message::state::{Applied, Event, State, mask};
+use crate::message::state::{Applied, Event, MessageState, mask};
 use crate::message::{Half, Message, MessageId};
 use crate::store::{Change, Flush, Hold, StoreError};
 
@@ -55,7 +55,7 @@ macro_rules! into_messages {
 pub(super) async fn insert(
     pool: &OwnPool<Postgres>,
     halves: &[&Half],
-    state: State,
+    state: MessageState,
     hold: Hold,
 ) -> Result<(), StoreError> {
     if let [half] = halves {
@@ -100,7 +100,7 @@ pub(super) async fn insert(
 async fn insert_one(
     pool: &OwnPool<Postgres>,
     half: &Half,
-    state: State,
+    state: MessageState,
     hold: Hold,
 ) -> Result<(), StoreError> {
     let sql = into_messages!(
@@ -141,7 +141,7 @@ async fn insert_one(
 pub(super) async fn apply(
     pool: &OwnPool<Postgres>,
     event: Event,
-    from: &[State],
+    from: &[MessageState],
     changes: &[Change],
     hold: Option<Hold>,
     flush: Flush,

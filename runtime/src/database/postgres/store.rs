@@ -15,7 +15,7 @@ use crate::database::network::{Bound, OwnPool};
 use crate::database::row::Reader;
 use crate::database::source::not_opened;
 use crate::error::Error;
-use crate::message::state::{Applied, Event, State};
+use crate::message::state::{Applied, Event, MessageState};
 use crate::message::{AnsweredBy, Half, MessageId};
 use crate::store::{Attempts, Bounds, Change, Claim, Flush, Hold, Postponement, Renewed, Store, StoreError};
 
@@ -147,17 +147,17 @@ impl Store for PostgresStore {
     }
 
     async fn insert_halves(&self, halves: &[&Half], hold: Hold) -> Result<(), StoreError> {
-        insert(&self.pool, halves, State::Half, hold).await
+        insert(&self.pool, halves, MessageState::Half, hold).await
     }
 
     async fn insert_confirmed(&self, halves: &[&Half], hold: Hold) -> Result<(), StoreError> {
-        insert(&self.pool, halves, State::Confirmed, hold).await
+        insert(&self.pool, halves, MessageState::Confirmed, hold).await
     }
 
     async fn apply(
         &self,
         event: Event,
-        from: &[State],
+        from: &[MessageState],
         changes: &[Change],
         hold: Option<Hold>,
         flush: Flush,

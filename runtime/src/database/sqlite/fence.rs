@@ -13,20 +13,18 @@ use sqlx::{Row, Sqlite, SqliteConnection, SqlitePool};
 use uuid::Uuid;
 
 use super::row::id_list;
-use super::schema::{self, FENCE, INBOX};
-use super::{PATIENCE, inbox, pool, primary_code, reach};
+use super::schema::{self, FENCE};
+use super::{PATIENCE, pool, primary_code, reach};
 use crate::database::first_id;
 use crate::database::namespace::Namespace;
 use crate::database::turns::Turns;
 use crate::error::{Error, ErrorKind};
-use crate::fence::held::{self, Giver};
+use crate::fence::FenceDatabase;
 use crate::fence::verdict::{FenceRow, Verdict};
-use crate::fence::{
-    BusinessDatabase, CommitFailure, FenceDatabase, FenceRefusal, InboxEntry, InboxKey, InboxQueue,
-    Isolation, WriteTurn,
-};
 use crate::message::MessageId;
 use crate::protocol::scope::{FenceKey, Staged};
+use crate::sql::held::{self, Giver};
+use crate::sql::{CommitFailure, FenceDialect, FenceRefusal, Isolation, TransactionDialect, WriteTurn};
 use crate::store::StoreError;
 
 /// The business database in a SQLite file.
@@ -144,7 +142,7 @@ impl FenceDatabase for SqliteFence {
     }
 }
 
-impl BusinessDatabase for Sqlite {
+impl TransactionDialect for Sqlite {
     // One writer a file: a second transaction of the same call would wait for the first.
     const WAITS_FOR_ITSELF: bool = true;
     const LOSES_TRACK: bool = false;
@@ -165,7 +163,9 @@ impl BusinessDatabase for Sqlite {
             let _ = sqlx::query("BEGIN").execute(connection).await;
         })
     }
+}
 
+impl FenceDialect for Sqlite {
     fn begin_fenced(
         connection: &mut SqliteConnection,
         isolation: Option<Isolation>,
@@ -213,65 +213,6 @@ impl BusinessDatabase for Sqlite {
                 _ => CommitFailure::Unclear(error),
             })
         })
-    }
-
-    fn migrate_inbox<'p>(
-        pool: &'p SqlitePool,
-        _: Option<&'p str>,
-    ) -> BoxFuture<'p, Result<Namespace, StoreError>> {
-        Box::pin(async { schema::migrate(INBOX, pool).await.map(|()| Namespace::default()) })
-    }
-
-    fn check_inbox<'p>(
-        pool: &'p SqlitePool,
-        _: Option<&'p str>,
-    ) -> BoxFuture<'p, Result<Namespace, StoreError>> {
-        Box::pin(async { schema::check(INBOX, pool).await.map(|()| Namespace::default()) })
-    }
-
-    fn enter_inbox<'c>(
-        connection: &'c mut SqliteConnection,
-        message: InboxKey<'c>,
-    ) -> BoxFuture<'c, Result<InboxEntry, StoreError>> {
-        Box::pin(inbox::enter(connection, message))
-    }
-
-    fn prove_inbox<'c>(
-        connection: &'c mut SqliteConnection,
-        message: InboxKey<'c>,
-    ) -> BoxFuture<'c, Result<bool, StoreError>> {
-        Box::pin(inbox::prove(connection, message))
-    }
-
-    fn prune_inbox<'c>(
-        connection: &'c mut SqliteConnection,
-        queue: InboxQueue<'c>,
-        age: Duration,
-        limit: u32,
-    ) -> BoxFuture<'c, Result<u64, StoreError>> {
-        Box::pin(inbox::prune(connection, queue, age, limit))
-    }
-
-    fn entries<'c>(
-        connection: &'c mut SqliteConnection,
-        queue: InboxQueue<'c>,
-    ) -> BoxFuture<'c, Result<Vec<(MessageId, i64)>, StoreError>> {
-        Box::pin(inbox::entries(connection, queue))
-    }
-
-    fn enter_alone<'c>(
-        connection: &'c mut SqliteConnection,
-        message: InboxKey<'c>,
-    ) -> BoxFuture<'c, Result<bool, StoreError>> {
-        Box::pin(inbox::enter_alone(connection, message))
-    }
-
-    fn leave_alone<'c>(
-        connection: &'c mut SqliteConnection,
-        message: InboxKey<'c>,
-        all: bool,
-    ) -> BoxFuture<'c, Result<(), StoreError>> {
-        Box::pin(inbox::leave_alone(connection, message, all))
     }
 }
 

@@ -8,8 +8,8 @@ use super::row::{id_list, summary};
 use super::store::SqliteStore;
 use super::{PATIENCE, now, patiently};
 use crate::database::millis;
-use crate::database::row::{self, Reader};
-use crate::message::state::State;
+use crate::database::row::{self, Reader, finished, unfinished};
+use crate::message::state::MessageState;
 use crate::message::{AnsweredBy, MessageId};
 use crate::store::{Finished, MessageInfo, Operate, Stats, StoreError, Unfinished};
 
@@ -26,25 +26,8 @@ macro_rules! newest {
     };
 }
 
-/// Counts what is not finished, by the indexes that have only that.
-macro_rules! unfinished {
-    () => {
-        concat!(
-            "SELECT 0, count(*), ",
-            now!(),
-            " - min(created_at) FROM tm_message WHERE state = 0 ",
-            "UNION ALL SELECT 1, count(*), ",
-            now!(),
-            " - min(created_at) FROM tm_message WHERE state = 1 ",
-            "UNION ALL SELECT state, count(*), NULL FROM tm_message WHERE state IN (4, 5) GROUP BY state"
-        )
-    };
-}
-
-const STATS: &str = concat!(
-    unfinished!(),
-    " UNION ALL SELECT state, count(*), NULL FROM tm_message WHERE state IN (2, 3) GROUP BY state"
-);
+const UNFINISHED: &str = unfinished!("0", now!());
+const STATS: &str = concat!(unfinished!("0", now!()), finished!());
 
 #[async_trait]
 impl Operate for SqliteStore {
@@ -163,17 +146,17 @@ impl Operate for SqliteStore {
 
     async fn list(
         &self,
-        state: State,
+        state: MessageState,
         before: Option<MessageId>,
         limit: u32,
     ) -> Result<Vec<MessageInfo>, StoreError> {
         let sql = match state {
-            State::Half => newest!(0),
-            State::Confirmed => newest!(1),
-            State::Cancelled => newest!(2),
-            State::Delivered => newest!(3),
-            State::Parked => newest!(4),
-            State::Dead => newest!(5),
+            MessageState::Half => newest!(0),
+            MessageState::Confirmed => newest!(1),
+            MessageState::Cancelled => newest!(2),
+            MessageState::Delivered => newest!(3),
+            MessageState::Parked => newest!(4),
+            MessageState::Dead => newest!(5),
         };
         let rows = sqlx::query(sql).bind(before).bind(i64::from(limit)).fetch_all(&self.reader).await?;
         rows.iter().map(|row| Reader(row).summary()).collect()
@@ -195,6 +178,6 @@ impl Operate for SqliteStore {
     }
 
     async fn unfinished(&self) -> Result<Unfinished, StoreError> {
-        Ok(row::stats(sqlx::query_as(unfinished!()).fetch_all(&self.reader).await?).into())
+        Ok(row::stats(sqlx::query_as(UNFINISHED).fetch_all(&self.reader).await?).into())
     }
 }

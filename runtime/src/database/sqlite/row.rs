@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{now, patiently};
 use crate::database::{millis, row};
-use crate::message::state::{Applied, Event, State, mask};
+use crate::message::state::{Applied, Event, MessageState, mask};
 use crate::message::{Half, MessageId};
 use crate::store::{Attempts, Change, Hold, Postponement, StoreError};
 
@@ -44,7 +44,7 @@ pub(super) use summary;
 pub(super) async fn insert(
     writer: &SqlitePool,
     halves: &[&Half],
-    state: State,
+    state: MessageState,
     hold: Hold,
 ) -> Result<(), StoreError> {
     let mut payloads = Payloads::new();
@@ -99,7 +99,7 @@ pub(super) async fn insert(
 pub(super) async fn apply(
     writer: &SqlitePool,
     event: Event,
-    from: &[State],
+    from: &[MessageState],
     changes: &[Change],
     hold: Option<Hold>,
 ) -> Result<Vec<Applied>, StoreError> {

@@ -15,7 +15,7 @@ use crate::database::millis;
 use crate::database::row::Reader;
 use crate::database::turns::Turns;
 use crate::error::{Error, ErrorKind};
-use crate::message::state::{Applied, Event, State};
+use crate::message::state::{Applied, Event, MessageState};
 use crate::message::{AnsweredBy, Half, MessageId};
 use crate::store::{Bounds, Change, Claim, Flush, Hold, Postponement, Renewed, Store, StoreError};
 
@@ -81,7 +81,7 @@ impl SqliteStore {
         Ok(store)
     }
 
-    async fn insert(&self, halves: &[&Half], state: State, hold: Hold) -> Result<(), StoreError> {
+    async fn insert(&self, halves: &[&Half], state: MessageState, hold: Hold) -> Result<(), StoreError> {
         let _turn = self.turns.take(PATIENCE).await?;
         row::insert(&self.writer, halves, state, hold).await
     }
@@ -182,17 +182,17 @@ impl Store for SqliteStore {
     }
 
     async fn insert_halves(&self, halves: &[&Half], hold: Hold) -> Result<(), StoreError> {
-        self.insert(halves, State::Half, hold).await
+        self.insert(halves, MessageState::Half, hold).await
     }
 
     async fn insert_confirmed(&self, halves: &[&Half], hold: Hold) -> Result<(), StoreError> {
-        self.insert(halves, State::Confirmed, hold).await
+        self.insert(halves, MessageState::Confirmed, hold).await
     }
 
     async fn apply(
         &self,
         event: Event,
-        from: &[State],
+        from: &[MessageState],
         changes: &[Change],
         hold: Option<Hold>,
         flush: Flush,

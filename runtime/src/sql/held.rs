@@ -12,13 +12,13 @@ use sqlx::pool::PoolConnection;
 use sqlx::{Connection, Database, SqlSafeStr};
 use sqlx_core::transaction::TransactionManager;
 
-use super::BusinessDatabase;
+use super::transaction::TransactionDialect;
 
 /// Who gives a transaction's connection back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Giver {
     /// The transaction itself, to the pool. It can have the connection closed instead, so it may change the
-    /// session: [`BusinessDatabase::commit`] and [`BusinessDatabase::rollback`] undo that, and after every
+    /// session: [`TransactionDialect::commit`] and [`TransactionDialect::rollback`] undo that, and after every
     /// other end the session is gone.
     Transaction,
     /// Its owner, who may go on using it.
@@ -26,7 +26,7 @@ pub enum Giver {
 }
 
 /// What a transaction is open on.
-pub(super) enum On<'c, DB: Database> {
+pub(crate) enum On<'c, DB: Database> {
     /// A connection of a pool, which it goes back to at the end.
     Pool(PoolConnection<DB>),
     /// The same, and somebody else gives it back.
@@ -52,7 +52,7 @@ impl<DB: Database> On<'_, DB> {
 }
 
 /// An open transaction.
-pub struct HeldTransaction<'c, DB: BusinessDatabase> {
+pub struct HeldTransaction<'c, DB: TransactionDialect> {
     on: On<'c, DB>,
     /// The answer to its end is not there yet.
     ending: bool,
@@ -60,19 +60,19 @@ pub struct HeldTransaction<'c, DB: BusinessDatabase> {
     restored: bool,
 }
 
-impl<'c, DB: BusinessDatabase> HeldTransaction<'c, DB> {
+impl<'c, DB: TransactionDialect> HeldTransaction<'c, DB> {
     /// Takes over a connection on which a transaction is, or will be, begun.
-    pub(super) const fn new(on: On<'c, DB>) -> Self {
+    pub(crate) const fn new(on: On<'c, DB>) -> Self {
         Self { on, ending: false, restored: false }
     }
 
-    pub(super) const fn giver(&self) -> Giver {
+    pub(crate) const fn giver(&self) -> Giver {
         self.on.giver()
     }
 
     /// From here until [`ended`](Self::ended), a pooled connection that is dropped is closed: sqlx may
     /// have lost track of what is still to be answered on it.
-    pub(super) const fn ends(&mut self) {
+    pub(crate) const fn ends(&mut self) {
         self.ending = true;
     }
 
@@ -85,14 +85,14 @@ impl<'c, DB: BusinessDatabase> HeldTransaction<'c, DB> {
         self.ending = false;
     }
 
-    /// It was ended by [`BusinessDatabase::commit`], [`BusinessDatabase::rollback`] or their like.
-    pub(super) const fn restored(&mut self) {
+    /// It was ended by [`TransactionDialect::commit`], [`TransactionDialect::rollback`] or their like.
+    pub(crate) const fn restored(&mut self) {
         self.restored = true;
     }
 
     /// Sends what is queued since the commit, where nobody else will for a while: a connection that does not go
     /// back to its pool would be left idle in a transaction, which servers end sessions for.
-    pub(super) async fn flush(&mut self) {
+    pub(crate) async fn flush(&mut self) {
         if !matches!(self.on, On::Pool(_))
             && let Err(error) = self.ping().await
         {
@@ -101,7 +101,7 @@ impl<'c, DB: BusinessDatabase> HeldTransaction<'c, DB> {
     }
 
     /// Leaves the transaction open, for somebody else who has the connection.
-    pub(super) fn leave_open(self) {
+    pub(crate) fn leave_open(self) {
         std::mem::forget(self);
     }
 
@@ -124,21 +124,21 @@ impl<'c, DB: BusinessDatabase> HeldTransaction<'c, DB> {
 /// closed: sqlx knows of the transaction only when the answer to `BEGIN` has come, and would give
 /// the connection to its next borrower with the transaction open.
 #[derive(Debug)]
-pub(super) struct Unsettled<'c, DB: Database> {
+pub(crate) struct Unsettled<'c, DB: Database> {
     connection: &'c mut PoolConnection<DB>,
     settled: bool,
 }
 
 impl<'c, DB: Database> Unsettled<'c, DB> {
-    pub(super) const fn new(connection: &'c mut PoolConnection<DB>) -> Self {
+    pub(crate) const fn new(connection: &'c mut PoolConnection<DB>) -> Self {
         Self { connection, settled: false }
     }
 
-    pub(super) fn connection(&mut self) -> &mut DB::Connection {
+    pub(crate) fn connection(&mut self) -> &mut DB::Connection {
         self.connection
     }
 
-    pub(super) fn settle(mut self) {
+    pub(crate) fn settle(mut self) {
         self.settled = true;
     }
 }
@@ -152,7 +152,7 @@ impl<DB: Database> Drop for Unsettled<'_, DB> {
 }
 
 /// Begins a transaction with `statement`.
-pub(crate) async fn begin<DB: BusinessDatabase>(
+pub(crate) async fn begin<DB: TransactionDialect>(
     connection: &mut DB::Connection,
     statement: impl SqlSafeStr,
 ) -> Result<(), sqlx::Error> {
@@ -162,23 +162,25 @@ pub(crate) async fn begin<DB: BusinessDatabase>(
 /// Lets sqlx know that the open transaction has ended: by a `ROLLBACK`, which goes along with whatever is sent
 /// next, and finds nothing to roll back, or an empty transaction that was begun for it.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
-pub(crate) fn leave_ended<DB: BusinessDatabase>(connection: &mut DB::Connection) {
+pub(crate) fn leave_ended<DB: TransactionDialect>(connection: &mut DB::Connection) {
     DB::TransactionManager::start_rollback(connection);
 }
 
 /// Commits the open transaction, as sqlx does.
-pub(crate) async fn commit<DB: BusinessDatabase>(connection: &mut DB::Connection) -> Result<(), sqlx::Error> {
+pub(crate) async fn commit<DB: TransactionDialect>(
+    connection: &mut DB::Connection,
+) -> Result<(), sqlx::Error> {
     DB::TransactionManager::commit(connection).await
 }
 
 /// Rolls back the open transaction, as sqlx does.
-pub(crate) async fn rollback<DB: BusinessDatabase>(
+pub(crate) async fn rollback<DB: TransactionDialect>(
     connection: &mut DB::Connection,
 ) -> Result<(), sqlx::Error> {
     DB::TransactionManager::rollback(connection).await
 }
 
-impl<DB: BusinessDatabase> Drop for HeldTransaction<'_, DB> {
+impl<DB: TransactionDialect> Drop for HeldTransaction<'_, DB> {
     fn drop(&mut self) {
         if self.is_in_transaction() {
             // Only queued; sent when the connection is used next, or goes back to its pool.
@@ -193,7 +195,7 @@ impl<DB: BusinessDatabase> Drop for HeldTransaction<'_, DB> {
     }
 }
 
-impl<DB: BusinessDatabase> Deref for HeldTransaction<'_, DB> {
+impl<DB: TransactionDialect> Deref for HeldTransaction<'_, DB> {
     type Target = DB::Connection;
 
     fn deref(&self) -> &Self::Target {
@@ -205,7 +207,7 @@ impl<DB: BusinessDatabase> Deref for HeldTransaction<'_, DB> {
     }
 }
 
-impl<DB: BusinessDatabase> DerefMut for HeldTransaction<'_, DB> {
+impl<DB: TransactionDialect> DerefMut for HeldTransaction<'_, DB> {
     fn deref_mut(&mut self) -> &mut Self::Target {
         match &mut self.on {
             On::Pool(connection) => connection,
@@ -215,7 +217,7 @@ impl<DB: BusinessDatabase> DerefMut for HeldTransaction<'_, DB> {
     }
 }
 
-impl<DB: BusinessDatabase> fmt::Debug for HeldTransaction<'_, DB> {
+impl<DB: TransactionDialect> fmt::Debug for HeldTransaction<'_, DB> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HeldTransaction").finish_non_exhaustive()
     }

@@ -1,0 +1,64 @@
+//! The statements of a fenced transaction.
+
+use futures_util::future::BoxFuture;
+
+use super::held::Giver;
+use super::transaction::{Isolation, TransactionDialect};
+use crate::fence::verdict::FenceRow;
+use crate::protocol::scope::{FenceKey, Staged};
+use crate::store::StoreError;
+
+/// How a database writes and proves a fence row.
+pub trait FenceDialect: TransactionDialect {
+    /// Begins a transaction with the fence row in it. On an error, a transaction that sqlx counts as
+    /// open is the caller's to roll back.
+    fn begin_fenced(
+        connection: &mut Self::Connection,
+        isolation: Option<Isolation>,
+        giver: Giver,
+        fence: FenceKey,
+    ) -> BoxFuture<'_, Result<(), FenceRefusal>>;
+
+    /// Proves that the fence row is part of the open transaction, writes what was staged, and commits as
+    /// [`commit`](TransactionDialect::commit) does.
+    fn commit_fenced(
+        connection: &mut Self::Connection,
+        fence: FenceKey,
+        staged: Staged,
+    ) -> BoxFuture<'_, Result<(), CommitFailure>>;
+}
+
+/// Why there is no fenced transaction.
+#[derive(Debug)]
+pub enum FenceRefusal {
+    /// A tombstone is there: the call was cancelled.
+    Fenced,
+    /// The call's transaction has committed.
+    AlreadyCommitted,
+    /// The database is not the one that the half message belongs to.
+    WrongDatabase,
+    /// The database failed.
+    Failed(StoreError),
+}
+
+impl FenceRefusal {
+    /// What the row says that is there instead of ours.
+    pub(crate) fn of_row(outcome: Option<i64>) -> Self {
+        match outcome {
+            None => Self::WrongDatabase,
+            Some(code) if code == FenceRow::Tombstone.code() => Self::Fenced,
+            Some(_) => Self::AlreadyCommitted,
+        }
+    }
+}
+
+/// Why a fenced transaction did not commit, as far as anybody knows.
+#[derive(Debug)]
+pub enum CommitFailure {
+    /// It did not: the fence is not in place.
+    Unproven(StoreError),
+    /// It did not: the database rolled it back, as after a conflict with another transaction.
+    RolledBack(sqlx::Error),
+    /// It may have.
+    Unclear(sqlx::Error),
+}

@@ -1,0 +1,99 @@
+//! How a transaction is opened and ended on a connection of the application.
+
+use futures_util::future::BoxFuture;
+use sqlx::pool::PoolConnection;
+use sqlx::{Connection, Database, Pool};
+use tokio::sync::OwnedMutexGuard;
+
+use super::BusinessDatabase;
+use super::held::{self, Giver, HeldTransaction, On, Unsettled};
+use crate::store::StoreError;
+
+/// What is special about a database's transactions.
+pub trait TransactionDialect: Database {
+    /// Whether a second transaction would wait for the first one of the same task.
+    const WAITS_FOR_ITSELF: bool;
+
+    /// Whether sqlx may lose track of what is still to be answered on a connection, when a future is dropped that was
+    /// waiting for an answer. Such a connection is closed.
+    const LOSES_TRACK: bool = true;
+
+    /// Whether a transaction changes its session where it may: see [`Giver`].
+    const CHANGES_SESSION: bool = false;
+
+    /// Opens a transaction.
+    fn begin_statement(isolation: Option<Isolation>, giver: Giver) -> &'static str;
+
+    /// Commits the open transaction, and gives its session back what `begin` has changed.
+    fn commit(connection: &mut Self::Connection) -> BoxFuture<'_, Result<(), sqlx::Error>> {
+        Box::pin(held::commit::<Self>(connection))
+    }
+
+    /// Rolls back the open transaction, and gives its session back what `begin` has changed.
+    fn rollback(connection: &mut Self::Connection) -> BoxFuture<'_, Result<(), sqlx::Error>> {
+        Box::pin(held::rollback::<Self>(connection))
+    }
+
+    /// Waits until a transaction on this pool may write, where a database has one writer only.
+    fn take_turn(pool: &Pool<Self>) -> BoxFuture<'_, Result<WriteTurn, StoreError>> {
+        let _ = pool;
+        Box::pin(std::future::ready(Ok(WriteTurn::default())))
+    }
+
+    /// Makes a rollback work also when the transaction was ended underneath: then there is none to
+    /// roll back, sqlx counts it as open all the same, and the connection would go back to its
+    /// pool like that.
+    fn before_rollback(connection: &mut Self::Connection) -> BoxFuture<'_, ()> {
+        let _ = connection;
+        Box::pin(std::future::ready(()))
+    }
+}
+
+/// What other transactions a transaction sees. See [`Begin::isolation`](crate::Begin::isolation).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Isolation {
+    /// Each statement sees what was committed before it.
+    ReadCommitted,
+    /// All statements see the same.
+    RepeatableRead,
+    /// As if transactions ran one after the other.
+    Serializable,
+}
+
+/// A connection of the user's pool that is fit for a transaction, and the turn to write.
+pub(crate) async fn fit_connection<DB: BusinessDatabase>(
+    pool: &Pool<DB>,
+) -> Result<(PoolConnection<DB>, WriteTurn), StoreError> {
+    let mut connection = pool.acquire().await?;
+    // Left behind by a transaction that was ended underneath and then dropped: sqlx counts it as
+    // open for ever, so the connection is of no use to anybody.
+    while connection.is_in_transaction() {
+        connection.close().await?;
+        connection = pool.acquire().await?;
+    }
+    Ok((connection, DB::take_turn(pool).await?))
+}
+
+/// Begins an ordinary transaction on the user's pool.
+pub(crate) async fn begin_on_pool<DB: BusinessDatabase>(
+    pool: &Pool<DB>,
+) -> Result<(HeldTransaction<'static, DB>, WriteTurn), StoreError> {
+    let (mut connection, turn) = fit_connection(pool).await?;
+    let mut unsettled = Unsettled::new(&mut connection);
+    let begin = DB::begin_statement(None, Giver::Transaction);
+    held::begin::<DB>(unsettled.connection(), begin).await?;
+    unsettled.settle();
+    Ok((HeldTransaction::new(On::Pool(connection)), turn))
+}
+
+/// The right to write, where a database has one writer only; given back when it is dropped.
+#[derive(Debug, Default)]
+pub struct WriteTurn(#[expect(dead_code, reason = "held, not read")] Option<OwnedMutexGuard<()>>);
+
+impl WriteTurn {
+    #[cfg(feature = "sqlite")]
+    pub(crate) const fn of(turn: OwnedMutexGuard<()>) -> Self {
+        Self(Some(turn))
+    }
+}
