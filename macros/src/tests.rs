@@ -82,7 +82,7 @@ fn method() {
                 #[transactional_message(name = "ship", exchange = "shipping", routing_key = "parcel.sent",
                     check_back = ship_outcome, message = ParcelSent::from(&parcel))]
                 async fn ship(&self, parcel: Parcel) -> Result<Label, ShipError> {
-                    self.carrier.order(&parcel, message_id()).await
+                    self.carrier.order(&parcel, call_id()).await
                 }
             }
         },
@@ -263,7 +263,7 @@ fn stacked() {
             #[transactional_message::transactional_message(name = "ship.invoice", routing_key = "invoice.due",
                 check_back = invoice_outcome, message = InvoiceDue::from(&parcel), on_err = ask)]
             async fn ship(carrier: &Carrier, parcel: Parcel) -> Result<Label, ShipError> {
-                carrier.order(&parcel, message_id()).await
+                carrier.order(&parcel, call_id()).await
             }
         },
     );
@@ -288,7 +288,7 @@ fn all_arguments() {
                 messenger = self.messenger,
             )]
             async fn r#move(&self, parcel: Parcel) -> Result<Label, ShipError> {
-                self.carrier.order(&parcel, message_id()).await
+                self.carrier.order(&parcel, call_id()).await
             }
         },
     );

@@ -118,7 +118,7 @@ impl Core {
                  them; build another one, and start it in a runtime that lasts"
             }
         };
-        Err(Error::new(ErrorKind::NoMessenger, format!("`{function}` did not run: {problem}")))
+        Err(Error::new(ErrorKind::NotRunning, format!("`{function}` did not run: {problem}")))
     }
 
     pub(crate) fn phase(&self) -> Phase {

@@ -6,8 +6,10 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// No messenger is in scope, or it is not running (any more).
+    /// No messenger is in scope, and none is installed.
     NoMessenger,
+    /// The messenger is not started, or is shutting down, or its runtime has ended.
+    NotRunning,
     /// The message store or a business database could not be reached, or did not answer in time.
     Unavailable,
     /// The message breaks a limit or could not be encoded.
@@ -61,6 +63,17 @@ impl Error {
         self.kind
     }
 
+    /// Whether the same call may succeed when it is repeated, and nothing happens twice by that: the store did not answer
+    /// before the body ran, a check-back cancelled the call before its transaction began, or the database rolled the
+    /// transaction back. `false` also means that this is not known, as after a commit whose answer was lost.
+    pub const fn is_retryable(&self) -> bool {
+        match self.kind {
+            ErrorKind::Unavailable => !self.body_ran,
+            ErrorKind::Fenced | ErrorKind::RolledBack => true,
+            _ => false,
+        }
+    }
+
     /// Whether the body of the call that this error is about had begun. `false`: that call did
     /// nothing, and a retry is safe. (An outer annotated body that passes on an inner call's error
     /// has run all the same.)
@@ -88,9 +101,11 @@ impl fmt::Debug for Error {
     }
 }
 
+/// The text has the cause in it, so [`source`](std::error::Error::source) goes on with the cause of the cause: who prints
+/// the whole chain, as `anyhow` does, reads nothing twice.
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_deref().map(|source| source as _)
+        self.source.as_deref().and_then(std::error::Error::source)
     }
 }
 
@@ -132,5 +147,44 @@ pub trait ConvertError<E> {
 impl<E, F: FnOnce(Error) -> E> ConvertError<E> for F {
     fn convert(self, error: Error) -> E {
         self(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("no route")]
+    struct Root;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("connecting failed")]
+    struct Cause(#[source] Root);
+
+    #[test]
+    fn a_chain_has_each_text_once() {
+        let error = Error::new(ErrorKind::Unavailable, "not stored").with_source(Cause(Root));
+        let mut chain = vec![error.to_string()];
+        let mut next = std::error::Error::source(&error);
+        while let Some(cause) = next {
+            chain.push(cause.to_string());
+            next = cause.source();
+        }
+        assert_eq!(chain, ["not stored: connecting failed", "no route"]);
+    }
+
+    #[test]
+    fn what_did_nothing_and_may_pass_is_retryable() {
+        let error = |kind| Error::new(kind, "");
+        for kind in [ErrorKind::Unavailable, ErrorKind::Fenced, ErrorKind::RolledBack] {
+            assert!(error(kind).is_retryable(), "{kind:?}");
+        }
+        assert!(!error(ErrorKind::Unavailable).in_body().is_retryable(), "its commit may have taken effect");
+        for kind in
+            [ErrorKind::NotRunning, ErrorKind::Unproven, ErrorKind::AlreadyCommitted, ErrorKind::Misuse]
+        {
+            assert!(!error(kind).is_retryable(), "{kind:?}");
+        }
     }
 }

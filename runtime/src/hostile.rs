@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use crate::Settings;
-use crate::check_back::{Decode, Raw};
+use crate::check_back::{Decode, RawPayload};
 use crate::lease::Leases;
 use crate::message::limits::{Limits, SHORT_STRING_BYTES};
 use crate::message::{AnsweredBy, Message};
@@ -186,7 +186,7 @@ proptest! {
 
     #[test]
     fn any_body_is_decoded_or_refused(body in prop_oneof![vec(any::<u8>(), 0..60), "[\\[\\]{}\",:0-9a-z\\\\ue.-]{0,60}".prop_map(String::into_bytes)]) {
-        prop_assert_eq!(Raw::decode(&body), Ok(Raw(body.clone())));
+        prop_assert_eq!(RawPayload::decode(&body), Ok(RawPayload(body.clone())));
         let value = serde_json::Value::decode(&body);
         prop_assert_eq!(value.is_ok(), serde_json::from_slice::<serde_json::Value>(&body).is_ok());
         // What is said about it does not quote it.

@@ -81,6 +81,8 @@ mod lease;
 mod message;
 mod messenger;
 mod protocol;
+#[cfg(feature = "_sql")]
+mod sql;
 mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -128,13 +130,13 @@ mod worker;
 /// # #[derive(serde::Serialize, serde::Deserialize)]
 /// # struct ParcelSent { number: u64 }
 /// # impl From<&Parcel> for ParcelSent { fn from(parcel: &Parcel) -> Self { Self { number: parcel.number } } }
-/// use transactional_message::{Data, HalfMessage, Outcome, message_id, transactional_message};
+/// use transactional_message::{Data, HalfMessage, Outcome, call_id, transactional_message};
 ///
 /// // A request that timed out may have succeeded: so an `Err` is asked about, too.
 /// #[transactional_message(name = "ship", exchange = "shipping", routing_key = "parcel.sent",
 ///                         check_back = ship_outcome, on_err = ask, message = ParcelSent::from(&parcel))]
 /// async fn ship(carrier: &Carrier, parcel: Parcel) -> Result<Label, ShipError> {
-///     carrier.order(&parcel, message_id()).await
+///     carrier.order(&parcel, call_id()).await
 /// }
 ///
 /// /// Asked only when nobody reported how `ship` ended. `Cancel` is a promise: nothing will take
@@ -147,19 +149,21 @@ mod worker;
 /// # In general
 pub use transactional_message_macros::transactional_message;
 
-pub use check_back::{Answer, Asked, Data, Decode, FromAsked, HalfMessage, Handler, Outcome, Raw};
+pub use check_back::{Answer, Asked, Data, Decode, FromAsked, HalfMessage, Handler, Outcome, RawPayload};
 #[cfg(feature = "_sql")]
 pub use consumer::{Consume, Consumer, Received};
 pub use database::DatabaseSource;
 pub use error::{Error, ErrorKind, FromHalfError};
 #[cfg(feature = "_sql")]
-pub use fence::{Begin, BeginOn, BusinessDatabase, FencedTransaction, Isolation, begin};
-pub use message::state::State;
+pub use fence::{Begin, BeginOn, FencedTransaction, begin};
+pub use message::state::MessageState;
 pub use message::{Message, MessageId, Payload};
 pub use messenger::settings::{Backoff, Settings};
-pub use messenger::{Builder, Messenger};
+pub use messenger::{Messenger, MessengerBuilder};
 pub use protocol::call::AnsweredBy;
-pub use protocol::scope::{message_id, withhold};
+pub use protocol::scope::{call_id, withhold};
+#[cfg(feature = "_sql")]
+pub use sql::{BusinessDatabase, Isolation};
 pub use store::{MessageInfo, Stats, Unfinished};
 #[cfg(feature = "rabbitmq")]
 pub use transport::rabbitmq::{ExchangeKind, RabbitMq};

@@ -42,11 +42,11 @@ use crate::consumer::Received;
 use crate::core::{Core, Inlets};
 use crate::database::DatabaseSource;
 use crate::error::Error;
-use crate::fence::BusinessDatabase;
 use crate::message::MessageId;
-use crate::message::state::State;
-use crate::messenger::{Builder, Messenger};
+use crate::message::state::MessageState;
+use crate::messenger::{Messenger, MessengerBuilder};
 use crate::protocol::Report;
+use crate::sql::BusinessDatabase;
 use crate::store::{Attempts, Postponement, StoreError};
 use crate::transport::{Delivery, Outgoing, Publication, Queue, Transport};
 use crate::worker::checker::Checker;
@@ -106,7 +106,7 @@ impl Recorder<Sqlite> {
     ///
     /// # Errors
     /// When the messenger can't be built.
-    pub async fn with(configure: impl FnOnce(Builder) -> Builder) -> Result<Self, Error> {
+    pub async fn with(configure: impl FnOnce(MessengerBuilder) -> MessengerBuilder) -> Result<Self, Error> {
         // The `memdb` file system shares a database between connections of one process, with
         // ordinary locks, as long as one of them is open.
         let options = SqliteConnectOptions::new()
@@ -143,7 +143,10 @@ impl<DB: BusinessDatabase> Recorder<DB> {
     ///
     /// # Errors
     /// When the messenger can't be built.
-    pub async fn on_with(pool: &Pool<DB>, configure: impl FnOnce(Builder) -> Builder) -> Result<Self, Error>
+    pub async fn on_with(
+        pool: &Pool<DB>,
+        configure: impl FnOnce(MessengerBuilder) -> MessengerBuilder,
+    ) -> Result<Self, Error>
     where
         for<'p> DatabaseSource: From<&'p Pool<DB>>,
     {
@@ -199,7 +202,7 @@ impl<DB: BusinessDatabase> Recorder<DB> {
         core.lost_reports.release(core).await?;
         for _ in 0..ROUNDS {
             let before = core.store.stats().await?;
-            for state in [State::Half, State::Confirmed] {
+            for state in [MessageState::Half, MessageState::Confirmed] {
                 for message in core.store.list(state, None, 10_000).await? {
                     core.store.hasten(message.id).await?;
                 }

@@ -84,7 +84,7 @@ async fn messenger(
     accounting: &Database,
 ) -> Result<Messenger, transactional_message::Error> {
     let by_broker = config.amqp_url.is_some();
-    let settings = Settings { deliver: by_broker || config.runs(Side::Accounting), ..Settings::default() };
+    let settings = Settings::default().deliver(by_broker || config.runs(Side::Accounting));
     let mut builder = Messenger::builder(payments).settings(settings);
     if config.sends() {
         builder = builder.fence("payments", payments);

@@ -38,7 +38,7 @@ async fn r#move(&self, parcel: Parcel) -> Result<Label, ShipError> {
                 > {
                     return ret;
                 }
-                self.carrier.order(&parcel, message_id()).await
+                self.carrier.order(&parcel, call_id()).await
             },
         )
         .await

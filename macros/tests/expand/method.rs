@@ -29,7 +29,7 @@ impl Shipping {
                     > {
                         return ret;
                     }
-                    self.carrier.order(&parcel, message_id()).await
+                    self.carrier.order(&parcel, call_id()).await
                 },
             )
             .await

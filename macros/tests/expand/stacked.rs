@@ -44,7 +44,7 @@ async fn ship(carrier: &Carrier, parcel: Parcel) -> Result<Label, ShipError> {
                 > {
                     return ret;
                 }
-                carrier.order(&parcel, message_id()).await
+                carrier.order(&parcel, call_id()).await
             },
         )
         .await

@@ -17,19 +17,19 @@ use crate::message::MessageId;
 ///
 /// `Debug` shows only its length: it may be private.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Raw(pub Vec<u8>);
+pub struct RawPayload(pub Vec<u8>);
 
-impl fmt::Debug for Raw {
+impl fmt::Debug for RawPayload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Raw({} bytes)", self.0.len())
+        write!(f, "RawPayload({} bytes)", self.0.len())
     }
 }
 
 /// A half message whose outcome is asked for. `T` is the type of its payload; without it, the
-/// payload is [`Raw`].
+/// payload is [`RawPayload`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct HalfMessage<T = Raw> {
+pub struct HalfMessage<T = RawPayload> {
     /// The message's id: what [`message_id`](crate::message_id) was in the body, unless the call
     /// has several messages.
     pub id: MessageId,
@@ -52,7 +52,7 @@ pub trait Decode: Sized {
     fn decode(body: &[u8]) -> Result<Self, String>;
 }
 
-impl Decode for Raw {
+impl Decode for RawPayload {
     fn decode(body: &[u8]) -> Result<Self, String> {
         Ok(Self(body.to_vec()))
     }
@@ -72,7 +72,7 @@ impl<T: DeserializeOwned> Decode for T {
 }
 
 /// The application's own data, given to the messenger's builder by
-/// [`data`](crate::Builder::data): a connection pool, a client.
+/// [`data`](crate::MessengerBuilder::data): a connection pool, a client.
 #[derive(Clone, Copy, Debug)]
 pub struct Data<T>(pub T);
 

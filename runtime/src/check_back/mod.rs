@@ -5,7 +5,7 @@ mod handler;
 pub(crate) mod registry;
 
 pub(crate) use arguments::DataMap;
-pub use arguments::{Data, Decode, FromAsked, HalfMessage, Raw};
+pub use arguments::{Data, Decode, FromAsked, HalfMessage, RawPayload};
 pub use handler::{Answer, Asked, CheckBack, Handler, TypedHandler, handler};
 pub use registry::Producer;
 

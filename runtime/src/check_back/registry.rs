@@ -11,7 +11,7 @@ use crate::messenger::service::Services;
 /// A handler that an attribute registered at link time, under a name that is stored with messages.
 ///
 /// A crate that the binary never names is not linked, and registers nothing: hence
-/// [`Builder::expect`](crate::Builder::expect).
+/// [`MessengerBuilder::expect`](crate::MessengerBuilder::expect).
 #[derive(Clone, Copy, Debug)]
 pub struct Producer {
     name: &'static str,

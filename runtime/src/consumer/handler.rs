@@ -2,14 +2,14 @@
 
 use std::fmt::Display;
 
-use crate::check_back::{Decode, Raw};
+use crate::check_back::{Decode, RawPayload};
 use crate::message::{Message, MessageId};
 
 /// A message as a consumer's handler gets it. `T` is the type of its payload; without it, the
-/// payload is [`Raw`].
+/// payload is [`RawPayload`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Received<T = Raw> {
+pub struct Received<T = RawPayload> {
     /// The message's id: the same at every delivery.
     pub id: MessageId,
     /// Where it was sent.

@@ -18,8 +18,8 @@ pub(crate) use worker::ConsumerLoop;
 
 use crate::check_back::Decode;
 use crate::error::{Error, ErrorKind};
-use crate::fence::BusinessDatabase;
 use crate::message::limits::SHORT_STRING_BYTES;
+use crate::sql::BusinessDatabase;
 use crate::transport::Queue;
 
 /// The default pauses between attempts, in seconds.
@@ -36,7 +36,7 @@ const UNDECODABLE_AFTER: Duration = Duration::from_hours(1);
 ///
 /// The handler runs in a transaction whose first statement records the message in the *inbox*, so
 /// that its effect happens once per message, however often the message is delivered. A handler
-/// that fails is asked again with growing pauses, up to [`attempts`](Self::attempts). After that,
+/// that fails is asked again with growing pauses, up to [`max_attempts`](Self::max_attempts). After that,
 /// and when nobody could decode its body for [some time](Self::undecodable_after), the message is
 /// dead, with the reason, and waits for a person.
 ///
@@ -67,9 +67,9 @@ const UNDECODABLE_AFTER: Duration = Duration::from_hours(1);
 pub struct Consumer {
     queue: String,
     bindings: Vec<(String, String)>,
-    attempts: u32,
+    max_attempts: u32,
     concurrency: usize,
-    retry_after: Vec<Duration>,
+    retry_delays: Vec<Duration>,
     undecodable_after: Duration,
     limits: Limits,
     schema: Option<String>,
@@ -81,9 +81,9 @@ impl fmt::Debug for Consumer {
         f.debug_struct("Consumer")
             .field("queue", &self.queue)
             .field("bindings", &self.bindings)
-            .field("attempts", &self.attempts)
+            .field("max_attempts", &self.max_attempts)
             .field("concurrency", &self.concurrency)
-            .field("retry_after", &self.retry_after)
+            .field("retry_delays", &self.retry_delays)
             .field("limits", &self.limits)
             .finish_non_exhaustive()
     }
@@ -99,13 +99,13 @@ impl Consumer {
     {
         let queue = queue.to_string();
         let inbox = Arc::new(SqlInbox::new(queue.clone(), pool, handler));
-        let retry_after = RETRY_AFTER.map(Duration::from_secs).to_vec();
+        let retry_delays = RETRY_AFTER.map(Duration::from_secs).to_vec();
         Self {
             queue,
             bindings: Vec::new(),
-            attempts: 20,
+            max_attempts: 20,
             concurrency: 8,
-            retry_after,
+            retry_delays,
             undecodable_after: UNDECODABLE_AFTER,
             limits: Limits::default(),
             schema: None,
@@ -128,12 +128,12 @@ impl Consumer {
     ///
     /// A message whose handling ended with its process runs alone in its process when it comes again, and every time
     /// the process ends while nothing else is handled there counts as an attempt, too. The first time does not count,
-    /// since others may have been to blame: with `attempts(3)`, a message that kills its process does so four times.
+    /// since others may have been to blame: with `max_attempts(3)`, a message that kills its process does so four times.
     /// It is dead then, without being tried again; within the process also when the setting `delivery_attempts` is
     /// used up.
     #[must_use]
-    pub const fn attempts(mut self, attempts: u32) -> Self {
-        self.attempts = attempts;
+    pub const fn max_attempts(mut self, max_attempts: u32) -> Self {
+        self.max_attempts = max_attempts;
         self
     }
 
@@ -150,8 +150,8 @@ impl Consumer {
     /// For RabbitMQ, where each pause is a queue of its own; within the process, the setting
     /// `delivery_backoff` counts.
     #[must_use]
-    pub fn retry_after(mut self, pauses: impl IntoIterator<Item = Duration>) -> Self {
-        self.retry_after = pauses.into_iter().collect();
+    pub fn retry_delays(mut self, pauses: impl IntoIterator<Item = Duration>) -> Self {
+        self.retry_delays = pauses.into_iter().collect();
         self
     }
 
@@ -172,7 +172,7 @@ impl Consumer {
     /// that and not recorded is dead, too. Only ids that have no time in them, as those of other senders may be, are
     /// not protected by that.
     #[must_use]
-    pub const fn remember(mut self, retention: Duration) -> Self {
+    pub const fn inbox_retention(mut self, retention: Duration) -> Self {
         self.limits.retention = retention;
         self
     }
@@ -206,7 +206,7 @@ impl Consumer {
     }
 
     pub(crate) const fn most_attempts(&self) -> u32 {
-        self.attempts
+        self.max_attempts
     }
 
     /// What the transport has to know.
@@ -215,7 +215,7 @@ impl Consumer {
             name: self.queue.clone(),
             bindings: self.bindings.clone(),
             concurrency: self.concurrency,
-            retry_after: self.retry_after.clone(),
+            retry_delays: self.retry_delays.clone(),
             undecodable_after: self.undecodable_after,
         }
     }
@@ -225,14 +225,14 @@ impl Consumer {
             "its queue's name must have 1 to 255 bytes"
         } else if self.bindings.is_empty() {
             "it is bound to nothing: add `.bind(\"exchange\", \"routing.key\")`"
-        } else if self.attempts == 0 {
-            "`attempts` must be at least 1"
+        } else if self.max_attempts == 0 {
+            "`max_attempts` must be at least 1"
         } else if self.concurrency == 0 {
             "`concurrency` must be at least 1"
-        } else if self.retry_after.is_empty() || self.retry_after.len() > MOST_PAUSES {
-            "`retry_after` must have 1 to 16 pauses: each is a queue in RabbitMQ"
-        } else if !self.retry_after.iter().all(|pause| (SHORTEST_PAUSE..=LONGEST_PAUSE).contains(pause)) {
-            "the pauses of `retry_after` must be between 1 ms and 24 h"
+        } else if self.retry_delays.is_empty() || self.retry_delays.len() > MOST_PAUSES {
+            "`retry_delays` must have 1 to 16 pauses: each is a queue in RabbitMQ"
+        } else if !self.retry_delays.iter().all(|pause| (SHORTEST_PAUSE..=LONGEST_PAUSE).contains(pause)) {
+            "the pauses of `retry_delays` must be between 1 ms and 24 h"
         } else if !(SHORTEST_PAUSE..=LONGEST_HANDLING).contains(&self.limits.handler_timeout) {
             "`handler_timeout` must be between 1 ms and 10 min: RabbitMQ lets no message be held for half an hour"
         } else if self.undecodable_after > LONGEST_PAUSE {

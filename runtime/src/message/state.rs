@@ -17,7 +17,7 @@ use crate::fault;
 /// Where a message stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
-pub enum State {
+pub enum MessageState {
     /// Stored, not deliverable, outcome undecided.
     Half,
     /// The business action took effect: to be delivered.
@@ -32,7 +32,7 @@ pub enum State {
     Dead,
 }
 
-impl State {
+impl MessageState {
     /// All states, in the order of their codes.
     pub const ALL: [Self; 6] =
         [Self::Half, Self::Confirmed, Self::Cancelled, Self::Delivered, Self::Parked, Self::Dead];
@@ -71,14 +71,14 @@ impl State {
     }
 }
 
-impl fmt::Display for State {
+impl fmt::Display for MessageState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
 /// States as a set of bits, bit *n* for the state with code *n*.
-pub(crate) fn mask(states: &[State]) -> i64 {
+pub(crate) fn mask(states: &[MessageState]) -> i64 {
     if fault::bug("unconditional") {
         return -1;
     }
@@ -118,7 +118,7 @@ pub(crate) enum Applied {
     /// It had happened before: nothing to do.
     Already,
     /// The state does not allow it, or somebody else holds the row.
-    Conflict(State),
+    Conflict(MessageState),
     /// The store does not know the message.
     Missing,
 }
@@ -139,29 +139,29 @@ impl Event {
     ];
 
     /// The states in which the event moves a message.
-    pub(crate) const fn sources(self) -> &'static [State] {
+    pub(crate) const fn sources(self) -> &'static [MessageState] {
         match self {
-            Self::BodyConfirms => &[State::Half, State::Cancelled, State::Parked],
+            Self::BodyConfirms => &[MessageState::Half, MessageState::Cancelled, MessageState::Parked],
             Self::BodyCancels | Self::CheckBackConfirms | Self::CheckBackCancels | Self::Park => {
-                &[State::Half]
+                &[MessageState::Half]
             }
-            Self::OperatorConfirms | Self::OperatorCancels => &[State::Parked],
-            Self::Acknowledged => &[State::Confirmed, State::Dead],
-            Self::GiveUp => &[State::Confirmed],
-            Self::Revive => &[State::Dead],
+            Self::OperatorConfirms | Self::OperatorCancels => &[MessageState::Parked],
+            Self::Acknowledged => &[MessageState::Confirmed, MessageState::Dead],
+            Self::GiveUp => &[MessageState::Confirmed],
+            Self::Revive => &[MessageState::Dead],
         }
     }
 
     /// The state to which it moves the message.
-    pub(crate) const fn target(self) -> State {
+    pub(crate) const fn target(self) -> MessageState {
         match self {
             Self::BodyConfirms | Self::CheckBackConfirms | Self::OperatorConfirms | Self::Revive => {
-                State::Confirmed
+                MessageState::Confirmed
             }
-            Self::BodyCancels | Self::CheckBackCancels | Self::OperatorCancels => State::Cancelled,
-            Self::Park => State::Parked,
-            Self::Acknowledged => State::Delivered,
-            Self::GiveUp => State::Dead,
+            Self::BodyCancels | Self::CheckBackCancels | Self::OperatorCancels => MessageState::Cancelled,
+            Self::Park => MessageState::Parked,
+            Self::Acknowledged => MessageState::Delivered,
+            Self::GiveUp => MessageState::Dead,
         }
     }
 
@@ -173,31 +173,33 @@ impl Event {
     /// The states from which the move need not be on disk when it is reported. Should the database
     /// forget it in a crash, it is found again: a half is asked about, and a confirmed message is
     /// delivered once more.
-    pub(crate) const fn relaxed_sources(self) -> &'static [State] {
+    pub(crate) const fn relaxed_sources(self) -> &'static [MessageState] {
         match self {
-            Self::BodyConfirms | Self::CheckBackConfirms => &[State::Half],
-            Self::Acknowledged => &[State::Confirmed],
+            Self::BodyConfirms | Self::CheckBackConfirms => &[MessageState::Half],
+            Self::Acknowledged => &[MessageState::Confirmed],
             _ => &[],
         }
     }
 
     /// What the event means for a message in `state`, when it did not move it.
-    pub(crate) const fn verdict(self, state: State) -> Applied {
+    pub(crate) const fn verdict(self, state: MessageState) -> Applied {
         let already = match self.target() {
             // What was confirmed once stays confirmed, however far it got since.
-            State::Confirmed => matches!(state, State::Confirmed | State::Delivered | State::Dead),
-            State::Cancelled => matches!(state, State::Cancelled),
-            State::Delivered => matches!(state, State::Delivered),
-            State::Parked => matches!(state, State::Parked),
-            State::Dead => matches!(state, State::Dead),
-            State::Half => false,
+            MessageState::Confirmed => {
+                matches!(state, MessageState::Confirmed | MessageState::Delivered | MessageState::Dead)
+            }
+            MessageState::Cancelled => matches!(state, MessageState::Cancelled),
+            MessageState::Delivered => matches!(state, MessageState::Delivered),
+            MessageState::Parked => matches!(state, MessageState::Parked),
+            MessageState::Dead => matches!(state, MessageState::Dead),
+            MessageState::Half => false,
         };
         if already { Applied::Already } else { Applied::Conflict(state) }
     }
 
     /// The transition function, as the model explores it.
     #[cfg(test)]
-    pub(crate) fn apply(self, state: State) -> Result<State, Applied> {
+    pub(crate) fn apply(self, state: MessageState) -> Result<MessageState, Applied> {
         if self.sources().contains(&state) { Ok(self.target()) } else { Err(self.verdict(state)) }
     }
 }
@@ -208,18 +210,18 @@ mod tests {
 
     #[test]
     fn codes_are_a_bijection() {
-        for state in State::ALL {
-            assert_eq!(State::from_code(state.code()), Some(state));
+        for state in MessageState::ALL {
+            assert_eq!(MessageState::from_code(state.code()), Some(state));
         }
-        assert_eq!(State::from_code(6), None);
+        assert_eq!(MessageState::from_code(6), None);
     }
 
     /// Every arrow of the diagram, and no other.
     #[test]
     fn arrows() {
-        let mut arrows: Vec<(State, State)> = Vec::new();
+        let mut arrows: Vec<(MessageState, MessageState)> = Vec::new();
         for event in Event::ALL {
-            for state in State::ALL {
+            for state in MessageState::ALL {
                 if let Ok(target) = event.apply(state)
                     && !arrows.contains(&(state, target))
                 {
@@ -229,16 +231,16 @@ mod tests {
         }
         arrows.sort();
         let mut drawn = [
-            (State::Half, State::Confirmed),
-            (State::Half, State::Cancelled),
-            (State::Half, State::Parked),
-            (State::Cancelled, State::Confirmed),
-            (State::Parked, State::Confirmed),
-            (State::Parked, State::Cancelled),
-            (State::Confirmed, State::Delivered),
-            (State::Confirmed, State::Dead),
-            (State::Dead, State::Confirmed),
-            (State::Dead, State::Delivered),
+            (MessageState::Half, MessageState::Confirmed),
+            (MessageState::Half, MessageState::Cancelled),
+            (MessageState::Half, MessageState::Parked),
+            (MessageState::Cancelled, MessageState::Confirmed),
+            (MessageState::Parked, MessageState::Confirmed),
+            (MessageState::Parked, MessageState::Cancelled),
+            (MessageState::Confirmed, MessageState::Delivered),
+            (MessageState::Confirmed, MessageState::Dead),
+            (MessageState::Dead, MessageState::Confirmed),
+            (MessageState::Dead, MessageState::Delivered),
         ];
         drawn.sort();
         assert_eq!(arrows, drawn);
@@ -246,9 +248,15 @@ mod tests {
 
     #[test]
     fn deciding_twice_is_no_conflict_and_deciding_otherwise_is_one() {
-        assert_eq!(Event::BodyConfirms.apply(State::Delivered), Err(Applied::Already));
-        assert_eq!(Event::BodyCancels.apply(State::Cancelled), Err(Applied::Already));
-        assert_eq!(Event::CheckBackCancels.apply(State::Confirmed), Err(Applied::Conflict(State::Confirmed)));
-        assert_eq!(Event::OperatorConfirms.apply(State::Half), Err(Applied::Conflict(State::Half)));
+        assert_eq!(Event::BodyConfirms.apply(MessageState::Delivered), Err(Applied::Already));
+        assert_eq!(Event::BodyCancels.apply(MessageState::Cancelled), Err(Applied::Already));
+        assert_eq!(
+            Event::CheckBackCancels.apply(MessageState::Confirmed),
+            Err(Applied::Conflict(MessageState::Confirmed))
+        );
+        assert_eq!(
+            Event::OperatorConfirms.apply(MessageState::Half),
+            Err(Applied::Conflict(MessageState::Half))
+        );
     }
 }

@@ -23,7 +23,7 @@ use crate::transport::in_process::InProcess;
 /// Puts a [`Messenger`] together.
 #[derive(Debug)]
 #[must_use = "a builder does nothing until `build`"]
-pub struct Builder {
+pub struct MessengerBuilder {
     store: DatabaseSource,
     settings: Settings,
     service: Option<String>,
@@ -41,7 +41,7 @@ pub struct Builder {
     rabbitmq: Option<crate::RabbitMq>,
 }
 
-impl Builder {
+impl MessengerBuilder {
     pub(super) fn new(store: DatabaseSource) -> Self {
         Self {
             store,

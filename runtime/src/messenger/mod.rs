@@ -9,7 +9,7 @@ pub(crate) mod settings;
 
 use std::sync::{Arc, OnceLock};
 
-pub use builder::Builder;
+pub use builder::MessengerBuilder;
 pub(crate) use lifecycle::Parts;
 use tokio::sync::Mutex;
 
@@ -39,8 +39,8 @@ pub struct Messenger {
 impl Messenger {
     /// Begins to put a messenger together. `store` is where messages are kept: a URL such as
     /// `sqlite://shop.db`, or a pool, whose options are taken over.
-    pub fn builder(store: impl Into<DatabaseSource>) -> Builder {
-        Builder::new(store.into())
+    pub fn builder(store: impl Into<DatabaseSource>) -> MessengerBuilder {
+        MessengerBuilder::new(store.into())
     }
 
     /// Makes this the messenger of every annotated function that is given no other.

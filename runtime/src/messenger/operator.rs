@@ -8,7 +8,7 @@ use super::Messenger;
 use crate::error::{Error, ErrorKind};
 use crate::fence::FenceDatabase;
 use crate::fence::verdict::Verdict;
-use crate::message::state::{Applied, Event, State};
+use crate::message::state::{Applied, Event, MessageState};
 use crate::message::{AnsweredBy, MessageId};
 use crate::store::{Change, MessageInfo};
 
@@ -19,7 +19,7 @@ impl Messenger {
     /// [`ErrorKind::Unavailable`]
     pub async fn list(
         &self,
-        state: State,
+        state: MessageState,
         before: Option<MessageId>,
         limit: u32,
     ) -> Result<Vec<MessageInfo>, Error> {
@@ -86,7 +86,7 @@ impl Messenger {
     /// [`ErrorKind::Refused`] when there is nothing to try; [`ErrorKind::Unavailable`].
     pub async fn retry(&self, id: MessageId, reason: &str) -> Result<(), Error> {
         let failed = |cause: crate::store::StoreError| cause.into_error("the message could not be retried");
-        if self.known(id).await?.state == State::Dead {
+        if self.known(id).await?.state == MessageState::Dead {
             return self
                 .decide(Event::Revive, Change::of(id).because(format!("retried by hand: {reason}")))
                 .await;
@@ -107,7 +107,7 @@ impl Messenger {
         id: MessageId,
     ) -> Result<Option<(&Arc<dyn FenceDatabase>, Uuid, MessageId)>, Error> {
         let message = self.known(id).await?;
-        if message.state != State::Parked {
+        if message.state != MessageState::Parked {
             return Err(refused(format!(
                 "message {id} is {}: only a parked message can be decided by hand",
                 message.state

@@ -1,4 +1,4 @@
-//! The settings: a plain struct, validated when the messenger is built.
+//! The settings, validated when the messenger is built.
 
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use crate::message::limits::Limits;
 
 /// Growing pauses between tries: doubled each time from `first` up to `max`, with jitter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Backoff {
     /// The pause after the first try.
     pub first: Duration,
@@ -42,9 +43,12 @@ impl Backoff {
 /// # use std::time::Duration;
 /// use transactional_message::Settings;
 ///
-/// let settings = Settings { check_after: Duration::from_secs(30), ..Settings::default() };
+/// let settings = Settings::default().check_after(Duration::from_secs(30)).retention(Duration::from_hours(48 * 7));
 /// ```
+///
+/// [`MessengerBuilder::build`](crate::MessengerBuilder::build) checks each against its bounds, and says what is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Settings {
     /// How long a row stays with a holder that does not renew it: recovery begins about that long
     /// after a crash, or after the next start. Renewed long before. Default: 5 s.
@@ -96,7 +100,7 @@ pub struct Settings {
     /// How often the janitor makes its round. Default: 1 min.
     pub janitor_interval: Duration,
     /// The longest body of a message, in bytes. Default: 1 MiB; at most 16 MiB, and on MySQL and MariaDB what fits into
-    /// the server's `max_allowed_packet`, which [`Builder::build`](crate::Builder::build) asks for.
+    /// the server's `max_allowed_packet`, which [`MessengerBuilder::build`](crate::MessengerBuilder::build) asks for.
     pub body_limit: usize,
     /// The longest headers of a message, names and values together, in bytes. Default: 32 KiB; at most 64 KiB.
     pub headers_limit: usize,
@@ -131,6 +135,47 @@ impl Default for Settings {
             headers_limit: 32 * 1024,
         }
     }
+}
+
+/// A method for each setting, with its name.
+macro_rules! setters {
+    ($($name:ident: $type:ty,)*) => {
+        impl Settings {
+            $(
+                #[doc = concat!("With another [`", stringify!($name), "`](field@Self::", stringify!($name), ").")]
+                #[must_use]
+                pub const fn $name(mut self, $name: $type) -> Self {
+                    self.$name = $name;
+                    self
+                }
+            )*
+        }
+    };
+}
+
+setters! {
+    lease: Duration,
+    half_timeout: Duration,
+    check_after: Duration,
+    handler_timeout: Duration,
+    check_back_attempts: u32,
+    check_back_backoff: Backoff,
+    check_back_horizon: Duration,
+    fence_lock_timeout: Duration,
+    deliver: bool,
+    delivery_attempts: u32,
+    delivery_backoff: Backoff,
+    publish_timeout: Duration,
+    relay_window: usize,
+    relay_bytes: usize,
+    relay_queue: usize,
+    relay_queue_bytes: usize,
+    poll_interval: Duration,
+    report_backoff: Backoff,
+    retention: Duration,
+    janitor_interval: Duration,
+    body_limit: usize,
+    headers_limit: usize,
 }
 
 /// Longer than anything is kept.

@@ -24,10 +24,10 @@ tokio::task_local! {
 /// # Panics
 /// Outside the body of an annotated function: in a task that the body spawned, for example.
 #[track_caller]
-pub fn message_id() -> MessageId {
+pub fn call_id() -> MessageId {
     let id = CALL.try_with(|call| call.call_id).ok();
     id.unwrap_or_else(|| {
-        panic!("`message_id()` was called outside a #[transactional_message] function's body: {OUTSIDE}")
+        panic!("`call_id()` was called outside a #[transactional_message] function's body: {OUTSIDE}")
     })
 }
 

@@ -8,7 +8,7 @@ use super::{
     Attempts, Bounds, Change, Claim, Hold, Holder, Postponement, Store, StoreError, Stored, Unfinished,
 };
 use crate::database::DatabaseSource;
-use crate::message::state::{Applied, Event, State};
+use crate::message::state::{Applied, Event, MessageState};
 use crate::message::{AnsweredBy, Half, Message, MessageId};
 
 const LEASE: Duration = Duration::from_hours(1);
@@ -82,7 +82,7 @@ async fn stored(store: &dyn Store, half: &Half, hold: Hold) -> MessageId {
     half.id
 }
 
-async fn state(store: &dyn Store, id: MessageId) -> State {
+async fn state(store: &dyn Store, id: MessageId) -> MessageState {
     store.find(id).await.expect("found").expect("there").state
 }
 
@@ -91,15 +91,15 @@ async fn apply(store: &dyn Store, event: Event, change: Change) -> Applied {
 }
 
 /// Takes a fresh message to `target` by legal moves.
-async fn message_in(store: &dyn Store, target: State, hold: Hold) -> MessageId {
+async fn message_in(store: &dyn Store, target: MessageState, hold: Hold) -> MessageId {
     let id = stored(store, &half(&Uuid::new_v4().to_string()), hold).await;
     let path: &[Event] = match target {
-        State::Half => &[],
-        State::Confirmed => &[Event::BodyConfirms],
-        State::Cancelled => &[Event::BodyCancels],
-        State::Delivered => &[Event::BodyConfirms, Event::Acknowledged],
-        State::Parked => &[Event::Park],
-        State::Dead => &[Event::BodyConfirms, Event::GiveUp],
+        MessageState::Half => &[],
+        MessageState::Confirmed => &[Event::BodyConfirms],
+        MessageState::Cancelled => &[Event::BodyCancels],
+        MessageState::Delivered => &[Event::BodyConfirms, Event::Acknowledged],
+        MessageState::Parked => &[Event::Park],
+        MessageState::Dead => &[Event::BodyConfirms, Event::GiveUp],
     };
     for event in path {
         assert_eq!(apply(store, *event, Change::of(id)).await, Applied::Moved);
@@ -120,7 +120,7 @@ async fn halves_are_stored_all_or_none_and_once(store: &dyn Store) {
     let both = [&first, &second];
     store.insert_halves(&both, hold(LEASE)).await.expect("stored");
     store.insert_halves(&both, hold(LEASE)).await.expect("a retry finds its own rows");
-    assert_eq!(store.list(State::Half, None, 10).await.expect("listed").len(), 2);
+    assert_eq!(store.list(MessageState::Half, None, 10).await.expect("listed").len(), 2);
     let changes = [Change::of(first.id), Change::of(second.id), Change::of(Uuid::now_v7())];
     let applied = store.transition(Event::BodyCancels, &changes, None).await.expect("applied");
     assert_eq!(applied, [Applied::Moved, Applied::Moved, Applied::Missing]);
@@ -151,7 +151,7 @@ async fn every_event_in_every_state(store: &dyn Store) {
         Event::GiveUp,
         Event::Revive,
     ];
-    for before in State::ALL {
+    for before in MessageState::ALL {
         for event in events {
             let id = message_in(store, before, hold(LEASE)).await;
             let (expected, after) = if event.sources().contains(&before) {
@@ -170,13 +170,13 @@ async fn every_event_in_every_state(store: &dyn Store) {
 
 async fn rows_of_a_batch_move_each_by_its_own_state(store: &dyn Store) {
     let mut changes = Vec::new();
-    for state in State::ALL {
+    for state in MessageState::ALL {
         changes.push(Change::of(message_in(store, state, hold(LEASE)).await));
     }
     changes.push(Change::of(Uuid::now_v7()));
     let applied = store.transition(Event::BodyConfirms, &changes, Some(hold(LEASE))).await.expect("applied");
     let (moved, already) = (Applied::Moved, Applied::Already);
-    // In the order of `State::ALL`: half, confirmed, cancelled, delivered, parked, dead.
+    // In the order of `MessageState::ALL`: half, confirmed, cancelled, delivered, parked, dead.
     assert_eq!(applied, [moved, already, moved, already, moved, already, Applied::Missing]);
 }
 
@@ -187,7 +187,7 @@ async fn held_rows_are_nobody_elses(store: &dyn Store) {
     assert!(store.claim_halves(&handler, all(), hold(LEASE)).await.expect("claims").rows.is_empty());
     assert!(!store.hasten(id).await.expect("hastens"), "a held row can't be hastened");
     let stranger = Change::of(id).held_by(Uuid::new_v4());
-    assert_eq!(apply(store, Event::CheckBackCancels, stranger).await, Applied::Conflict(State::Half));
+    assert_eq!(apply(store, Event::CheckBackCancels, stranger).await, Applied::Conflict(MessageState::Half));
     let own = Change::of(id).held_by(owner.token);
     assert_eq!(apply(store, Event::CheckBackCancels, own).await, Applied::Moved);
 }
@@ -246,7 +246,7 @@ async fn only_a_checker_counts_what_it_enters(store: &dyn Store) {
 
 async fn claims_are_bounded(store: &dyn Store) {
     for _ in 0..5 {
-        message_in(store, State::Confirmed, hold(LEASE)).await;
+        message_in(store, MessageState::Confirmed, hold(LEASE)).await;
     }
     let small = Bounds { rows: 2, ..all() };
     assert_eq!(claim(store, small, hold(LEASE)).await.expect("claims").rows.len(), 2);
@@ -257,7 +257,7 @@ async fn claims_are_bounded(store: &dyn Store) {
 }
 
 async fn postponing_gives_back(store: &dyn Store) {
-    let id = message_in(store, State::Confirmed, hold(LEASE)).await;
+    let id = message_in(store, MessageState::Confirmed, hold(LEASE)).await;
     let owner = hold(LEASE);
     let row = claim(store, all(), owner).await.expect("claims").rows.remove(0);
     assert_eq!((row.half.id, row.attempts, row.taken_over), (id, 0, None));
@@ -276,20 +276,20 @@ async fn postponing_gives_back(store: &dyn Store) {
 async fn renewal_takes_back_a_half_and_not_a_confirmed(store: &dyn Store) {
     let (owner, thief) = (hold(LEASE), hold(LEASE));
     let half_id = stored(store, &half("renewed"), hold(LAPSED)).await;
-    let confirmed = message_in(store, State::Confirmed, owner).await;
+    let confirmed = message_in(store, MessageState::Confirmed, owner).await;
     let handler = [handler("renewed")];
     assert_eq!(store.claim_halves(&handler, all(), thief).await.expect("claims").rows.len(), 1);
     assert!(!claim(store, all(), thief).await.expect("claims").rows.is_empty());
     let renewed = store.renew(&[half_id, confirmed], owner).await.expect("renews");
     assert_eq!(renewed.ids, [half_id]);
     let cancel = Change::of(half_id).held_by(thief.token);
-    assert_eq!(apply(store, Event::CheckBackCancels, cancel).await, Applied::Conflict(State::Half));
+    assert_eq!(apply(store, Event::CheckBackCancels, cancel).await, Applied::Conflict(MessageState::Half));
     assert!(store.renew(&[], owner).await.expect("renews nothing").database_clock > Duration::ZERO);
 }
 
 async fn finished_rows_are_deleted_and_no_others(store: &dyn Store) {
     let mut ids = Vec::new();
-    for state in State::ALL {
+    for state in MessageState::ALL {
         ids.push(message_in(store, state, hold(LEASE)).await);
     }
     wait_a_moment().await;
@@ -365,7 +365,7 @@ async fn paging(store: &dyn Store) {
     let before = store.stats().await.expect("counts");
     let mut ids = Vec::new();
     for _ in 0..5 {
-        ids.push(message_in(store, State::Dead, hold(LEASE)).await);
+        ids.push(message_in(store, MessageState::Dead, hold(LEASE)).await);
     }
     let after = store.stats().await.expect("counts");
     assert_eq!(after.dead, before.dead + 5);
@@ -375,11 +375,11 @@ async fn paging(store: &dyn Store) {
     assert_eq!(unfinished, Unfinished { oldest: age, ..Unfinished::from(after.clone()) });
     assert!(age >= after.oldest_unfinished);
     ids.reverse();
-    let first = store.list(State::Dead, None, 3).await.expect("lists");
-    let second = store.list(State::Dead, Some(first[2].id), 2).await.expect("lists");
+    let first = store.list(MessageState::Dead, None, 3).await.expect("lists");
+    let second = store.list(MessageState::Dead, Some(first[2].id), 2).await.expect("lists");
     let listed: Vec<_> = first.iter().chain(&second).map(|message| message.id).collect();
     assert_eq!(listed, ids);
-    for (id, state) in ids.iter().zip([State::Dead; 5]) {
+    for (id, state) in ids.iter().zip([MessageState::Dead; 5]) {
         assert_eq!(self::state(store, *id).await, state);
     }
 }
@@ -421,7 +421,7 @@ async fn each_service_takes_its_own(store: &dyn Store) {
     assert_eq!((some.len(), of("shipping"), of(OURS)), (4, 2, 2));
     let info = store.find(ids[0]).await.expect("found").expect("there");
     assert_eq!((info.service.as_str(), info.answered_by.as_str()), ("billing", "handler:pay"));
-    let confirmed = store.list(State::Confirmed, None, 1000).await.expect("lists");
+    let confirmed = store.list(MessageState::Confirmed, None, 1000).await.expect("lists");
     let listed: Vec<_> = confirmed.iter().map(|message| message.id).filter(|id| ids.contains(id)).collect();
     let mut newest = ids.clone();
     newest.sort_unstable_by(|one, two| two.cmp(one));

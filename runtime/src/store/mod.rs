@@ -14,7 +14,7 @@ use async_trait::async_trait;
 
 use crate::error::{Error, ErrorKind};
 use crate::message::limits::Limits;
-use crate::message::state::{Applied, Event, State};
+use crate::message::state::{Applied, Event, MessageState};
 use crate::message::{AnsweredBy, Half, MessageId};
 
 pub(crate) use values::{
@@ -86,7 +86,7 @@ pub(crate) trait Store: Operate + fmt::Debug + Send + Sync {
     async fn apply(
         &self,
         event: Event,
-        from: &[State],
+        from: &[MessageState],
         changes: &[Change],
         hold: Option<Hold>,
         flush: Flush,
@@ -126,7 +126,7 @@ pub(crate) trait Store: Operate + fmt::Debug + Send + Sync {
     async fn apply_legibly(
         &self,
         event: Event,
-        from: &[State],
+        from: &[MessageState],
         changes: &[Change],
         hold: Option<Hold>,
         flush: Flush,
@@ -242,7 +242,7 @@ pub(crate) trait Operate {
     /// The newest messages in `state`, below `before` if given (keyset paging).
     async fn list(
         &self,
-        state: State,
+        state: MessageState,
         before: Option<MessageId>,
         limit: u32,
     ) -> Result<Vec<MessageInfo>, StoreError>;

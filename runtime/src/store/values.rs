@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::message::state::State;
+use crate::message::state::MessageState;
 use crate::message::{AnsweredBy, Half, MessageId};
 
 /// Proves who holds a row. One for all bodies of a process, of UUID version 4; a fresh one for every claim of a checker,
@@ -253,25 +253,25 @@ impl From<Stats> for Unfinished {
 
 impl Stats {
     /// The count of one state.
-    pub const fn count(&self, state: State) -> u64 {
+    pub const fn count(&self, state: MessageState) -> u64 {
         match state {
-            State::Half => self.half,
-            State::Confirmed => self.confirmed,
-            State::Cancelled => self.cancelled,
-            State::Delivered => self.delivered,
-            State::Parked => self.parked,
-            State::Dead => self.dead,
+            MessageState::Half => self.half,
+            MessageState::Confirmed => self.confirmed,
+            MessageState::Cancelled => self.cancelled,
+            MessageState::Delivered => self.delivered,
+            MessageState::Parked => self.parked,
+            MessageState::Dead => self.dead,
         }
     }
 
-    pub(crate) const fn count_mut(&mut self, state: State) -> &mut u64 {
+    pub(crate) const fn count_mut(&mut self, state: MessageState) -> &mut u64 {
         match state {
-            State::Half => &mut self.half,
-            State::Confirmed => &mut self.confirmed,
-            State::Cancelled => &mut self.cancelled,
-            State::Delivered => &mut self.delivered,
-            State::Parked => &mut self.parked,
-            State::Dead => &mut self.dead,
+            MessageState::Half => &mut self.half,
+            MessageState::Confirmed => &mut self.confirmed,
+            MessageState::Cancelled => &mut self.cancelled,
+            MessageState::Delivered => &mut self.delivered,
+            MessageState::Parked => &mut self.parked,
+            MessageState::Dead => &mut self.dead,
         }
     }
 }
@@ -285,8 +285,8 @@ pub struct MessageInfo {
     /// The id of the call that it belongs to.
     pub call_id: MessageId,
     /// Where it stands.
-    pub state: State,
-    /// The service whose processes deliver it: see [`Builder::service`](crate::Builder::service).
+    pub state: MessageState,
+    /// The service whose processes deliver it: see [`MessengerBuilder::service`](crate::MessengerBuilder::service).
     pub service: String,
     /// The annotated function.
     pub function: String,

@@ -58,7 +58,7 @@ pub(crate) struct Queue {
     /// How many deliveries are handled at once.
     pub(crate) concurrency: usize,
     /// How long a failed delivery waits after the first attempt, the second, and so on.
-    pub(crate) retry_after: Vec<Duration>,
+    pub(crate) retry_delays: Vec<Duration>,
     /// How long a message waits that nobody can read, before it is dead.
     pub(crate) undecodable_after: Duration,
 }
@@ -84,7 +84,7 @@ pub(crate) trait Transport: fmt::Debug + Send + Sync {
         usize::MAX
     }
 
-    /// After how many attempts a failure is final for a consumer that wants `attempts`.
+    /// After how many attempts a failure is final for a consumer that wants this many.
     fn budget(&self, attempts: u32) -> u32 {
         attempts
     }

@@ -225,7 +225,7 @@ impl Checker {
                 id = %row.half.id,
                 service = row.half.service,
                 "the check-back handler `{name}` of the package `{ours}` answers for a half message of the package \
-                 `{theirs}`: if they are two services over one store, give each a name with `Builder::service`"
+                 `{theirs}`: if they are two services over one store, give each a name with `MessengerBuilder::service`"
             );
         }
     }

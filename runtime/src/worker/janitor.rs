@@ -219,7 +219,7 @@ impl Janitor {
                 answered_by = name,
                 count,
                 "half messages wait for an answer that this process can't give; if no other process has that handler \
-                 or fence, add it, or use `Builder::alias` for a handler that was renamed"
+                 or fence, add it, or use `MessengerBuilder::alias` for a handler that was renamed"
             );
         }
         for (service, count) in &report.forsaken {

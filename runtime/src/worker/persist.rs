@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::log_store_error;
 use crate::core::Core;
-use crate::message::state::{Applied, Event, State};
+use crate::message::state::{Applied, Event, MessageState};
 use crate::message::{Half, MessageId};
 use crate::store::{Attempts, Change, Hold, Postponement, StoreError};
 
@@ -54,7 +54,7 @@ pub(super) async fn persist(
     changes: &[Change],
     hold: Option<Hold>,
 ) -> Vec<Tried> {
-    let for_anybody = event.target() == State::Confirmed && hold.is_none();
+    let for_anybody = event.target() == MessageState::Confirmed && hold.is_none();
     let done = each(core, worker, changes, |changes| async move {
         let freed: Vec<_> = changes.iter().filter(|_| for_anybody).map(|change| change.id).collect();
         // Taken for each try: the one that succeeds may come long after the first.
@@ -71,7 +71,7 @@ pub(super) async fn persist(
     let tried: Vec<Tried> = done.await.into_iter().map(of).collect();
     let is_over = |tried: &Tried| match tried {
         // A database that crashed has forgotten that it was confirmed. Held on to, it would never be asked about.
-        Tried::Applied(Applied::Conflict(State::Half), _) if event.ends_a_delivery() => true,
+        Tried::Applied(Applied::Conflict(MessageState::Half), _) if event.ends_a_delivery() => true,
         // Still to be moved; or decided by somebody else, and forgotten at the next renewal, unless a live body has taken
         // it back.
         Tried::Failed | Tried::Applied(Applied::Conflict(_), _) => false,
@@ -97,7 +97,7 @@ pub(super) async fn pursue(core: &Core, worker: &'static str, event: Event, mut 
         for (row, tried) in rows.into_iter().zip(tried) {
             match tried {
                 Tried::Failed => failed.push(row),
-                Tried::Applied(Applied::Missing, _) if event.target() == State::Confirmed => {
+                Tried::Applied(Applied::Missing, _) if event.target() == MessageState::Confirmed => {
                     store_anew(core, worker, &row.amended()).await;
                 }
                 Tried::Applied(..) | Tried::Refused => {}

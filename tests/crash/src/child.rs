@@ -68,11 +68,9 @@ pub(crate) async fn run(directory: &Path, life: Life) -> anyhow::Result<()> {
         fault::arm(life.fault.clone());
     }
     let fast = settings(Duration::from_secs(life.retention));
-    let settings = Settings {
-        check_back_attempts: life.check_back_attempts,
-        handler_timeout: life.handler_timeout.map_or(fast.handler_timeout, Duration::from_secs),
-        ..fast
-    };
+    let settings = fast
+        .check_back_attempts(life.check_back_attempts)
+        .handler_timeout(life.handler_timeout.map_or(fast.handler_timeout, Duration::from_secs));
     let messenger = start(&place, &business, &accounting, &settings, "#").await?;
     let left = Uuid::now_v7();
     if life.quiet {
@@ -116,8 +114,8 @@ pub(crate) async fn start(
 ) -> anyhow::Result<Messenger> {
     let consumer = service::consumer(&place.exchange(), accounting)
         .bind(place.exchange(), pattern)
-        .attempts(ATTEMPTS)
-        .retry_after([RETRY_AFTER]);
+        .max_attempts(ATTEMPTS)
+        .retry_delays([RETRY_AFTER]);
     let store = place.store().await?;
     let mut builder = Messenger::builder(&store)
         .settings(*settings)
@@ -175,20 +173,18 @@ pub(crate) async fn settled(messenger: &Messenger, place: &Place) -> anyhow::Res
 /// Fast, so that a thousand kills take minutes.
 pub(crate) fn settings(retention: Duration) -> Settings {
     let millis = Duration::from_millis;
-    Settings {
-        lease: millis(500),
-        check_after: millis(100),
-        handler_timeout: millis(500),
-        check_back_backoff: Backoff::new(millis(20), millis(200)),
-        delivery_backoff: Backoff::new(millis(20), millis(200)),
-        check_back_attempts: ATTEMPTS,
-        delivery_attempts: ATTEMPTS,
+    Settings::default()
+        .lease(millis(500))
+        .check_after(millis(100))
+        .handler_timeout(millis(500))
+        .check_back_backoff(Backoff::new(millis(20), millis(200)))
+        .delivery_backoff(Backoff::new(millis(20), millis(200)))
+        .check_back_attempts(ATTEMPTS)
+        .delivery_attempts(ATTEMPTS)
         // Shorter than what comes at once: some messages go by way of the table.
-        relay_queue: 2,
-        poll_interval: millis(20),
-        check_back_horizon: retention * 9 / 10,
-        retention,
-        janitor_interval: millis(100),
-        ..Settings::default()
-    }
+        .relay_queue(2)
+        .poll_interval(millis(20))
+        .check_back_horizon(retention * 9 / 10)
+        .retention(retention)
+        .janitor_interval(millis(100))
 }

@@ -49,7 +49,7 @@ impl Service {
 
     /// Waits until it has died of a `SIGKILL`.
     pub(crate) async fn die(&mut self) -> anyhow::Result<()> {
-        let ended = self.end(PATIENCE).await?;
+        let ended = self.end(PATIENCE * 3).await?;
         anyhow::ensure!(
             ended.signal() == Some(Signal::KILL.as_raw()),
             "it was to be killed, and ended with {ended}"

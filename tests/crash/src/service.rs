@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sqlx::{MySqlConnection, PgConnection, SqliteConnection};
 use transactional_message::{
-    Consumer, Data, Error, ErrorKind, HalfMessage, Outcome, Received, begin, fault, message_id,
+    Consumer, Data, Error, ErrorKind, HalfMessage, Outcome, Received, begin, call_id, fault,
     transactional_message, withhold,
 };
 use uuid::Uuid;
@@ -213,7 +213,7 @@ fn is_duplicate(error: &sqlx::Error) -> bool {
 macro_rules! record {
     ($db:expr, $on:expr, $call:expr) => {
         sqlx::query($db.sql("INSERT INTO done (message_id, action, parts, content) VALUES (?, ?, ?, ?)"))
-            .bind(message_id())
+            .bind(call_id())
             .bind($call.action)
             .bind($call.parts())
             .bind(&$call.content)

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use transactional_message::{Consume, MessageId, Raw, Received};
+use transactional_message::{Consume, MessageId, RawPayload, Received};
 
 use crate::Order;
 use crate::databases::{Connection, Dialect};
@@ -99,7 +99,7 @@ impl Listener {
         self.heard().into_iter().filter(|heard| heard.order == Some(order)).collect()
     }
 
-    fn note(&self, message: &Received<Raw>) -> Act {
+    fn note(&self, message: &Received<RawPayload>) -> Act {
         let body = String::from_utf8_lossy(&message.payload.0).into_owned();
         let order = serde_json::from_str::<Order>(&body).ok().map(|order| order.id);
         let mut memory = self.memory();
@@ -124,7 +124,7 @@ impl Listener {
 /// Does what it was told about a delivery.
 async fn handle<DB: Dialect>(
     connection: &mut Connection<DB>,
-    message: Received<Raw>,
+    message: Received<RawPayload>,
     queue: String,
     act: Act,
 ) -> Result<(), String> {
@@ -161,11 +161,15 @@ async fn handle<DB: Dialect>(
 // Not for every `DB` at once: the connection alone does not say which it is.
 macro_rules! listens {
     ($database:ty, $connection:ty) => {
-        impl<'c> Consume<'c, $connection, Raw> for Listener {
+        impl<'c> Consume<'c, $connection, RawPayload> for Listener {
             type Error = String;
             type Future = BoxFuture<'c, Result<(), String>>;
 
-            fn consume(&self, connection: &'c mut $connection, message: Received<Raw>) -> Self::Future {
+            fn consume(
+                &self,
+                connection: &'c mut $connection,
+                message: Received<RawPayload>,
+            ) -> Self::Future {
                 let act = self.note(&message);
                 Box::pin(handle::<$database>(connection, message, self.queue.clone(), act))
             }

@@ -11,7 +11,7 @@ use lapin::options::{
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind};
-use transactional_message::{AnsweredBy, Builder, Message, Messenger, RabbitMq};
+use transactional_message::{AnsweredBy, Message, Messenger, MessengerBuilder, RabbitMq};
 use uuid::Uuid;
 
 use crate::{Proxy, ShopError, wait_until};
@@ -83,7 +83,7 @@ impl Rabbit {
     }
 
     /// The same for a builder.
-    pub fn with(&self, builder: Builder) -> Builder {
+    pub fn with(&self, builder: MessengerBuilder) -> MessengerBuilder {
         builder.rabbitmq(self.settings())
     }
 

@@ -5,14 +5,20 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 
-/// Far more than anything here takes on a busy machine.
-const LIMIT: Duration = Duration::from_secs(30);
+use crate::log;
 
-/// Waits until `condition` holds, and panics with `what` when it never does.
+/// A bound on a hang, and no measure of speed: far more than anything here takes on a busy machine.
+const LIMIT: Duration = Duration::from_mins(2);
+
+/// Waits until `condition` holds, and panics with `what` when it never does, and with what was logged last.
 pub async fn wait_until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let started = Instant::now();
     while !condition().await {
-        assert!(started.elapsed() < LIMIT, "waited {LIMIT:?} in vain for: {what}");
+        assert!(
+            started.elapsed() < LIMIT,
+            "waited {LIMIT:?} in vain for: {what}; this thread's log ends with:\n{}",
+            log::last_lines()
+        );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use sqlx::Pool;
-use transactional_message::{Backoff, Builder, Consumer, MessageId, Messenger, Settings, State, begin};
+use transactional_message::{
+    Backoff, Consumer, MessageId, MessageState, Messenger, MessengerBuilder, Settings, begin,
+};
 
 use crate::databases::{Connection, Dialect, Place, number, numbers, run, texts, write};
 use crate::{Listener, Oracle, Order, Outage, ShopError, fenced, handled, order, vanish, wait_until};
@@ -27,17 +29,15 @@ pub struct World<P: Place> {
 /// Settings for a test: what is due is done soon, and nothing but the lease is tight.
 pub fn fast() -> Settings {
     let soon = Backoff::new(Duration::from_millis(10), Duration::from_millis(50));
-    Settings {
-        lease: Duration::from_secs(1),
-        half_timeout: Duration::from_secs(20),
-        check_after: Duration::from_millis(50),
-        check_back_backoff: soon,
-        fence_lock_timeout: Duration::from_millis(50),
-        delivery_backoff: soon,
-        poll_interval: Duration::from_millis(20),
-        report_backoff: soon,
-        ..Settings::default()
-    }
+    Settings::default()
+        .lease(Duration::from_secs(1))
+        .half_timeout(Duration::from_secs(20))
+        .check_after(Duration::from_millis(50))
+        .check_back_backoff(soon)
+        .fence_lock_timeout(Duration::from_millis(50))
+        .delivery_backoff(soon)
+        .poll_interval(Duration::from_millis(20))
+        .report_backoff(soon)
 }
 
 impl<P: Place> World<P> {
@@ -53,6 +53,7 @@ impl<P: Place> World<P> {
 
     /// The same in a place that is known already.
     pub async fn at(place: P, connections: u32) -> Self {
+        crate::log::remember();
         place.create(&["shop", "books", "store"]).await;
         let (shop, books) = (place.pool("shop", connections), place.pool("books", 4));
         run(&shop, P::Db::SHOP).await.expect("creates");
@@ -80,12 +81,12 @@ impl<P: Place> World<P> {
     }
 
     /// A messenger without consumers, on the store in a database of its own.
-    pub fn builder(&self) -> Builder {
+    pub fn builder(&self) -> MessengerBuilder {
         self.builder_on("store")
     }
 
     /// The same, on another store.
-    pub fn builder_on(&self, store: &str) -> Builder {
+    pub fn builder_on(&self, store: &str) -> MessengerBuilder {
         Messenger::builder(self.place.database(store))
             .settings(fast())
             .data(self.oracle.clone())
@@ -108,7 +109,7 @@ impl<P: Place> World<P> {
     }
 
     /// Builds, migrates and starts.
-    pub async fn start(builder: Builder) -> Messenger {
+    pub async fn start(builder: MessengerBuilder) -> Messenger {
         let messenger = builder.build().await.expect("builds");
         messenger.migrate().await.expect("migrates");
         messenger.start().await.expect("starts");
@@ -166,7 +167,7 @@ impl<P: Place> World<P> {
     }
 
     /// Waits until there are `count` messages in `state`.
-    pub async fn count(&self, messenger: &Messenger, state: State, count: u64) {
+    pub async fn count(&self, messenger: &Messenger, state: MessageState, count: u64) {
         wait_until(&format!("{count} messages to be {state}"), async || {
             messenger.stats().await.expect("counts").count(state) == count
         })

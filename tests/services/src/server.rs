@@ -23,7 +23,7 @@ const LINES: usize = 30;
 pub struct Server {
     launch: Launch,
     directory: PathBuf,
-    state: Mutex<State>,
+    state: Mutex<MessageState>,
 }
 
 /// How a server is started.
@@ -44,7 +44,7 @@ pub(crate) struct Launch {
 
 /// The order matters: a process ends before its directory goes.
 #[derive(Debug)]
-struct State {
+struct MessageState {
     process: Option<Process>,
     /// Until the server is stopped.
     home: Option<Home>,
@@ -68,7 +68,7 @@ pub(crate) async fn start(prepare: impl AsyncFn() -> anyhow::Result<Server>) -> 
 impl Server {
     pub(crate) fn new(home: Home, launch: Launch) -> Self {
         let directory = home.path().to_owned();
-        Self { launch, directory, state: Mutex::new(State { process: None, home: Some(home) }) }
+        Self { launch, directory, state: Mutex::new(MessageState { process: None, home: Some(home) }) }
     }
 
     /// Where it is, with user and password.
@@ -191,7 +191,7 @@ impl Server {
         self.directory.join("log")
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, MessageState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,7 +1,7 @@
 //! Functions: their bodies do what bodies do, and own their arguments although the message borrowed them.
 
 use serde::Serialize;
-use transactional_message::{Error, message_id, transactional_message, withhold};
+use transactional_message::{Error, call_id, transactional_message, withhold};
 use ui::refused;
 
 pub(super) struct Pay {
@@ -27,7 +27,7 @@ async fn pay(command: Pay) -> Result<String, Error> {
         return Ok(String::new());
     }
     let order = lookup(command).await?;
-    Ok(format!("{order} {}", message_id()))
+    Ok(format!("{order} {}", call_id()))
 }
 
 async fn lookup(command: Pay) -> Result<String, Error> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::{Json, extract};
 use serde::Serialize;
-use transactional_message::{State as MessageState, Stats};
+use transactional_message::{MessageState, Stats};
 
 use super::State;
 use super::failure::Failure;

@@ -8,8 +8,8 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-/// Far more than anything here takes on a busy machine.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// A bound on a hang, and no measure of speed: far more than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// How much of its log a failure shows.
 const LAST_LINES: usize = 40;

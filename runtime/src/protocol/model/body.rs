@@ -3,7 +3,7 @@
 use super::rules::{Bug, May, Model};
 use super::steps::{At, Cause, Steps};
 use super::world::{Asker, Body, Call, Change, Effect, Fence, Holder, Message, Relay, Report, Row, Truth};
-use crate::message::state::{Applied, Event, State};
+use crate::message::state::{Applied, Event, MessageState};
 use crate::protocol::report::Ending;
 use crate::protocol::scope::{Commit, Withheld};
 
@@ -65,7 +65,7 @@ fn store(out: &mut Steps<'_>, c: usize) {
 
 fn insert_halves(call: &mut Call) {
     for message in call.messages.iter_mut().flatten() {
-        message.row = Some(Row::new(State::Half));
+        message.row = Some(Row::new(MessageState::Half));
     }
 }
 
@@ -257,5 +257,5 @@ fn confirm(out: &mut Steps<'_>, at: At, amended: bool, what: &'static str, cause
 
 /// The half is gone, and its action took effect: stored anew, confirmed.
 pub(super) fn insert_anew(message: &mut Message, amended: bool) {
-    message.row = Some(Row { amended, ..Row::new(State::Confirmed) });
+    message.row = Some(Row { amended, ..Row::new(MessageState::Confirmed) });
 }

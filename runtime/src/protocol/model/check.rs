@@ -7,7 +7,7 @@ use super::steps::{At, Cause, Steps};
 use super::world::{Asker, Body, Call, Change, Effect, Fence, Holder, Message, Relay, Truth};
 use crate::check_back::Outcome;
 use crate::fence::verdict::Verdict;
-use crate::message::state::{Applied, Event, State};
+use crate::message::state::{Applied, Event, MessageState};
 use crate::store;
 use crate::worker::answer::{Step, Triage};
 
@@ -77,7 +77,7 @@ fn claim(out: &mut Steps<'_>, at: At, call: &Call, message: &Message, number: u8
         Holder::Checker(_) | Holder::GoneChecker => Some(store::Holder::Checker),
         Holder::Process | Holder::Relay | Holder::Gone => Some(store::Holder::Process),
     };
-    if row.state != State::Half || !row.due || row.forgotten {
+    if row.state != MessageState::Half || !row.due || row.forgotten {
         return;
     }
     if taken_over.is_some() && out.model.has(Bug::LapsedRowsAreNotTakenOver) {

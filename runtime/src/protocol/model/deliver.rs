@@ -3,7 +3,7 @@
 use super::rules::{BUDGET, Bug, May};
 use super::steps::{At, Cause, Steps};
 use super::world::{Call, Change, Holder, Message, Published, Relay};
-use crate::message::state::{Event, State};
+use crate::message::state::{Event, MessageState};
 use crate::transport::Publication;
 use crate::worker::answer::{Fate, after_publish};
 
@@ -41,7 +41,7 @@ pub(super) fn is_held(out: &Steps<'_>, call: &Call, message: &Message) -> bool {
 
 fn claim(out: &mut Steps<'_>, at: At, message: &Message, number: usize) {
     let Some(row) = message.row else { return };
-    if row.state != State::Confirmed || !row.due {
+    if row.state != MessageState::Confirmed || !row.due {
         return;
     }
     out.message(at, System, "a relay claims the message", |message, _| {

@@ -8,7 +8,7 @@ use super::properties::{at_a_moment, at_the_end, is_finished_with, is_settled, o
 use super::rules::{May, Model};
 use super::steps::{Action, Cause, Steps};
 use super::world::{Call, Message, World};
-use crate::message::state::State;
+use crate::message::state::MessageState;
 
 /// More than any configuration has: reached, it would not be the whole space.
 const BOUND: usize = 2_000_000;
@@ -20,7 +20,7 @@ pub(super) struct Explored {
     pub(super) steps: usize,
     pub(super) settled: usize,
     /// Where messages are when nothing more happens by itself.
-    pub(super) ends: BTreeSet<State>,
+    pub(super) ends: BTreeSet<MessageState>,
 }
 
 impl fmt::Display for Explored {

@@ -5,7 +5,7 @@ use super::rules::{Bug, May};
 use super::steps::{At, Cause, Steps};
 use super::world::{Asker, Body, Call, Change, Effect, Fence, Holder, Message, Relay, Report, Truth};
 use crate::fence::verdict::Verdict;
-use crate::message::state::{Event, State};
+use crate::message::state::{Event, MessageState};
 
 use Cause::{Fault, Person, System};
 
@@ -37,14 +37,14 @@ fn crash(call: &mut Call) {
 /// Leases lapse and are renewed, and pauses end; or the store is set back to a time before.
 pub(super) fn clock(out: &mut Steps<'_>, at: At, call: &Call, message: &Message) {
     let Some(row) = message.row else { return };
-    if out.model.may(May::RestoreStore) && row.state == State::Half && is_known(call, message) {
+    if out.model.may(May::RestoreStore) && row.state == MessageState::Half && is_known(call, message) {
         out.message(at, Fault, "the store is restored, without the half", |message, _| message.row = None);
     }
-    if !matches!(row.state, State::Half | State::Confirmed) {
+    if !matches!(row.state, MessageState::Half | MessageState::Confirmed) {
         return;
     }
     let held = is_held(out, call, message);
-    if held && (row.state == State::Half || row.holder == Holder::Process) {
+    if held && (row.state == MessageState::Half || row.holder == Holder::Process) {
         out.message(at, System, "its process renews the lease", |message, _| {
             message.renew();
         });
@@ -52,9 +52,9 @@ pub(super) fn clock(out: &mut Steps<'_>, at: At, call: &Call, message: &Message)
     if row.due {
         return;
     }
-    let live = held && row.state == State::Half && row.holder == Holder::Process;
+    let live = held && row.state == MessageState::Half && row.holder == Holder::Process;
     // `check_after` outlasts what a body has sent; a fence waits for nothing.
-    let too_early = !out.model.fenced() && call.effect != Effect::None && row.state == State::Half;
+    let too_early = !out.model.fenced() && call.effect != Effect::None && row.state == MessageState::Half;
     // What a checker holds is held for `check_after`, too.
     let by_checker = matches!(row.holder, Holder::Checker(_) | Holder::GoneChecker);
     let held_on = live || by_checker && too_early && !out.model.has(Bug::ClaimsAreShort);
@@ -83,11 +83,11 @@ pub(super) fn operator(out: &mut Steps<'_>, at: At, call: &Call, message: &Messa
         return;
     }
     match row.state {
-        State::Dead => out.message(at, Person, "a person revives it", |message, model| {
+        MessageState::Dead => out.message(at, Person, "a person revives it", |message, model| {
             message.transition(model, Event::Revive, Change::PLAIN);
         }),
-        State::Parked if out.model.fenced() && !row.forgotten => decide_by_fence(out, at, call),
-        State::Parked => {
+        MessageState::Parked if out.model.fenced() && !row.forgotten => decide_by_fence(out, at, call),
+        MessageState::Parked => {
             let over = call.body == Body::Over && call.effect == Effect::None;
             if call.truth != Truth::Nothing || (row.forgotten && over) {
                 out.message(at, Person, "a person confirms it", |message, model| {
@@ -142,7 +142,7 @@ pub(super) fn janitor(out: &mut Steps<'_>, c: usize, call: &Call) {
     let early = out.model.has(Bug::PrunedAtConfirmed);
     let finished = |message: &Message| match message.state() {
         None => true,
-        Some(State::Confirmed) => early,
+        Some(MessageState::Confirmed) => early,
         Some(state) => state.is_finished(),
     };
     let stored = call.messages().any(|message| message.row.is_some());
@@ -159,7 +159,7 @@ pub(super) fn janitor(out: &mut Steps<'_>, c: usize, call: &Call) {
     }
     for m in 0..call.messages.len() {
         let state = call.messages[m].and_then(|one| one.state());
-        let gone = call.pruned && state.is_some_and(State::is_finished);
+        let gone = call.pruned && state.is_some_and(MessageState::is_finished);
         if gone {
             let what = "the janitor deletes the message";
             out.message(At { c, m }, Person, what, |message, _| message.row = None);
@@ -171,7 +171,7 @@ pub(super) fn janitor(out: &mut Steps<'_>, c: usize, call: &Call) {
 fn park_overdue(out: &mut Steps<'_>, c: usize, call: &Call) {
     for (m, message) in call.messages.iter().enumerate() {
         let Some(row) = message.and_then(|message| message.row) else { continue };
-        if row.state == State::Half && row.due {
+        if row.state == MessageState::Half && row.due {
             let what = "the janitor parks the overdue half";
             out.message(At { c, m }, Fault, what, |message, model| {
                 message.transition(model, Event::Park, Change::PLAIN);

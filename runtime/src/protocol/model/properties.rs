@@ -3,20 +3,20 @@
 use super::people::is_known;
 use super::rules::Model;
 use super::world::{Asker, Body, Call, Fence, Holder, Message, Relay, Truth, World};
-use crate::message::state::State;
+use crate::message::state::MessageState;
 
 /// The arrows of the diagram in `message/state.rs`.
-const ARROWS: [(State, State); 10] = [
-    (State::Half, State::Confirmed),
-    (State::Half, State::Cancelled),
-    (State::Half, State::Parked),
-    (State::Cancelled, State::Confirmed),
-    (State::Parked, State::Confirmed),
-    (State::Parked, State::Cancelled),
-    (State::Confirmed, State::Delivered),
-    (State::Confirmed, State::Dead),
-    (State::Dead, State::Confirmed),
-    (State::Dead, State::Delivered),
+const ARROWS: [(MessageState, MessageState); 10] = [
+    (MessageState::Half, MessageState::Confirmed),
+    (MessageState::Half, MessageState::Cancelled),
+    (MessageState::Half, MessageState::Parked),
+    (MessageState::Cancelled, MessageState::Confirmed),
+    (MessageState::Parked, MessageState::Confirmed),
+    (MessageState::Parked, MessageState::Cancelled),
+    (MessageState::Confirmed, MessageState::Delivered),
+    (MessageState::Confirmed, MessageState::Dead),
+    (MessageState::Dead, MessageState::Confirmed),
+    (MessageState::Dead, MessageState::Delivered),
 ];
 
 pub(super) type Broken = Option<&'static str>;
@@ -50,14 +50,15 @@ fn of_a_message(model: &Model, world: &World, call: &Call, message: &Message) ->
         }
     }
     let row = message.row?;
-    let confirmed = matches!(row.state, State::Confirmed | State::Delivered | State::Dead);
+    let confirmed =
+        matches!(row.state, MessageState::Confirmed | MessageState::Delivered | MessageState::Dead);
     if confirmed && call.fence == Fence::Tombstone && !message.vouched {
         return Some("nothing is confirmed and fenced at once");
     }
-    if row.state == State::Delivered && !message.acknowledged {
+    if row.state == MessageState::Delivered && !message.acknowledged {
         return Some("what counts as delivered was acknowledged");
     }
-    if model.fenced() && row.state == State::Parked && !row.forgotten && !world.overdue {
+    if model.fenced() && row.state == MessageState::Parked && !row.forgotten && !world.overdue {
         return Some("what is fenced is never parked for its number of questions");
     }
     None
@@ -85,16 +86,18 @@ pub(super) fn over_a_step(model: &Model, before: &World, after: &World) -> Broke
 }
 
 fn is_finished(message: &Message) -> bool {
-    message.state().is_none_or(State::is_finished)
+    message.state().is_none_or(MessageState::is_finished)
 }
 
 fn of_a_move(model: &Model, call: &Call, before: &Message, after: &Message) -> Broken {
     let (Some(from), Some(to)) = (before.row, after.row) else {
         let legal = match (before.state(), after.state()) {
-            (None, Some(State::Half)) => !call.is_live(),
+            (None, Some(MessageState::Half)) => !call.is_live(),
             // Stored anew, since the half is gone.
-            (None, Some(State::Confirmed)) => call.body == Body::Over,
-            (Some(state), None) => state.is_finished() || state == State::Half && is_known(call, before),
+            (None, Some(MessageState::Confirmed)) => call.body == Body::Over,
+            (Some(state), None) => {
+                state.is_finished() || state == MessageState::Half && is_known(call, before)
+            }
             (gone, still) => gone == still,
         };
         return (!legal).then_some("rows come as halves, and go when they are finished");
@@ -102,13 +105,13 @@ fn of_a_move(model: &Model, call: &Call, before: &Message, after: &Message) -> B
     if from.state != to.state && !ARROWS.contains(&(from.state, to.state)) {
         return Some("no message moves where the diagram has no arrow");
     }
-    let half = from.state == State::Half && to.state == State::Half;
+    let half = from.state == MessageState::Half && to.state == MessageState::Half;
     if half && to.attempts > from.attempts && !is_counted(before, after) {
         return Some("only a question that was answered, or is to be asked alone, counts");
     }
     // A closed fence may: the body can't commit any more.
-    let held = from.state == State::Half && from.holder == Holder::Process && call.is_live();
-    if held && to.state == State::Cancelled && !model.fenced() {
+    let held = from.state == MessageState::Half && from.holder == Holder::Process && call.is_live();
+    if held && to.state == MessageState::Cancelled && !model.fenced() {
         return Some("no check-back cancels what a live body holds");
     }
     None
@@ -126,7 +129,8 @@ fn is_counted(before: &Message, after: &Message) -> bool {
 /// Whether nothing more happens by itself.
 pub(super) fn is_settled(world: &World) -> bool {
     world.calls.iter().flatten().all(|call| {
-        let settled = |one: &Message| !matches!(one.state(), Some(State::Half | State::Confirmed));
+        let settled =
+            |one: &Message| !matches!(one.state(), Some(MessageState::Half | MessageState::Confirmed));
         call.is_quiet() && call.messages().all(settled)
     })
 }
@@ -143,7 +147,9 @@ pub(super) fn at_the_end(world: &World) -> Broken {
         for message in call.messages().filter(|_| took_effect) {
             let right = match message.state() {
                 None => message.acknowledged,
-                Some(state) => matches!(state, State::Delivered | State::Parked | State::Dead),
+                Some(state) => {
+                    matches!(state, MessageState::Delivered | MessageState::Parked | MessageState::Dead)
+                }
             };
             if !right {
                 return Some("what took effect is delivered in the end, or waits for a person");

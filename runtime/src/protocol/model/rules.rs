@@ -10,7 +10,7 @@ use super::world::{Call, Report};
 use crate::check_back::Outcome;
 use crate::fence::verdict::Verdict;
 use crate::message::AnsweredBy;
-use crate::message::state::{Applied, Event, State};
+use crate::message::state::{Applied, Event, MessageState};
 use crate::protocol::report::{Decision, Ending, decide};
 use crate::protocol::scope::{Body, Witness};
 use crate::store::Holder;
@@ -123,11 +123,11 @@ impl Model {
         !self.may(May::LapseLive)
     }
 
-    pub(super) fn apply(&self, event: Event, state: State) -> Result<State, Applied> {
+    pub(super) fn apply(&self, event: Event, state: MessageState) -> Result<MessageState, Applied> {
         if self.has(Bug::UnconditionalTransitions) {
             return Ok(event.target());
         }
-        if self.has(Bug::LateOkIsRefused) && event == Event::BodyConfirms && state != State::Half {
+        if self.has(Bug::LateOkIsRefused) && event == Event::BodyConfirms && state != MessageState::Half {
             return Err(event.verdict(state));
         }
         event.apply(state)

@@ -2,7 +2,7 @@
 
 use super::explore::explore;
 use super::rules::{Bug, By, May, Model};
-use crate::message::state::State;
+use crate::message::state::MessageState;
 
 use Bug::*;
 use May::*;
@@ -88,8 +88,11 @@ fn holds(model: &Model, worlds: usize) {
         Ok(found) => {
             eprintln!("{}: {found}, in {:.1?}", model.name, began.elapsed());
             assert_eq!(found.worlds, worlds, "the model has changed: are these all worlds there should be?");
-            assert!(found.ends.contains(&State::Delivered) && found.ends.contains(&State::Cancelled));
-            assert_eq!(found.ends.contains(&State::Dead), model.may(FailDelivery), "{:?}", found.ends);
+            assert!(
+                found.ends.contains(&MessageState::Delivered)
+                    && found.ends.contains(&MessageState::Cancelled)
+            );
+            assert_eq!(found.ends.contains(&MessageState::Dead), model.may(FailDelivery), "{:?}", found.ends);
         }
         Err(counterexample) => panic!("{}: {counterexample}", model.name),
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::rules::{Bug, Model};
-use crate::message::state::{Applied, Event, State};
+use crate::message::state::{Applied, Event, MessageState};
 use crate::protocol::report::Ending;
 use crate::protocol::scope::{Commit, Withheld};
 
@@ -96,7 +96,7 @@ pub(super) struct Message {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Row {
-    pub(super) state: State,
+    pub(super) state: MessageState,
     pub(super) holder: Holder,
     /// Its lease has lapsed, or its pause is over.
     pub(super) due: bool,
@@ -203,7 +203,7 @@ impl Call {
 
 impl Row {
     /// As the body's process stores it.
-    pub(super) const fn new(state: State) -> Self {
+    pub(super) const fn new(state: MessageState) -> Self {
         let holder = Holder::Process;
         Self { state, holder, due: false, attempts: 0, amended: false, forgotten: false }
     }
@@ -227,7 +227,7 @@ impl Message {
             && self.relays == [Relay::Idle; 2]
     }
 
-    pub(super) fn state(&self) -> Option<State> {
+    pub(super) fn state(&self) -> Option<MessageState> {
         self.row.map(|row| row.state)
     }
 
@@ -241,7 +241,7 @@ impl Message {
         if change.held_by.is_some_and(|token| token != row.holder) {
             return Applied::Conflict(row.state);
         }
-        let confirmed = target == State::Confirmed;
+        let confirmed = target == MessageState::Confirmed;
         row.state = target;
         row.amended = change.amended.unwrap_or(row.amended);
         row.forgotten |= change.forgotten;
@@ -254,7 +254,7 @@ impl Message {
     /// Stores the half again, should it be gone.
     pub(super) fn make_sure(&mut self, model: &Model) {
         if self.row.is_none() && !model.has(Bug::GoneHalfIsNotStoredAgain) {
-            self.row = Some(Row::new(State::Half));
+            self.row = Some(Row::new(MessageState::Half));
         }
     }
 
@@ -262,7 +262,7 @@ impl Message {
     pub(super) fn postpone(&mut self, held_by: Holder, spend: bool) {
         if let Some(row) = &mut self.row
             && row.holder == held_by
-            && matches!(row.state, State::Half | State::Confirmed)
+            && matches!(row.state, MessageState::Half | MessageState::Confirmed)
         {
             row.holder = Holder::Nobody;
             row.due = false;
@@ -282,7 +282,7 @@ impl Message {
     pub(super) fn renew(&mut self) {
         self.hold(Holder::Process);
         if let Some(row) = &mut self.row
-            && row.state == State::Half
+            && row.state == MessageState::Half
         {
             row.attempts = 0;
         }
@@ -290,7 +290,7 @@ impl Message {
 
     /// What its asker counts before it asks. Says how many there were before, if it still holds the row.
     pub(super) fn enter(&mut self, holder: Holder) -> Option<u8> {
-        let row = self.row.as_mut().filter(|row| row.holder == holder && row.state == State::Half)?;
+        let row = self.row.as_mut().filter(|row| row.holder == holder && row.state == MessageState::Half)?;
         row.attempts += 1;
         row.due = false;
         Some(row.attempts - 1)

@@ -47,7 +47,7 @@ pub enum ExchangeKind {
     Headers,
 }
 
-/// How messages are delivered through RabbitMQ. See [`Builder::rabbitmq`](crate::Builder::rabbitmq).
+/// How messages are delivered through RabbitMQ. See [`MessengerBuilder::rabbitmq`](crate::MessengerBuilder::rabbitmq).
 ///
 /// Messages are persistent and `mandatory`; one counts as delivered when the broker has confirmed it
 /// and did not return it. A consumer's queue is a quorum queue, with others for what waits for its

@@ -105,7 +105,7 @@ impl Queues {
             }
         }
         let queue_name = |name: &str| short("name of a queue", name);
-        let retry = queue.retry_after.iter();
+        let retry = queue.retry_delays.iter();
         Ok(Self {
             main: queue_name(name)?,
             dead: queue_name(&format!("{name}.dead"))?,
@@ -205,7 +205,7 @@ mod tests {
             name: name.into(),
             bindings: bindings.iter().map(|(e, p)| ((*e).into(), (*p).into())).collect(),
             concurrency: 1,
-            retry_after: [250, 1_000, 120_000].map(Duration::from_millis).to_vec(),
+            retry_delays: [250, 1_000, 120_000].map(Duration::from_millis).to_vec(),
             undecodable_after: Duration::from_secs(9),
         }
     }

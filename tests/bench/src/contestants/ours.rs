@@ -7,7 +7,7 @@ use anyhow::Context;
 use async_trait::async_trait;
 use sqlx::Pool;
 use transactional_message::{
-    Builder, Data, HalfMessage, Messenger, Outcome, Settings, begin, transactional_message,
+    MessengerBuilder, Data, HalfMessage, Messenger, Outcome, Settings, begin, transactional_message,
 };
 use uuid::Uuid;
 
@@ -96,13 +96,13 @@ impl<DB: Shop> Clone for Ours<DB> {
 impl<DB: Shop> Ours<DB> {
     /// One that delivers nothing: for `send`, where nobody does.
     pub(crate) async fn quiet(place: Place<DB>) -> anyhow::Result<Self> {
-        let settings = Settings { deliver: false, ..Settings::default() };
+        let settings = Settings::default().deliver(false);
         Self::open(place, |builder| builder.settings(settings)).await
     }
 
     pub(crate) async fn open(
         place: Place<DB>,
-        adapt: impl FnOnce(Builder) -> Builder,
+        adapt: impl FnOnce(MessengerBuilder) -> MessengerBuilder,
     ) -> anyhow::Result<Self> {
         let builder = Messenger::builder(DB::source(&place.pool))
             .fence("business", DB::source(&place.pool))

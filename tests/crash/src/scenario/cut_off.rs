@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use services::proxy::{Proxy, Trick};
-use transactional_message::{AnsweredBy, Backoff, Message, MessageId, Messenger, Settings, message_id};
+use transactional_message::{AnsweredBy, Backoff, Message, MessageId, Messenger, Settings, call_id};
 use uuid::Uuid;
 
 use super::wait;
@@ -22,15 +22,13 @@ const NEVER: Duration = Duration::from_hours(1);
 
 /// Nothing happens by itself: no other operation ends the transaction that is left open.
 fn settings() -> Settings {
-    Settings {
-        lease: NEVER,
-        poll_interval: NEVER,
-        janitor_interval: NEVER,
+    Settings::default()
+        .lease(NEVER)
+        .poll_interval(NEVER)
+        .janitor_interval(NEVER)
         // The next operation shall not be the repetition of the one that was given up.
-        report_backoff: Backoff::new(NEVER, NEVER),
-        deliver: false,
-        ..Settings::default()
-    }
+        .report_backoff(Backoff::new(NEVER, NEVER))
+        .deliver(false)
 }
 
 pub(super) async fn play(place: &Place) -> anyhow::Result<()> {
@@ -71,7 +69,7 @@ async fn call(
     let message = Message::json("shop", "order", &Uuid::nil())?;
     let body = async {
         in_body();
-        Ok::<_, ActionError>(message_id())
+        Ok::<_, ActionError>(call_id())
     };
     Ok(messenger.call(AnsweredBy::Handler(HANDLER.into()), vec![message; messages], body).await?)
 }

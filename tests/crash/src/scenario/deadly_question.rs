@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use transactional_message::{AnsweredBy, Message, Messenger, Settings, State};
+use transactional_message::{AnsweredBy, Message, MessageState, Messenger};
 
 use crate::child;
 use crate::database::with_pool;
@@ -41,7 +41,7 @@ pub(super) async fn play(place: &Place) -> anyhow::Result<()> {
         .build()
         .await?;
     let stats = messenger.stats().await?;
-    let parked = messenger.list(State::Parked, None, 2).await?;
+    let parked = messenger.list(MessageState::Parked, None, 2).await?;
     let deadly = parked.first().context("nothing is parked")?;
     let innocents = QUESTIONS as u64 - 1;
     anyhow::ensure!(
@@ -61,7 +61,7 @@ pub(super) async fn play(place: &Place) -> anyhow::Result<()> {
 /// Halves with a handler that nobody reported, all due.
 async fn leave_questions(place: &Place) -> anyhow::Result<()> {
     let (store, business) = tokio::try_join!(place.store(), place.business())?;
-    let settings = Settings { check_after: NEVER, ..child::settings(NEVER * 2) };
+    let settings = child::settings(NEVER * 2).check_after(NEVER);
     let messenger = Messenger::builder(&store)
         .settings(settings)
         .data(business.clone())

@@ -128,7 +128,7 @@ pub(crate) async fn live(directory: &Path, first: bool) -> anyhow::Result<()> {
         Database::Postgres(pool) => Consumer::new(queue, pool, handler.clone()),
         Database::MySql(pool) => Consumer::new(queue, pool, handler.clone()),
     };
-    let consumer = consumer.bind(place.exchange(), "#").attempts(ATTEMPTS).concurrency(MESSAGES);
+    let consumer = consumer.bind(place.exchange(), "#").max_attempts(ATTEMPTS).concurrency(MESSAGES);
     let mut builder = Messenger::builder(&store)
         .settings(child::settings(Duration::from_hours(2)))
         .fence("business", &business)

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 
-use transactional_message::{Backoff, Messenger, Settings};
+use transactional_message::{Backoff, Messenger};
 
 use crate::child;
 use crate::database::Kind;
@@ -68,7 +68,7 @@ async fn messenger(place: &Place, pattern: &str) -> anyhow::Result<Messenger> {
     // A thousand messages without a queue, each tried five times a second, leave a machine no time for calls.
     let delivery_backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(2));
     let settings =
-        Settings { delivery_backoff, half_timeout: PATIENCE, ..child::settings(Duration::from_hours(2)) };
+        child::settings(Duration::from_hours(2)).delivery_backoff(delivery_backoff).half_timeout(PATIENCE);
     child::start(place, &business, &accounting, &settings, pattern).await
 }
 

@@ -2,7 +2,7 @@
 //! the others may count as delivered.
 
 use tokio::task::JoinSet;
-use transactional_message::{AnsweredBy, Message, Messenger, State};
+use transactional_message::{AnsweredBy, Message, MessageState, Messenger};
 
 use super::{messenger, wait};
 use crate::database::{Database, with_pool};
@@ -31,7 +31,7 @@ pub(super) async fn play(place: &Place) -> anyhow::Result<()> {
         })
         .await?;
     }
-    for message in messenger.list(State::Delivered, None, EVERY).await? {
+    for message in messenger.list(MessageState::Delivered, None, EVERY).await? {
         anyhow::ensure!(
             message.routing_key == ROUTED,
             "message {} was returned by RabbitMQ, and counts as delivered",

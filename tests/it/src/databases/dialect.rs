@@ -168,7 +168,7 @@ pub async fn texts<DB: Dialect>(pool: &Pool<DB>, sql: impl Into<String>) -> Vec<
 
 /// Writes the business row of an order, with the id of the call's message.
 pub async fn write<DB: Dialect>(connection: &mut Connection<DB>, id: u64) -> Result<(), sqlx::Error> {
-    let message_id: MessageId = transactional_message::message_id();
+    let message_id: MessageId = transactional_message::call_id();
     let sql = format!("INSERT INTO orders (id, message_id) VALUES ({id}, {})", DB::id(message_id));
     DB::run(connection, sql).await.map(drop)
 }

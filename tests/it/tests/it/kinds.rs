@@ -4,10 +4,14 @@ use it::{
     MySqlDatabases, Order, Place, PostgresSchemas, Process, ShopError, SqliteFiles, World, fast, fenced,
     fenced_amendable, order, vanish,
 };
-use transactional_message::{AnsweredBy, Builder, Message, Messenger, State, begin};
+use transactional_message::{AnsweredBy, Message, MessageState, Messenger, MessengerBuilder, begin};
 
 /// A messenger whose store, fence and consumer are in different worlds.
-fn builder<S: Place, F: Place, C: Place>(store: &World<S>, shop: &World<F>, books: &World<C>) -> Builder {
+fn builder<S: Place, F: Place, C: Place>(
+    store: &World<S>,
+    shop: &World<F>,
+    books: &World<C>,
+) -> MessengerBuilder {
     Messenger::builder(store.place.database("store"))
         .settings(fast())
         .data(shop.oracle.clone())
@@ -105,5 +109,5 @@ async fn one_messenger_with_a_fence_of_each_kind() {
     one.settled(&messenger).await;
     assert_eq!((one.fences(1).await, two.fences(1).await, three.fences(2).await), (1, 1, 1));
     assert_eq!(one.effects_of_orders().await, [1, 2]);
-    assert_eq!(messenger.stats().await.expect("counts").count(State::Cancelled), 1);
+    assert_eq!(messenger.stats().await.expect("counts").count(MessageState::Cancelled), 1);
 }

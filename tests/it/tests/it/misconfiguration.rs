@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use it::{PASSWORD, Place, ShopError, ask, fast, fenced, fenced_amendable, order, says};
 use transactional_message::{
-    AnsweredBy, Backoff, Builder, Consumer, DatabaseSource, ErrorKind, Message, Messenger, Settings,
+    AnsweredBy, Backoff, Consumer, DatabaseSource, ErrorKind, Message, Messenger, MessengerBuilder, Settings,
 };
 
 use crate::World;
 
-async fn refused(builder: Builder, expected: &[&str]) {
+async fn refused(builder: MessengerBuilder, expected: &[&str]) {
     let text = format!("{builder:?}");
     assert!(!text.contains(PASSWORD), "{text}");
     match builder.build().await {
@@ -27,31 +27,25 @@ async fn settings_are_named_with_what_they_may_be() {
     let day = Duration::from_hours(24);
     let backwards = Backoff::new(day, Duration::from_secs(1));
     for (settings, expected) in [
-        (Settings { lease: zero, ..default }, "`lease` is 0ns; it must be between 100ms and 3600s"),
-        (Settings { lease: day, ..default }, "`lease` is 86400s; it must be between 100ms and 3600s"),
-        (Settings { half_timeout: zero, ..default }, "`half_timeout`"),
-        (Settings { handler_timeout: zero, ..default }, "`handler_timeout`"),
-        (Settings { fence_lock_timeout: day, ..default }, "`fence_lock_timeout`"),
-        (Settings { publish_timeout: zero, ..default }, "`publish_timeout`"),
-        (Settings { poll_interval: zero, ..default }, "`poll_interval`"),
-        (Settings { janitor_interval: zero, ..default }, "`janitor_interval`"),
-        (
-            Settings { check_back_attempts: 0, ..default },
-            "`check_back_attempts` is 0; it must be between 1 and",
-        ),
-        (Settings { delivery_attempts: 0, ..default }, "`delivery_attempts`"),
-        (Settings { relay_window: 0, ..default }, "`relay_window`"),
-        (Settings { relay_bytes: 0, ..default }, "`relay_bytes`"),
-        (Settings { relay_queue: 0, ..default }, "`relay_queue`"),
-        (
-            Settings { body_limit: 17 << 20, ..default },
-            "`body_limit` is 17825792; it must be between 1 and 16777216",
-        ),
-        (Settings { headers_limit: 65 << 10, ..default }, "`headers_limit`"),
-        (Settings { check_back_backoff: backwards, ..default }, "`check_back_backoff`"),
-        (Settings { delivery_backoff: backwards, ..default }, "must begin above zero and end no lower"),
-        (Settings { report_backoff: Backoff::new(zero, day), ..default }, "`report_backoff`"),
-        (Settings { check_back_horizon: default.retention, ..default }, "must be less than `retention`"),
+        (default.lease(zero), "`lease` is 0ns; it must be between 100ms and 3600s"),
+        (default.lease(day), "`lease` is 86400s; it must be between 100ms and 3600s"),
+        (default.half_timeout(zero), "`half_timeout`"),
+        (default.handler_timeout(zero), "`handler_timeout`"),
+        (default.fence_lock_timeout(day), "`fence_lock_timeout`"),
+        (default.publish_timeout(zero), "`publish_timeout`"),
+        (default.poll_interval(zero), "`poll_interval`"),
+        (default.janitor_interval(zero), "`janitor_interval`"),
+        (default.check_back_attempts(0), "`check_back_attempts` is 0; it must be between 1 and"),
+        (default.delivery_attempts(0), "`delivery_attempts`"),
+        (default.relay_window(0), "`relay_window`"),
+        (default.relay_bytes(0), "`relay_bytes`"),
+        (default.relay_queue(0), "`relay_queue`"),
+        (default.body_limit(17 << 20), "`body_limit` is 17825792; it must be between 1 and 16777216"),
+        (default.headers_limit(65 << 10), "`headers_limit`"),
+        (default.check_back_backoff(backwards), "`check_back_backoff`"),
+        (default.delivery_backoff(backwards), "must begin above zero and end no lower"),
+        (default.report_backoff(Backoff::new(zero, day)), "`report_backoff`"),
+        (default.check_back_horizon(default.retention), "must be less than `retention`"),
     ] {
         refused(world.builder().settings(settings), &["the setting", expected]).await;
     }
@@ -202,7 +196,7 @@ async fn consumers_are_checked() {
         (vec![consumer("q")], "it is bound to nothing: add `.bind(\"exchange\", \"routing.key\")`"),
         (vec![bound("")], "its queue's name must have 1 to 255 bytes"),
         (vec![bound(&"q".repeat(256))], "its queue's name must have 1 to 255 bytes"),
-        (vec![bound("q").attempts(0)], "`attempts` must be at least 1"),
+        (vec![bound("q").max_attempts(0)], "`max_attempts` must be at least 1"),
         (vec![bound("q").concurrency(0)], "`concurrency` must be at least 1"),
         (
             vec![bound("q").handler_timeout(Duration::ZERO)],
@@ -214,7 +208,7 @@ async fn consumers_are_checked() {
         ),
         (vec![bound("q"), bound("q")], "there are two consumers of the queue `q`: raise its `concurrency`"),
     ] {
-        let builder = consumers.into_iter().fold(world.builder(), Builder::consumer);
+        let builder = consumers.into_iter().fold(world.builder(), MessengerBuilder::consumer);
         refused(builder, &[expected]).await;
     }
 }

@@ -8,7 +8,7 @@ use lapin::types::{AMQPValue, FieldArray, FieldTable};
 use services::proxy::Trick;
 use sqlx::SqliteConnection;
 use tracing_subscriber::filter::LevelFilter;
-use transactional_message::{Consumer, ExchangeKind, Message, Messenger, RabbitMq, Received, State};
+use transactional_message::{Consumer, ExchangeKind, Message, MessageState, Messenger, RabbitMq, Received};
 use uuid::Uuid;
 
 use crate::World;
@@ -17,12 +17,12 @@ const SOON: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(10
 
 /// A consumer of everything that is sent to the test's exchange, which tries again soon.
 fn consumer(world: &World, rabbit: &Rabbit, queue: &str, listener: &Listener) -> Consumer {
-    Consumer::new(queue, world.books.clone(), listener.clone()).bind(&rabbit.exchange, "#").retry_after(SOON)
+    Consumer::new(queue, world.books.clone(), listener.clone()).bind(&rabbit.exchange, "#").retry_delays(SOON)
 }
 
 /// A running messenger with that consumer at the queue.
 async fn start(world: &World, rabbit: &Rabbit, queue: &str, attempts: u32) -> Messenger {
-    let consumer = consumer(world, rabbit, queue, &world.listener).attempts(attempts);
+    let consumer = consumer(world, rabbit, queue, &world.listener).max_attempts(attempts);
     let messenger = World::start(rabbit.with(world.builder()).consumer(consumer)).await;
     rabbit.is_consumed(queue).await;
     messenger
@@ -50,7 +50,7 @@ async fn what_is_sent_before_the_consumer_is_connected_comes_to_it_all_the_same(
     let messenger = World::start(world.builder().rabbitmq(through).consumer(consumer)).await;
     wait_until("the consumer's connection to be held up", async || proxy.was_played()).await;
     pay(&messenger, &rabbit, 1).await;
-    world.count(&messenger, State::Delivered, 1).await;
+    world.count(&messenger, MessageState::Delivered, 1).await;
     proxy.release();
     wait_until("its effect", async || world.all_effects().await == 1).await;
     assert_eq!(world.effects_of_orders().await, [1]);
@@ -268,7 +268,7 @@ async fn a_handler_that_never_returns_is_ended_and_keeps_nobody_waiting() {
     let (world, rabbit) = (World::new().await, Rabbit::new().await);
     let queue = rabbit.queue("books");
     let consumer = consumer(&world, &rabbit, &queue, &world.listener);
-    let consumer = consumer.concurrency(2).attempts(2).handler_timeout(Duration::from_millis(300));
+    let consumer = consumer.concurrency(2).max_attempts(2).handler_timeout(Duration::from_millis(300));
     let messenger = World::start(rabbit.with(world.builder()).consumer(consumer)).await;
     rabbit.is_consumed(&queue).await;
     for id in [1000, 1001] {
@@ -333,8 +333,8 @@ async fn a_consumers_database_that_is_away_costs_no_attempts() {
 async fn a_process_that_does_not_deliver_may_consume() {
     let (world, rabbit) = (World::new().await, Rabbit::new().await);
     let queue = rabbit.queue("books");
-    let settings = transactional_message::Settings { deliver: false, ..it::fast() };
-    let consumer = consumer(&world, &rabbit, &queue, &world.listener).attempts(2);
+    let settings = it::fast().deliver(false);
+    let consumer = consumer(&world, &rabbit, &queue, &world.listener).max_attempts(2);
     let builder = rabbit.with(world.builder_on("other.db").settings(settings)).consumer(consumer);
     let _consuming = World::start(builder).await;
     rabbit.is_consumed(&queue).await;

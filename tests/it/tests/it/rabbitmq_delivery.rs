@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 use it::{Order, Rabbit, order, send, wait_until};
-use transactional_message::{Consumer, Message, MessageInfo, Messenger, State};
+use transactional_message::{Consumer, Message, MessageInfo, MessageState, Messenger};
 
 use crate::World;
 
@@ -14,7 +14,7 @@ async fn send_all(messenger: &Messenger, messages: impl IntoIterator<Item = Mess
     join_all(messages.into_iter().map(|message| send(messenger, message))).await;
 }
 
-async fn list(messenger: &Messenger, state: State) -> Vec<MessageInfo> {
+async fn list(messenger: &Messenger, state: MessageState) -> Vec<MessageInfo> {
     messenger.list(state, None, 1000).await.expect("lists")
 }
 
@@ -57,7 +57,7 @@ async fn any_client_sees_what_a_message_is() {
     send(&messenger, message).await;
     let taken = rabbit.take(&queue, 1).await.remove(0);
     world.settled(&messenger).await;
-    assert_eq!(taken.id(), list(&messenger, State::Delivered).await[0].id);
+    assert_eq!(taken.id(), list(&messenger, MessageState::Delivered).await[0].id);
     assert_eq!(order_in(&taken.body), 7);
     let text = |property: &Option<lapin::types::ShortString>| property.as_ref().map(ToString::to_string);
     let properties = &taken.properties;
@@ -80,23 +80,23 @@ async fn what_is_unroutable_is_delivered_when_a_queue_appears() {
     let messenger = World::start(rabbit.with(world.builder())).await;
     send(&messenger, to(&rabbit.exchange, "order.paid", 1)).await;
     wait_until("it came back", async || {
-        list(&messenger, State::Confirmed).await.first().is_some_and(|message| message.attempts > 1)
+        list(&messenger, MessageState::Confirmed).await.first().is_some_and(|message| message.attempts > 1)
     })
     .await;
-    let reason = list(&messenger, State::Confirmed).await.remove(0).reason.expect("a reason");
+    let reason = list(&messenger, MessageState::Confirmed).await.remove(0).reason.expect("a reason");
     for part in ["unroutable", rabbit.exchange.as_str(), "`order.paid`", "NO_ROUTE"] {
         assert!(reason.contains(part), "{reason}");
     }
     let queue = rabbit.queue("late");
     rabbit.bind(&queue, "order.*").await;
     assert_eq!(order_in(&rabbit.take(&queue, 1).await[0].body), 1);
-    world.count(&messenger, State::Delivered, 1).await;
+    world.count(&messenger, MessageState::Delivered, 1).await;
 }
 
 #[tokio::test]
 async fn among_hundreds_each_message_is_judged_for_itself() {
     let (world, rabbit) = (World::new().await, Rabbit::new().await);
-    let settings = transactional_message::Settings { delivery_attempts: 2, ..it::fast() };
+    let settings = it::fast().delivery_attempts(2);
     let messenger = World::start(rabbit.with(world.builder().settings(settings))).await;
     rabbit.declare_exchange().await;
     let queue = rabbit.queue("even");
@@ -110,8 +110,10 @@ async fn among_hundreds_each_message_is_judged_for_itself() {
         rabbit.take(&queue, 300).await.iter().map(|taken| order_in(&taken.body)).collect();
     arrived.sort_unstable();
     assert_eq!(arrived, (0..300).map(|half| half * 2).collect::<Vec<_>>());
-    assert!(list(&messenger, State::Delivered).await.iter().all(|message| message.routing_key == "even"));
-    for message in list(&messenger, State::Dead).await {
+    assert!(
+        list(&messenger, MessageState::Delivered).await.iter().all(|message| message.routing_key == "even")
+    );
+    for message in list(&messenger, MessageState::Dead).await {
         assert_eq!(message.routing_key, "odd");
     }
 }
@@ -119,7 +121,7 @@ async fn among_hundreds_each_message_is_judged_for_itself() {
 #[tokio::test]
 async fn an_exchange_that_is_missing_concerns_its_own_messages_only() {
     let (world, rabbit) = (World::new().await, Rabbit::new().await);
-    let settings = transactional_message::Settings { delivery_attempts: 3, ..it::fast() };
+    let settings = it::fast().delivery_attempts(3);
     let messenger = World::start(rabbit.with(world.builder().settings(settings))).await;
     rabbit.declare_exchange().await;
     let queue = rabbit.queue("all");
@@ -128,10 +130,10 @@ async fn an_exchange_that_is_missing_concerns_its_own_messages_only() {
     let exchange = |id: u64| if id.is_multiple_of(10) { &missing } else { &rabbit.exchange };
     send_all(&messenger, (0..300).map(|id| to(exchange(id), "x", id))).await;
     world.settled(&messenger).await;
-    let delivered = list(&messenger, State::Delivered).await;
+    let delivered = list(&messenger, MessageState::Delivered).await;
     assert_eq!(delivered.len(), 270);
     assert!(delivered.iter().all(|message| message.attempts == 0), "nobody else was blamed");
-    let dead = list(&messenger, State::Dead).await;
+    let dead = list(&messenger, MessageState::Dead).await;
     assert_eq!(dead.len(), 30);
     let reason = dead[0].reason.as_deref().expect("a reason");
     for part in [missing.as_str(), "does not exist", "RabbitMq::exchange"] {
@@ -152,7 +154,7 @@ async fn an_exchange_that_is_deleted_and_comes_again_costs_nothing() {
     rabbit.delete_exchange().await;
     send_all(&messenger, (1..100).map(|id| to(&rabbit.exchange, "x", id))).await;
     wait_until("they failed", async || {
-        let waiting = list(&messenger, State::Confirmed).await;
+        let waiting = list(&messenger, MessageState::Confirmed).await;
         waiting
             .iter()
             .any(|one| one.reason.as_deref().is_some_and(|reason| reason.contains("does not exist")))

@@ -11,7 +11,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Connection, ConnectionProperties};
 use tracing_subscriber::filter::LevelFilter;
 use transactional_message::{
-    Consumer, ExchangeKind, Message, MessageInfo, Messenger, RabbitMq, Settings, State,
+    Consumer, ExchangeKind, Message, MessageInfo, MessageState, Messenger, RabbitMq,
 };
 
 use crate::World;
@@ -34,7 +34,7 @@ async fn publishing_often(
     delivery_attempts: u32,
 ) -> Messenger {
     let rabbitmq = RabbitMq::new(broker.url()).exchange(EXCHANGE, ExchangeKind::Topic);
-    let settings = Settings { delivery_attempts, ..it::fast() };
+    let settings = it::fast().delivery_attempts(delivery_attempts);
     World::start(world.builder().settings(settings).rabbitmq(rabbitmq)).await
 }
 
@@ -58,7 +58,7 @@ async fn send_orders(messenger: &Messenger, key: &str, ids: std::ops::Range<u64>
     join_all(ids.map(|id| send(messenger, message(id)))).await;
 }
 
-async fn in_state(messenger: &Messenger, state: State) -> Vec<MessageInfo> {
+async fn in_state(messenger: &Messenger, state: MessageState) -> Vec<MessageInfo> {
     messenger.list(state, None, 1000).await.expect("lists")
 }
 
@@ -77,7 +77,7 @@ async fn a_broker_with_an_alarm_is_waited_for_and_no_attempt_is_spent() {
     send_orders(&messenger, "paid", 100..200).await;
     broker.alarm(false).await.expect("lifts the alarm");
     world.settled(&messenger).await;
-    let delivered = in_state(&messenger, State::Delivered).await;
+    let delivered = in_state(&messenger, MessageState::Delivered).await;
     assert_eq!(delivered.len(), 200);
     // What was on its way at that moment may have been tried once, in vain.
     assert!(delivered.iter().all(|message| message.attempts <= 1), "{delivered:?}");
@@ -96,15 +96,15 @@ async fn a_full_queue_refuses_and_its_messages_are_tried_again() {
     send_orders(&messenger, "full", 0..10).await;
     send_orders(&messenger, "paid", 10..20).await;
     // The neighbours, and what there was room for.
-    world.count(&messenger, State::Delivered, 15).await;
+    world.count(&messenger, MessageState::Delivered, 15).await;
     wait_until("the reason to be known", async || {
-        let waiting = in_state(&messenger, State::Confirmed).await;
+        let waiting = in_state(&messenger, MessageState::Confirmed).await;
         let told = |one: &MessageInfo| one.reason.as_deref().is_some_and(|why| why.contains("refused"));
         waiting.len() == 5 && waiting.iter().all(told)
     })
     .await;
     broker.ctl(["purge_queue", "full"]).await.expect("makes room");
-    world.count(&messenger, State::Delivered, 20).await;
+    world.count(&messenger, MessageState::Delivered, 20).await;
 }
 
 #[tokio::test]
@@ -120,13 +120,13 @@ async fn a_body_that_is_too_large_for_the_broker_costs_its_neighbours_nothing() 
         send_orders(&messenger, "paid", 100..200),
     );
     world.settled(&messenger).await;
-    let dead = in_state(&messenger, State::Dead).await;
+    let dead = in_state(&messenger, MessageState::Dead).await;
     assert_eq!(dead.len(), 3, "{dead:?}");
     for message in dead {
         let reason = message.reason.as_deref().unwrap_or_default();
         assert!(reason.contains("PRECONDITION_FAILED"), "{reason}");
     }
-    let delivered = in_state(&messenger, State::Delivered).await;
+    let delivered = in_state(&messenger, MessageState::Delivered).await;
     assert_eq!(delivered.len(), 200);
     assert!(delivered.iter().all(|message| message.attempts == 0), "{delivered:?}");
 }
@@ -146,13 +146,13 @@ async fn a_forbidden_topic_costs_its_neighbours_nothing() {
         send_orders(&messenger, "paid", 103..203),
     );
     world.settled(&messenger).await;
-    let dead = in_state(&messenger, State::Dead).await;
+    let dead = in_state(&messenger, MessageState::Dead).await;
     assert_eq!(dead.len(), 3, "{dead:?}");
     for message in dead {
         let reason = message.reason.as_deref().unwrap_or_default();
         assert!(message.routing_key == "secret" && reason.contains("topic 'secret'"), "{message:?}");
     }
-    let delivered = in_state(&messenger, State::Delivered).await;
+    let delivered = in_state(&messenger, MessageState::Delivered).await;
     assert_eq!(delivered.len(), 200);
     assert!(delivered.iter().all(|message| message.attempts == 0), "{delivered:?}");
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use it::{Rabbit, ShopError, fast, number, order, send, wait_until};
 use transactional_message::{
-    AnsweredBy, Consumer, ExchangeKind, Message, Messenger, RabbitMq, Settings, State,
+    AnsweredBy, Consumer, ExchangeKind, Message, MessageState, Messenger, RabbitMq, Settings,
 };
 
 use crate::World;
@@ -54,7 +54,7 @@ async fn through(world: &World, rabbit: &Rabbit, settings: &Settings) -> (it::Pr
 #[tokio::test]
 async fn a_broker_that_falls_silent_is_left_and_nobody_is_blamed() {
     let (world, rabbit) = (World::new().await, Rabbit::new().await);
-    let settings = Settings { publish_timeout: Duration::from_secs(1), ..fast() };
+    let settings = fast().publish_timeout(Duration::from_secs(1));
     let (proxy, messenger) = through(&world, &rabbit, &settings).await;
     send_orders(&messenger, &rabbit.exchange, 0..100).await;
     proxy.silence(true);
@@ -68,7 +68,7 @@ async fn a_broker_that_falls_silent_is_left_and_nobody_is_blamed() {
     wait_until("all effects", async || world.all_effects().await == 200).await;
     eprintln!("a silent broker: 100 messages delivered {:.2?} after it, all booked", back.elapsed());
     assert_eq!(world.effects_of_orders().await, (0..200).collect::<Vec<_>>());
-    let delivered = messenger.list(State::Delivered, None, 1000).await.expect("lists");
+    let delivered = messenger.list(MessageState::Delivered, None, 1000).await.expect("lists");
     assert_eq!(delivered.len(), 200);
     assert!(delivered.iter().all(|message| message.attempts == 0), "{delivered:?}");
 }
@@ -84,7 +84,7 @@ async fn a_broker_far_away_gets_everything_once() {
     world.settled(&messenger).await;
     wait_until("all effects", async || world.all_effects().await == 500).await;
     assert_eq!(world.listener.orders(), (0..500).collect::<Vec<_>>(), "each once");
-    let delivered = messenger.list(State::Delivered, None, 1000).await.expect("lists");
+    let delivered = messenger.list(MessageState::Delivered, None, 1000).await.expect("lists");
     assert!(delivered.iter().all(|message| message.attempts == 0), "{delivered:?}");
 }
 
@@ -96,7 +96,7 @@ async fn a_large_backlog_is_delivered_once_each() {
     let queue = rabbit.queue("all");
     rabbit.declare_exchange().await;
     rabbit.bind(&queue, "#").await;
-    let quiet = World::start(world.builder().settings(Settings { deliver: false, ..fast() })).await;
+    let quiet = World::start(world.builder().settings(fast().deliver(false))).await;
     join_all((0..BACKLOG / OF_A_CALL).map(async |_| {
         let message = Message::json(&rabbit.exchange, "order.paid", &order(1)).expect("encodes");
         let messages = vec![message; usize::try_from(OF_A_CALL).expect("small")];
@@ -105,14 +105,14 @@ async fn a_large_backlog_is_delivered_once_each() {
         ended.expect("ok");
     }))
     .await;
-    world.count(&quiet, State::Confirmed, BACKLOG).await;
+    world.count(&quiet, MessageState::Confirmed, BACKLOG).await;
     let began = Instant::now();
     let messenger = World::start(rabbit.with(world.builder())).await;
     let count = usize::try_from(BACKLOG).expect("small");
     let ids: HashSet<_> = rabbit.take(&queue, count).await.iter().map(it::Taken::id).collect();
     eprintln!("a backlog of {BACKLOG}: at RabbitMQ after {:.1?}", began.elapsed());
     assert_eq!(ids.len(), count, "each once: nothing broke");
-    world.count(&messenger, State::Delivered, BACKLOG).await;
+    world.count(&messenger, MessageState::Delivered, BACKLOG).await;
     assert_eq!(rabbit.ready(&queue).await, Some(0));
 }
 
@@ -130,7 +130,7 @@ async fn a_broker_that_comes_late_gets_everything_and_no_attempt_is_spent() {
     proxy.open(true);
     world.settled(&messenger).await;
     assert_eq!(rabbit.take(&queue, 20).await.len(), 20);
-    let delivered = messenger.list(State::Delivered, None, 100).await.expect("lists");
+    let delivered = messenger.list(MessageState::Delivered, None, 100).await.expect("lists");
     assert!(delivered.iter().all(|message| message.attempts == 0), "{delivered:?}");
 
     // And the same again, for one that was there before.
@@ -185,13 +185,13 @@ async fn a_queue_that_is_deleted_comes_again() {
 #[tokio::test]
 async fn while_the_broker_is_away_the_relay_holds_no_more_bytes_than_it_may() {
     let world = World::new().await;
-    let settings = Settings { body_limit: 1000, relay_queue_bytes: 1500, ..fast() };
+    let settings = fast().body_limit(1000).relay_queue_bytes(1500);
     let nobody = RabbitMq::new("amqp://127.0.0.1:1/%2f");
     let messenger = World::start(world.builder().settings(settings).rabbitmq(nobody)).await;
     for _ in 0..20 {
         send(&messenger, Message::bytes("", "nowhere", "text/plain", "x".repeat(400))).await;
     }
-    world.count(&messenger, State::Confirmed, 20).await;
+    world.count(&messenger, MessageState::Confirmed, 20).await;
     let held = "SELECT count(*) FROM tm_message WHERE state = 1 AND held_by IS NOT NULL";
     assert_eq!(number(&world.store(), held).await, 3);
 }

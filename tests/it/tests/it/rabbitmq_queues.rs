@@ -8,7 +8,7 @@ use lapin::BasicProperties;
 use lapin::types::AMQPValue;
 use sqlx::SqliteConnection;
 use tracing_subscriber::filter::LevelFilter;
-use transactional_message::{Consumer, Message, Messenger, Received, State};
+use transactional_message::{Consumer, Message, MessageState, Messenger, Received};
 use uuid::Uuid;
 
 use crate::World;
@@ -17,7 +17,7 @@ const SOON: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(10
 const LIMIT: AMQPValue = AMQPValue::LongLongInt(1_000_000_000);
 
 fn consumer(world: &World, queue: &str, listener: &Listener) -> Consumer {
-    Consumer::new(queue, world.books.clone(), listener.clone()).retry_after(SOON)
+    Consumer::new(queue, world.books.clone(), listener.clone()).retry_delays(SOON)
 }
 
 async fn start(world: &World, rabbit: &Rabbit, consumer: Consumer, queue: &str) -> Messenger {
@@ -62,7 +62,7 @@ async fn a_dead_letter_may_be_looked_at_any_number_of_times_and_begins_anew() {
     let (world, rabbit) = (World::new().await, Rabbit::new().await);
     let queue = rabbit.queue("books");
     let dead = format!("{queue}.dead");
-    let consumer = consumer(&world, &queue, &world.listener).bind(&rabbit.exchange, "#").attempts(2);
+    let consumer = consumer(&world, &queue, &world.listener).bind(&rabbit.exchange, "#").max_attempts(2);
     let messenger = start(&world, &rabbit, consumer, &queue).await;
     world.listener.will(1, [Act::Fail, Act::Fail, Act::Write]);
     pay(&messenger, &rabbit.exchange, "order.paid", 1).await;
@@ -88,7 +88,7 @@ async fn a_dead_letter_may_be_looked_at_any_number_of_times_and_begins_anew() {
 async fn what_was_only_in_hand_when_processes_died_is_not_blamed() {
     let (world, rabbit) = (World::new().await, Rabbit::new().await);
     let queue = rabbit.queue("books");
-    let wanted = || consumer(&world, &queue, &world.listener).bind(&rabbit.exchange, "#").attempts(3);
+    let wanted = || consumer(&world, &queue, &world.listener).bind(&rabbit.exchange, "#").max_attempts(3);
     stop(start(&world, &rabbit, wanted(), &queue).await).await;
     rabbit.publish("x", &body(1), stranger()).await;
     // More often than RabbitMQ 4 hands a message out by itself.
@@ -220,7 +220,7 @@ async fn what_one_version_cannot_read_another_one_can() {
     let (world, rabbit) = (World::new().await, Rabbit::new().await);
     let queue = rabbit.queue("books");
     let old =
-        Consumer::new(&queue, world.books.clone(), orders).bind(&rabbit.exchange, "#").retry_after(SOON);
+        Consumer::new(&queue, world.books.clone(), orders).bind(&rabbit.exchange, "#").retry_delays(SOON);
     let _old = World::start(rabbit.with(world.builder_on("old.db")).consumer(old)).await;
     rabbit.is_consumed(&queue).await;
     for id in 0..10 {
@@ -228,14 +228,14 @@ async fn what_one_version_cannot_read_another_one_can() {
     }
     wait_until("the old one to see all", async || log.lines_with(&["can't read a message"]).len() == 10)
         .await;
-    let new = consumer(&world, &queue, &world.listener).bind(&rabbit.exchange, "#").attempts(1);
+    let new = consumer(&world, &queue, &world.listener).bind(&rabbit.exchange, "#").max_attempts(1);
     let messenger = start(&world, &rabbit, new, &queue).await;
     for id in 10..20 {
         let message = Message::bytes(&rabbit.exchange, "x", "application/json", format!("{{\"new\": {id}}}"));
         send(&messenger, message).await;
     }
     wait_until("all effects", async || world.all_effects().await == 20).await;
-    world.count(&messenger, State::Delivered, 10).await;
+    world.count(&messenger, MessageState::Delivered, 10).await;
     let heard = world.listener.heard();
     assert!(heard.iter().all(|heard| heard.attempt == 1 && heard.routing_key == "x"), "{heard:?}");
     rabbit.has(&format!("{queue}.dead"), 0).await;
@@ -247,7 +247,7 @@ async fn what_no_version_can_read_is_dead_in_the_end() {
     let queue = rabbit.queue("books");
     let typed = Consumer::new(&queue, world.books.clone(), orders)
         .bind(&rabbit.exchange, "#")
-        .retry_after(SOON)
+        .retry_delays(SOON)
         .undecodable_after(Duration::from_millis(300));
     let _messenger = start(&world, &rabbit, typed, &queue).await;
     rabbit.publish("x", b"?", stranger()).await;

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use it::{Rabbit, ShopError, fast, order, send, wait_until};
 use transactional_message::{
-    AnsweredBy, ErrorKind, ExchangeKind, Message, MessageInfo, Messenger, RabbitMq, Settings, State,
+    AnsweredBy, ErrorKind, ExchangeKind, Message, MessageInfo, MessageState, Messenger, RabbitMq,
 };
 
 use crate::World;
@@ -28,14 +28,14 @@ fn message(exchange: &str, id: u64) -> Message {
     Message::json(exchange, "x", &order(id)).expect("encodes")
 }
 
-async fn in_state(messenger: &Messenger, state: State) -> Vec<MessageInfo> {
+async fn in_state(messenger: &Messenger, state: MessageState) -> Vec<MessageInfo> {
     messenger.list(state, None, 1000).await.expect("lists")
 }
 
 #[tokio::test]
 async fn what_amqp_cannot_carry_is_refused_before_the_body_runs_whatever_delivers() {
     let (world, rabbit) = (World::new().await, Rabbit::new().await);
-    let settings = Settings { headers_limit: 64 * 1024, ..fast() };
+    let settings = fast().headers_limit(64 * 1024);
     let in_process = World::start(world.builder_on("other.db").settings(settings)).await;
     let messenger = World::start(rabbit.with(world.builder().settings(settings))).await;
     for messenger in [&in_process, &messenger] {
@@ -65,11 +65,11 @@ async fn headers_that_do_not_fit_into_the_connections_frames_are_refused_before_
     rabbit.bind(&queue, "#").await;
     // Now it knows.
     send(&messenger, message(&rabbit.exchange, 1)).await;
-    world.count(&messenger, State::Delivered, 1).await;
+    world.count(&messenger, MessageState::Delivered, 1).await;
     let why = refused(&messenger, message(&rabbit.exchange, 2).header("large", "x".repeat(10_000))).await;
     assert!(why.contains("`frame_max` is 8192"), "{why}");
     send(&messenger, message(&rabbit.exchange, 3).header("large", "x".repeat(3_000))).await;
-    world.count(&messenger, State::Delivered, 2).await;
+    world.count(&messenger, MessageState::Delivered, 2).await;
     assert_eq!(rabbit.take(&queue, 2).await.len(), 2);
 }
 
@@ -91,11 +91,11 @@ async fn frames_that_are_smaller_than_known_cost_one_message_and_no_connection()
     let small = RabbitMq::new(small_frames(&url)).exchange(&rabbit.exchange, ExchangeKind::Topic);
     let messenger = World::start(world.builder().rabbitmq(small)).await;
     world.settled(&messenger).await;
-    let dead = in_state(&messenger, State::Dead).await;
+    let dead = in_state(&messenger, MessageState::Dead).await;
     assert_eq!(dead.len(), 1, "{dead:?}");
     assert_eq!((dead[0].attempts, dead[0].key.as_deref()), (1, Some("large")));
     assert!(dead[0].reason.as_deref().is_some_and(|why| why.contains("`frame_max` is 8192")), "{dead:?}");
-    let delivered = in_state(&messenger, State::Delivered).await;
+    let delivered = in_state(&messenger, MessageState::Delivered).await;
     assert_eq!(delivered.len(), 100);
     assert!(delivered.iter().all(|message| message.attempts == 0), "{delivered:?}");
     assert_eq!(proxy.callers(), 1, "the connection was kept");

@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use it::{Act, Listener, order, send, wait_until};
-use transactional_message::{Builder, Consumer, ExchangeKind, Message, Messenger, RabbitMq, State};
+use transactional_message::{
+    Consumer, ExchangeKind, Message, MessageState, Messenger, MessengerBuilder, RabbitMq,
+};
 
 use crate::World;
 
@@ -15,8 +17,8 @@ fn consumer(world: &World, listener: &Listener) -> Consumer {
     let pause = Duration::from_millis(50);
     Consumer::new(QUEUE, world.books.clone(), listener.clone())
         .bind("payments", "payment.completed")
-        .attempts(2)
-        .retry_after([pause])
+        .max_attempts(2)
+        .retry_delays([pause])
 }
 
 /// Runs the checklist's commands that make users and give them rights, with this password.
@@ -36,7 +38,12 @@ async fn follow_the_checklist(broker: &services::rabbitmq::Server, password: &st
     assert_eq!(count, 4, "two users, and the rights of each");
 }
 
-fn by(builder: Builder, broker: &services::rabbitmq::Server, user: &str, password: &str) -> Builder {
+fn by(
+    builder: MessengerBuilder,
+    broker: &services::rabbitmq::Server,
+    user: &str,
+    password: &str,
+) -> MessengerBuilder {
     let url = format!("amqp://{user}:{password}@127.0.0.1:{}/%2f", broker.port());
     builder.rabbitmq(RabbitMq::new(url).exchange("payments", ExchangeKind::Topic).passive())
 }
@@ -68,7 +75,7 @@ async fn the_checklists_rights_are_enough() {
         pay(&sender, id).await;
     }
     wait_until("the effects", async || accounting.effects_of_orders().await == [2, 4]).await;
-    payments.count(&sender, State::Delivered, 3).await;
+    payments.count(&sender, MessageState::Delivered, 3).await;
     wait_until("the dead letter", async || {
         let queues = broker.ctl(&["list_queues", "name", "messages"]).await.expect("lists");
         queues.lines().any(|line| line.split_whitespace().eq(["accounting.vouchers.dead", "1"]))

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use it::{Listener, fast};
-use transactional_message::{Builder, ExchangeKind, RabbitMq, Settings, State};
+use transactional_message::{ExchangeKind, MessageState, MessengerBuilder, RabbitMq};
 
 use crate::World;
 
 /// A builder of a service that delivers to the virtual host with its name, and consumes there.
-fn service(world: &World, broker: &str, name: &str, listener: &Listener) -> Builder {
+fn service(world: &World, broker: &str, name: &str, listener: &Listener) -> MessengerBuilder {
     let (broker, _) = broker.rsplit_once('/').expect("a virtual host");
     let rabbitmq = RabbitMq::new(format!("{broker}/{name}")).exchange("shop", ExchangeKind::Topic);
     world.builder().service(name).rabbitmq(rabbitmq).consumer(world.consumer_named(name, listener))
@@ -26,21 +26,21 @@ async fn each_delivers_to_its_own() {
     let [orders, billing] = ["orders", "billing"].map(World::another_listener);
     let other = World::start(service(&world, broker.url(), "billing", &billing)).await;
     // What nobody holds comes to relays from the table.
-    let undelivered = Settings { deliver: false, ..fast() };
+    let undelivered = fast().deliver(false);
     let silent = World::start(world.builder().service("orders").settings(undelivered)).await;
     for id in 0..20 {
         world.handle(&silent, id).await.expect("ok");
     }
-    world.count(&silent, State::Confirmed, 20).await;
+    world.count(&silent, MessageState::Confirmed, 20).await;
     for id in 20..40 {
         world.handle(&other, id).await.expect("ok");
     }
-    world.count(&silent, State::Delivered, 20).await;
+    world.count(&silent, MessageState::Delivered, 20).await;
     let own = World::start(service(&world, broker.url(), "orders", &orders)).await;
     for id in 40..60 {
         world.handle(&own, id).await.expect("ok");
     }
-    world.count(&own, State::Delivered, 60).await;
+    world.count(&own, MessageState::Delivered, 60).await;
     it::wait_until("every effect", async || world.all_effects().await == 60).await;
     let of_orders: Vec<u64> = (0..20).chain(40..60).collect();
     assert_eq!((orders.orders(), billing.orders()), (of_orders, (20..40).collect::<Vec<_>>()));

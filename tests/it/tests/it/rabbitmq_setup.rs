@@ -7,7 +7,7 @@ use std::time::Duration;
 use it::{Rabbit, order, send, wait_until};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
-use transactional_message::{Consumer, ErrorKind, ExchangeKind, Message, RabbitMq, State};
+use transactional_message::{Consumer, ErrorKind, ExchangeKind, Message, MessageState, RabbitMq};
 
 use crate::World;
 
@@ -83,7 +83,7 @@ async fn mistakes_are_told_when_the_messenger_is_built() {
         (world.builder().rabbitmq(RabbitMq::new("amqp://h").app_id("a".repeat(256))), "at most 255"),
         (plain().consumer(consumer().bind("", "shelf")), "routing key `books` only"),
         (plain().consumer(consumer()), "bound to nothing"),
-        (plain().consumer(consumer().bind("shop", "#").retry_after([])), "1 to 16 pauses"),
+        (plain().consumer(consumer().bind("shop", "#").retry_delays([])), "1 to 16 pauses"),
     ] {
         let error = builder.build().await.expect_err(expected);
         assert_eq!(error.kind(), ErrorKind::Configuration);
@@ -150,7 +150,7 @@ async fn without_rights_everything_must_be_there() {
     let consumer = || {
         Consumer::new(&queue, world.books.clone(), world.listener.clone())
             .bind(&rabbit.exchange, "#")
-            .retry_after([Duration::from_millis(50)])
+            .retry_delays([Duration::from_millis(50)])
     };
     let passive =
         World::start(world.builder().rabbitmq(rabbit.settings().passive()).consumer(consumer())).await;
@@ -166,7 +166,7 @@ async fn without_rights_everything_must_be_there() {
     let message = Message::json(&rabbit.exchange, "x", &order(1)).expect("encodes");
     send(&passive, message).await;
     wait_until("its effect", async || world.all_effects().await == 1).await;
-    world.count(&passive, State::Delivered, 1).await;
+    world.count(&passive, MessageState::Delivered, 1).await;
 }
 
 #[tokio::test]
@@ -183,7 +183,7 @@ async fn a_queue_or_an_exchange_of_another_kind_is_told() {
     log.says(&["ERROR", &rabbit.exchange, "not as it is needed", "PRECONDITION_FAILED"]).await;
     // What can be delivered is delivered.
     send(&messenger, Message::json(&rabbit.exchange, "x", &order(1)).expect("encodes")).await;
-    world.count(&messenger, State::Delivered, 1).await;
+    world.count(&messenger, MessageState::Delivered, 1).await;
 }
 
 #[tokio::test]

@@ -4,7 +4,9 @@ use it::Oracle;
 use serde_json::json;
 use sqlx::SqlitePool;
 use transactional_message::testing::Recorder;
-use transactional_message::{AnsweredBy, Builder, Error, HalfMessage, Message, Outcome, Raw, State, begin};
+use transactional_message::{
+    AnsweredBy, Error, HalfMessage, Message, MessageState, MessengerBuilder, Outcome, RawPayload, begin,
+};
 
 fn message() -> Message {
     Message::json("shop", "paid", &json!({ "order": 1 })).expect("encodes")
@@ -12,8 +14,8 @@ fn message() -> Message {
 
 /// A recorder whose handler `on.ly` always confirms.
 async fn recorder() -> Recorder {
-    let confirm = |_: HalfMessage<Raw>| async { Ok::<_, String>(Outcome::Confirm) };
-    let configure = |builder: Builder| builder.data(Oracle::default()).check_back("on.ly", confirm);
+    let confirm = |_: HalfMessage<RawPayload>| async { Ok::<_, String>(Outcome::Confirm) };
+    let configure = |builder: MessengerBuilder| builder.data(Oracle::default()).check_back("on.ly", confirm);
     Recorder::with(configure).await.expect("works")
 }
 
@@ -41,7 +43,7 @@ async fn a_fenced_half_that_is_gone_and_has_no_answer_yet_is_stored_again() {
     call.expect_err("the body's own");
     rename(db, "ALTER TABLE tm_fence RENAME TO tm_fence_away").await;
     recorder.settle().await.expect("settles what it can");
-    assert_eq!(recorder.messenger().stats().await.expect("counts").count(State::Half), 1);
+    assert_eq!(recorder.messenger().stats().await.expect("counts").count(MessageState::Half), 1);
     rename(db, "ALTER TABLE tm_fence_away RENAME TO tm_fence").await;
     recorder.settle().await.expect("settles");
     recorder.assert_sent(&[("shop", "paid", json!({ "order": 1 }))]);

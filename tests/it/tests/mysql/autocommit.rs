@@ -13,7 +13,7 @@ use it::{
 use sqlx::mysql::MySqlPoolOptions;
 use sqlx::{MySql, MySqlConnection, MySqlPool};
 use transactional_message::{
-    AnsweredBy, Consume, Consumer, Error, ErrorKind, Messenger, Raw, Received, Settings, State, begin,
+    AnsweredBy, Consume, Consumer, Error, ErrorKind, MessageState, Messenger, RawPayload, Received, begin,
 };
 
 use crate::World;
@@ -70,7 +70,7 @@ async fn a_body_that_swallows_a_deadlock_and_writes_on_has_done_nothing() {
     };
     let error = of_call(&messenger, 1, body).await;
     assert_eq!(error.kind(), ErrorKind::Unproven, "{error}");
-    world.count(&messenger, State::Cancelled, 1).await;
+    world.count(&messenger, MessageState::Cancelled, 1).await;
     assert_eq!(world.orders().await, [] as [u64; 0]);
     world.shop_is_clean().await;
     world.pay(&messenger, 4).await.expect("the next call");
@@ -92,7 +92,7 @@ async fn nor_has_one_that_leaves_its_transaction_to_itself() {
     };
     let ended: Result<(), _> = messenger.scope(async { fenced(&order(1), body).await }).await;
     ended.expect_err("declined");
-    world.count(&messenger, State::Cancelled, 1).await;
+    world.count(&messenger, MessageState::Cancelled, 1).await;
     assert_eq!(world.orders().await, [] as [u64; 0]);
     world.shop_is_clean().await;
 }
@@ -118,7 +118,7 @@ async fn nor_has_one_that_swallows_a_lock_time_out_which_rolls_back() {
     let error = of_call(&messenger, 1, body).await;
     assert_eq!(error.kind(), ErrorKind::Unproven, "{error}");
     other.rollback().await.expect("rolls back");
-    world.count(&messenger, State::Cancelled, 1).await;
+    world.count(&messenger, MessageState::Cancelled, 1).await;
     assert_eq!(world.orders_of_calls().await, [] as [u64; 0]);
 }
 
@@ -129,11 +129,11 @@ struct Careless {
     was_deadlocked: Arc<AtomicBool>,
 }
 
-impl<'c> Consume<'c, MySqlConnection, Raw> for Careless {
+impl<'c> Consume<'c, MySqlConnection, RawPayload> for Careless {
     type Error = sqlx::Error;
     type Future = BoxFuture<'c, Result<(), sqlx::Error>>;
 
-    fn consume(&self, connection: &'c mut MySqlConnection, message: Received<Raw>) -> Self::Future {
+    fn consume(&self, connection: &'c mut MySqlConnection, message: Received<RawPayload>) -> Self::Future {
         let Self { others, was_deadlocked } = self.clone();
         Box::pin(async move {
             if !was_deadlocked.swap(true, Ordering::SeqCst) {
@@ -151,7 +151,7 @@ async fn a_handler_that_swallows_a_deadlock_and_writes_on_has_one_effect() {
     let consumer = Consumer::new("books", world.books.clone(), careless.clone()).bind("shop", "#");
     let messenger = World::start(world.builder().consumer(consumer)).await;
     world.handle(&messenger, 1).await.expect("ok");
-    world.count(&messenger, State::Delivered, 1).await;
+    world.count(&messenger, MessageState::Delivered, 1).await;
     assert!(careless.was_deadlocked.load(Ordering::SeqCst));
     assert_eq!(world.all_effects().await, 1);
 }
@@ -249,8 +249,9 @@ async fn an_inbox_works_where_sessions_commit_nothing_by_themselves() {
     let world = World::new().await;
     let books = pool_with(&world.place, "books", 0);
     let consumer = MySql::consumer("books", books.clone(), world.listener.clone()).bind("shop", "#");
-    let settings = Settings { janitor_interval: Duration::from_millis(20), ..fast() };
-    let builder = world.builder().settings(settings).consumer(consumer.remember(Duration::from_secs(2)));
+    let settings = fast().janitor_interval(Duration::from_millis(20));
+    let builder =
+        world.builder().settings(settings).consumer(consumer.inbox_retention(Duration::from_secs(2)));
     let messenger = builder.build().await.expect("builds");
     messenger.migrate().await.expect("migrates");
     let version = "SELECT version FROM tm_schema WHERE part = 'inbox'";
@@ -261,7 +262,7 @@ async fn an_inbox_works_where_sessions_commit_nothing_by_themselves() {
     assert_eq!(seen, [7], "the pool's sessions were left with an old view of the database");
     run(&books, "COMMIT").await.expect("the test's own transaction");
     world.handle(&messenger, 1).await.expect("ok");
-    world.count(&messenger, State::Delivered, 1).await;
+    world.count(&messenger, MessageState::Delivered, 1).await;
     assert_eq!(world.effects_of_orders().await, [1]);
     let remembered = async || number(&world.books, "SELECT count(*) FROM tm_inbox").await;
     wait_until("the record to be pruned, as others see it", async || remembered().await == 0).await;

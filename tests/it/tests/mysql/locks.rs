@@ -5,7 +5,7 @@ use std::time::Duration;
 use it::{Dialect, Place, ShopError, fast, fenced, fenced_amendable, number, order, run, wait_until};
 use sqlx::MySql;
 use tokio::sync::Barrier;
-use transactional_message::{ErrorKind, FencedTransaction, Messenger, Settings, State, begin};
+use transactional_message::{ErrorKind, FencedTransaction, MessageState, Messenger, begin};
 
 use crate::World;
 
@@ -129,7 +129,7 @@ async fn rows_that_others_have_locked_keep_no_other_row_waiting() {
     let world = World::with_connections(8).await;
     // Renews nothing, so that the rows of its call are locked by nobody but the test.
     let never = Duration::from_hours(1);
-    let other = world.messenger_with(Settings { lease: never, poll_interval: never, ..fast() }).await;
+    let other = world.messenger_with(fast().lease(never).poll_interval(never)).await;
     let (over, wait) = tokio::sync::watch::channel(false);
     let foreign = async {
         let body = async {
@@ -141,15 +141,13 @@ async fn rows_that_others_have_locked_keep_no_other_row_waiting() {
         other.scope(async { fenced(&order(100), body).await }).await.expect("ok");
     };
     let tidy = Duration::from_millis(20);
-    let settings = Settings {
-        janitor_interval: tidy,
-        check_back_horizon: Duration::from_secs(2),
-        retention: Duration::from_secs(3),
-        ..fast()
-    };
+    let settings = fast()
+        .janitor_interval(tidy)
+        .check_back_horizon(Duration::from_secs(2))
+        .retention(Duration::from_secs(3));
     let work = async {
         wait_until("the foreign half", async || other.stats().await.expect("counts").half == 1).await;
-        let id = MySql::id(other.list(State::Half, None, 1).await.expect("lists")[0].id);
+        let id = MySql::id(other.list(MessageState::Half, None, 1).await.expect("lists")[0].id);
         let mut locks = world.store().begin().await.expect("begins");
         let lock = format!("UPDATE tm_message SET check_after = check_after + 1 WHERE id = {id}");
         assert_eq!(MySql::run(&mut locks, lock).await.expect("locks"), 1);
@@ -173,7 +171,7 @@ async fn rows_that_others_have_locked_keep_no_other_row_waiting() {
             progress.send(true).expect("waited for");
         };
         tokio::join!(call(1), call(2), conduct);
-        world.count(&own, State::Delivered, 2).await;
+        world.count(&own, MessageState::Delivered, 2).await;
         let left = async || number(&world.store(), "SELECT count(*) FROM tm_message WHERE state <> 0").await;
         wait_until("the janitor to prune them", async || left().await == 0).await;
         assert_eq!(world.fences(1).await, 0, "their fence rows went first");

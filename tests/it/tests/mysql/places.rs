@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use it::{Dialect, Place, ShopError, fast, fenced, number, order, says, wait_until};
 use sqlx::MySql;
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
-use transactional_message::{DatabaseSource, ErrorKind, Messenger, State, begin};
+use transactional_message::{DatabaseSource, ErrorKind, MessageState, Messenger, begin};
 use url::Url;
 
 use crate::World;
@@ -29,7 +29,7 @@ async fn the_database_can_be_named() {
     let listener = world.listener.clone();
     let consumer = MySql::consumer("books", books, listener.clone())
         .bind("shop", "#")
-        .attempts(1)
+        .max_attempts(1)
         .schema(world.place.database_name("books"));
     let builder = Messenger::builder(source("store")).settings(fast()).data(world.oracle.clone());
     let messenger = World::start(builder.fence("orders", source("shop")).consumer(consumer)).await;
@@ -42,7 +42,7 @@ async fn the_database_can_be_named() {
     wait_until("the delivery", async || !listener.heard().is_empty()).await;
     assert_eq!((world.orders().await, world.fences(1).await), (vec![1], 1));
     // The inbox let it in; the handler found no table of its own.
-    world.count(&messenger, State::Dead, 1).await;
+    world.count(&messenger, MessageState::Dead, 1).await;
     assert_eq!(number(&world.books, "SELECT count(*) FROM tm_inbox").await, 0);
 }
 

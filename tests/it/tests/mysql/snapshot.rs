@@ -4,7 +4,7 @@
 use it::{Dialect, Place, ShopError, fenced, numbers, order, run, texts};
 use sqlx::MySql;
 use sqlx::mysql::{MySqlPool, MySqlPoolOptions};
-use transactional_message::{ErrorKind, Isolation, State, begin, message_id};
+use transactional_message::{ErrorKind, Isolation, MessageState, begin, call_id};
 
 use crate::World;
 
@@ -63,7 +63,7 @@ async fn a_call_that_was_cancelled_meanwhile_is_fenced() {
     let (begins, wait) = tokio::sync::oneshot::channel();
     let (there, tombstone) = tokio::sync::oneshot::channel();
     let body = async {
-        begins.send(message_id()).expect("waited for");
+        begins.send(call_id()).expect("waited for");
         tombstone.await.expect("is there");
         let begun = begin(&shop).isolation(Isolation::Serializable).await;
         let error = begun.map(drop).expect_err("cancelled");
@@ -86,5 +86,5 @@ async fn a_call_that_was_cancelled_meanwhile_is_fenced() {
     let call = messenger.scope(async { fenced(&order, body).await });
     let (ended, ()) = tokio::join!(call, check);
     ended.expect_err("fenced");
-    world.count(&messenger, State::Cancelled, 1).await;
+    world.count(&messenger, MessageState::Cancelled, 1).await;
 }

@@ -4,11 +4,13 @@ use it::{Dialect, Fragile, MySqlDatabases, Place, fast, number, numbers, run, sa
 use services::mariadb::start_with;
 use sqlx::MySql;
 use sqlx::mysql::MySqlPoolOptions;
-use transactional_message::{AnsweredBy, Builder, ErrorKind, Message, Messenger, Settings, State, begin};
+use transactional_message::{
+    AnsweredBy, ErrorKind, Message, MessageState, Messenger, MessengerBuilder, Settings, begin,
+};
 
 use crate::World;
 
-async fn refused(builder: Builder, expected: &[&str]) {
+async fn refused(builder: MessengerBuilder, expected: &[&str]) {
     match builder.build().await {
         Ok(_) => panic!("built, and not refused with {expected:?}"),
         Err(error) => says(&error, ErrorKind::Configuration, expected),
@@ -45,7 +47,7 @@ async fn a_binary_log_of_statements() {
 async fn packets_that_hold_no_message_of_the_largest_size() {
     let server = start_with(&["--max-allowed-packet=2M"]).await.expect("a server");
     let world = World::at(MySqlDatabases::on(server.url()), 4).await;
-    let settings = Settings { body_limit: 2 << 20, ..fast() };
+    let settings = fast().body_limit(2 << 20);
     let most = 1_638_400;
     let expected = [
         "`max_allowed_packet` is 2097152",
@@ -53,9 +55,9 @@ async fn packets_that_hold_no_message_of_the_largest_size() {
         &format!("or lower `body_limit` to {most}"),
     ];
     refused_in_both(&world.place, &settings, &expected).await;
-    refused(world.builder().settings(Settings { body_limit: most + 1, ..fast() }), &expected[..1]).await;
+    refused(world.builder().settings(fast().body_limit(most + 1)), &expected[..1]).await;
 
-    let messenger = world.messenger_with(Settings { body_limit: most, ..fast() }).await;
+    let messenger = world.messenger_with(fast().body_limit(most)).await;
     // JSON, in which a control character is the longest, and a text has two quotes.
     let headers = "\u{1}".repeat(fast().headers_limit - 1);
     let message = Message::json("shop", "large", "small").expect("encodes").header("h", headers);
@@ -65,7 +67,7 @@ async fn packets_that_hold_no_message_of_the_largest_size() {
         Ok::<_, it::ShopError>(tx.commit().await?)
     };
     messenger.call(AnsweredBy::Fence, [message], body).await.expect("ok");
-    world.count(&messenger, State::Delivered, 1).await;
+    world.count(&messenger, MessageState::Delivered, 1).await;
     assert_eq!(
         number(&world.books, "SELECT length(body) FROM effects").await,
         i64::try_from(most).expect("small")
@@ -76,7 +78,7 @@ async fn packets_that_hold_no_message_of_the_largest_size() {
     let many = std::iter::repeat_with(message).take(80);
     let body = async { Ok::<_, it::ShopError>(begin(&world.shop).await?.commit().await?) };
     messenger.call(AnsweredBy::Fence, many, body).await.expect("ok");
-    world.count(&messenger, State::Delivered, 81).await;
+    world.count(&messenger, MessageState::Delivered, 81).await;
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use it::{Place as _, Process, ShopError, Word, fast, fenced, number, order, run, wait_until};
-use transactional_message::{Builder, Messenger, Settings, State, begin};
+use transactional_message::{MessageState, Messenger, MessengerBuilder, Settings, begin};
 
 use crate::World;
 
@@ -29,14 +29,14 @@ async fn set_clock(world: &World, skew: &str) {
 }
 
 /// A messenger whose store goes by that clock.
-fn builder(world: &World, settings: &Settings) -> Builder {
+fn builder(world: &World, settings: &Settings) -> MessengerBuilder {
     let schema = world.place.schema("store");
     let url = world.place.url("store").replace(&schema, &format!("{schema},pg_catalog"));
     Messenger::builder(url).settings(*settings).data(world.oracle.clone()).fence("orders", &world.shop)
 }
 
 async fn messengers(world: &World) -> (Messenger, Messenger) {
-    let impatient = Settings { poll_interval: Duration::from_millis(2), ..fast() };
+    let impatient = fast().poll_interval(Duration::from_millis(2));
     let start = async |settings| World::start(builder(world, &settings).consumer(world.consumer())).await;
     (start(fast()).await, start(impatient).await)
 }
@@ -76,10 +76,10 @@ async fn a_clock_that_is_off(skew: &str) {
     let (over, wait) = tokio::sync::watch::channel(false);
     let recovery = async {
         orphan(&world, 100).await;
-        world.count(&other, State::Cancelled, 1).await;
+        world.count(&other, MessageState::Cancelled, 1).await;
         world.oracle.say(200, [Word::Confirm]);
         world.vanish(&own, 200).await;
-        world.count(&other, State::Delivered, 1).await;
+        world.count(&other, MessageState::Delivered, 1).await;
         let age = world.oracle.asked(200)[0].age;
         assert!(age >= fast().check_after && age < Duration::from_mins(1), "{age:?} by one clock");
         over.send(true).expect("waited for");
@@ -132,7 +132,7 @@ async fn a_clock_that_jumps_makes_no_live_body_look_dead() {
     tokio::join!(join_all((0..BODIES).map(|id| body(&world, &own, id, wait.clone()))), jumps);
     // And who is dead is found as before.
     orphan(&world, 100).await;
-    world.count(&other, State::Cancelled, 1).await;
+    world.count(&other, MessageState::Cancelled, 1).await;
     world.settled(&other).await;
     assert_eq!(world.fences(2).await, 1, "a tombstone for the orphan alone");
     assert_eq!(world.effects_of_orders().await, (0..BODIES).collect::<Vec<_>>());

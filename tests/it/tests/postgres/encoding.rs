@@ -1,7 +1,7 @@
 //! A store in Latin 1, which holds few of the texts that errors are made of.
 
 use it::{Fragile, Place, PostgresSchemas, fast, says, send};
-use transactional_message::{AnsweredBy, ErrorKind, Message, Messenger, Settings};
+use transactional_message::{AnsweredBy, ErrorKind, Message, Messenger};
 
 use crate::World;
 use crate::servers::counts::counts_arrive_without_their_texts;
@@ -15,7 +15,7 @@ async fn counts_arrive_in_latin_1_and_what_it_can_not_hold_is_refused_before_the
     let mut url = world.place.server();
     url.set_path(&name);
     let builder = Messenger::builder(url.as_str())
-        .settings(Settings { delivery_attempts: 3, check_back_attempts: 3, ..fast() })
+        .settings(fast().delivery_attempts(3).check_back_attempts(3))
         .data(world.oracle.clone())
         .fence("orders", PostgresSchemas::database_of(&world.shop))
         .consumer(world.consumer());

@@ -4,7 +4,7 @@
 //! so: these count.
 
 use it::{Place as _, fast, handled, number, order, run, wait_until};
-use transactional_message::{Messenger, Settings};
+use transactional_message::Messenger;
 
 use crate::World;
 
@@ -32,7 +32,7 @@ async fn an_idle_store_is_only_read() {
     run(&world.store(), counters).await.expect("makes them");
     let schema = world.place.schema("store");
     let url = world.place.url("store").replace(&schema, &format!("{schema},pg_catalog"));
-    let settings = Settings { deliver: false, ..fast() };
+    let settings = fast().deliver(false);
     let builder = Messenger::builder(url).settings(settings).data(world.oracle.clone());
     let messenger = World::start(builder).await;
     rounds(&world).await;

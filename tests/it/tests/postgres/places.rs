@@ -11,7 +11,8 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool, Postgres};
 use transactional_message::testing::{Recorder, SentMessage};
 use transactional_message::{
-    Consumer, DatabaseSource, ErrorKind, Messenger, Raw, Received, State, Unfinished, begin, withhold,
+    Consumer, DatabaseSource, ErrorKind, MessageState, Messenger, RawPayload, Received, Unfinished, begin,
+    withhold,
 };
 
 use crate::World;
@@ -41,7 +42,7 @@ fn hooked(url: &str) -> PgPool {
         .expect("a URL")
 }
 
-fn nothing(_: &mut PgConnection, _: Received<Raw>) -> BoxFuture<'_, Result<(), sqlx::Error>> {
+fn nothing(_: &mut PgConnection, _: Received<RawPayload>) -> BoxFuture<'_, Result<(), sqlx::Error>> {
     Box::pin(std::future::ready(Ok(())))
 }
 
@@ -146,10 +147,10 @@ async fn another_database_is_refused() {
         let body = async { Ok(begin(&other).await.map(drop)?) };
         messenger.scope(async { fenced::<()>(&order(id), body).await }).await.expect_err("another one")
     };
-    told(refused(1).await, ErrorKind::Schema, &["has no fence that it can use", "Builder::fence"]);
+    told(refused(1).await, ErrorKind::Schema, &["has no fence that it can use", "MessengerBuilder::fence"]);
     let schema = world.place.schema("shop");
     run(&other, format!("CREATE SCHEMA {schema}")).await.expect("creates");
-    told(refused(2).await, ErrorKind::Schema, &["has no fence that it can use", "Builder::fence"]);
+    told(refused(2).await, ErrorKind::Schema, &["has no fence that it can use", "MessengerBuilder::fence"]);
     let source = || DatabaseSource::from(url.as_str()).schema(&schema);
     let theirs = Messenger::builder(source()).data(world.oracle.clone()).fence("orders", source());
     theirs.build().await.expect("builds").migrate().await.expect("migrates");
@@ -204,7 +205,7 @@ async fn a_handler_that_gives_up_its_rights_has_its_effect() {
     world.listener.will(1, [it::Act::Run(set_role)]);
     let messenger = world.messenger().await;
     world.handle(&messenger, 1).await.expect("ok");
-    world.count(&messenger, State::Delivered, 1).await;
+    world.count(&messenger, MessageState::Delivered, 1).await;
     assert_eq!((world.effects_of_orders().await, world.listener.heard().len()), (vec![1], 1));
 }
 

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use futures_util::future::join_all;
 use it::{ShopError, fast, number, order, wait_until};
-use transactional_message::{AnsweredBy, Message, Messenger, Settings, State};
+use transactional_message::{AnsweredBy, Message, MessageState, Messenger};
 
 use crate::World;
 
@@ -26,12 +26,12 @@ async fn confirm(messenger: &Messenger, first: u64) {
 #[tokio::test]
 async fn is_delivered_once_each_and_fills_no_memory() {
     let world = World::new().await;
-    let quiet = World::start(world.builder().settings(Settings { deliver: false, ..fast() })).await;
+    let quiet = World::start(world.builder().settings(fast().deliver(false))).await;
     join_all((0..BACKLOG / OF_A_CALL).map(|call| confirm(&quiet, call * OF_A_CALL))).await;
-    world.count(&quiet, State::Confirmed, BACKLOG).await;
+    world.count(&quiet, MessageState::Confirmed, BACKLOG).await;
 
     let store = world.store();
-    let settings = Settings { relay_window: WINDOW, relay_queue: WINDOW, ..fast() };
+    let settings = fast().relay_window(WINDOW).relay_queue(WINDOW);
     let messenger = world.messenger_with(settings).await;
     let began = Instant::now();
     let delivered = async || messenger.stats().await.expect("counts").delivered;

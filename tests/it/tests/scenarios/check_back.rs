@@ -7,7 +7,7 @@ use it::{
     wait_until,
 };
 use transactional_message::{
-    AnsweredBy, Data, HalfMessage, Message, MessageId, Messenger, Outcome, Settings, State, message_id,
+    AnsweredBy, Data, HalfMessage, Message, MessageId, MessageState, Messenger, Outcome, call_id,
 };
 
 use crate::World;
@@ -26,7 +26,7 @@ async fn a_handler_is_told_everything_about_the_message() {
     world.oracle.say(7, [Word::Unknown, Word::Error, Word::Confirm]);
     let id = std::sync::Mutex::new(MessageId::nil());
     let body = async {
-        *id.lock().expect("sole") = message_id();
+        *id.lock().expect("sole") = call_id();
         panic!("on purpose")
     };
     vanish(messenger.scope(async { handled::<()>(&order(7), body).await })).await;
@@ -49,14 +49,14 @@ async fn of_several_messages_each_is_asked_about_with_the_calls_id() {
     let world = World::new().await;
     let messenger = world.messenger().await;
     world.oracle.say(1, [Word::Confirm]);
-    let call_id = std::sync::Mutex::new(MessageId::nil());
+    let call = std::sync::Mutex::new(MessageId::nil());
     let body = async {
-        *call_id.lock().expect("sole") = message_id();
+        *call.lock().expect("sole") = call_id();
         panic!("on purpose")
     };
     vanish(messenger.scope(async { handled_twice::<()>(&order(1), body).await })).await;
     world.settled(&messenger).await;
-    let call_id = *call_id.lock().expect("sole");
+    let call_id = *call.lock().expect("sole");
     let asked = world.oracle.asked(1);
     assert_eq!(asked.len(), 2);
     assert!(asked.iter().all(|question| question.call_id == call_id));
@@ -67,7 +67,7 @@ async fn of_several_messages_each_is_asked_about_with_the_calls_id() {
 #[tokio::test]
 async fn what_is_no_clear_answer_is_counted_and_the_budget_parks() {
     let world = World::new().await;
-    let settings = Settings { check_back_attempts: 3, handler_timeout: Duration::from_millis(100), ..fast() };
+    let settings = fast().check_back_attempts(3).handler_timeout(Duration::from_millis(100));
     let messenger = world.messenger_with(settings).await;
     let cases = [
         (1, Word::Unknown, "the handler `it.handled` answered Unknown"),
@@ -82,8 +82,8 @@ async fn what_is_no_clear_answer_is_counted_and_the_budget_parks() {
     }
     let undecodable = Message::bytes("shop", "order.raw", "application/json", "[]").key("6");
     vanished_by_hand(&messenger, "it.handled", undecodable).await;
-    world.count(&messenger, State::Parked, 6).await;
-    let parked = messenger.list(State::Parked, None, 10).await.expect("lists");
+    world.count(&messenger, MessageState::Parked, 6).await;
+    let parked = messenger.list(MessageState::Parked, None, 10).await.expect("lists");
     let why = |id: u64| {
         let of_id = |message: &&transactional_message::MessageInfo| message.key == Some(id.to_string());
         let message = parked.iter().find(of_id).expect("parked");
@@ -101,14 +101,14 @@ async fn what_is_no_clear_answer_is_counted_and_the_budget_parks() {
 #[tokio::test]
 async fn a_message_that_was_parked_is_not_asked_about_again() {
     let world = World::new().await;
-    let messenger = world.messenger_with(Settings { check_back_attempts: 1, ..fast() }).await;
+    let messenger = world.messenger_with(fast().check_back_attempts(1)).await;
     world.oracle.say(1, [Word::Unknown, Word::Confirm]);
     world.vanish(&messenger, 1).await;
-    world.count(&messenger, State::Parked, 1).await;
+    world.count(&messenger, MessageState::Parked, 1).await;
     // Another one, asked about after it.
     world.oracle.say(2, [Word::Confirm]);
     world.vanish(&messenger, 2).await;
-    world.count(&messenger, State::Delivered, 1).await;
+    world.count(&messenger, MessageState::Delivered, 1).await;
     assert_eq!(world.oracle.asked(1).len(), 1);
     assert_eq!(messenger.stats().await.expect("counts").parked, 1);
 }
@@ -174,7 +174,7 @@ async fn an_untyped_handler_gets_the_bytes() {
 #[tokio::test]
 async fn two_handlers_are_asked_side_by_side_and_one_that_hangs_delays_no_other() {
     let world = World::new().await;
-    let settings = Settings { handler_timeout: Duration::from_secs(20), ..fast() };
+    let settings = fast().handler_timeout(Duration::from_secs(20));
     let messenger = world.messenger_with(settings).await;
     for id in 0..10 {
         world.oracle.say(id, [Word::Hang]);
@@ -185,7 +185,7 @@ async fn two_handlers_are_asked_side_by_side_and_one_that_hangs_delays_no_other(
         world.oracle.say(id, [Word::Confirm]);
         world.vanish(&messenger, id).await;
     }
-    world.count(&messenger, State::Delivered, 50).await;
+    world.count(&messenger, MessageState::Delivered, 50).await;
     assert_eq!(world.oracle.questions().len(), 60);
     assert_eq!(messenger.stats().await.expect("counts").half, 10);
 }

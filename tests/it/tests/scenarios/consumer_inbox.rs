@@ -3,23 +3,23 @@
 use std::time::Duration;
 
 use it::{Act, Dialect, fast, number, wait_until};
-use transactional_message::{AnsweredBy, Message, MessageInfo, Messenger, Settings, State};
+use transactional_message::{AnsweredBy, Message, MessageInfo, MessageState, Messenger};
 
 use crate::{Db, World};
 
-async fn only(messenger: &Messenger, state: State) -> MessageInfo {
+async fn only(messenger: &Messenger, state: MessageState) -> MessageInfo {
     messenger.list(state, None, 2).await.expect("lists").remove(0)
 }
 
 #[tokio::test]
 async fn a_handler_may_take_longer_than_a_broker() {
     let world = World::new().await;
-    let settings = Settings { publish_timeout: Duration::from_millis(20), ..fast() };
+    let settings = fast().publish_timeout(Duration::from_millis(20));
     let messenger = world.messenger_with(settings).await;
     world.listener.will(1, [Act::Slow(Duration::from_millis(300)), Act::Write]);
     world.handle(&messenger, 1).await.expect("ok");
     world.settled(&messenger).await;
-    let message = only(&messenger, State::Delivered).await;
+    let message = only(&messenger, MessageState::Delivered).await;
     assert_eq!((message.attempts, message.reason), (0, None), "nobody lost patience");
     assert_eq!(world.listener.orders(), [1]);
     assert_eq!(world.effects(message.id).await, 1);
@@ -69,11 +69,11 @@ async fn a_handler_that_commits_by_itself_has_one_effect() {
 async fn connections_of_the_consumers_pool_survive_handlers_that_end_the_transaction() {
     let world = World::new().await;
     let attempts = 30;
-    let messenger = World::start(world.builder().consumer(world.consumer().attempts(attempts))).await;
+    let messenger = World::start(world.builder().consumer(world.consumer().max_attempts(attempts))).await;
     world.listener.will(1, [Act::Swallow]);
     world.handle(&messenger, 1).await.expect("ok");
-    world.count(&messenger, State::Dead, 1).await;
-    let dead = only(&messenger, State::Dead).await;
+    world.count(&messenger, MessageState::Dead, 1).await;
+    let dead = only(&messenger, MessageState::Dead).await;
     let reason = dead.reason.expect("a reason");
     assert!(reason.contains(&format!("failed {attempts} times")), "{reason}");
     assert!(reason.contains(Db::SWALLOWED.1), "the last failure is like the first: {reason}");
@@ -112,7 +112,7 @@ async fn a_queue_that_gives_up_keeps_no_other_from_its_message() {
         world
             .builder()
             .consumer(world.consumer())
-            .consumer(world.consumer_named("strict", &strict).attempts(1)),
+            .consumer(world.consumer_named("strict", &strict).max_attempts(1)),
     )
     .await;
     // The strict queue refuses at once; the other one needs a second try.
@@ -121,7 +121,7 @@ async fn a_queue_that_gives_up_keeps_no_other_from_its_message() {
     world.handle(&messenger, 1).await.expect("ok");
     wait_until("the patient queue's effect", async || world.all_effects().await > 0).await;
     world.settled(&messenger).await;
-    if let Some(dead) = messenger.list(State::Dead, None, 1).await.expect("lists").first() {
+    if let Some(dead) = messenger.list(MessageState::Dead, None, 1).await.expect("lists").first() {
         messenger.retry(dead.id, "test").await.expect("tries again");
         world.settled(&messenger).await;
     }
@@ -142,11 +142,11 @@ async fn two_messages_with_one_payload_are_two_messages() {
 #[tokio::test]
 async fn a_consumer_that_forgets_takes_no_message_that_is_older_than_its_memory() {
     let world = World::new().await;
-    let forgetful = world.consumer().remember(Duration::from_nanos(1));
+    let forgetful = world.consumer().inbox_retention(Duration::from_nanos(1));
     let messenger = World::start(world.builder().consumer(forgetful)).await;
     world.handle(&messenger, 1).await.expect("ok");
-    world.count(&messenger, State::Dead, 1).await;
-    let dead = only(&messenger, State::Dead).await;
+    world.count(&messenger, MessageState::Dead, 1).await;
+    let dead = only(&messenger, MessageState::Dead).await;
     assert!(dead.reason.expect("a reason").contains("could not be recognised as a duplicate"));
     assert_eq!(dead.attempts, 1, "it was not tried again and again");
     assert!(world.listener.heard().is_empty());

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use it::{Connection, Dialect, Gate, Process, fast, gate, wait_until};
-use transactional_message::{Consume, Consumer, Raw, Received, Settings, State};
+use transactional_message::{Consume, Consumer, MessageState, RawPayload, Received};
 
 use crate::{Db, World};
 
@@ -16,11 +16,11 @@ struct Pausing {
     fails: bool,
 }
 
-impl<'c> Consume<'c, Connection<Db>, Raw> for Pausing {
+impl<'c> Consume<'c, Connection<Db>, RawPayload> for Pausing {
     type Error = String;
     type Future = BoxFuture<'c, Result<(), String>>;
 
-    fn consume(&self, connection: &'c mut Connection<Db>, message: Received<Raw>) -> Self::Future {
+    fn consume(&self, connection: &'c mut Connection<Db>, message: Received<RawPayload>) -> Self::Future {
         let Self { gate, fails } = self.clone();
         Box::pin(async move {
             let body = String::from_utf8(message.payload.0).expect("text");
@@ -32,7 +32,7 @@ impl<'c> Consume<'c, Connection<Db>, Raw> for Pausing {
 }
 
 /// The message is given up as dead while its first consumer stands still; says how it ended.
-async fn given_up_while_it_is_handled(world: &World, fails: bool) -> State {
+async fn given_up_while_it_is_handled(world: &World, fails: bool) -> MessageState {
     let (go_on, gate) = gate();
     let gate = Arc::new(gate);
     let pausing = Pausing { gate: Arc::clone(&gate), fails };
@@ -59,26 +59,26 @@ async fn given_up_while_it_is_handled(world: &World, fails: bool) -> State {
     })
     .await;
     // Another one takes over, finds nobody who would take the message, and gives it up at once.
-    let other = World::start(world.builder().settings(Settings { delivery_attempts: 1, ..fast() })).await;
-    world.count(&other, State::Dead, 1).await;
+    let other = World::start(world.builder().settings(fast().delivery_attempts(1))).await;
+    world.count(&other, MessageState::Dead, 1).await;
     assert!(other.shutdown(Duration::from_secs(30)).await);
     go_on.send(()).expect("goes on");
     process.join().await;
     let messenger = world.messenger().await;
-    let dead = messenger.list(State::Dead, None, 1).await.expect("lists");
+    let dead = messenger.list(MessageState::Dead, None, 1).await.expect("lists");
     let Some(dead) = dead.first() else {
         assert_eq!(messenger.stats().await.expect("counts").delivered, 1);
-        return State::Delivered;
+        return MessageState::Delivered;
     };
     messenger.retry(dead.id, "test").await.expect("tries again");
     world.settled(&messenger).await;
-    State::Dead
+    MessageState::Dead
 }
 
 #[tokio::test]
 async fn a_late_acknowledgement_marks_a_dead_message_as_delivered() {
     let world = World::new().await;
-    assert_eq!(given_up_while_it_is_handled(&world, false).await, State::Delivered);
+    assert_eq!(given_up_while_it_is_handled(&world, false).await, MessageState::Delivered);
     assert_eq!(world.effects_of_orders().await, [1]);
     assert!(world.listener.heard().is_empty(), "it did not come again");
 }
@@ -86,7 +86,7 @@ async fn a_late_acknowledgement_marks_a_dead_message_as_delivered() {
 #[tokio::test]
 async fn a_late_failure_leaves_a_dead_message_dead() {
     let world = World::new().await;
-    assert_eq!(given_up_while_it_is_handled(&world, true).await, State::Dead);
+    assert_eq!(given_up_while_it_is_handled(&world, true).await, MessageState::Dead);
     assert_eq!(world.effects_of_orders().await, [1], "of the retry");
     assert_eq!(world.listener.orders(), [1]);
 }
@@ -95,8 +95,8 @@ async fn a_late_failure_leaves_a_dead_message_dead() {
 async fn a_message_that_two_messengers_deliver_at_once_has_one_effect() {
     let world = World::new().await;
     // Handlers are ended in the midst of their work, and the message comes again, to either of them.
-    let consumer = || world.consumer().handler_timeout(Duration::from_millis(200)).attempts(u32::MAX);
-    let settings = Settings { delivery_attempts: u32::MAX, ..fast() };
+    let consumer = || world.consumer().handler_timeout(Duration::from_millis(200)).max_attempts(u32::MAX);
+    let settings = fast().delivery_attempts(u32::MAX);
     let messenger = async || World::start(world.builder().settings(settings).consumer(consumer())).await;
     let (one, two) = (messenger().await, messenger().await);
     for id in 0..20 {
@@ -134,12 +134,12 @@ async fn a_message_that_somebody_is_still_handling_is_not_begun_again() {
     .await;
     let other = world.messenger().await;
     wait_until("it to come to another process", async || {
-        let waiting = other.list(State::Confirmed, None, 1).await.expect("lists");
+        let waiting = other.list(MessageState::Confirmed, None, 1).await.expect("lists");
         waiting.first().is_some_and(|message| message.reason.is_some())
     })
     .await;
     let entered = async || it::number(&world.books, "SELECT count(*) FROM tm_inbox_entered").await;
-    let waiting = other.list(State::Confirmed, None, 1).await.expect("lists").remove(0);
+    let waiting = other.list(MessageState::Confirmed, None, 1).await.expect("lists").remove(0);
     assert_eq!((waiting.attempts, entered().await), (0, 0), "{waiting:?}");
     go_on.send(()).expect("goes on");
     process.join().await;

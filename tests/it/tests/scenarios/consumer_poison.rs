@@ -7,14 +7,14 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use it::{Act, Connection, Order, Place, ShopError, fast, run, texts, wait_until};
 use transactional_message::{
-    AnsweredBy, Consume, Consumer, Message, MessageInfo, Messenger, Received, Settings, State,
+    AnsweredBy, Consume, Consumer, Message, MessageInfo, MessageState, Messenger, Received,
 };
 
 use crate::{Db, World};
 
 async fn dead(world: &World, messenger: &Messenger, count: u64) -> Vec<MessageInfo> {
-    world.count(messenger, State::Dead, count).await;
-    messenger.list(State::Dead, None, 100).await.expect("lists")
+    world.count(messenger, MessageState::Dead, count).await;
+    messenger.list(MessageState::Dead, None, 100).await.expect("lists")
 }
 
 async fn send(messenger: &Messenger, message: Message) {
@@ -26,7 +26,7 @@ async fn send(messenger: &Messenger, message: Message) {
 #[tokio::test]
 async fn poison_delays_no_neighbours_and_is_delivered_when_its_consumer_is_mended() {
     let world = World::new().await;
-    let messenger = World::start(world.builder().consumer(world.consumer().attempts(3))).await;
+    let messenger = World::start(world.builder().consumer(world.consumer().max_attempts(3))).await;
     world.listener.will(1000, [Act::Fail]);
     world.listener.will(1001, [Act::Panic]);
     let good = join_all((0..50).map(|id| world.handle(&messenger, id)));
@@ -85,13 +85,13 @@ async fn a_body_that_can_not_be_decoded_is_dead_at_once() {
     assert_eq!(dead.attempts, 1);
     assert!(!typed.0.load(Ordering::SeqCst), "the handler was not called");
     world.handle(&messenger, 1).await.expect("ok");
-    world.count(&messenger, State::Delivered, 1).await;
+    world.count(&messenger, MessageState::Delivered, 1).await;
 }
 
 #[tokio::test]
 async fn what_one_version_cannot_read_waits_uncounted_for_another_and_is_dead_in_the_end() {
     let world = World::new().await;
-    let settings = Settings { delivery_attempts: 2, ..fast() };
+    let settings = fast().delivery_attempts(2);
     let typed = |patience| {
         let typed = Consumer::new("books", world.books.clone(), Typed::default()).bind("shop", "#");
         world.builder().settings(settings).consumer(typed.undecodable_after(patience))
@@ -99,14 +99,14 @@ async fn what_one_version_cannot_read_waits_uncounted_for_another_and_is_dead_in
     let old = World::start(typed(Duration::from_mins(1))).await;
     send(&old, Message::bytes("shop", "x", "application/json", "{\"id\": \"a word\"}")).await;
     wait_until("it to be seen, and kept", async || {
-        let waiting = old.list(State::Confirmed, None, 100).await.expect("lists");
+        let waiting = old.list(MessageState::Confirmed, None, 100).await.expect("lists");
         waiting.iter().any(|one| one.reason.as_deref().is_some_and(|why| why.contains("can't be decoded")))
     })
     .await;
     // Those that have waited longer wait longer.
     let new = World::start(world.builder().settings(settings).consumer(world.consumer())).await;
-    world.count(&new, State::Delivered, 1).await;
-    assert_eq!(new.list(State::Delivered, None, 100).await.expect("lists")[0].attempts, 0);
+    world.count(&new, MessageState::Delivered, 1).await;
+    assert_eq!(new.list(MessageState::Delivered, None, 100).await.expect("lists")[0].attempts, 0);
     assert_eq!(world.all_effects().await, 1);
     for messenger in [old, new] {
         assert!(messenger.shutdown(Duration::from_secs(5)).await, "in time");
@@ -121,11 +121,11 @@ async fn what_one_version_cannot_read_waits_uncounted_for_another_and_is_dead_in
 #[tokio::test]
 async fn a_message_that_finds_nobody_says_so_dies_and_is_delivered_once_somebody_is_there() {
     let world = World::new().await;
-    let settings = Settings { delivery_attempts: 5, ..fast() };
+    let settings = fast().delivery_attempts(5);
     let lonely = World::start(world.builder().settings(settings)).await;
     world.handle(&lonely, 1).await.expect("ok");
     wait_until("the first failure", async || {
-        let messages = lonely.list(State::Confirmed, None, 1).await.expect("lists");
+        let messages = lonely.list(MessageState::Confirmed, None, 1).await.expect("lists");
         messages.first().is_none_or(|message| message.reason.is_some())
     })
     .await;
@@ -198,17 +198,15 @@ async fn a_consumer_without_its_database_acknowledges_nothing_and_catches_up() {
     let world = World::new().await;
     let impatient = world.place.impatient("books");
     let consumer =
-        Consumer::new("books", impatient, world.listener.clone()).bind("shop", "#").attempts(u32::MAX);
-    let messenger = World::start(
-        world.builder().settings(Settings { delivery_attempts: u32::MAX, ..fast() }).consumer(consumer),
-    )
-    .await;
+        Consumer::new("books", impatient, world.listener.clone()).bind("shop", "#").max_attempts(u32::MAX);
+    let messenger =
+        World::start(world.builder().settings(fast().delivery_attempts(u32::MAX)).consumer(consumer)).await;
     let outage = world.outage("books").await;
     for id in 0..10 {
         world.handle(&messenger, id).await.expect("ok");
     }
     wait_until("failures", async || {
-        let waiting = messenger.list(State::Confirmed, None, 100).await.expect("lists");
+        let waiting = messenger.list(MessageState::Confirmed, None, 100).await.expect("lists");
         waiting.len() == 10 && waiting.iter().all(|message| message.reason.is_some())
     })
     .await;
@@ -225,7 +223,7 @@ async fn a_row_that_can_not_be_read_is_put_aside_and_its_neighbours_go_on() {
     for id in 0..10 {
         world.handle(&lonely, id).await.expect("ok");
     }
-    world.count(&lonely, State::Confirmed, 10).await;
+    world.count(&lonely, MessageState::Confirmed, 10).await;
     assert!(lonely.shutdown(Duration::from_secs(30)).await);
     let store = world.store();
     let damage = "UPDATE tm_message SET headers = 'no JSON' WHERE message_key = '3';
@@ -240,6 +238,6 @@ async fn a_row_that_can_not_be_read_is_put_aside_and_its_neighbours_go_on() {
     let reasons = texts(&store, sql).await;
     assert!(reasons[0].contains("headers"), "{reasons:?}");
     assert!(reasons[1].contains("no such kind"), "{reasons:?}");
-    let listed = messenger.list(State::Dead, None, 10).await.expect("a person can see them");
+    let listed = messenger.list(MessageState::Dead, None, 10).await.expect("a person can see them");
     assert_eq!(listed.len(), 2);
 }

@@ -3,25 +3,25 @@
 use std::time::Duration;
 
 use it::{Act, Listener, fast, number, wait_until};
-use transactional_message::{Builder, MessageInfo, Messenger, Settings, State};
+use transactional_message::{MessageInfo, MessageState, Messenger, MessengerBuilder};
 
 use crate::World;
 
 const WEEK: Duration = Duration::from_hours(7 * 24);
 
 /// Two queues get every message; one of them fails at first, so that a person tries again.
-fn builder(world: &World, mail: &Listener, remember: Duration) -> Builder {
-    let settings = Settings { janitor_interval: Duration::from_millis(20), ..fast() };
+fn builder(world: &World, mail: &Listener, remember: Duration) -> MessengerBuilder {
+    let settings = fast().janitor_interval(Duration::from_millis(20));
     world
         .builder()
         .settings(settings)
-        .consumer(world.consumer().remember(remember))
-        .consumer(world.consumer_named("mail", mail).attempts(1))
+        .consumer(world.consumer().inbox_retention(remember))
+        .consumer(world.consumer_named("mail", mail).max_attempts(1))
 }
 
 async fn dead(world: &World, messenger: &Messenger) -> MessageInfo {
-    world.count(messenger, State::Dead, 1).await;
-    messenger.list(State::Dead, None, 1).await.expect("lists").remove(0)
+    world.count(messenger, MessageState::Dead, 1).await;
+    messenger.list(MessageState::Dead, None, 1).await.expect("lists").remove(0)
 }
 
 async fn is_pruned(world: &World) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use it::{Act, Dialect, Place, number, run, wait_until};
-use transactional_message::State;
+use transactional_message::MessageState;
 use uuid::Uuid;
 
 use crate::{Db, World};
@@ -14,7 +14,7 @@ const WHY: &str = "the handler did not end within 500ms, which is the consumer's
 #[tokio::test]
 async fn handlers_that_never_return_are_ended_and_keep_nobody_waiting() {
     let world = World::new().await;
-    let consumer = world.consumer().concurrency(2).attempts(2).handler_timeout(TIMEOUT);
+    let consumer = world.consumer().concurrency(2).max_attempts(2).handler_timeout(TIMEOUT);
     let messenger = World::start(world.builder().consumer(consumer)).await;
     for id in [1000, 1001] {
         world.listener.will(id, [Act::Never]);
@@ -24,10 +24,10 @@ async fn handlers_that_never_return_are_ended_and_keep_nobody_waiting() {
     for id in 0..10 {
         world.handle(&messenger, id).await.expect("ok");
     }
-    world.count(&messenger, State::Dead, 2).await;
+    world.count(&messenger, MessageState::Dead, 2).await;
     world.settled(&messenger).await;
     assert_eq!(world.effects_of_orders().await, (0..10).collect::<Vec<_>>());
-    for dead in messenger.list(State::Dead, None, 10).await.expect("lists") {
+    for dead in messenger.list(MessageState::Dead, None, 10).await.expect("lists") {
         assert_eq!(dead.reason, Some(format!("failed 2 times; the last time: {WHY}")));
     }
     for id in [1000, 1001] {
@@ -62,7 +62,7 @@ async fn what_an_ended_handler_wrote_is_rolled_back_and_the_message_comes_again(
     world.handle(&messenger, 1).await.expect("ok");
     world.settled(&messenger).await;
     assert_eq!(world.effects_of_orders().await, [1]);
-    let delivered = messenger.list(State::Delivered, None, 1).await.expect("lists").remove(0);
+    let delivered = messenger.list(MessageState::Delivered, None, 1).await.expect("lists").remove(0);
     assert_eq!((delivered.attempts, delivered.reason.as_deref()), (1, Some(WHY)));
     assert_eq!(number(&world.books, "SELECT count(*) FROM tm_inbox_entered").await, 0);
 }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use it::{ShopError, fenced, handled, order};
-use transactional_message::{Messenger, State, begin};
+use transactional_message::{MessageState, Messenger, begin};
 
 use crate::World;
 
@@ -142,7 +142,7 @@ async fn of_a_handled_call() {
     }
     let stats = messenger.stats().await.expect("counts");
     assert_eq!((stats.parked, stats.delivered), (0, 1));
-    world.count(&messenger, State::Dead, 0).await;
+    world.count(&messenger, MessageState::Dead, 0).await;
 }
 
 #[tokio::test]

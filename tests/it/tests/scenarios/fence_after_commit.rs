@@ -3,7 +3,7 @@
 use futures_util::FutureExt;
 use it::{ShopError, fenced, order};
 use sqlx::Executor;
-use transactional_message::{ErrorKind, FencedTransaction, State, begin};
+use transactional_message::{ErrorKind, FencedTransaction, MessageState, begin};
 
 use super::fence_commit::the_truth;
 
@@ -88,6 +88,6 @@ async fn an_err_after_the_commit_is_the_callers_and_the_message_goes_out() {
     };
     let ended = messenger.scope(async { fenced::<()>(&order(1), body).await }).await;
     assert!(matches!(ended, Err(ShopError::Declined)));
-    world.count(&messenger, State::Delivered, 1).await;
+    world.count(&messenger, MessageState::Delivered, 1).await;
     the_truth(&world, &messenger, &[1]).await;
 }

@@ -3,7 +3,7 @@
 use it::{Dialect, Order, ShopError, fast, fenced, fenced_twice, order};
 use serde_json::json;
 use transactional_message::testing::Recorder;
-use transactional_message::{ErrorKind, Settings, begin, withhold};
+use transactional_message::{ErrorKind, begin, withhold};
 
 use crate::{Db, World};
 
@@ -74,7 +74,7 @@ async fn an_amended_message_that_was_not_committed_is_not_sent() {
 #[tokio::test]
 async fn an_amended_payload_must_keep_the_limits_and_the_transaction_goes_on_without_it() {
     let world = World::new().await;
-    let settings = Settings { body_limit: 64, ..fast() };
+    let settings = fast().body_limit(64);
     let recorder =
         Recorder::on_with(&world.shop, |builder| builder.data(world.oracle.clone()).settings(settings))
             .await

@@ -1,7 +1,7 @@
 //! Where a fenced transaction may begin, and what it is told elsewhere.
 
 use it::{Dialect, Place as _, ShopError, fenced, handled, order};
-use transactional_message::{Error, ErrorKind, Messenger, State, begin, withhold};
+use transactional_message::{Error, ErrorKind, MessageState, Messenger, begin, withhold};
 
 use crate::{Db, Place, World};
 
@@ -55,7 +55,7 @@ async fn not_outside_a_call() {
     let error = messenger.scope(async { begin(&world.shop).await.map(drop) }).await.expect_err("outside");
     says(&error, ErrorKind::Misuse, "there is no #[transactional_message] call here");
     assert_eq!(withhold().expect_err("outside").kind(), ErrorKind::Misuse);
-    let panic = std::panic::catch_unwind(transactional_message::message_id).expect_err("outside");
+    let panic = std::panic::catch_unwind(transactional_message::call_id).expect_err("outside");
     let text = panic.downcast_ref::<String>().expect("text");
     assert!(text.contains("outside a #[transactional_message] function's body"), "{text}");
     world.shop_is_clean().await;
@@ -206,6 +206,6 @@ async fn a_closed_pool_is_unavailable_and_nothing_is_sent() {
     closed.close().await;
     let error = error_of(&messenger, 1, async { Ok(begin(&closed).await.map(drop)?) }).await;
     says(&error, ErrorKind::Unavailable, "could not be opened");
-    world.count(&messenger, State::Cancelled, 1).await;
+    world.count(&messenger, MessageState::Cancelled, 1).await;
     assert!(world.listener.heard().is_empty());
 }

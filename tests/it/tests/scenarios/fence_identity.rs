@@ -1,7 +1,7 @@
 //! A half belongs to the fence of one database: another one answers nothing, and is changed in nothing.
 
 use it::{Dialect, Place, Process, ShopError, fast, fenced, handled, number, order, run, wait_until};
-use transactional_message::{ErrorKind, Messenger, Settings, State, begin};
+use transactional_message::{ErrorKind, MessageState, Messenger, begin};
 use uuid::Uuid;
 
 use crate::{Db, World};
@@ -14,7 +14,7 @@ async fn set_identity(world: &World, identity: Uuid) {
 
 /// The identity, as the half of a call that runs has it.
 async fn identity(messenger: &Messenger) -> Uuid {
-    let half = messenger.list(State::Half, None, 1).await.expect("lists").remove(0);
+    let half = messenger.list(MessageState::Half, None, 1).await.expect("lists").remove(0);
     half.answered_by.strip_prefix("fence:").expect("a fence").parse().expect("an identity")
 }
 
@@ -35,7 +35,7 @@ async fn a_database_that_was_swapped_answers_nothing() {
     assert_eq!(error.kind(), ErrorKind::Misuse, "{error}");
     assert!(error.to_string().contains("another database than the messenger's fence"), "{error}");
     wait_until("the question", async || {
-        let halves = messenger.list(State::Half, None, 2).await.expect("lists");
+        let halves = messenger.list(MessageState::Half, None, 2).await.expect("lists");
         halves.first().and_then(|half| half.reason.as_deref()).is_some_and(|reason| {
             reason.contains("the pool leads to another database than the message belongs to")
         })
@@ -45,7 +45,7 @@ async fn a_database_that_was_swapped_answers_nothing() {
     world.shop_is_clean().await;
     // The right one is back.
     set_identity(&world, own.into_inner().expect("sole")).await;
-    world.count(&messenger, State::Cancelled, 1).await;
+    world.count(&messenger, MessageState::Cancelled, 1).await;
     assert_eq!(world.fences(2).await, 1);
 }
 
@@ -71,18 +71,18 @@ async fn a_messenger_with_another_fence_leaves_the_halves_to_others() {
     // On the same store, with another fence.
     let other = World::new().await;
     let builder = Messenger::builder(world.place.database("store"))
-        .settings(Settings { check_back_attempts: 1, ..fast() })
+        .settings(fast().check_back_attempts(1))
         .data(world.oracle.clone())
         .fence("orders", other.place.database("shop"));
     let stranger = World::start(builder).await;
     // When it has asked about the one that it can ask about, both leases have lapsed.
-    world.count(&stranger, State::Parked, 1).await;
+    world.count(&stranger, MessageState::Parked, 1).await;
     assert_eq!(world.oracle.asked(2).len(), 1);
-    let half = stranger.list(State::Half, None, 2).await.expect("lists");
+    let half = stranger.list(MessageState::Half, None, 2).await.expect("lists");
     assert_eq!((half.len(), half[0].key.as_deref(), half[0].attempts), (1, Some("1"), 0));
     for shop in [&world.shop, &other.shop] {
         assert_eq!(number(shop, "SELECT count(*) FROM tm_fence").await, 0, "no tombstone");
     }
     let messenger = world.messenger().await;
-    world.count(&messenger, State::Cancelled, 1).await;
+    world.count(&messenger, MessageState::Cancelled, 1).await;
 }

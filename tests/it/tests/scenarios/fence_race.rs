@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use it::{Place, Process, ShopError, fast, fenced, gate, order, wait_until};
-use transactional_message::{ErrorKind, Settings, State, begin};
+use transactional_message::{ErrorKind, MessageState, begin};
 
 use crate::World;
 
@@ -41,7 +41,7 @@ async fn late_transactions_race_three_checkers() {
         assert!(messenger.shutdown(Duration::from_secs(30)).await);
     });
     let poll_interval = Duration::from_millis(2);
-    let checkers = join_all((0..3).map(|_| world.messenger_with(Settings { poll_interval, ..fast() }))).await;
+    let checkers = join_all((0..3).map(|_| world.messenger_with(fast().poll_interval(poll_interval)))).await;
     // The first tombstone is the start signal.
     wait_until("a first tombstone", async || world.fences(2).await > 0).await;
     go_on.send(()).expect("goes on");
@@ -84,7 +84,7 @@ async fn three_checkers_settle_what_a_dead_process_left_behind() {
     }
     assert_eq!(checkers[0].stats().await.expect("counts").half, CALLS);
     process.kill().await;
-    world.count(&checkers[0], State::Cancelled, CALLS / 2).await;
+    world.count(&checkers[0], MessageState::Cancelled, CALLS / 2).await;
     world.settled(&checkers[0]).await;
     let expected: Vec<_> = (0..CALLS).step_by(2).collect();
     assert_eq!(world.orders().await, expected);
@@ -111,7 +111,7 @@ async fn a_process_that_dies_in_its_open_transaction_sends_nothing() {
     let messenger = world.messenger().await;
     wait.await.expect("gets there");
     process.kill().await;
-    world.count(&messenger, State::Cancelled, 1).await;
+    world.count(&messenger, MessageState::Cancelled, 1).await;
     assert!(world.orders().await.is_empty());
     assert!(world.listener.orders().is_empty());
 }

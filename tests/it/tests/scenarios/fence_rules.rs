@@ -1,7 +1,7 @@
 //! Fenced functions that do without a transaction, call others, or say everything about a message.
 
 use it::{Dialect, fenced, fenced_amendable, order, run};
-use transactional_message::{State, begin, withhold};
+use transactional_message::{MessageState, begin, withhold};
 
 use crate::{Db, World};
 
@@ -14,8 +14,8 @@ async fn a_function_that_forgot_begin_is_named_and_its_message_parked() {
         Ok(())
     };
     messenger.scope(async { fenced(&order(1), body).await }).await.expect("the caller gets its Ok");
-    world.count(&messenger, State::Parked, 1).await;
-    let parked = messenger.list(State::Parked, None, 2).await.expect("lists").remove(0);
+    world.count(&messenger, MessageState::Parked, 1).await;
+    let parked = messenger.list(MessageState::Parked, None, 2).await.expect("lists").remove(0);
     assert_eq!(parked.function, "it::calls::fenced");
     assert!(parked.reason.expect("a reason").contains("without calling `begin` or `withhold`"));
     assert!(world.listener.orders().is_empty());
@@ -36,7 +36,7 @@ async fn a_repeated_request_that_finds_its_work_done_sends_nothing() {
         };
         messenger.scope(async { fenced(&order(1), body).await }).await.expect("ok");
     }
-    world.count(&messenger, State::Cancelled, 2).await;
+    world.count(&messenger, MessageState::Cancelled, 2).await;
     assert_eq!(world.fences(2).await, 1, "the one that did not say so was asked");
     assert_eq!(world.fences(1).await, 0);
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use it::{Act, Word, run, wait_until};
-use transactional_message::State;
+use transactional_message::MessageState;
 
 use crate::World;
 
@@ -26,7 +26,7 @@ async fn what_was_delivered_meanwhile_is_asked_about_and_delivered() {
     forget_the_confirm(&world, 1).await;
     world.handle(&messenger, 2).await.expect("ok");
     forget_the_confirm(&world, 2).await;
-    world.count(&messenger, State::Delivered, 2).await;
+    world.count(&messenger, MessageState::Delivered, 2).await;
     assert_eq!(world.effects_of_orders().await, [1, 2]);
     assert_eq!(
         world.oracle.asked(1).len() + world.oracle.asked(2).len(),
@@ -38,11 +38,11 @@ async fn what_was_delivered_meanwhile_is_asked_about_and_delivered() {
 #[tokio::test]
 async fn what_was_given_up_meanwhile_is_asked_about_and_given_up() {
     let world = World::new().await;
-    let consumer = world.consumer().handler_timeout(Duration::from_millis(500)).attempts(1);
+    let consumer = world.consumer().handler_timeout(Duration::from_millis(500)).max_attempts(1);
     let messenger = World::start(world.builder().consumer(consumer)).await;
     world.listener.will(1, [Act::Never]);
     world.pay(&messenger, 1).await.expect("pays");
     forget_the_confirm(&world, 1).await;
-    world.count(&messenger, State::Dead, 1).await;
+    world.count(&messenger, MessageState::Dead, 1).await;
     assert!(world.listener.heard_of(1).len() > 1, "it came again before");
 }

@@ -4,18 +4,16 @@ use std::time::Duration;
 
 use it::{Act, Dialect, Log, Process, ShopError, Word, fast, fenced, number, order, run, wait_until};
 use tracing_subscriber::filter::LevelFilter;
-use transactional_message::{Messenger, Settings, State, begin};
+use transactional_message::{MessageState, Messenger, Settings, begin};
 use uuid::{NoContext, Timestamp, Uuid};
 
 use crate::{Db, World};
 
 fn tidy() -> Settings {
-    Settings {
-        retention: Duration::from_millis(100),
-        check_back_horizon: Duration::from_millis(99),
-        janitor_interval: Duration::from_millis(20),
-        ..fast()
-    }
+    fast()
+        .retention(Duration::from_millis(100))
+        .check_back_horizon(Duration::from_millis(99))
+        .janitor_interval(Duration::from_millis(20))
 }
 
 /// One message in each state that does not pass, and some that are finished.
@@ -33,15 +31,15 @@ async fn all_kinds(world: &World, messenger: &Messenger) {
         };
         messenger.scope(async { fenced::<()>(&order(60 + id), body).await }).await.expect_err("declined");
     }
-    world.count(messenger, State::Dead, 1).await;
-    world.count(messenger, State::Parked, 1).await;
+    world.count(messenger, MessageState::Dead, 1).await;
+    world.count(messenger, MessageState::Parked, 1).await;
     world.settled(messenger).await;
 }
 
 #[tokio::test]
 async fn finished_messages_go_with_their_fence_rows_and_the_others_stay() {
     let world = World::new().await;
-    let settings = Settings { delivery_attempts: 2, check_back_attempts: 2, ..fast() };
+    let settings = fast().delivery_attempts(2).check_back_attempts(2);
     let messenger = world.messenger_with(settings).await;
     all_kinds(&world, &messenger).await;
     assert_eq!(messenger.stats().await.expect("counts").delivered, 40);
@@ -49,8 +47,8 @@ async fn finished_messages_go_with_their_fence_rows_and_the_others_stay() {
     assert!(messenger.shutdown(Duration::from_secs(30)).await);
 
     let janitor = world.messenger_with(tidy()).await;
-    world.count(&janitor, State::Delivered, 0).await;
-    world.count(&janitor, State::Cancelled, 0).await;
+    world.count(&janitor, MessageState::Delivered, 0).await;
+    world.count(&janitor, MessageState::Cancelled, 0).await;
     wait_until("the fence rows to go", async || world.fences(1).await + world.fences(2).await == 0).await;
     let stats = janitor.stats().await.expect("counts");
     assert_eq!((stats.dead, stats.parked), (1, 1), "they wait for a person");
@@ -58,7 +56,7 @@ async fn finished_messages_go_with_their_fence_rows_and_the_others_stay() {
     // New calls go on, and go, too.
     world.pay(&janitor, 200).await.expect("ok");
     wait_until("the delivery", async || world.listener.heard_of(200).len() == 1).await;
-    world.count(&janitor, State::Delivered, 0).await;
+    world.count(&janitor, MessageState::Delivered, 0).await;
 }
 
 #[tokio::test]
@@ -67,8 +65,8 @@ async fn what_a_person_decided_goes_too() {
     let messenger = world.messenger_with(tidy()).await;
     let forgets = async { Ok(()) };
     messenger.scope(async { fenced(&order(1), forgets).await }).await.expect("ok");
-    world.count(&messenger, State::Parked, 1).await;
-    let parked = messenger.list(State::Parked, None, 1).await.expect("lists").remove(0);
+    world.count(&messenger, MessageState::Parked, 1).await;
+    let parked = messenger.list(MessageState::Parked, None, 1).await.expect("lists").remove(0);
     messenger.confirm(parked.id, "looked it up").await.expect("confirms");
     wait_until("the message to be delivered, and to go", async || {
         messenger.find(parked.id).await.expect("looks").is_none()
@@ -82,7 +80,7 @@ async fn a_confirmed_message_outlives_the_retention_and_so_does_its_fence_row() 
     let world = World::new().await;
     let lonely = World::start(world.builder().settings(tidy())).await;
     world.pay(&lonely, 1).await.expect("ok");
-    world.count(&lonely, State::Confirmed, 1).await;
+    world.count(&lonely, MessageState::Confirmed, 1).await;
     // One that is finished later, and goes.
     let body = async { Err(ShopError::Declined) };
     lonely.scope(async { fenced::<()>(&order(2), body).await }).await.expect_err("declined");
@@ -127,7 +125,7 @@ async fn nobody_is_warned_of_a_fence_row_that_another_process_has_pruned_in_betw
         world.pay(&one, id).await.expect("ok");
     }
     world.settled(&one).await;
-    world.count(&one, State::Delivered, 0).await;
+    world.count(&one, MessageState::Delivered, 0).await;
     assert_eq!(log.lines_with(&["the store does not know"]), [] as [String; 0]);
 }
 
@@ -155,10 +153,9 @@ async fn a_half_that_is_older_than_the_horizon_is_parked_and_never_asked_about()
         wait.recv().await.expect("gets there");
     }
     process.kill().await;
-    let messenger =
-        world.messenger_with(Settings { janitor_interval: Duration::from_hours(1), ..tidy() }).await;
-    world.count(&messenger, State::Parked, 2).await;
-    for message in messenger.list(State::Parked, None, 2).await.expect("lists") {
+    let messenger = world.messenger_with(tidy().janitor_interval(Duration::from_hours(1))).await;
+    world.count(&messenger, MessageState::Parked, 2).await;
+    for message in messenger.list(MessageState::Parked, None, 2).await.expect("lists") {
         assert_eq!(message.reason.as_deref(), Some("older than the setting `check_back_horizon`"));
     }
     assert_eq!((world.fences(1).await, world.fences(2).await), (1, 0), "no tombstone was written");
@@ -176,7 +173,7 @@ async fn an_inbox_forgets_after_its_own_time() {
     world.settled(&messenger).await;
     assert_eq!(inbox().await, 10);
     assert!(messenger.shutdown(Duration::from_secs(30)).await);
-    let forgetful = world.consumer().remember(Duration::from_millis(1));
+    let forgetful = world.consumer().inbox_retention(Duration::from_millis(1));
     let messenger = World::start(world.builder().settings(tidy()).consumer(forgetful)).await;
     wait_until("the inbox to forget", async || inbox().await == 0).await;
     assert_eq!(world.effects_of_orders().await, (0..10).collect::<Vec<_>>());

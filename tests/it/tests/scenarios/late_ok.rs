@@ -8,7 +8,7 @@ use it::{
     wait_until,
 };
 use sqlx::Pool;
-use transactional_message::{Error, ErrorKind, MessageInfo, Messenger, Settings, State, begin};
+use transactional_message::{Error, ErrorKind, MessageInfo, MessageState, Messenger, begin};
 
 use crate::{Db, World};
 
@@ -32,7 +32,7 @@ where
 }
 
 /// The only message.
-async fn only(messenger: &Messenger, state: State) -> MessageInfo {
+async fn only(messenger: &Messenger, state: MessageState) -> MessageInfo {
     wait_until(&format!("the message to be {state}"), async || {
         messenger.stats().await.expect("counts").count(state) == 1
     })
@@ -41,8 +41,14 @@ async fn only(messenger: &Messenger, state: State) -> MessageInfo {
 }
 
 /// A handled body that ends with `result` after it was given up, and what others made of it.
-async fn given_up(world: &World, words: &[Word], attempts: u32, state: State, ends_well: bool) -> Messenger {
-    let settings = Settings { check_back_attempts: attempts, ..fast() };
+async fn given_up(
+    world: &World,
+    words: &[Word],
+    attempts: u32,
+    state: MessageState,
+    ends_well: bool,
+) -> Messenger {
+    let settings = fast().check_back_attempts(attempts);
     let other = world.messenger_with(settings).await;
     world.oracle.say(1, words.to_vec());
     let (process, go_on) = paused(world, move |messenger, _, gate| async move {
@@ -63,8 +69,8 @@ async fn given_up(world: &World, words: &[Word], attempts: u32, state: State, en
 #[tokio::test]
 async fn a_late_ok_outranks_a_check_backs_cancel() {
     let world = World::new().await;
-    let other = given_up(&world, &[Word::Cancel], 20, State::Cancelled, true).await;
-    let delivered = only(&other, State::Delivered).await;
+    let other = given_up(&world, &[Word::Cancel], 20, MessageState::Cancelled, true).await;
+    let delivered = only(&other, MessageState::Delivered).await;
     assert_eq!(world.listener.orders(), [1]);
     assert_eq!(world.effects(delivered.id).await, 1);
     assert_eq!(world.oracle.asked(1).len(), 1);
@@ -73,7 +79,7 @@ async fn a_late_ok_outranks_a_check_backs_cancel() {
 #[tokio::test]
 async fn a_late_ok_delivers_a_parked_message() {
     let world = World::new().await;
-    given_up(&world, &[Word::Unknown], 2, State::Parked, true).await;
+    given_up(&world, &[Word::Unknown], 2, MessageState::Parked, true).await;
     assert_eq!(world.listener.orders(), [1]);
     assert_eq!(world.oracle.asked(1).len(), 2);
 }
@@ -81,7 +87,7 @@ async fn a_late_ok_delivers_a_parked_message() {
 #[tokio::test]
 async fn a_late_ok_after_a_check_backs_confirm_delivers_nothing_more() {
     let world = World::new().await;
-    let other = given_up(&world, &[Word::Confirm], 20, State::Delivered, true).await;
+    let other = given_up(&world, &[Word::Confirm], 20, MessageState::Delivered, true).await;
     assert_eq!(world.listener.orders(), [1]);
     assert_eq!(other.stats().await.expect("counts").delivered, 1);
 }
@@ -89,11 +95,11 @@ async fn a_late_ok_after_a_check_backs_confirm_delivers_nothing_more() {
 #[tokio::test]
 async fn a_late_err_does_not_take_back_what_was_delivered_or_decide_what_was_parked() {
     let world = World::new().await;
-    let other = given_up(&world, &[Word::Confirm], 20, State::Delivered, false).await;
+    let other = given_up(&world, &[Word::Confirm], 20, MessageState::Delivered, false).await;
     assert_eq!(other.stats().await.expect("counts").delivered, 1);
 
     let world = World::new().await;
-    let other = given_up(&world, &[Word::Unknown], 1, State::Parked, false).await;
+    let other = given_up(&world, &[Word::Unknown], 1, MessageState::Parked, false).await;
     assert_eq!(other.stats().await.expect("counts").parked, 1);
     assert!(world.listener.orders().is_empty());
 }
@@ -126,7 +132,7 @@ async fn a_transaction_that_comes_after_the_tombstone_is_fenced_and_leaves_a_cle
         };
         messenger.scope(async { fenced(&order(3), body).await }).await.expect("committed");
     });
-    only(&other, State::Cancelled).await;
+    only(&other, MessageState::Cancelled).await;
     go_on.send(()).expect("goes on");
     process.join().await;
     world.settled(&other).await;
@@ -150,7 +156,7 @@ async fn what_was_committed_before_the_pause_is_delivered_during_it_and_once() {
         };
         messenger.scope(async { fenced(&order(1), body).await }).await.expect("committed");
     });
-    only(&other, State::Delivered).await;
+    only(&other, MessageState::Delivered).await;
     go_on.send(()).expect("goes on");
     process.join().await;
     world.settled(&other).await;
@@ -174,7 +180,7 @@ async fn a_transaction_that_is_open_during_the_pause_is_waited_for() {
     });
     // It was asked, and the answer was "not yet".
     wait_until("the fence to give no answer", async || {
-        let halves = other.list(State::Half, None, 2).await.expect("lists");
+        let halves = other.list(MessageState::Half, None, 2).await.expect("lists");
         halves.first().is_some_and(|half| {
             half.attempts > 1 && half.reason.as_deref().is_some_and(|reason| reason.contains(Db::LOCKED))
         })
@@ -202,7 +208,7 @@ async fn a_message_that_the_store_lost_is_stored_anew_by_the_ok_of_its_body() {
         Ok(())
     };
     messenger.scope(async { handled(&order(1), body).await }).await.expect("ok");
-    world.count(&messenger, State::Delivered, 1).await;
+    world.count(&messenger, MessageState::Delivered, 1).await;
 
     let body = async {
         let mut tx = begin(&world.shop).await?;
@@ -212,7 +218,7 @@ async fn a_message_that_the_store_lost_is_stored_anew_by_the_ok_of_its_body() {
         Ok(())
     };
     messenger.scope(async { fenced(&order(2), body).await }).await.expect("ok");
-    world.count(&messenger, State::Delivered, 2).await;
+    world.count(&messenger, MessageState::Delivered, 2).await;
     assert_eq!(world.listener.orders(), [1, 2]);
     assert!(world.listener.heard_of(2)[0].body.contains("amended"));
 }

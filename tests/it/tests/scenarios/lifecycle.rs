@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use it::{Dialect, Place, Process, ShopError, Word, order, run, says, wait_until};
 use tokio::runtime::Handle;
-use transactional_message::{ErrorKind, State};
+use transactional_message::{ErrorKind, MessageState};
 
 use crate::{Db, World};
 
@@ -18,11 +18,11 @@ async fn a_messenger_is_started_once_and_takes_calls_in_between() {
     let error = world.handle(&messenger, 1).await.expect_err("not started").message();
     says(
         &error,
-        ErrorKind::NoMessenger,
+        ErrorKind::NotRunning,
         &["`it::calls::handled` did not run", "call `Messenger::start` first"],
     );
     let error = world.pay(&messenger, 1).await.expect_err("not started").message();
-    says(&error, ErrorKind::NoMessenger, &["call `Messenger::start` first"]);
+    says(&error, ErrorKind::NotRunning, &["call `Messenger::start` first"]);
     messenger.migrate().await.expect("migrates");
     messenger.migrate().await.expect("migrates again");
     messenger.start().await.expect("starts, after the mistake was mended");
@@ -37,7 +37,7 @@ async fn a_messenger_is_started_once_and_takes_calls_in_between() {
     let error = world.handle(&messenger, 2).await.expect_err("over").message();
     says(
         &error,
-        ErrorKind::NoMessenger,
+        ErrorKind::NotRunning,
         &["did not run: the messenger is shutting down and takes no new calls"],
     );
     let error = messenger.start().await.expect_err("over");
@@ -120,7 +120,7 @@ async fn a_messenger_whose_runtime_has_ended_takes_no_calls_and_says_so() {
         let handled = world.handle(&messenger, 2).await.expect_err("nobody would deliver it").message();
         let fenced = world.pay(&messenger, 3).await.expect_err("nobody would deliver it").message();
         for error in [handled, fenced] {
-            says(&error, ErrorKind::NoMessenger, &["did not run", "the runtime in which it was started"]);
+            says(&error, ErrorKind::NotRunning, &["did not run", "the runtime in which it was started"]);
             assert!(!error.body_ran());
         }
     }
@@ -147,6 +147,6 @@ async fn messengers_that_are_dropped_stop_their_workers_and_lose_nothing() {
         assert!(tasks() > before);
     }
     wait_until("their tasks to end", async || tasks() <= before).await;
-    world.count(&last, State::Delivered, 6).await;
+    world.count(&last, MessageState::Delivered, 6).await;
     assert!(world.oracle.questions().is_empty(), "the reports had been taken");
 }

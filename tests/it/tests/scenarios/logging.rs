@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use it::{Act, Connection, Log, Order, ShopError, fast, fenced, order};
 use tracing_subscriber::filter::LevelFilter;
-use transactional_message::{AnsweredBy, Consumer, Message, Messenger, Received, Settings, State, begin};
+use transactional_message::{AnsweredBy, Consumer, Message, MessageState, Messenger, Received, begin};
 
 use crate::{Db, World};
 
@@ -39,11 +39,11 @@ async fn amended(world: &World, messenger: &Messenger) {
 async fn payloads_are_in_no_log_and_no_reason() {
     let (log, _guard) = Log::listen(LevelFilter::TRACE);
     let world = World::new().await;
-    let settings = Settings { delivery_attempts: 3, check_back_attempts: 2, ..fast() };
+    let settings = fast().delivery_attempts(3).check_back_attempts(2);
     let typed = Consumer::new("typed", world.books.clone(), orders).bind("shop", "#");
     let typed = typed.undecodable_after(Duration::ZERO);
     let messenger = World::start(
-        world.builder().settings(settings).consumer(world.consumer().attempts(2)).consumer(typed),
+        world.builder().settings(settings).consumer(world.consumer().max_attempts(2)).consumer(typed),
     )
     .await;
     world.listener.will(1, [Act::Fail, Act::Fail]);
@@ -55,13 +55,13 @@ async fn payloads_are_in_no_log_and_no_reason() {
     let vanished = async { panic!("on purpose") };
     it::vanish(messenger.call::<(), ShopError, _>(handler, [body], vanished)).await;
     amended(&world, &messenger).await;
-    world.count(&messenger, State::Parked, 1).await;
+    world.count(&messenger, MessageState::Parked, 1).await;
     world.settled(&messenger).await;
 
     assert!(!log.lines_with(&["can't be delivered"]).is_empty(), "what is searched is a log");
     let hexadecimal = SECRET.bytes().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
     assert_eq!(log.lines_with(&[SECRET, &hexadecimal, &hexadecimal.to_uppercase()]), [] as [String; 0]);
-    for state in State::ALL {
+    for state in MessageState::ALL {
         for message in messenger.list(state, None, 100).await.expect("lists") {
             assert!(!format!("{message:?}").contains(SECRET), "{message:?}");
         }

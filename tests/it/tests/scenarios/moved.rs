@@ -2,7 +2,7 @@
 
 use it::{Act, Dialect, Order, Place, fenced, order, run};
 use transactional_message::testing::Recorder;
-use transactional_message::{ErrorKind, State, begin, message_id, withhold};
+use transactional_message::{ErrorKind, MessageState, begin, call_id, withhold};
 
 use crate::{Db, World};
 
@@ -58,8 +58,7 @@ async fn a_moved_session_is_still_refused_by_a_tombstone() {
     };
     messenger.scope(async { fenced(&order(1), moving).await }).await.expect("committed");
     let body = async {
-        let tombstone =
-            format!("INSERT INTO tm_fence (call_id, outcome) VALUES ({}, 2)", Db::id(message_id()));
+        let tombstone = format!("INSERT INTO tm_fence (call_id, outcome) VALUES ({}, 2)", Db::id(call_id()));
         run(&world.place.pool("shop", 1), tombstone).await?;
         Ok(begin(&world.shop).await.map(drop)?)
     };
@@ -73,7 +72,7 @@ async fn a_handler_that_moves_its_session_has_its_effect_once() {
     world.listener.will(1, [Act::Run(Db::MOVES)]);
     let messenger = world.messenger().await;
     world.handle(&messenger, 1).await.expect("ok");
-    world.count(&messenger, State::Delivered, 1).await;
+    world.count(&messenger, MessageState::Delivered, 1).await;
     assert_eq!(world.listener.heard().len(), 1, "it was not tried again");
     // On connections that nobody has moved.
     assert_eq!(world.elsewhere().effects_of_orders().await, [1]);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use it::{Word, fast, handled, handled_late, order, vanish, wait_until};
-use transactional_message::{Backoff, Error, ErrorKind, MessageId, Messenger, Settings, State};
+use transactional_message::{Backoff, Error, ErrorKind, MessageId, MessageState, Messenger};
 use uuid::Uuid;
 
 use crate::World;
@@ -11,7 +11,7 @@ use crate::World;
 const HOUR: Duration = Duration::from_hours(1);
 
 /// The newest message in `state`, as soon as there is one.
-pub(crate) async fn newest(messenger: &Messenger, state: State) -> MessageId {
+pub(crate) async fn newest(messenger: &Messenger, state: MessageState) -> MessageId {
     wait_until(&format!("a message to be {state}"), async || {
         messenger.stats().await.expect("counts").count(state) > 0
     })
@@ -35,8 +35,7 @@ async fn undecidable(messenger: &Messenger, id: MessageId, state: &str) {
 
 /// Nobody takes its messages, and it tries again in an hour.
 async fn without_consumer(world: &World, attempts: u32) -> Messenger {
-    let settings =
-        Settings { delivery_backoff: Backoff::new(HOUR, HOUR), delivery_attempts: attempts, ..fast() };
+    let settings = fast().delivery_backoff(Backoff::new(HOUR, HOUR)).delivery_attempts(attempts);
     World::start(world.builder().settings(settings)).await
 }
 
@@ -65,7 +64,7 @@ async fn a_live_body_is_not_the_operators_business() {
         Ok(())
     };
     let operator = async {
-        let id = newest(&messenger, State::Half).await;
+        let id = newest(&messenger, MessageState::Half).await;
         undecidable(&messenger, id, "half").await;
         refused(messenger.retry(id, "test").await, "or it is being worked on");
         tried.send(()).expect("waits");
@@ -83,7 +82,7 @@ async fn a_half_that_waits_for_its_question_is_asked_about_at_once_on_demand() {
     world.oracle.say(1, [Word::Confirm]);
     let body = async { panic!("on purpose") };
     vanish(messenger.scope(async { handled_late::<()>(&order(1), HOUR, body).await })).await;
-    let id = newest(&messenger, State::Half).await;
+    let id = newest(&messenger, MessageState::Half).await;
     // It becomes retryable when the report is with the store.
     wait_until("the report", async || messenger.retry(id, "test").await.is_ok()).await;
     world.settled(&messenger).await;
@@ -98,7 +97,7 @@ async fn a_cancelled_message_stays_cancelled() {
     let messenger = world.messenger().await;
     let body = async { Err(it::ShopError::Declined) };
     messenger.scope(async { handled::<()>(&order(1), body).await }).await.expect_err("declined");
-    let id = newest(&messenger, State::Cancelled).await;
+    let id = newest(&messenger, MessageState::Cancelled).await;
     undecidable(&messenger, id, "cancelled").await;
     refused(messenger.retry(id, "test").await, "is cancelled: there is nothing to try again");
 }
@@ -108,14 +107,14 @@ async fn a_confirmed_message_that_waits_is_delivered_at_once_on_demand() {
     let world = World::new().await;
     let messenger = without_consumer(&world, 50).await;
     world.handle(&messenger, 1).await.expect("ok");
-    let id = newest(&messenger, State::Confirmed).await;
+    let id = newest(&messenger, MessageState::Confirmed).await;
     let attempts = async || messenger.find(id).await.expect("finds").expect("there").attempts;
     wait_until("the first attempt", async || attempts().await == 1).await;
     undecidable(&messenger, id, "confirmed").await;
     messenger.retry(id, "test").await.expect("tries again");
     wait_until("the second attempt", async || attempts().await == 2).await;
     let found = messenger.find(id).await.expect("finds").expect("there");
-    assert_eq!(found.state, State::Confirmed);
+    assert_eq!(found.state, MessageState::Confirmed);
     assert!(found.reason.expect("a reason").starts_with("unroutable: no consumer"));
 }
 
@@ -124,13 +123,14 @@ async fn a_dead_message_is_delivered_after_a_retry() {
     let world = World::new().await;
     let messenger = without_consumer(&world, 1).await;
     world.handle(&messenger, 1).await.expect("ok");
-    let id = newest(&messenger, State::Dead).await;
+    let id = newest(&messenger, MessageState::Dead).await;
     undecidable(&messenger, id, "dead").await;
     // Nothing has changed, so it dies again.
     messenger.retry(id, "once more").await.expect("tries again");
     wait_until("the message to be dead again", async || {
         let found = messenger.find(id).await.expect("finds").expect("there");
-        found.state == State::Dead && found.reason.is_some_and(|reason| reason.starts_with("unroutable"))
+        found.state == MessageState::Dead
+            && found.reason.is_some_and(|reason| reason.starts_with("unroutable"))
     })
     .await;
     let with_consumer = world.messenger().await;
@@ -138,10 +138,10 @@ async fn a_dead_message_is_delivered_after_a_retry() {
     // The first messenger may be quicker, and has no consumer.
     wait_until("the delivery", async || {
         let found = messenger.find(id).await.expect("finds").expect("there");
-        if found.state == State::Dead {
+        if found.state == MessageState::Dead {
             _ = with_consumer.retry(id, "again").await;
         }
-        found.state == State::Delivered
+        found.state == MessageState::Delivered
     })
     .await;
     assert_eq!(world.listener.orders(), [1]);
@@ -149,10 +149,10 @@ async fn a_dead_message_is_delivered_after_a_retry() {
 
 /// A parked message with a handler.
 async fn parked(world: &World) -> (Messenger, MessageId) {
-    let messenger = world.messenger_with(Settings { check_back_attempts: 1, ..fast() }).await;
+    let messenger = world.messenger_with(fast().check_back_attempts(1)).await;
     world.oracle.say(1, [Word::Unknown]);
     world.vanish(&messenger, 1).await;
-    let id = newest(&messenger, State::Parked).await;
+    let id = newest(&messenger, MessageState::Parked).await;
     refused(messenger.retry(id, "test").await, "is parked: there is nothing to try again");
     (messenger, id)
 }
@@ -206,7 +206,7 @@ async fn lists_page_from_the_newest_to_the_oldest() {
     world.settled(&messenger).await;
     let (mut seen, mut before) = (Vec::new(), None);
     loop {
-        let page = messenger.list(State::Delivered, before, 3).await.expect("lists");
+        let page = messenger.list(MessageState::Delivered, before, 3).await.expect("lists");
         let Some(last) = page.last() else { break };
         before = Some(last.id);
         seen.extend(page.into_iter().map(|message| message.key.expect("a key")));

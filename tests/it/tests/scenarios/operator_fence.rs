@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use it::{Order, Process, fast, fenced, gate, order};
-use transactional_message::{ErrorKind, MessageId, Messenger, Settings, State, begin};
+use transactional_message::{ErrorKind, MessageId, MessageState, Messenger, begin};
 
 use super::operator::{newest, refused};
 
@@ -30,9 +30,9 @@ async fn parked_with_a_fence(world: &World, committed: bool) -> (Messenger, Mess
     });
     wait.await.expect("gets there");
     process.kill().await;
-    let settings = Settings { check_back_horizon: Duration::from_millis(1), ..fast() };
+    let settings = fast().check_back_horizon(Duration::from_millis(1));
     let messenger = world.messenger_with(settings).await;
-    let id = newest(&messenger, State::Parked).await;
+    let id = newest(&messenger, MessageState::Parked).await;
     let reason = messenger.find(id).await.expect("finds").expect("there").reason.expect("a reason");
     assert!(reason.contains("older than the setting `check_back_horizon`"), "{reason}");
     assert_eq!(world.fences(2).await, 0, "a half that old is not asked about");
@@ -59,7 +59,7 @@ async fn a_fenced_message_without_effect_can_only_be_cancelled_by_hand() {
         "its fence has no row, so no transaction of it has committed",
     );
     messenger.cancel(id, "test").await.expect("the fence says so");
-    assert_eq!(messenger.find(id).await.expect("finds").expect("there").state, State::Cancelled);
+    assert_eq!(messenger.find(id).await.expect("finds").expect("there").state, MessageState::Cancelled);
     assert_eq!(world.fences(2).await, 1, "and is closed");
     assert!(world.listener.orders().is_empty());
 }
@@ -70,7 +70,7 @@ async fn a_message_whose_function_forgot_begin_is_a_persons_to_decide() {
     let messenger = world.messenger().await;
     for confirmed in [true, false] {
         messenger.scope(async { fenced(&order(1), async { Ok(()) }).await }).await.expect("ok");
-        let id = newest(&messenger, State::Parked).await;
+        let id = newest(&messenger, MessageState::Parked).await;
         assert_eq!(messenger.find(id).await.expect("finds").expect("there").answered_by, "nobody");
         if confirmed {
             messenger.confirm(id, "looked it up").await.expect("confirms");
@@ -78,7 +78,10 @@ async fn a_message_whose_function_forgot_begin_is_a_persons_to_decide() {
             assert_eq!(world.effects(id).await, 1);
         } else {
             messenger.cancel(id, "looked it up").await.expect("cancels");
-            assert_eq!(messenger.find(id).await.expect("finds").expect("there").state, State::Cancelled);
+            assert_eq!(
+                messenger.find(id).await.expect("finds").expect("there").state,
+                MessageState::Cancelled
+            );
         }
     }
     assert_eq!(world.listener.orders(), [1]);
@@ -102,9 +105,9 @@ async fn cancelling_by_hand_closes_the_fence_for_a_body_that_comes_back() {
         assert_eq!(ended.expect_err("closed").message().kind(), ErrorKind::Fenced);
         assert!(messenger.shutdown(Duration::from_secs(30)).await);
     });
-    let settings = Settings { check_back_horizon: Duration::from_millis(1), ..fast() };
+    let settings = fast().check_back_horizon(Duration::from_millis(1));
     let messenger = world.messenger_with(settings).await;
-    let id = newest(&messenger, State::Parked).await;
+    let id = newest(&messenger, MessageState::Parked).await;
     messenger.cancel(id, "test").await.expect("cancels");
     go_on.send(()).expect("goes on");
     process.join().await;

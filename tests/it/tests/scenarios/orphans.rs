@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use it::{Process, ShopError, fast, fenced, handled, number, order, wait_until};
-use transactional_message::{Settings, State, begin};
+use transactional_message::{MessageState, begin};
 
 use crate::World;
 
@@ -46,7 +46,7 @@ async fn doomed(world: &World) -> Process {
 async fn of_a_dead_process_are_settled_under_live_traffic() {
     let world = World::new().await;
     // Long enough for a turn to write, where there is one writer at a time.
-    let settings = Settings { fence_lock_timeout: Duration::from_millis(500), ..fast() };
+    let settings = fast().fence_lock_timeout(Duration::from_millis(500));
     let messenger = world.messenger_with(settings).await;
     let process = doomed(&world).await;
     assert_eq!(messenger.stats().await.expect("counts").half, ORPHANS);
@@ -88,7 +88,7 @@ async fn of_a_dead_process_are_settled_under_live_traffic() {
     assert!(there.len() as u64 > ORPHANS / 2 + CALLERS, "calls went on");
     assert_eq!(world.effects_of_orders().await, there);
     assert_eq!(world.fences(2).await.unsigned_abs(), ORPHANS / 2);
-    world.count(&messenger, State::Delivered, there.len() as u64).await;
+    world.count(&messenger, MessageState::Delivered, there.len() as u64).await;
 }
 
 /// More than is claimed at once, ten times over.
@@ -102,7 +102,7 @@ async fn that_have_to_wait_are_all_looked_through_after_one_poll() {
     let elsewhere = world.elsewhere();
     let (reached, mut wait) = tokio::sync::mpsc::channel(100);
     let process = Process::start(move || async move {
-        let patient = Settings { check_after: Duration::from_hours(1), ..fast() };
+        let patient = fast().check_after(Duration::from_hours(1));
         let messenger = World::start(elsewhere.builder().settings(patient)).await;
         let call = async |id: u64| {
             let body = async {
@@ -118,7 +118,7 @@ async fn that_have_to_wait_are_all_looked_through_after_one_poll() {
     }
     process.kill().await;
     // With a poll for each claim, it would take longer than is waited.
-    let settings = Settings { poll_interval: Duration::from_secs(4), ..fast() };
+    let settings = fast().poll_interval(Duration::from_secs(4));
     let messenger = world.messenger_with(settings).await;
     let store = world.store();
     let looked_at = "SELECT count(*) FROM tm_message WHERE state = 0 AND held_by IS NULL";

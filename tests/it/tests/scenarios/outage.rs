@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use it::{Dialect, Order, Process, ShopError, fast, fenced, handled, number, order, run, wait_until};
-use transactional_message::{ErrorKind, Messenger, Settings, State, begin};
+use transactional_message::{ErrorKind, MessageState, Messenger, Settings, begin};
 
 use crate::{Db, World};
 
 fn impatient() -> Settings {
-    Settings { half_timeout: Duration::from_millis(200), ..fast() }
+    fast().half_timeout(Duration::from_millis(200))
 }
 
 #[tokio::test]
@@ -34,7 +34,7 @@ async fn without_a_store_the_body_does_not_run_and_the_caller_learns_that() {
         outage.end().await;
         if hold_lock {
             // It lands late, and its withdrawal is tried once: the next outage must not be in its way.
-            world.count(&messenger, State::Cancelled, 1).await;
+            world.count(&messenger, MessageState::Cancelled, 1).await;
         }
     }
     assert!(!ran.load(Ordering::SeqCst));
@@ -178,7 +178,7 @@ async fn outage_under_live_bodies(
 async fn an_outage_of_three_leases_gives_up_no_live_body() {
     let world = World::new().await;
     let own = world.messenger().await;
-    let other = world.messenger_with(Settings { poll_interval: Duration::from_millis(2), ..fast() }).await;
+    let other = world.messenger_with(fast().poll_interval(Duration::from_millis(2))).await;
     outage_under_live_bodies(&world, &own, 0..20, None).await;
     world.settled(&other).await;
     assert_eq!(world.fences(2).await, 0, "tombstones");
@@ -190,7 +190,7 @@ async fn an_outage_of_three_leases_gives_up_no_live_body() {
 async fn an_outage_just_after_another_process_died_gives_up_no_live_body() {
     let world = World::new().await;
     let own = world.messenger().await;
-    let other = world.messenger_with(Settings { poll_interval: Duration::from_millis(2), ..fast() }).await;
+    let other = world.messenger_with(fast().poll_interval(Duration::from_millis(2))).await;
     for round in 0..3 {
         outage_under_live_bodies(&world, &own, round * 10..round * 10 + 10, Some(1000 + round)).await;
     }
@@ -204,7 +204,7 @@ async fn an_outage_just_after_another_process_died_gives_up_no_live_body() {
 async fn an_outage_under_handled_bodies_asks_no_question() {
     let world = World::new().await;
     let own = world.messenger().await;
-    let other = world.messenger_with(Settings { poll_interval: Duration::from_millis(2), ..fast() }).await;
+    let other = world.messenger_with(fast().poll_interval(Duration::from_millis(2))).await;
     let (over, wait) = tokio::sync::watch::channel(false);
     let body = async |id: u64| {
         world.oracle.say(id, [it::Word::Cancel]);
@@ -267,7 +267,7 @@ async fn what_a_fence_says_of_a_call_that_just_ended_waits_for_the_store_and_out
     // Sets the pace: the outage is to be as long as a lease. What is looked at comes after it.
     tokio::time::sleep(fast().lease).await;
     outage.end().await;
-    world.count(&messenger, State::Delivered, 1).await;
+    world.count(&messenger, MessageState::Delivered, 1).await;
     assert_eq!(world.listener.orders(), [1]);
 }
 
@@ -276,7 +276,7 @@ async fn what_a_fence_says_of_a_call_that_just_ended_waits_for_the_store_and_out
 async fn a_confirm_that_waited_out_an_outage_is_ours_from_when_it_succeeds() {
     let world = World::new().await;
     let lease = Duration::from_secs(3);
-    let messenger = world.messenger_with(Settings { lease, ..fast() }).await;
+    let messenger = world.messenger_with(fast().lease(lease)).await;
     let (began, outage_began) = tokio::sync::oneshot::channel();
     let body = async {
         began.send(world.outage_without_table().await).expect("kept");
@@ -289,7 +289,7 @@ async fn a_confirm_that_waited_out_an_outage_is_ours_from_when_it_succeeds() {
     wait_until("the lease to be over", async || number(&store, lapsed.clone()).await == 1).await;
     let over = std::time::Instant::now();
     outage.end().await;
-    world.count(&messenger, State::Delivered, 1).await;
+    world.count(&messenger, MessageState::Delivered, 1).await;
     assert!(over.elapsed() < lease, "it waited one more lease: {:?}", over.elapsed());
     assert!(world.oracle.questions().is_empty());
 }

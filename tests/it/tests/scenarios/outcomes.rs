@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use it::{ShopError, Word, fast, fenced, handled, handled_asking, order, wait_until};
-use transactional_message::{Messenger, Settings, State, begin, message_id, withhold};
+use transactional_message::{MessageState, Messenger, begin, call_id, withhold};
 
 use crate::World;
 
@@ -117,7 +117,7 @@ async fn fenced_calls_with_the_store_in_the_business_database_send_what_was_comm
 #[tokio::test]
 async fn handled_calls_send_what_their_end_or_their_handler_says() {
     let world = World::new().await;
-    let settings = Settings { check_back_attempts: 4, ..fast() };
+    let settings = fast().check_back_attempts(4);
     let messenger = world.messenger_with(settings).await;
     // What a vanished body's handler says, by turns.
     let answers = [
@@ -183,7 +183,7 @@ async fn handled_calls_send_what_their_end_or_their_handler_says() {
         let expected = if answered(id, &[0, 1, 2, 3, 4]) { [1, 1, 3, 3, 4][turn] } else { 0 };
         assert_eq!(asked, expected, "questions about {id}, {:?}", End::of(id));
     }
-    for parked in messenger.list(State::Parked, None, 1000).await.expect("lists") {
+    for parked in messenger.list(MessageState::Parked, None, 1000).await.expect("lists") {
         let reason = parked.reason.expect("a reason");
         assert!(reason.contains("asked 4 times"), "{reason}");
     }
@@ -201,7 +201,7 @@ async fn a_call_that_leaves_before_its_half_is_stored_sends_nothing() {
     }
     // The last one is ordered behind them in the store.
     messenger.scope(async { handled(&order(99), async { Ok(()) }).await }).await.expect("handled");
-    world.count(&messenger, State::Delivered, 1).await;
+    world.count(&messenger, MessageState::Delivered, 1).await;
     world.settled(&messenger).await;
     assert_eq!(world.listener.orders(), [99]);
     assert!(world.oracle.questions().is_empty(), "a body that never ran needs no question");
@@ -212,13 +212,11 @@ async fn a_call_that_leaves_before_its_half_is_stored_sends_nothing() {
 async fn in_a_live_process_nothing_waits_for_a_lease() {
     let world = World::new().await;
     // What is left lying until its lease lapses is not seen again in this test.
-    let settings = Settings {
-        lease: Duration::from_hours(1),
-        relay_queue: 1,
-        relay_window: 1,
-        poll_interval: Duration::from_millis(1),
-        ..fast()
-    };
+    let settings = fast()
+        .lease(Duration::from_hours(1))
+        .relay_queue(1)
+        .relay_window(1)
+        .poll_interval(Duration::from_millis(1));
     let messenger = world.messenger_with(settings).await;
     let call = async |id: u64| match id % 3 {
         // More than the relay's queue takes.
@@ -238,7 +236,7 @@ async fn in_a_live_process_nothing_waits_for_a_lease() {
 #[tokio::test]
 async fn what_an_answer_confirms_is_delivered_without_another_look_at_the_table() {
     let world = World::new().await;
-    let settings = Settings { poll_interval: Duration::from_hours(1), ..fast() };
+    let settings = fast().poll_interval(Duration::from_hours(1));
     let messenger = world.messenger_with(settings).await;
     world.commit_and_decline(&messenger, 1).await;
     world.settled(&messenger).await;
@@ -251,10 +249,10 @@ async fn a_call_inside_a_call_has_an_id_and_an_end_of_its_own() {
     let messenger = world.messenger().await;
     let (inner, last) = (order(2), order(3));
     let body = async {
-        let own = message_id();
-        let of_inner = handled(&inner, async { Ok(message_id()) }).await?;
+        let own = call_id();
+        let of_inner = handled(&inner, async { Ok(call_id()) }).await?;
         handled::<()>(&last, async { Err(ShopError::Declined) }).await.expect_err("declined");
-        assert_eq!(message_id(), own, "the outer call is the current one again");
+        assert_eq!(call_id(), own, "the outer call is the current one again");
         Ok((own, of_inner))
     };
     let order = order(1);

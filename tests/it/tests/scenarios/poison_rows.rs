@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use it::{Act, Dialect, Word, fast, number, run, wait_until};
 use sqlx::Pool;
-use transactional_message::{Messenger, Settings, State};
+use transactional_message::{MessageState, Messenger};
 
 use crate::{Db, World};
 
@@ -18,7 +18,7 @@ async fn allow(store: &Pool<Db>) {
     run(store, Db::ANTIDOTE).await.expect("drops");
 }
 
-async fn all_but_one_are(messenger: &Messenger, state: State) {
+async fn all_but_one_are(messenger: &Messenger, state: MessageState) {
     wait_until("the neighbours to be settled", async || {
         messenger.stats().await.expect("counts").count(state) == 29
     })
@@ -33,7 +33,7 @@ async fn a_confirm_that_is_refused() {
     world.oracle.say(13, [Word::Confirm]);
     let ended = join_all((0..30).map(|id| world.handle(&messenger, id))).await;
     assert!(ended.iter().all(Result::is_ok), "the report is not the caller's affair");
-    all_but_one_are(&messenger, State::Delivered).await;
+    all_but_one_are(&messenger, MessageState::Delivered).await;
     assert_eq!(world.listener.heard_of(13), []);
     allow(&store).await;
     world.settled(&messenger).await;
@@ -47,7 +47,7 @@ async fn a_fenced_confirm_that_is_refused() {
     let store = refuse(&world, 1).await;
     let ended = join_all((0..30).map(|id| world.pay(&messenger, id))).await;
     assert!(ended.iter().all(Result::is_ok), "the report is not the caller's affair");
-    all_but_one_are(&messenger, State::Delivered).await;
+    all_but_one_are(&messenger, MessageState::Delivered).await;
     allow(&store).await;
     world.settled(&messenger).await;
     assert_eq!(world.listener.orders(), (0..30).collect::<Vec<_>>());
@@ -62,9 +62,9 @@ async fn a_cancel_that_is_refused() {
         world.oracle.say(id, [Word::Cancel]);
     }
     join_all((0..30).map(|id| world.vanish(&messenger, id))).await;
-    all_but_one_are(&messenger, State::Cancelled).await;
+    all_but_one_are(&messenger, MessageState::Cancelled).await;
     allow(&store).await;
-    world.count(&messenger, State::Cancelled, 30).await;
+    world.count(&messenger, MessageState::Cancelled, 30).await;
     assert!(world.listener.heard().is_empty());
 }
 
@@ -74,7 +74,7 @@ async fn a_delivery_mark_that_is_refused() {
     let messenger = world.messenger().await;
     let store = refuse(&world, 3).await;
     join_all((0..30).map(|id| world.handle(&messenger, id))).await;
-    all_but_one_are(&messenger, State::Delivered).await;
+    all_but_one_are(&messenger, MessageState::Delivered).await;
     allow(&store).await;
     world.settled(&messenger).await;
     assert_eq!(
@@ -87,16 +87,18 @@ async fn a_delivery_mark_that_is_refused() {
 #[tokio::test]
 async fn a_nul_character_in_an_error_is_no_poison() {
     let world = World::new().await;
-    let settings = Settings { check_back_attempts: 2, ..fast() };
-    let consumer = world.consumer().attempts(2);
+    let settings = fast().check_back_attempts(2);
+    let consumer = world.consumer().max_attempts(2);
     let messenger = World::start(world.builder().settings(settings).consumer(consumer)).await;
     for id in 0..10 {
         world.oracle.say(id, [if id == 3 { Word::Nul } else { Word::Confirm }]);
         world.listener.will(id, [if id == 4 { Act::Nul } else { Act::Write }]);
     }
     join_all((0..10).map(|id| world.vanish(&messenger, id))).await;
-    world.count(&messenger, State::Delivered, 8).await;
-    for (state, part) in [(State::Parked, "the oracle\u{fffd}is asleep"), (State::Dead, "no\u{fffd}ink")] {
+    world.count(&messenger, MessageState::Delivered, 8).await;
+    for (state, part) in
+        [(MessageState::Parked, "the oracle\u{fffd}is asleep"), (MessageState::Dead, "no\u{fffd}ink")]
+    {
         world.count(&messenger, state, 1).await;
         let message = messenger.list(state, None, 2).await.expect("lists").remove(0);
         let reason = message.reason.expect("a reason");
@@ -119,7 +121,7 @@ async fn errors_that_are_not_known_are_waited_out_and_no_handler_has_to_know() {
     for error in Db::STRANGE {
         let world = World::new().await;
         // Some are confirmed for the relay in memory, and some for anybody.
-        let messenger = world.messenger_with(Settings { relay_queue: 8, ..fast() }).await;
+        let messenger = world.messenger_with(fast().relay_queue(8)).await;
         let store = world.store();
         run(&store, Db::trouble(1, error)).await.expect("creates");
         let ended = join_all((0..30).map(|id| world.handle(&messenger, id))).await;
@@ -149,8 +151,8 @@ async fn an_answer_that_the_store_fails_over_is_brought_to_it_again() {
     wait_until("the questions", async || world.oracle.questions().len() == 5).await;
     world.oracle.say(5, [Word::Confirm]);
     world.vanish(&messenger, 5).await;
-    world.count(&messenger, State::Delivered, 1).await;
+    world.count(&messenger, MessageState::Delivered, 1).await;
     allow(&store).await;
-    world.count(&messenger, State::Cancelled, 5).await;
+    world.count(&messenger, MessageState::Cancelled, 5).await;
     assert_eq!(world.oracle.questions().len(), 6);
 }

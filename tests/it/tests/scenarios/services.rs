@@ -6,7 +6,7 @@ use std::time::Duration;
 use it::{Dialect, Listener, Log, Oracle, Process, ShopError, Word, ask, fast, fenced, handled, order};
 use it::{numbers, run, texts, wait_until};
 use tracing_subscriber::filter::LevelFilter;
-use transactional_message::{AnsweredBy, Builder, Message, Messenger, Settings, State, begin};
+use transactional_message::{AnsweredBy, Message, MessageState, Messenger, MessengerBuilder, begin};
 
 use super::by_hand::scripts;
 use crate::{Db, World};
@@ -23,7 +23,7 @@ impl Service {
         Self { oracle: Oracle::default(), listener: World::another_listener(name), name }
     }
 
-    fn builder(&self, world: &World) -> Builder {
+    fn builder(&self, world: &World) -> MessengerBuilder {
         let consumer = world.consumer_named(self.name, &self.listener);
         world.builder().data(self.oracle.clone()).check_back("pay", ask).service(self.name).consumer(consumer)
     }
@@ -72,7 +72,7 @@ impl Service {
     }
 }
 
-async fn info(messenger: &Messenger, state: State) -> Vec<(String, String, u32)> {
+async fn info(messenger: &Messenger, state: MessageState) -> Vec<(String, String, u32)> {
     let messages = messenger.list(state, None, 10).await.expect("lists");
     messages.into_iter().map(|message| (message.service, message.answered_by, message.attempts)).collect()
 }
@@ -87,8 +87,8 @@ async fn a_service_is_not_asked_about_another_ones_calls() {
     // Its own call, which dies later, is settled: by then the other one's lease has lapsed, too.
     billing.oracle.say(2, [Word::Confirm]);
     billing.dies(&world, 2).await;
-    world.count(&other, State::Delivered, 1).await;
-    assert_eq!(info(&other, State::Half).await, [("orders".to_owned(), "handler:pay".to_owned(), 0)]);
+    world.count(&other, MessageState::Delivered, 1).await;
+    assert_eq!(info(&other, MessageState::Half).await, [("orders".to_owned(), "handler:pay".to_owned(), 0)]);
     assert!(billing.oracle.asked(1).is_empty(), "a stranger was asked, and said Cancel");
 
     orders.oracle.say(1, [Word::Confirm]);
@@ -104,13 +104,13 @@ async fn whoever_has_the_fence_settles_and_only_the_service_delivers() {
     let (orders, billing) = (Service::new("orders"), Service::new("billing"));
     orders.dies_committed(&world, 1).await;
     let other = billing.start(&world).await;
-    world.count(&other, State::Confirmed, 1).await;
+    world.count(&other, MessageState::Confirmed, 1).await;
     // One through its relay's memory, and one that it settled: both after the first.
     world.handle(&other, 2).await.expect("ok");
     billing.dies_committed(&world, 3).await;
-    world.count(&other, State::Delivered, 2).await;
+    world.count(&other, MessageState::Delivered, 2).await;
     assert_eq!(billing.listener.orders(), [2, 3], "the other one's message is not its own");
-    let (service, answered_by, attempts) = info(&other, State::Confirmed).await.remove(0);
+    let (service, answered_by, attempts) = info(&other, MessageState::Confirmed).await.remove(0);
     assert!(
         service == "orders" && answered_by.starts_with("fence:") && attempts == 0,
         "{answered_by} {attempts}"
@@ -141,7 +141,7 @@ async fn a_renamed_service_takes_over_its_old_name() {
     let (old, new) = (Service::new("shop"), Service::new("orders"));
     old.dies(&world, 1).await;
     old.dies_committed(&world, 2).await;
-    let undelivered = Settings { deliver: false, ..fast() };
+    let undelivered = fast().deliver(false);
     let nameless = World::start(world.builder().settings(undelivered)).await;
     world.handle(&nameless, 3).await.expect("ok");
     new.oracle.say(1, [Word::Confirm]);
@@ -151,7 +151,7 @@ async fn a_renamed_service_takes_over_its_old_name() {
     world.settled(&renamed).await;
     assert_eq!((new.oracle.asked(1).len(), new.listener.orders()), (1, vec![1, 2, 3]));
     let mut kept: Vec<_> =
-        info(&renamed, State::Delivered).await.into_iter().map(|(name, ..)| name).collect();
+        info(&renamed, MessageState::Delivered).await.into_iter().map(|(name, ..)| name).collect();
     kept.sort_unstable();
     assert_eq!(kept, ["default", "shop", "shop"], "a message keeps its name");
 }
@@ -161,15 +161,15 @@ async fn a_renamed_service_takes_over_its_old_name() {
 async fn a_person_decides_for_every_service() {
     let world = World::new().await;
     let (orders, billing) = (Service::new("orders"), Service::new("billing"));
-    let undelivered = Settings { check_back_attempts: 1, ..fast() };
+    let undelivered = fast().check_back_attempts(1);
     let own = World::start(orders.builder(&world).settings(undelivered)).await;
     orders.oracle.say(1, [Word::Unknown]);
     world.vanish(&own, 1).await;
-    world.count(&own, State::Parked, 1).await;
+    world.count(&own, MessageState::Parked, 1).await;
     assert!(own.shutdown(Duration::from_secs(10)).await);
 
     let other = billing.start(&world).await;
-    let parked = other.list(State::Parked, None, 1).await.expect("lists").remove(0);
+    let parked = other.list(MessageState::Parked, None, 1).await.expect("lists").remove(0);
     assert_eq!(parked.service, "orders");
     other.confirm(parked.id, "the carrier says so").await.expect("confirms");
     let own = orders.start(&world).await;
@@ -182,18 +182,18 @@ async fn a_service_without_a_process_is_reported_by_the_others() {
     let (log, _guard) = Log::listen(LevelFilter::WARN);
     let world = World::new().await;
     let (gone, left) = (Service::new("gone"), Service::new("left"));
-    let undelivered = world.builder().service("gone").settings(Settings { deliver: false, ..fast() });
+    let undelivered = world.builder().service("gone").settings(fast().deliver(false));
     let undelivered = World::start(undelivered).await;
     for id in 1..=2 {
         world.handle(&undelivered, id).await.expect("ok");
     }
-    world.count(&undelivered, State::Confirmed, 2).await;
+    world.count(&undelivered, MessageState::Confirmed, 2).await;
     assert!(undelivered.shutdown(Duration::from_secs(10)).await);
     gone.dies(&world, 3).await;
-    let often = Settings { janitor_interval: Duration::from_millis(50), ..fast() };
+    let often = fast().janitor_interval(Duration::from_millis(50));
     let messenger = World::start(left.builder(&world).settings(often)).await;
     world.handle(&messenger, 4).await.expect("ok");
-    world.count(&messenger, State::Delivered, 1).await;
+    world.count(&messenger, MessageState::Delivered, 1).await;
     let reported = || log.lines_with(&["messages of the service"]);
     assert_eq!(reported(), [] as [String; 0], "they are due, but not for long");
 
@@ -207,9 +207,12 @@ async fn a_service_without_a_process_is_reported_by_the_others() {
     assert!(wanted.iter().all(|wanted| remedy.contains(wanted)), "{lines:?}");
     // The next round does not say it again.
     world.handle(&messenger, 5).await.expect("ok");
-    world.count(&messenger, State::Delivered, 2).await;
+    world.count(&messenger, MessageState::Delivered, 2).await;
     assert_eq!(reported().len(), 1);
-    assert_eq!(info(&messenger, State::Half).await, [("gone".to_owned(), "handler:pay".to_owned(), 0)]);
+    assert_eq!(
+        info(&messenger, MessageState::Half).await,
+        [("gone".to_owned(), "handler:pay".to_owned(), 0)]
+    );
 }
 
 /// Perhaps two services that should have names; perhaps one that was split or renamed. So it is said, and goes on.

@@ -4,7 +4,7 @@ use futures_util::FutureExt;
 use it::{Process, ShopError, Word, fast, fenced_twice, handled_twice, number, order, vanish};
 use serde_json::json;
 use transactional_message::testing::Recorder;
-use transactional_message::{AnsweredBy, ErrorKind, Message, Messenger, Settings, State, begin, withhold};
+use transactional_message::{AnsweredBy, ErrorKind, Message, MessageState, Messenger, begin, withhold};
 
 use crate::World;
 
@@ -47,7 +47,7 @@ async fn stacked_attributes_make_one_call_with_one_fence_row() {
     let stats = messenger.stats().await.expect("counts");
     assert_eq!((stats.delivered, stats.cancelled, stats.parked), (6, 18, 0));
     let calls: std::collections::HashSet<_> = messenger
-        .list(State::Delivered, None, 100)
+        .list(MessageState::Delivered, None, 100)
         .await
         .expect("lists")
         .iter()
@@ -59,8 +59,9 @@ async fn stacked_attributes_make_one_call_with_one_fence_row() {
 #[tokio::test]
 async fn stacked_messages_are_decided_together_when_the_report_is_lost() {
     let world = World::new().await;
-    let configure =
-        |builder: transactional_message::Builder| builder.data(world.oracle.clone()).settings(fast());
+    let configure = |builder: transactional_message::MessengerBuilder| {
+        builder.data(world.oracle.clone()).settings(fast())
+    };
     let recorder = Recorder::on_with(&world.shop, configure).await.expect("a recorder");
     recorder.lose_reports(true);
     for (id, commits) in [(1, true), (2, false)] {
@@ -96,7 +97,7 @@ async fn stacked_messages_of_a_dead_process_are_decided_together() {
     wait.await.expect("gets there");
     process.kill().await;
     let messenger = world.messenger().await;
-    world.count(&messenger, State::Delivered, 2).await;
+    world.count(&messenger, MessageState::Delivered, 2).await;
     assert_eq!(keys(&world, 1), BOTH);
 }
 
@@ -196,7 +197,7 @@ async fn a_fenced_call_without_a_message_is_a_plain_transaction() {
 #[tokio::test]
 async fn one_message_that_is_refused_keeps_the_whole_call_from_running() {
     let world = World::new().await;
-    let settings = Settings { body_limit: 64, headers_limit: 64, ..fast() };
+    let settings = fast().body_limit(64).headers_limit(64);
     let messenger = world.messenger_with(settings).await;
     let long = "x".repeat(256);
     let bad = [

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use it::{Act, ShopError, fast, handled, order, vanish, wait_until};
-use transactional_message::{ErrorKind, Settings, State};
+use transactional_message::{ErrorKind, MessageState, Settings};
 
 use crate::World;
 
@@ -26,7 +26,7 @@ async fn under_load_everything_that_was_ok_is_delivered_or_found_by_the_next_sta
             match ended {
                 Ok(()) => ok.lock().expect("sole").push(id),
                 Err(ShopError::Message(error)) => {
-                    assert_eq!(error.kind(), ErrorKind::NoMessenger, "{error}");
+                    assert_eq!(error.kind(), ErrorKind::NotRunning, "{error}");
                     return;
                 }
                 Err(error) => panic!("{error}"),
@@ -128,15 +128,11 @@ async fn a_body_that_outlives_the_deadline_is_settled_by_the_next_start() {
 async fn what_waits_for_a_question_or_a_retry_does_not_hold_up_a_shutdown() {
     let world = World::new().await;
     let hour = Duration::from_hours(1);
-    let settings = Settings {
-        check_after: hour,
-        delivery_backoff: transactional_message::Backoff::new(hour, hour),
-        ..fast()
-    };
+    let settings = fast().check_after(hour).delivery_backoff(transactional_message::Backoff::new(hour, hour));
     let messenger = World::start(world.builder().settings(settings)).await;
     world.handle(&messenger, 1).await.expect("ok");
     vanish(messenger.scope(async { handled::<()>(&order(2), async { panic!("on purpose") }).await })).await;
-    world.count(&messenger, State::Confirmed, 1).await;
+    world.count(&messenger, MessageState::Confirmed, 1).await;
     assert!(messenger.shutdown(LONG).await, "nothing is left to be waited for");
     assert!(world.oracle.questions().is_empty());
     let stats = world.messenger().await.stats().await.expect("counts");
@@ -147,7 +143,7 @@ async fn what_waits_for_a_question_or_a_retry_does_not_hold_up_a_shutdown() {
 async fn an_idle_shutdown_is_quick_and_a_second_one_does_no_harm() {
     let world = World::new().await;
     let slow = Duration::from_hours(1);
-    let settings = Settings { poll_interval: slow, janitor_interval: slow, ..Settings::default() };
+    let settings = Settings::default().poll_interval(slow).janitor_interval(slow);
     let messenger = world.messenger_with(settings).await;
     let started = Instant::now();
     assert!(messenger.shutdown(LONG).await);
@@ -156,13 +152,13 @@ async fn an_idle_shutdown_is_quick_and_a_second_one_does_no_harm() {
     // One that was never started.
     let messenger = world.builder().build().await.expect("builds");
     assert!(messenger.shutdown(LONG).await);
-    assert_eq!(world.handle(&messenger, 1).await.expect_err("over").message().kind(), ErrorKind::NoMessenger);
+    assert_eq!(world.handle(&messenger, 1).await.expect_err("over").message().kind(), ErrorKind::NotRunning);
 }
 
 #[tokio::test]
 async fn a_shutdown_gives_its_rows_back_so_that_others_need_not_wait_for_the_lease() {
     let world = World::new().await;
-    let settings = Settings { lease: Duration::from_hours(1), ..fast() };
+    let settings = fast().lease(Duration::from_hours(1));
     // Nobody takes its messages, so they are still its own when it leaves.
     let leaving = World::start(world.builder().settings(settings)).await;
     for id in 0..5 {

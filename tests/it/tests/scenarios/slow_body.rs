@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use it::{Word, fast, fenced, handled, number, order, wait_until};
-use transactional_message::{Messenger, Settings, begin};
+use transactional_message::{Messenger, begin};
 
 use crate::World;
 
 /// One messenger for the calls, and another over the same store that looks all the time.
 async fn messengers(world: &World) -> (Messenger, Messenger) {
     let own = world.messenger().await;
-    let settings = Settings { poll_interval: Duration::from_millis(2), ..fast() };
+    let settings = fast().poll_interval(Duration::from_millis(2));
     (own, world.messenger_with(settings).await)
 }
 
@@ -37,8 +37,8 @@ async fn a_handler_is_never_asked_about_slow_bodies_however_many_they_are() {
     let world = World::new().await;
     // So many halves take their time on a busy machine, and none may lapse before it is stored.
     let lease = fast().lease * 2;
-    let own = world.messenger_with(Settings { lease, ..fast() }).await;
-    let other = Settings { lease, poll_interval: Duration::from_millis(2), ..fast() };
+    let own = world.messenger_with(fast().lease(lease)).await;
+    let other = fast().lease(lease).poll_interval(Duration::from_millis(2));
     let other = world.messenger_with(other).await;
     let (progress, watch) = tokio::sync::watch::channel(0);
     let slow = async |id: u64| {
@@ -117,12 +117,13 @@ async fn a_fence_is_never_asked_about_a_slow_transaction() {
     };
     let order = order(1);
     let (slow, (), watched) = tokio::join!(own.scope(async { fenced(&order, body).await }), conduct, async {
-        let halves = async || other.list(transactional_message::State::Half, None, 10).await.expect("lists");
+        let halves =
+            async || other.list(transactional_message::MessageState::Half, None, 10).await.expect("lists");
         wait_until("the half", async || halves().await.len() == 1).await;
         let id = halves().await[0].id;
         // As long as it is half, nobody may have counted a question.
         while let Some(half) = other.find(id).await.expect("finds")
-            && half.state == transactional_message::State::Half
+            && half.state == transactional_message::MessageState::Half
         {
             assert_eq!((half.attempts, half.reason), (0, None));
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use it::{Dialect, Oracle, Place, Process, ShopError, Word, ask, order, wait_until};
-use transactional_message::{AnsweredBy, Builder, Message, Messenger, State};
+use transactional_message::{AnsweredBy, Message, MessageState, Messenger, MessengerBuilder};
 
 use crate::{Db, World};
 
@@ -30,7 +30,7 @@ async fn two_messengers_share_the_questions_and_the_deliveries() {
 }
 
 /// A call of a process that dies in its body, answered by the handler `name`.
-async fn died(world: &World, builder: Builder, name: &'static str, id: u64) {
+async fn died(world: &World, builder: MessengerBuilder, name: &'static str, id: u64) {
     let builder = builder.consumer(world.elsewhere().consumer());
     let (reached, wait) = tokio::sync::oneshot::channel();
     let process = Process::start(move || async move {
@@ -64,7 +64,7 @@ async fn a_lease_has_passed(world: &World, by: &Messenger) {
     });
     wait.await.expect("gets there");
     process.kill().await;
-    world.count(by, State::Delivered, 1).await;
+    world.count(by, MessageState::Delivered, 1).await;
 }
 
 #[tokio::test]
@@ -73,7 +73,7 @@ async fn a_messenger_without_the_handler_leaves_its_questions_to_others() {
     let without = world.messenger().await;
     died(&world, world.elsewhere().builder().check_back("by hand", ask), "by hand", 1).await;
     a_lease_has_passed(&world, &without).await;
-    let half = without.list(State::Half, None, 2).await.expect("lists").remove(0);
+    let half = without.list(MessageState::Half, None, 2).await.expect("lists").remove(0);
     assert_eq!((half.answered_by.as_str(), half.attempts), ("handler:by hand", 0));
     assert!(world.oracle.questions().is_empty());
 
@@ -96,7 +96,7 @@ async fn a_handler_answers_for_its_old_name() {
     let renamed = World::start(renamed).await;
     world.settled(&renamed).await;
     assert_eq!(world.listener.orders(), [1]);
-    let message = renamed.list(State::Delivered, None, 1).await.expect("lists").remove(0);
+    let message = renamed.list(MessageState::Delivered, None, 1).await.expect("lists").remove(0);
     assert_eq!(message.answered_by, "handler:old");
 }
 
@@ -129,8 +129,8 @@ async fn a_process_that_dies_is_taken_over_by_the_one_that_is_left() {
         wait.recv().await.expect("gets there");
     }
     process.kill().await;
-    world.count(&left, State::Cancelled, 1).await;
-    world.count(&left, State::Delivered, 1).await;
+    world.count(&left, MessageState::Cancelled, 1).await;
+    world.count(&left, MessageState::Delivered, 1).await;
     wait_until("the third to be asked about again and again", async || world.oracle.asked(2).len() > 2).await;
     world.oracle.say(2, [Word::Confirm]);
     world.settled(&left).await;

@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 use it::{Act, Word};
-use transactional_message::{Messenger, State};
+use transactional_message::{MessageState, Messenger};
 
 use crate::World;
 
@@ -17,8 +17,10 @@ pub(crate) async fn counts_arrive_without_their_texts(world: &World, messenger: 
     }
     join_all((0..5).map(|id| world.handle(messenger, id))).await;
     join_all((5..10).map(|id| world.vanish(messenger, id))).await;
-    world.count(messenger, State::Delivered, 8).await;
-    for (state, part) in [(State::Parked, "? the oracle is asleep ?"), (State::Dead, "? no ink ?")] {
+    world.count(messenger, MessageState::Delivered, 8).await;
+    for (state, part) in
+        [(MessageState::Parked, "? the oracle is asleep ?"), (MessageState::Dead, "? no ink ?")]
+    {
         world.count(messenger, state, 1).await;
         let message = messenger.list(state, None, 2).await.expect("lists").remove(0);
         let reason = message.reason.expect("a reason");

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use it::{Fragile, Place as _, Process, ShopError, Word, fenced, order, wait_until};
 use services::proxy::Trick;
-use transactional_message::{State, begin};
+use transactional_message::{MessageState, begin};
 
 use crate::World;
 
@@ -75,7 +75,7 @@ async fn a_silent_business_database_is_asked_until_it_answers() {
     proxy.silence(true);
     process.kill().await;
     let asked = async || {
-        let halves = messenger.list(State::Half, None, 100).await.expect("lists");
+        let halves = messenger.list(MessageState::Half, None, 100).await.expect("lists");
         let told = |why: &str| why.contains("did not answer") || why.contains("no connection");
         halves.iter().any(|half| half.reason.as_deref().is_some_and(told))
     };
@@ -84,7 +84,7 @@ async fn a_silent_business_database_is_asked_until_it_answers() {
         world.oracle.say(id, [Word::Confirm]);
         world.vanish(&messenger, id).await;
     }
-    world.count(&messenger, State::Delivered, 20).await;
+    world.count(&messenger, MessageState::Delivered, 20).await;
     assert_eq!(messenger.stats().await.expect("counts").half, ORPHANS);
     proxy.silence(false);
     let back = Instant::now();

@@ -39,7 +39,7 @@ async fn works(clerk: &World, messenger: &Messenger, ids: [u64; 3]) {
     clerk.settled(messenger).await;
 }
 
-fn from_pools(clerk: &World, store: &Pool<Db>) -> transactional_message::Builder {
+fn from_pools(clerk: &World, store: &Pool<Db>) -> transactional_message::MessengerBuilder {
     Messenger::builder(store)
         .settings(fast())
         .data(clerk.oracle.clone())

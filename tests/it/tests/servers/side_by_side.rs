@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use it::{Dialect, Place, Process, ShopError, fenced, gate, handled, order, wait_until};
-use transactional_message::{State, begin};
+use transactional_message::{MessageState, begin};
 
 use crate::{Db, World};
 
@@ -46,8 +46,8 @@ async fn an_open_transaction_is_never_cancelled_and_its_neighbours_are_answered(
         assert!(messenger.shutdown(Duration::from_secs(30)).await);
     });
     let messenger = world.messenger().await;
-    world.count(&messenger, State::Cancelled, NEIGHBOURS).await;
-    let half = async || messenger.list(State::Half, None, 2).await.expect("lists").remove(0);
+    world.count(&messenger, MessageState::Cancelled, NEIGHBOURS).await;
+    let half = async || messenger.list(MessageState::Half, None, 2).await.expect("lists").remove(0);
     wait_until("the open one to be asked about twice", async || half().await.attempts > 1).await;
     let half = half().await;
     assert_eq!(half.key.as_deref(), Some("0"));

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use it::{Dialect as _, Fragile, Process, ShopError, Word, fast, fenced, handled, order, wait_until};
-use transactional_message::{Messenger, Settings, State, begin};
+use transactional_message::{MessageState, Messenger, begin};
 
 use crate::{Db, World};
 
@@ -16,7 +16,7 @@ const HANDLED: u64 = 3;
 
 /// A messenger over `world`'s store that looks for orphans all the time.
 async fn messenger(world: &World) -> Messenger {
-    let settings = Settings { lease: LEASE, ..fast() };
+    let settings = fast().lease(LEASE);
     world.messenger_with(settings).await
 }
 
@@ -63,7 +63,7 @@ async fn orphans_are_settled_with_answers_of(tenths: u32) {
         wait_until("the halves", async || own.stats().await.expect("counts").half == 2).await;
         orphan(&world).await;
         // To connect takes many round trips, and is not what this is about.
-        join_all([&own, &other].repeat(8).iter().map(|one| one.list(State::Half, None, 1))).await;
+        join_all([&own, &other].repeat(8).iter().map(|one| one.list(MessageState::Half, None, 1))).await;
         proxy.delay(LEASE * tenths / 10 / (2 * Db::RENEWAL_ROUND_TRIPS));
         let began = Instant::now();
         wait_until("the orphan's effect", async || world.effects_of_orders().await == [ORPHAN]).await;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use it::{Fragile, Place as _, fast, fenced, order, wait_until};
-use transactional_message::{ErrorKind, Settings, begin};
+use transactional_message::{ErrorKind, begin};
 
 use crate::{Place, World};
 
@@ -18,8 +18,8 @@ const OUTAGE: Duration = Duration::from_secs(6);
 async fn no_live_body_is_given_up(world: &World, begins: impl AsyncFnOnce(), ends: impl AsyncFnOnce()) {
     assert!(OUTAGE > fast().lease * 3);
     let own = world.messenger().await;
-    let hasty = world.messenger_with(Settings { half_timeout: Duration::from_millis(500), ..fast() }).await;
-    let other = world.messenger_with(Settings { poll_interval: Duration::from_millis(2), ..fast() }).await;
+    let hasty = world.messenger_with(fast().half_timeout(Duration::from_millis(500))).await;
+    let other = world.messenger_with(fast().poll_interval(Duration::from_millis(2))).await;
     let (over, wait) = tokio::sync::watch::channel(false);
     let body = async |id: u64| {
         let mut wait = wait.clone();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use it::{Act, fenced, handled, order, wait_until};
-use transactional_message::{AnsweredBy, ErrorKind, State, begin};
+use transactional_message::{AnsweredBy, ErrorKind, MessageState, begin};
 
 use crate::World;
 
@@ -56,7 +56,7 @@ async fn a_call_without_a_message_learns_that_its_transaction_was_ended_undernea
 #[tokio::test]
 async fn a_handler_that_never_returns_stops_nobody_for_longer_than_its_timeout() {
     let world = World::new().await;
-    let consumer = world.consumer().attempts(2).handler_timeout(Duration::from_millis(500));
+    let consumer = world.consumer().max_attempts(2).handler_timeout(Duration::from_millis(500));
     let messenger = World::start(world.builder_on("books").consumer(consumer)).await;
     world.listener.will(1, [Act::Never]);
     world.handle(&messenger, 1).await.expect("ok");
@@ -64,10 +64,10 @@ async fn a_handler_that_never_returns_stops_nobody_for_longer_than_its_timeout()
     for id in 2..6 {
         world.handle(&messenger, id).await.expect("the file's writer is free again");
     }
-    world.count(&messenger, State::Dead, 1).await;
+    world.count(&messenger, MessageState::Dead, 1).await;
     world.settled(&messenger).await;
     assert_eq!(world.effects_of_orders().await, [2, 3, 4, 5]);
-    let dead = messenger.list(State::Dead, None, 1).await.expect("lists").remove(0);
+    let dead = messenger.list(MessageState::Dead, None, 1).await.expect("lists").remove(0);
     assert_eq!(dead.attempts, 2);
     assert!(dead.reason.expect("a reason").contains("`handler_timeout`"));
 }
