@@ -41,9 +41,11 @@ use crate::store::StoreError;
 /// Some errors roll the whole transaction back there: a deadlock (1213), on MariaDB 11 a row that others have
 /// changed since it was read (1020), a lock time-out where `innodb_rollback_on_timeout` is on. A body that swallows
 /// such an error and writes on can't commit what it writes: on a pool, `begin` sets `autocommit = 0` until the
-/// transaction's end, and a connection whose transaction was only dropped is closed. On a connection, pooled or bare,
-/// that can't be done, since its owner may go on using it: what is written after such an error commits by itself
-/// there, and no message is sent for it. Give `begin` the pool.
+/// transaction's end. On a connection, pooled or bare, that can't be done, since its owner may go on using it: what is
+/// written after such an error commits by itself there, and no message is sent for it. Give `begin` the pool.
+///
+/// A pooled connection whose transaction was only dropped is closed: sqlx 0.9 loses track of one that was left while a
+/// statement was being prepared, and its next borrower would read another statement's answer.
 #[must_use = "a transaction is opened when this is awaited"]
 pub const fn begin<'c, B: BeginOn<'c>>(on: B) -> Begin<'c, B> {
     Begin { on, isolation: None, lifetime: PhantomData }

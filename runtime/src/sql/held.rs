@@ -186,8 +186,8 @@ impl<DB: TransactionDialect> Drop for HeldTransaction<'_, DB> {
             // Only queued; sent when the connection is used next, or goes back to its pool.
             DB::TransactionManager::start_rollback(self);
         }
-        let changed = DB::CHANGES_SESSION && self.giver() == Giver::Transaction && !self.restored;
-        if (self.ending || changed)
+        let unknown = DB::CLOSED_WHEN_DROPPED && !self.restored;
+        if (self.ending || unknown)
             && let Some(connection) = self.on.pooled()
         {
             connection.close_on_drop();

@@ -18,8 +18,10 @@ pub trait TransactionDialect: Database {
     /// waiting for an answer. Such a connection is closed.
     const LOSES_TRACK: bool = true;
 
-    /// Whether a transaction changes its session where it may: see [`Giver`].
-    const CHANGES_SESSION: bool = false;
+    /// Whether a pooled connection is closed when its transaction is only dropped. Its session may be changed (see
+    /// [`Giver`]); and sqlx's MySQL driver loses track when it is dropped in the middle of preparing a statement: whoever
+    /// got the connection next would get other statements' answers.
+    const CLOSED_WHEN_DROPPED: bool = false;
 
     /// Opens a transaction.
     fn begin_statement(isolation: Option<Isolation>, giver: Giver) -> &'static str;

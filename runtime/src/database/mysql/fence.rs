@@ -275,7 +275,7 @@ const PROVE_AND_COMMIT: &str = concat!(
 impl TransactionDialect for MySql {
     const WAITS_FOR_ITSELF: bool = false;
 
-    const CHANGES_SESSION: bool = true;
+    const CLOSED_WHEN_DROPPED: bool = true;
 
     fn begin_statement(isolation: Option<Isolation>, giver: Giver) -> &'static str {
         if keeps_autocommit(giver) { each_level!(isolation, plain) } else { each_level!(isolation, manual) }

@@ -3,6 +3,7 @@
 #![allow(clippy::large_futures, reason = "tests: nobody waits for them by the thousand")]
 
 mod autocommit;
+mod dropped_statement;
 mod encoding;
 mod locks;
 mod places;

@@ -1,0 +1,34 @@
+//! A body that is dropped in the middle of a statement: sqlx's MySQL driver does not know then what the connection has
+//! still to answer.
+
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use it::{ShopError, fenced, order};
+use tokio::time::timeout;
+use transactional_message::begin;
+
+use crate::World;
+
+const ANSWER: i64 = 42;
+
+/// Its connection is lent, so that nothing was changed about the session.
+#[tokio::test]
+async fn its_connection_gives_nobody_another_statements_answer() {
+    let world = World::with_connections(1).await;
+    let messenger = world.messenger().await;
+    let body = async {
+        let mut connection = world.shop.acquire().await?;
+        let mut tx = begin(&mut connection).await?;
+        let unprepared = sqlx::query("SELECT id FROM orders WHERE id = ? OR id = ?").bind(1).bind(2);
+        assert!(unprepared.fetch_all(&mut *tx).now_or_never().is_none(), "it is being prepared");
+        Err::<(), _>(ShopError::Declined)
+    };
+    messenger.scope(async { fenced(&order(1), body).await }).await.expect_err("declined");
+    for _ in 0..3 {
+        let ask = sqlx::query_scalar::<_, i64>("SELECT ?").bind(ANSWER).fetch_one(&world.shop);
+        let answer = timeout(Duration::from_secs(20), ask).await.expect("in time").expect("an answer");
+        assert_eq!(answer, ANSWER);
+    }
+    world.settled(&messenger).await;
+}
