@@ -1,7 +1,5 @@
 //! A log in memory.
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -50,42 +48,5 @@ impl<'a> MakeWriter<'a> for Log {
 
     fn make_writer(&'a self) -> Self {
         self.clone()
-    }
-}
-
-/// How many lines a thread remembers.
-const REMEMBERED: usize = 40;
-
-thread_local! {
-    static LAST: RefCell<VecDeque<String>> = const { RefCell::new(VecDeque::new()) };
-}
-
-/// Remembers what each thread logs last, for a failure to show. A test's runtime has one thread.
-pub(crate) fn remember() {
-    // The first one of the process, unless the test has a subscriber of its own.
-    let _ = tracing_subscriber::fmt()
-        .with_ansi(false)
-        .with_max_level(LevelFilter::INFO)
-        .with_writer(|| Last)
-        .try_init();
-}
-
-pub(crate) fn last_lines() -> String {
-    LAST.with_borrow(|lines| lines.iter().rev().cloned().collect())
-}
-
-struct Last;
-
-impl Write for Last {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        LAST.with_borrow_mut(|lines| {
-            lines.truncate(REMEMBERED - 1);
-            lines.push_front(String::from_utf8_lossy(line).into_owned());
-        });
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

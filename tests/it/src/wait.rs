@@ -5,20 +5,14 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 
-use crate::log;
-
 /// A bound on a hang, and no measure of speed: far more than anything here takes on a busy machine.
 const LIMIT: Duration = Duration::from_mins(2);
 
-/// Waits until `condition` holds, and panics with `what` when it never does, and with what was logged last.
+/// Waits until `condition` holds, and panics with `what` when it never does.
 pub async fn wait_until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let started = Instant::now();
     while !condition().await {
-        assert!(
-            started.elapsed() < LIMIT,
-            "waited {LIMIT:?} in vain for: {what}; this thread's log ends with:\n{}",
-            log::last_lines()
-        );
+        assert!(started.elapsed() < LIMIT, "waited {LIMIT:?} in vain for: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

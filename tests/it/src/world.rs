@@ -53,7 +53,6 @@ impl<P: Place> World<P> {
 
     /// The same in a place that is known already.
     pub async fn at(place: P, connections: u32) -> Self {
-        crate::log::remember();
         place.create(&["shop", "books", "store"]).await;
         let (shop, books) = (place.pool("shop", connections), place.pool("books", 4));
         run(&shop, P::Db::SHOP).await.expect("creates");
