@@ -16,16 +16,17 @@ end() {
 trap end EXIT
 
 echo "installing in a temporary folder"
-debootstrap --variant=minbase --include=mariadb-server-core bookworm "$T/root" >"$T/log" 2>&1 || { tail "$T/log"; exit 2; }
+debootstrap --variant=minbase --include=mariadb-server bookworm "$T/root" >"$T/log" 2>&1 || { tail "$T/log"; exit 2; }
 python3 -m venv "$T/venv" && "$T/venv/bin/pip" install -q pymysql==1.1.2
-VERSION=$(chroot "$T/root" dpkg-query -W -f '${Version}' mariadb-server-core)
-echo "mariadb-server-core $VERSION, pymysql 1.1.2"
+VERSION=$(chroot "$T/root" dpkg-query -W -f '${Version}' mariadb-server)
+echo "mariadb-server $VERSION, pymysql 1.1.2"
 case $VERSION in 1:10.11.*) ;; *) echo "not the version that was looked at" >&2; exit 1 ;; esac
 
 mkdir "$T/root/data"
-chroot "$T/root" mariadb-install-db --user=root --datadir=/data --auth-root-authentication-method=normal >"$T/log" 2>&1 ||
+echo "127.0.0.1 localhost" >"$T/root/etc/hosts"
+chroot "$T/root" mariadb-install-db --force --user=root --datadir=/data --auth-root-authentication-method=normal >"$T/log" 2>&1 ||
     { tail "$T/log"; exit 2; }
-setsid chroot "$T/root" mariadbd --user=root --datadir=/data --skip-networking --socket=/data/socket >"$T/server.log" 2>&1 &
+setsid chroot "$T/root" mariadbd --no-defaults --user=root --pid-file=/data/pid --datadir=/data --skip-networking --socket=/data/socket >"$T/server.log" 2>&1 &
 SERVER=$!
 disown
 for _ in $(seq 120); do
