@@ -18,7 +18,7 @@ pub enum ErrorKind {
     Fenced,
     /// The call's transaction has committed, or may have: it cannot be begun again.
     AlreadyCommitted,
-    /// `begin`, `message_id`, `withhold` or a nested call was used where it cannot be.
+    /// `begin`, `call_id`, `withhold` or a nested call was used where it cannot be.
     Misuse,
     /// The fence was not proven to be in place: the transaction was rolled back.
     Unproven,

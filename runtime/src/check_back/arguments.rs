@@ -30,10 +30,10 @@ impl fmt::Debug for RawPayload {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct HalfMessage<T = RawPayload> {
-    /// The message's id: what [`message_id`](crate::message_id) was in the body, unless the call
+    /// The message's id: what [`call_id`](crate::call_id) was in the body, unless the call
     /// has several messages.
     pub id: MessageId,
-    /// The call's id: what [`message_id`](crate::message_id) was in the body.
+    /// The call's id: what [`call_id`](crate::call_id) was in the body.
     pub call_id: MessageId,
     /// The business key.
     pub key: Option<String>,

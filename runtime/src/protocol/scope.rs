@@ -1,4 +1,4 @@
-//! What a running body can say about its call: `message_id`, `withhold`, and the state of its fence.
+//! What a running body can say about its call: `call_id`, `withhold`, and the state of its fence.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
