@@ -39,16 +39,23 @@ pub struct Error {
     kind: ErrorKind,
     message: String,
     body_ran: bool,
+    retryable: bool,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), body_ran: false, source: None }
+        Self { kind, message: message.into(), body_ran: false, retryable: false, source: None }
     }
 
     pub(crate) fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
+        self
+    }
+
+    /// Marks an error after which the same may succeed.
+    pub(crate) const fn retryable(mut self, retryable: bool) -> Self {
+        self.retryable = retryable;
         self
     }
 
@@ -63,15 +70,12 @@ impl Error {
         self.kind
     }
 
-    /// Whether the same call may succeed when it is repeated, and nothing happens twice by that: the store did not answer
-    /// before the body ran, a check-back cancelled the call before its transaction began, or the database rolled the
-    /// transaction back. `false` also means that this is not known, as after a commit whose answer was lost.
+    /// Whether the same may succeed when it is repeated unchanged, and the fenced transaction had no effect: the store did
+    /// not answer before the body ran, a check-back cancelled the call before its transaction began, or the database
+    /// rolled the transaction back after a conflict with another one. What a body has done outside of its transaction
+    /// happens again. `false` also means that this is not known, as after a commit whose answer was lost.
     pub const fn is_retryable(&self) -> bool {
-        match self.kind {
-            ErrorKind::Unavailable => !self.body_ran,
-            ErrorKind::Fenced | ErrorKind::RolledBack => true,
-            _ => false,
-        }
+        self.retryable
     }
 
     /// Whether the body of the call that this error is about had begun. `false`: that call did
@@ -175,16 +179,13 @@ mod tests {
     }
 
     #[test]
-    fn what_did_nothing_and_may_pass_is_retryable() {
-        let error = |kind| Error::new(kind, "");
-        for kind in [ErrorKind::Unavailable, ErrorKind::Fenced, ErrorKind::RolledBack] {
-            assert!(error(kind).is_retryable(), "{kind:?}");
-        }
-        assert!(!error(ErrorKind::Unavailable).in_body().is_retryable(), "its commit may have taken effect");
-        for kind in
-            [ErrorKind::NotRunning, ErrorKind::Unproven, ErrorKind::AlreadyCommitted, ErrorKind::Misuse]
-        {
-            assert!(!error(kind).is_retryable(), "{kind:?}");
-        }
+    fn only_what_may_pass_by_itself_is_retryable() {
+        use crate::store::StoreError;
+        let of = |cause: StoreError| cause.into_error("read").is_retryable();
+        assert!(of(StoreError::Unavailable("away".into())));
+        assert!(!of(StoreError::Unexpected("permission denied".into())));
+        assert!(!of(StoreError::Refused("too long".into())));
+        assert!(!of(StoreError::Schema("no table".into())));
+        assert!(!Error::new(ErrorKind::NotRunning, "").is_retryable());
     }
 }

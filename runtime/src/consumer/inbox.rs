@@ -23,7 +23,7 @@ use crate::transport::Handled;
 
 /// How long anything but the handler may take.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long the transaction of a handler that was ended may take to end.
+/// How long a transaction that is not committed may take to end.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// How long a message is handled, and remembered.
@@ -134,7 +134,7 @@ where
         match worked {
             Ok(()) => self.commit(tx, id).await,
             Err(why) => {
-                let _ = tx.rollback().await;
+                self.roll_back(tx, session).await;
                 Handled::Failed(why)
             }
         }
@@ -174,7 +174,7 @@ where
             Ok(InboxEntry::Forgotten) => forgotten(),
             Err(error) => self.not_now(id, &error),
         };
-        let _ = tx.rollback().await;
+        let _ = timeout(GRACE, tx.rollback()).await;
         Err(handled)
     }
 
@@ -217,13 +217,24 @@ where
     /// Ends the transaction of a handler that was dropped, in the middle of whatever it did.
     async fn cut_off(&self, tx: HeldTransaction<'static, DB>, session: i64) {
         if !DB::LOSES_TRACK {
-            let _ = timeout(GRACE, tx.rollback()).await;
-            return;
+            return self.roll_back(tx, session).await;
         }
         // Closes the connection; and the server may still be busy with a statement that came by it.
         drop(tx);
+        self.end(session).await;
+    }
+
+    /// Rolls back, but does not wait for long: a handler that gave up a statement of its own accord may have left the
+    /// server busy with it, or sqlx without track of its answer. The connection is closed then.
+    async fn roll_back(&self, tx: HeldTransaction<'static, DB>, session: i64) {
+        if timeout(GRACE, tx.rollback()).await.is_err() {
+            self.end(session).await;
+        }
+    }
+
+    async fn end(&self, session: i64) {
         let ended = timeout(GRACE, DB::end_session(&self.pool, session)).await;
-        tracing::debug!(queue = self.queue, ?ended, "a handler was ended");
+        tracing::debug!(queue = self.queue, ?ended, "a handler's session was ended");
     }
 
     /// A transaction of our own, beside the handlers'.

@@ -23,7 +23,7 @@ use crate::sql::BusinessDatabase;
 use crate::transport::Queue;
 
 /// The default pauses between attempts, in seconds.
-const RETRY_AFTER: [u64; 4] = [1, 5, 25, 120];
+const RETRY_DELAYS: [u64; 4] = [1, 5, 25, 120];
 const MOST_PAUSES: usize = 16;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_hours(24);
@@ -99,7 +99,7 @@ impl Consumer {
     {
         let queue = queue.to_string();
         let inbox = Arc::new(SqlInbox::new(queue.clone(), pool, handler));
-        let retry_delays = RETRY_AFTER.map(Duration::from_secs).to_vec();
+        let retry_delays = RETRY_DELAYS.map(Duration::from_secs).to_vec();
         Self {
             queue,
             bindings: Vec::new(),

@@ -222,7 +222,8 @@ fn explain(refusal: Refusal, call: &Arc<scope::CallScope>, key: Option<FenceKey>
         Refusal::Fence(FenceRefusal::Fenced) => Error::new(
             ErrorKind::Fenced,
             format!("the call {id} of `{function}` was cancelled by a check-back before its transaction began: nothing was done, try again"),
-        ),
+        )
+        .retryable(true),
         Refusal::Fence(FenceRefusal::AlreadyCommitted) => Error::new(
             ErrorKind::AlreadyCommitted,
             format!("the call {id} of `{function}` has committed a transaction already"),

@@ -53,10 +53,11 @@ impl Fences {
     /// Reads the identities. Two names for one database are a mistake: one of them is the wrong pool.
     pub(crate) async fn identify(&self) -> Result<(), Error> {
         for (index, fence) in self.0.iter().enumerate() {
-            let identity = fence.database.identity().await.map_err(|cause| {
-                Error::new(ErrorKind::Schema, format!("the fence `{}` is not ready", fence.name))
-                    .with_source(cause)
-            })?;
+            let identity = fence
+                .database
+                .identity()
+                .await
+                .map_err(|cause| cause.into_error(&format!("the fence `{}` is not ready", fence.name)))?;
             if let Some(other) =
                 self.0.iter().take(index).find(|other| other.identity.get() == Some(&identity))
             {

@@ -43,8 +43,8 @@ impl<'c, DB: BusinessDatabase> FencedTransaction<'c, DB> {
     /// # Errors
     /// [`ErrorKind::Unproven`]: the fence was not in place, because a statement failed and its
     /// error was swallowed, or the transaction was ended underneath; it was not committed.
-    /// [`ErrorKind::RolledBack`]: the database did so, as after a conflict with another transaction;
-    /// the body may begin again. [`ErrorKind::Unavailable`]: the database failed. Whether the
+    /// [`ErrorKind::RolledBack`]: the database did so, for a deferred constraint or a conflict with another transaction;
+    /// after a conflict ([`Error::is_retryable`]) the body may begin again. [`ErrorKind::Unavailable`]: the database failed. Whether the
     /// transaction took effect may be unknown to the caller then; the message follows the truth
     /// either way.
     ///
@@ -64,7 +64,6 @@ impl<'c, DB: BusinessDatabase> FencedTransaction<'c, DB> {
             }
         };
         let committed = fault::pending("commit-sent", commit).await;
-        tx.ended();
         if committed.is_ok() {
             tx.restored();
         }
@@ -75,10 +74,13 @@ impl<'c, DB: BusinessDatabase> FencedTransaction<'c, DB> {
             Ok(()) => {
                 open.committed();
                 tx.flush().await;
+                // Not before: dropped in between, the answer to the flush would be the next borrower's.
+                tx.ended();
                 return Ok(());
             }
             Err(failure) => failure,
         };
+        tx.ended();
         if !matches!(failure, CommitFailure::Unclear(_)) {
             let _ = tx.rollback().await;
             open.commit_refused();
@@ -104,6 +106,12 @@ impl<'c, DB: BusinessDatabase> FencedTransaction<'c, DB> {
     }
 }
 
+/// Class 40: a conflict with another transaction, and no constraint.
+fn is_conflict(cause: &sqlx::Error) -> bool {
+    let code = cause.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| code.starts_with("40"))
+}
+
 fn explain(failure: CommitFailure, function: &str) -> Error {
     let error = match failure {
         CommitFailure::Unproven(cause) => Error::new(
@@ -116,8 +124,9 @@ fn explain(failure: CommitFailure, function: &str) -> Error {
         .with_source(cause),
         CommitFailure::RolledBack(cause) => Error::new(
             ErrorKind::RolledBack,
-            format!("the database rolled the transaction of `{function}` back, at its commit; it may be tried again"),
+            format!("the database rolled the transaction of `{function}` back, at its commit"),
         )
+        .retryable(is_conflict(&cause))
         .with_source(StoreError::from(cause)),
         CommitFailure::Unclear(cause) => Error::new(
             ErrorKind::Unavailable,

@@ -169,6 +169,7 @@ fn not_stored(cause: &StoreError, function: &str) -> Error {
         StoreError::Refused(_) => ErrorKind::InvalidMessage,
     };
     Error::new(kind, format!("the half message of `{function}` could not be stored, so its body did not run"))
+        .retryable(cause.is_passing())
 }
 
 /// An annotated call inside an open transaction that its own half message would wait for.

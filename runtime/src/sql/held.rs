@@ -76,7 +76,7 @@ impl<'c, DB: TransactionDialect> HeldTransaction<'c, DB> {
         self.ending = true;
     }
 
-    /// The same for what somebody else does with the connection, who may be cut off in the middle of it.
+    /// The same where sqlx may lose track, for what may be cut off in the middle.
     pub(crate) const fn is_lent(&mut self) {
         self.ending = DB::LOSES_TRACK;
     }
@@ -113,8 +113,10 @@ impl<'c, DB: TransactionDialect> HeldTransaction<'c, DB> {
 
     /// Rolls back now, so that the connection is clean for whoever gets it next.
     pub(crate) async fn rollback(mut self) -> Result<(), sqlx::Error> {
+        self.is_lent();
         DB::before_rollback(&mut self).await;
         DB::rollback(&mut self).await?;
+        self.ended();
         self.restored();
         Ok(())
     }

@@ -46,7 +46,12 @@ impl StoreError {
             Self::Unavailable(_) | Self::Unexpected(_) | Self::Refused(_) => ErrorKind::Unavailable,
             Self::Schema(_) => ErrorKind::Schema,
         };
-        Error::new(kind, what).with_source(self)
+        Error::new(kind, what).retryable(self.is_passing()).with_source(self)
+    }
+
+    /// Whether the same may work later.
+    pub(crate) const fn is_passing(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
     }
 
     /// Whether one row may be to blame: then its neighbours are tried without it.

@@ -6,7 +6,7 @@ use super::persist::{Tried, give_back, persist};
 use super::relay::Relay;
 use crate::core::Core;
 use crate::fault;
-use crate::message::state::Event;
+use crate::message::state::{Applied, Event, MessageState};
 use crate::message::{MessageId, age};
 use crate::store::{Attempts, Change, Postponement};
 use crate::transport::Publication;
@@ -70,6 +70,12 @@ pub(super) async fn note(core: &Core, notes: Vec<Note>) -> Vec<Note> {
         // What is not noted is published again: a duplicate, no loss.
         let marked = persist(core, WORKER, Event::Acknowledged, &delivered, None);
         let marked = fault::pending("mark-sent", marked).await;
+        for (change, _) in delivered.iter().zip(&marked).filter(|(_, tried)| is_forgotten(tried)) {
+            tracing::warn!(
+                id = %change.id,
+                "the message store has forgotten that a message was confirmed, as in a crash: it is asked about, and delivered again"
+            );
+        }
         fault::point("marked");
         let (done, not_done) = (delivered.len(), failed_of(delivered, &marked));
         metrics::counter!("transactional_message_delivered_total").increment((done - not_done.len()) as u64);
@@ -81,6 +87,10 @@ pub(super) async fn note(core: &Core, notes: Vec<Note>) -> Vec<Note> {
     }
     failed.extend(give_back(core, WORKER, again).await.into_iter().map(Note::Again));
     failed
+}
+
+const fn is_forgotten(tried: &Tried) -> bool {
+    matches!(tried, Tried::Applied(Applied::Conflict(MessageState::Half), _))
 }
 
 /// Those over which the store failed.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use transactional_message::{ExchangeKind, RabbitMq};
 
 /// The pause after a failed attempt at a message.
-pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(100);
+pub(crate) const RETRY_DELAYS: Duration = Duration::from_millis(100);
 const RETRY_QUEUE: &str = "retry.100ms";
 
 /// Where the broker is, and the name of the run's exchange and queue.

@@ -9,7 +9,7 @@ use transactional_message::fault::{self, Fault};
 use transactional_message::{Backoff, MessageId, Messenger, Settings};
 use uuid::Uuid;
 
-use crate::broker::RETRY_AFTER;
+use crate::broker::RETRY_DELAYS;
 use crate::database::{Database, with_pool};
 use crate::notes::{self, Told};
 use crate::place::Place;
@@ -115,7 +115,7 @@ pub(crate) async fn start(
     let consumer = service::consumer(&place.exchange(), accounting)
         .bind(place.exchange(), pattern)
         .max_attempts(ATTEMPTS)
-        .retry_delays([RETRY_AFTER]);
+        .retry_delays([RETRY_DELAYS]);
     let store = place.store().await?;
     let mut builder = Messenger::builder(&store)
         .settings(*settings)

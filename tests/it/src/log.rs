@@ -1,9 +1,10 @@
 //! A log in memory.
 
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use tracing::subscriber::DefaultGuard;
+use tracing::Dispatch;
+use tracing::subscriber::{DefaultGuard, NoSubscriber};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -14,6 +15,10 @@ pub struct Log(Arc<Mutex<Vec<u8>>>);
 impl Log {
     /// Listens as long as the guard lives. A test's runtime has one thread, and so have its tasks.
     pub fn listen(level: LevelFilter) -> (Self, DefaultGuard) {
+        // As long as a process has one subscriber, tracing asks the current thread's about a new event, and remembers the
+        // answer for all threads: another test that logs the same first would silence this one. So there are two.
+        static ANOTHER: OnceLock<Dispatch> = OnceLock::new();
+        ANOTHER.get_or_init(|| Dispatch::new(NoSubscriber::new()));
         let log = Self::default();
         let subscriber = tracing_subscriber::fmt()
             .with_ansi(false)

@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use it::{ShopError, fenced, order};
-use sqlx::AssertSqlSafe;
+use futures_util::future::BoxFuture;
+use it::{Dialect, ShopError, fenced, order};
+use sqlx::{AssertSqlSafe, MySql, MySqlConnection};
 use tokio::time::timeout;
-use transactional_message::begin;
+use transactional_message::{Consume, Consumer, MessageState, RawPayload, Received, begin};
 
 use crate::World;
 
@@ -40,4 +41,40 @@ async fn its_connection_gives_nobody_another_statements_answer() {
     }
     assert!(cut > TRIES / 10, "only {cut} of {TRIES} statements were cut");
     world.settled(&messenger).await;
+}
+
+/// Gives a statement up of its own accord, and fails; the second time it writes.
+#[derive(Clone)]
+struct Impatient;
+
+impl<'c> Consume<'c, MySqlConnection, RawPayload> for Impatient {
+    type Error = String;
+    type Future = BoxFuture<'c, Result<(), String>>;
+
+    fn consume(&self, connection: &'c mut MySqlConnection, message: Received<RawPayload>) -> Self::Future {
+        Box::pin(async move {
+            if message.attempt > 1 {
+                let written = MySql::effect(connection, "books", message.id, "{}").await;
+                return written.map_err(|error| error.to_string());
+            }
+            // With so many parameters, the answer to its preparation looks like rows that never end.
+            let text = AssertSqlSafe(format!("SELECT ? + ? + ? + ? + ? AS `{}`", message.id));
+            let _ =
+                sqlx::query(text).bind(1).bind(2).bind(3).bind(4).bind(5).execute(connection).now_or_never();
+            Err("impatient".into())
+        })
+    }
+}
+
+/// The rollback may wait for an answer that never comes: it is not waited for.
+#[tokio::test]
+async fn a_handler_that_gives_one_up_and_fails_is_asked_again() {
+    let world = World::new().await;
+    let consumer = Consumer::new("books", world.books.clone(), Impatient).bind("shop", "#").max_attempts(5);
+    let messenger = World::start(world.builder().consumer(consumer)).await;
+    for id in 0..TRIES {
+        world.handle(&messenger, id).await.expect("ok");
+    }
+    world.count(&messenger, MessageState::Delivered, TRIES).await;
+    assert_eq!(world.all_effects().await, i64::try_from(TRIES).expect("small"));
 }
