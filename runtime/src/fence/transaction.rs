@@ -64,6 +64,7 @@ impl<'c, DB: BusinessDatabase> FencedTransaction<'c, DB> {
             }
         };
         let committed = fault::pending("commit-sent", commit).await;
+        tx.ended();
         if committed.is_ok() {
             tx.restored();
         }
@@ -74,13 +75,10 @@ impl<'c, DB: BusinessDatabase> FencedTransaction<'c, DB> {
             Ok(()) => {
                 open.committed();
                 tx.flush().await;
-                // Not before: dropped in between, the answer to the flush would be the next borrower's.
-                tx.ended();
                 return Ok(());
             }
             Err(failure) => failure,
         };
-        tx.ended();
         if !matches!(failure, CommitFailure::Unclear(_)) {
             let _ = tx.rollback().await;
             open.commit_refused();
@@ -124,7 +122,10 @@ fn explain(failure: CommitFailure, function: &str) -> Error {
         .with_source(cause),
         CommitFailure::RolledBack(cause) => Error::new(
             ErrorKind::RolledBack,
-            format!("the database rolled the transaction of `{function}` back, at its commit"),
+            format!(
+                "the database rolled the transaction of `{function}` back, at its commit{}",
+                if is_conflict(&cause) { "; it may be tried again" } else { "" }
+            ),
         )
         .retryable(is_conflict(&cause))
         .with_source(StoreError::from(cause)),

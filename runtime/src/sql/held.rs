@@ -76,7 +76,7 @@ impl<'c, DB: TransactionDialect> HeldTransaction<'c, DB> {
         self.ending = true;
     }
 
-    /// The same where sqlx may lose track, for what may be cut off in the middle.
+    /// The same for what somebody else does with the connection, who may be cut off in the middle of it.
     pub(crate) const fn is_lent(&mut self) {
         self.ending = DB::LOSES_TRACK;
     }
@@ -93,11 +93,15 @@ impl<'c, DB: TransactionDialect> HeldTransaction<'c, DB> {
     /// Sends what is queued since the commit, where nobody else will for a while: a connection that does not go
     /// back to its pool would be left idle in a transaction, which servers end sessions for.
     pub(crate) async fn flush(&mut self) {
-        if !matches!(self.on, On::Pool(_))
-            && let Err(error) = self.ping().await
-        {
+        if matches!(self.on, On::Pool(_)) {
+            return;
+        }
+        // sqlx's MySQL driver does not note that it waits for this answer: dropped, it would be the next borrower's.
+        self.ending = DB::CLOSED_WHEN_DROPPED;
+        if let Err(error) = self.ping().await {
             tracing::debug!(%error, "a connection was lost after the commit on it");
         }
+        self.ending = false;
     }
 
     /// Leaves the transaction open, for somebody else who has the connection.
@@ -113,10 +117,8 @@ impl<'c, DB: TransactionDialect> HeldTransaction<'c, DB> {
 
     /// Rolls back now, so that the connection is clean for whoever gets it next.
     pub(crate) async fn rollback(mut self) -> Result<(), sqlx::Error> {
-        self.is_lent();
         DB::before_rollback(&mut self).await;
         DB::rollback(&mut self).await?;
-        self.ended();
         self.restored();
         Ok(())
     }
