@@ -39,6 +39,8 @@ async fn given_up_while_it_is_handled(world: &World, fails: bool) -> MessageStat
     let elsewhere = world.elsewhere();
     let consumer = Consumer::new("books", elsewhere.books, pausing).bind("shop", "#");
     let builder = world.elsewhere().builder().consumer(consumer);
+    // Before the process, which sets the file up: a connection that comes meanwhile finds it locked.
+    let mut store = world.store().acquire().await.expect("acquires");
     let process = Process::start(move || async move {
         let messenger = World::start(builder).await;
         let ended: Result<(), it::ShopError> =
@@ -51,7 +53,6 @@ async fn given_up_while_it_is_handled(world: &World, fails: bool) -> MessageStat
         .await;
         assert!(messenger.shutdown(Duration::from_secs(30)).await);
     });
-    let mut store = world.store().acquire().await.expect("acquires");
     wait_until("the message to be on its way", async || {
         // Until the process has migrated, there is no table.
         let confirmed = Db::numbers(&mut store, "SELECT count(*) FROM tm_message WHERE state = 1").await;
@@ -116,6 +117,8 @@ async fn a_message_that_somebody_is_still_handling_is_not_begun_again() {
     let pausing = Pausing { gate: Arc::new(gate), fails: false };
     let consumer = Consumer::new("books", world.elsewhere().books, pausing).bind("shop", "#");
     let builder = world.elsewhere().builder().consumer(consumer);
+    // Before the process, which sets the file up: a connection that comes meanwhile finds it locked.
+    let mut store = world.store().acquire().await.expect("acquires");
     let process = Process::start(move || async move {
         let messenger = World::start(builder).await;
         messenger.scope(async { it::handled(&it::order(1), async { Ok(()) }).await }).await.expect("ok");
@@ -126,7 +129,6 @@ async fn a_message_that_somebody_is_still_handling_is_not_begun_again() {
         .await;
         assert!(messenger.shutdown(Duration::from_secs(30)).await);
     });
-    let mut store = world.store().acquire().await.expect("acquires");
     wait_until("the message to be on its way", async || {
         let confirmed = Db::numbers(&mut store, "SELECT count(*) FROM tm_message WHERE state = 1").await;
         confirmed.is_ok_and(|confirmed| confirmed == [1])
