@@ -21,7 +21,7 @@ use syn::{Expr, ExprLit, ExprParen, ExprReference, Lit, Path, Token, Type, parse
 
 use crate::args::{Argument, Fence};
 use crate::function::{Function, Shape};
-use crate::model::{Answer, Call, Message, Producer};
+use crate::model::{Answer, Call, HandlerRegistration, Message};
 use crate::patterns::Destructured;
 
 pub(crate) fn function(function: &Function, shape: &Shape<'_>, call: &Call) -> TokenStream {
@@ -72,7 +72,7 @@ fn send(crate_path: &Path, message: &Message) -> TokenStream {
     let (exchange, routing_key) = (borrowed(&message.exchange), borrowed(&message.routing_key.value));
     let payload = payload(crate_path, message);
     let send = method("send", &message.payload, &quote!(#exchange, #routing_key, #payload));
-    let key = message.key.as_ref().map(|key| method("key", key, &borrowed(&key.value)));
+    let key = message.business_key.as_ref().map(|key| method("business_key", key, &borrowed(&key.value)));
     let headers = message.headers.as_ref().map(|headers| method("headers", headers, &headers.value));
     let type_name =
         message.type_name.as_ref().map(|name| method("message_type", name, &borrowed(&name.value)));
@@ -83,7 +83,7 @@ fn send(crate_path: &Path, message: &Message) -> TokenStream {
 /// The payload, checked against the one that the handler takes, where there is a handler.
 fn payload(crate_path: &Path, message: &Message) -> TokenStream {
     let payload = &message.payload.value;
-    let Some(Producer { handler, .. }) = &message.producer else {
+    let Some(HandlerRegistration { handler, .. }) = &message.producer else {
         return borrowed_at(payload.span(), payload).to_token_stream();
     };
     let payload = borrowed(payload);
@@ -94,12 +94,15 @@ fn payload(crate_path: &Path, message: &Message) -> TokenStream {
 
 /// Registers the handler, also if the function is never called. The constant stands in a block of its own:
 /// items are visible in all of their block, and would hide a constant of that name from the user's code.
-fn check_back(crate_path: &Path, Producer { name, handler: argument }: &Producer) -> TokenStream {
+fn check_back(
+    crate_path: &Path,
+    HandlerRegistration { name, handler: argument }: &HandlerRegistration,
+) -> TokenStream {
     let handler = &argument.value;
     let private = private(crate_path, handler.span());
     let registered = quote_spanned! {handler.span()=> {
-        const PRODUCER: #private::Producer =
-            #private::Producer::new(#name, ::core::option_env!("CARGO_PKG_NAME"), || #private::handler(#handler).erase());
+        const PRODUCER: #private::HandlerRegistration =
+            #private::HandlerRegistration::new(#name, ::core::option_env!("CARGO_PKG_NAME"), || #private::handler(#handler).erase());
         #private::inventory::submit! { PRODUCER }
         &PRODUCER
     }};

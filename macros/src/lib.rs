@@ -48,7 +48,7 @@ use crate::function::Function;
 /// | `fence = "orders"` | literal | the fence database of that name answers |
 /// | `check_back` | path of an `async fn` | the handler that answers |
 /// | `name` | literal | names the handler; with `check_back` only, and required: stored with every message |
-/// | `key` | expression, `Display` | the business key, for people and tools |
+/// | `business_key` | expression, `Display` | the business key, for people and tools |
 /// | `headers` | expression, pairs of `Display` | the message's own headers |
 /// | `type` | expression, `Display` | a stable name of the payload's format |
 /// | `on_err = ask` | | the handler is asked after an `Err`, too, instead of taking it for "no effect" |

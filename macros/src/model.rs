@@ -27,15 +27,15 @@ pub(crate) struct Message {
     pub(crate) exchange: Expr,
     pub(crate) routing_key: Argument<Expr>,
     pub(crate) payload: Argument<Expr>,
-    pub(crate) key: Option<Argument<Expr>>,
+    pub(crate) business_key: Option<Argument<Expr>>,
     pub(crate) headers: Option<Argument<Expr>>,
     pub(crate) type_name: Option<Argument<Expr>>,
     /// There if, and only if, a handler is asked.
-    pub(crate) producer: Option<Producer>,
+    pub(crate) producer: Option<HandlerRegistration>,
 }
 
 /// The handler of a message, and the name by which it is found again after a restart.
-pub(crate) struct Producer {
+pub(crate) struct HandlerRegistration {
     pub(crate) name: LitStr,
     pub(crate) handler: Argument<ExprPath>,
 }

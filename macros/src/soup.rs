@@ -20,7 +20,7 @@ const KEYS: [&str; 17] = [
     "fence",
     "check_back",
     "name",
-    "key",
+    "business_key",
     "headers",
     "type",
     "on_err",

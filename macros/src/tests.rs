@@ -280,7 +280,7 @@ fn all_arguments() {
                 message = ParcelSent::from(&parcel),
                 check_back = <Shipping as Answers>::ship_outcome::<Dhl>,
                 name = "ship",
-                key = parcel.id,
+                business_key = parcel.id,
                 headers = [("tenant", &self.tenant)],
                 type = "parcel.sent.v1",
                 on_err = ask,

@@ -64,10 +64,11 @@
     )
 )]
 
+mod broker;
+mod call;
 mod check_back;
 #[cfg(feature = "_sql")]
 mod consumer;
-mod core;
 mod database;
 mod error;
 #[cfg(feature = "fault-points")]
@@ -75,13 +76,13 @@ pub mod fault;
 #[cfg(not(feature = "fault-points"))]
 mod fault;
 mod fence;
-#[cfg(test)]
-mod hostile;
-mod lease;
+mod held;
 mod message;
 mod messenger;
-mod protocol;
-#[cfg(feature = "_sql")]
+#[cfg(test)]
+mod proptests;
+mod rules;
+mod settings;
 mod sql;
 mod store;
 #[cfg(feature = "testing")]
@@ -149,24 +150,23 @@ mod worker;
 /// # In general
 pub use transactional_message_macros::transactional_message;
 
-pub use check_back::{Answer, Asked, Data, Decode, FromAsked, HalfMessage, Handler, Outcome, RawPayload};
+#[cfg(feature = "rabbitmq")]
+pub use broker::rabbitmq::{ExchangeKind, RabbitMq};
+#[cfg(feature = "_sql")]
+pub use call::{Begin, BeginOn, FencedTransaction, begin};
+pub use call::{Call, HandlerName, call_id, withhold};
+pub use check_back::{Answer, Asked, Data, Decode, FromAsked, HalfMessage, Handler, RawPayload};
 #[cfg(feature = "_sql")]
 pub use consumer::{Consume, Consumer, Received};
 pub use database::DatabaseSource;
 pub use error::{Error, ErrorKind, FromHalfError};
-#[cfg(feature = "_sql")]
-pub use fence::{Begin, BeginOn, FencedTransaction, begin};
 pub use message::state::MessageState;
-pub use message::{Message, MessageId, Payload};
-pub use messenger::settings::{Backoff, Settings};
-pub use messenger::{Messenger, MessengerBuilder};
-pub use protocol::call::AnsweredBy;
-pub use protocol::scope::{call_id, withhold};
+pub use message::{Message, MessageId, Outcome, Payload};
+pub use messenger::{Admin, Messenger, MessengerBuilder};
+pub use settings::{Backoff, Settings};
 #[cfg(feature = "_sql")]
 pub use sql::{BusinessDatabase, Isolation};
 pub use store::{MessageInfo, Stats, Unfinished};
-#[cfg(feature = "rabbitmq")]
-pub use transport::rabbitmq::{ExchangeKind, RabbitMq};
 
 #[doc(hidden)]
 #[path = "private.rs"]

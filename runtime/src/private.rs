@@ -2,10 +2,9 @@
 
 pub use inventory;
 
-pub use crate::check_back::{CheckBack, Producer, TypedHandler, handler};
+pub use crate::call::{Call, WithBody, run, with_body};
+pub use crate::check_back::{CheckBack, HandlerRegistration, TypedHandler, handler};
 pub use crate::error::ConvertError;
-pub use crate::protocol::call::Call;
-pub use crate::protocol::{WithBody, run, with_body};
 
 /// Begins the description of a call.
 pub fn call(module: &'static str, function: &'static str) -> Call {

@@ -11,7 +11,7 @@ use syn::{Path, Signature, parse_quote};
 pub(crate) use self::function::function;
 use crate::args::Args;
 use crate::errors::Errors;
-use crate::model::{Answer, Call, Message, Producer};
+use crate::model::{Answer, Call, HandlerRegistration, Message};
 
 /// What the attributes say, or `None` where something that it needs was reported to be missing.
 pub(crate) fn call(signature: &Signature, attributes: &[Args], errors: &mut Errors) -> Option<Call> {
@@ -57,9 +57,9 @@ fn message(args: &Args) -> Option<Message> {
         exchange: args.exchange.as_ref().map_or_else(|| parse_quote!(""), |exchange| exchange.value.clone()),
         routing_key: args.routing_key.clone()?,
         payload: args.message.clone()?,
-        key: args.key.clone(),
+        business_key: args.business_key.clone(),
         headers: args.headers.clone(),
         type_name: args.message_type.clone(),
-        producer: producer.map(|(name, handler)| Producer { name: name.value, handler }),
+        producer: producer.map(|(name, handler)| HandlerRegistration { name: name.value, handler }),
     })
 }

@@ -15,7 +15,7 @@ async fn r#move(&self, parcel: Parcel) -> Result<Label, ShipError> {
         .headers([("tenant", &self.tenant)])
         .message_type("parcel.sent.v1")
         .check_back({
-            const PRODUCER: ::transactional_message::__private::Producer = ::transactional_message::__private::Producer::new(
+            const PRODUCER: ::transactional_message::__private::HandlerRegistration = ::transactional_message::__private::HandlerRegistration::new(
                 "ship",
                 ::core::option_env!("CARGO_PKG_NAME"),
                 || {

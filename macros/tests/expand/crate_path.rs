@@ -7,7 +7,7 @@ async fn ship(parcel: Parcel) -> Result<Label, ShipError> {
                 .message(&ParcelSent::from(&parcel)),
         )
         .check_back({
-            const PRODUCER: ::framework::messages::__private::Producer = ::framework::messages::__private::Producer::new(
+            const PRODUCER: ::framework::messages::__private::HandlerRegistration = ::framework::messages::__private::HandlerRegistration::new(
                 "ship",
                 ::core::option_env!("CARGO_PKG_NAME"),
                 || ::framework::messages::__private::handler(ship_outcome).erase(),

@@ -11,7 +11,7 @@ impl Shipping {
                     .message(&ParcelSent::from(&parcel)),
             )
             .check_back({
-                const PRODUCER: ::transactional_message::__private::Producer = ::transactional_message::__private::Producer::new(
+                const PRODUCER: ::transactional_message::__private::HandlerRegistration = ::transactional_message::__private::HandlerRegistration::new(
                     "ship",
                     ::core::option_env!("CARGO_PKG_NAME"),
                     || ::transactional_message::__private::handler(ship_outcome).erase(),

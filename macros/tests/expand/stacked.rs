@@ -9,7 +9,7 @@ async fn ship(carrier: &Carrier, parcel: Parcel) -> Result<Label, ShipError> {
                 .message(&ParcelSent::from(&parcel)),
         )
         .check_back({
-            const PRODUCER: ::transactional_message::__private::Producer = ::transactional_message::__private::Producer::new(
+            const PRODUCER: ::transactional_message::__private::HandlerRegistration = ::transactional_message::__private::HandlerRegistration::new(
                 "ship.parcel",
                 ::core::option_env!("CARGO_PKG_NAME"),
                 || ::transactional_message::__private::handler(parcel_outcome).erase(),
@@ -26,7 +26,7 @@ async fn ship(carrier: &Carrier, parcel: Parcel) -> Result<Label, ShipError> {
                 .message(&InvoiceDue::from(&parcel)),
         )
         .check_back({
-            const PRODUCER: ::transactional_message::__private::Producer = ::transactional_message::__private::Producer::new(
+            const PRODUCER: ::transactional_message::__private::HandlerRegistration = ::transactional_message::__private::HandlerRegistration::new(
                 "ship.invoice",
                 ::core::option_env!("CARGO_PKG_NAME"),
                 || ::transactional_message::__private::handler(invoice_outcome).erase(),

@@ -10,8 +10,8 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
-use super::handler::Asked;
 use crate::message::MessageId;
+use crate::store::ClaimedRow;
 
 /// The body of a half message as it was stored.
 ///
@@ -36,7 +36,7 @@ pub struct HalfMessage<T = RawPayload> {
     /// The call's id: what [`call_id`](crate::call_id) was in the body.
     pub call_id: MessageId,
     /// The business key.
-    pub key: Option<String>,
+    pub business_key: Option<String>,
     /// How long ago the half message was stored, by the store's clock.
     pub age: Duration,
     /// Which question this is, from 1: those before it count that had no clear answer, or that the process died over when
@@ -44,6 +44,28 @@ pub struct HalfMessage<T = RawPayload> {
     pub attempt: u32,
     /// The decoded payload.
     pub payload: T,
+}
+
+/// A question on its way to a handler.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    pub(crate) row: Arc<ClaimedRow>,
+    pub(crate) data: DataMap,
+}
+
+impl Asked {
+    pub(super) fn half<M: Decode>(&self) -> Result<HalfMessage<M>, String> {
+        let half = &self.row.half;
+        Ok(HalfMessage {
+            id: half.id,
+            call_id: half.call_id,
+            business_key: half.message.business_key.clone(),
+            age: self.row.age,
+            attempt: self.row.attempts.saturating_add(1),
+            payload: M::decode(&half.message.payload)
+                .map_err(|why| format!("the payload is not what the handler takes: {why}"))?,
+        })
+    }
 }
 
 /// A payload that a check-back handler can be given.

@@ -7,31 +7,8 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use super::arguments::{DataMap, Decode, FromAsked};
-use super::{HalfMessage, Outcome};
-use crate::store::Stored;
-
-/// A question on its way to a handler.
-#[derive(Clone, Debug)]
-pub struct Asked {
-    pub(crate) row: Arc<Stored>,
-    pub(crate) data: DataMap,
-}
-
-impl Asked {
-    fn half<M: Decode>(&self) -> Result<HalfMessage<M>, String> {
-        let half = &self.row.half;
-        Ok(HalfMessage {
-            id: half.id,
-            call_id: half.call_id,
-            key: half.message.key.clone(),
-            age: self.row.age,
-            attempt: self.row.attempts.saturating_add(1),
-            payload: M::decode(&half.message.payload)
-                .map_err(|why| format!("the payload is not what the handler takes: {why}"))?,
-        })
-    }
-}
+use super::arguments::{Asked, Decode, FromAsked, HalfMessage};
+use crate::message::Outcome;
 
 /// What a handler may answer: [`Outcome`], or a `Result` of it. An error is
 /// [`Outcome::Unknown`], with its text as the reason.

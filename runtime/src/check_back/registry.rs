@@ -2,25 +2,25 @@
 
 use std::collections::HashMap;
 
-use super::CheckBack;
 use super::arguments::DataMap;
+use super::handler::CheckBack;
 use crate::error::{Error, ErrorKind};
+use crate::message::service::Services;
 use crate::message::{AnsweredBy, Half};
-use crate::messenger::service::Services;
 
 /// A handler that an attribute registered at link time, under a name that is stored with messages.
 ///
 /// A crate that the binary never names is not linked, and registers nothing: hence
 /// [`MessengerBuilder::expect`](crate::MessengerBuilder::expect).
 #[derive(Clone, Copy, Debug)]
-pub struct Producer {
+pub struct HandlerRegistration {
     name: &'static str,
     /// The package that the annotated function is in, where it was compiled by Cargo.
     package: Option<&'static str>,
     handler: fn() -> CheckBack,
 }
 
-impl Producer {
+impl HandlerRegistration {
     /// A handler, its name, and the package that it is in.
     pub const fn new(name: &'static str, package: Option<&'static str>, handler: fn() -> CheckBack) -> Self {
         Self { name, package, handler }
@@ -35,7 +35,7 @@ impl Producer {
     }
 }
 
-inventory::collect!(Producer);
+inventory::collect!(HandlerRegistration);
 
 #[derive(Clone, Debug)]
 struct Registered {
@@ -54,7 +54,7 @@ impl Registry {
     /// The handlers that were registered at link time.
     pub(crate) fn linked(data: DataMap) -> Result<Self, Error> {
         let mut registry = Self { handlers: HashMap::new(), data };
-        for producer in inventory::iter::<Producer> {
+        for producer in inventory::iter::<HandlerRegistration> {
             registry.add(producer.name, producer.package, (producer.handler)())?;
         }
         Ok(registry)

@@ -19,7 +19,7 @@ pub struct Received<T = RawPayload> {
     /// The stable name of the payload's format.
     pub message_type: Option<String>,
     /// The business key.
-    pub key: Option<String>,
+    pub business_key: Option<String>,
     /// The sender's headers.
     pub headers: Vec<(String, String)>,
     /// Which delivery this is, from 1.
@@ -36,7 +36,7 @@ impl<T: Decode> Received<T> {
             exchange: message.exchange,
             routing_key: message.routing_key,
             message_type: message.message_type,
-            key: message.key,
+            business_key: message.business_key,
             headers: message.headers,
             attempt,
         })

@@ -12,14 +12,14 @@ use tokio::time::timeout;
 use super::trouble::Trouble;
 use super::{Consume, Received};
 use crate::check_back::Decode;
-use crate::database::namespace::Namespace;
 use crate::fault;
 use crate::message::{Message, MessageId, age};
+use crate::sql::Namespace;
 use crate::sql::{
-    BusinessDatabase, HeldTransaction, InboxEntry, InboxKey, InboxQueue, WriteTurn, begin_on_pool,
+    BusinessDatabase, InboxEntry, InboxKey, InboxQueue, RawTransaction, WriteTurn, begin_on_pool,
 };
 use crate::store::StoreError;
-use crate::transport::Handled;
+use crate::transport::Disposition;
 
 /// How long anything but the handler may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -54,7 +54,7 @@ pub(crate) trait Inbox: std::fmt::Debug + Send + Sync {
         attempt: u32,
         entered: bool,
         limits: Limits,
-    ) -> Handled;
+    ) -> Disposition;
     /// Forgets at most `limit` of the messages that are older than the retention.
     async fn prune(&self, retention: Duration, limit: u32) -> Result<u64, StoreError>;
     /// How often each message was entered alone, and no end of that is known.
@@ -85,7 +85,7 @@ impl<DB: BusinessDatabase, M, H> std::fmt::Debug for SqlInbox<DB, M, H> {
 
 /// A transaction with the message's record in it.
 struct Entered<DB: BusinessDatabase> {
-    tx: HeldTransaction<'static, DB>,
+    tx: RawTransaction<'static, DB>,
     session: i64,
     turn: WriteTurn,
 }
@@ -111,9 +111,9 @@ where
 
     /// The whole transaction. Without `Done` it was rolled back, or nobody knows; the message
     /// comes again in both cases, and the record tells.
-    async fn once(&self, id: MessageId, message: Received<M>, entered: bool, limits: Limits) -> Handled {
+    async fn once(&self, id: MessageId, message: Received<M>, entered: bool, limits: Limits) -> Disposition {
         if fault::bug("inbox-apart") && !self.enter_apart(id).await {
-            return Handled::Done;
+            return Disposition::Done;
         }
         let Entered { mut tx, session, turn: _turn } = match self.enter(id, entered).await {
             Ok(entered) => entered,
@@ -124,7 +124,7 @@ where
         let worked = timeout(limits.handler_timeout, self.handler.consume(&mut tx, message)).await;
         let Ok(worked) = worked.map(|worked| worked.map_err(|why| why.to_string())) else {
             self.cut_off(tx, session).await;
-            return Handled::Failed(format!(
+            return Disposition::Failed(format!(
                 "the handler did not end within {:?}, which is the consumer's `handler_timeout`",
                 limits.handler_timeout
             ));
@@ -135,13 +135,13 @@ where
             Ok(()) => self.commit(tx, id).await,
             Err(why) => {
                 self.roll_back(tx, session).await;
-                Handled::Failed(why)
+                Disposition::Failed(why)
             }
         }
     }
 
     /// Begins, with the message's record. `Err`: there is nothing to be handled.
-    async fn enter(&self, id: MessageId, entered: bool) -> Result<Entered<DB>, Handled> {
+    async fn enter(&self, id: MessageId, entered: bool) -> Result<Entered<DB>, Disposition> {
         let enter = async {
             let queue = self.place()?;
             let (mut tx, turn) = begin_on_pool(&self.pool).await?;
@@ -169,7 +169,7 @@ where
             }
             Ok(InboxEntry::Known) => {
                 tracing::debug!(%id, queue = self.queue, "a message whose effect has happened came again");
-                Handled::Done
+                Disposition::Done
             }
             Ok(InboxEntry::Forgotten) => forgotten(),
             Err(error) => self.not_now(id, &error),
@@ -178,14 +178,14 @@ where
         Err(handled)
     }
 
-    fn not_now(&self, id: MessageId, error: &StoreError) -> Handled {
+    fn not_now(&self, id: MessageId, error: &StoreError) -> Disposition {
         self.trouble.keeps(&self.queue, id, error);
-        Handled::NotNow(error.to_string())
+        Disposition::NotNow(error.to_string())
     }
 
     /// Commits, if the record is still in the transaction. A failed statement whose error was swallowed must not be
     /// acknowledged.
-    async fn commit(&self, mut tx: HeldTransaction<'static, DB>, id: MessageId) -> Handled {
+    async fn commit(&self, mut tx: RawTransaction<'static, DB>, id: MessageId) -> Disposition {
         let commit = async {
             tx.is_lent();
             let proven = match self.place() {
@@ -197,25 +197,26 @@ where
             if !matches!(proven, Ok(true)) {
                 let _ = tx.rollback().await;
             } else if let Err(error) = fault::pending("inbox-commit-sent", tx.commit()).await {
-                return Handled::Failed(error.to_string());
+                return Disposition::Failed(error.to_string());
             }
             match proven {
-                Ok(true) => Handled::Done,
+                Ok(true) => Disposition::Done,
                 Ok(false) => forgotten(),
-                Err(why) => Handled::Failed(why.to_string()),
+                Err(why) => Disposition::Failed(why.to_string()),
             }
         };
         let committed = timeout(PATIENCE, commit).await;
-        let handled = committed
-            .unwrap_or_else(|_| Handled::Failed(format!("the transaction did not end within {PATIENCE:?}")));
-        if handled == Handled::Done {
+        let handled = committed.unwrap_or_else(|_| {
+            Disposition::Failed(format!("the transaction did not end within {PATIENCE:?}"))
+        });
+        if handled == Disposition::Done {
             fault::point("inbox-committed");
         }
         handled
     }
 
     /// Ends the transaction of a handler that was dropped, in the middle of whatever it did.
-    async fn cut_off(&self, tx: HeldTransaction<'static, DB>, session: i64) {
+    async fn cut_off(&self, tx: RawTransaction<'static, DB>, session: i64) {
         if !DB::LOSES_TRACK {
             return self.roll_back(tx, session).await;
         }
@@ -226,7 +227,7 @@ where
 
     /// Rolls back, but does not wait for long: a handler that gave up a statement of its own accord may have left the
     /// server busy with it, or sqlx without track of its answer. The connection is closed then.
-    async fn roll_back(&self, tx: HeldTransaction<'static, DB>, session: i64) {
+    async fn roll_back(&self, tx: RawTransaction<'static, DB>, session: i64) {
         if timeout(GRACE, tx.rollback()).await.is_err() {
             self.end(session).await;
         }
@@ -279,8 +280,8 @@ fn key(queue: InboxQueue<'_>, id: MessageId) -> InboxKey<'_> {
     InboxKey { queue, id, made: made(id).map_or(i64::MAX, millis) }
 }
 
-fn forgotten() -> Handled {
-    Handled::Rejected(
+fn forgotten() -> Disposition {
+    Disposition::Rejected(
         "made before what this queue remembers: records of that time were pruned, and its effect may have happened; \
          `Consumer::inbox_retention` was shorter once, or is in another process"
             .into(),
@@ -313,15 +314,15 @@ where
         attempt: u32,
         entered: bool,
         limits: Limits,
-    ) -> Handled {
+    ) -> Disposition {
         if age(id) > limits.retention {
-            return Handled::Rejected(format!(
+            return Disposition::Rejected(format!(
                 "older than the {:?} for which this consumer remembers messages: it could not be recognised as a duplicate",
                 limits.retention
             ));
         }
         match Received::decode(id, message, attempt) {
-            Err(why) => Handled::Undecodable(format!("the body can't be decoded: {why}")),
+            Err(why) => Disposition::Undecodable(format!("the body can't be decoded: {why}")),
             Ok(message) => self.once(id, message, entered, limits).await,
         }
     }

@@ -4,6 +4,7 @@ mod handler;
 mod inbox;
 mod suspects;
 mod trouble;
+mod work;
 mod worker;
 
 use std::fmt::{self, Display};

@@ -7,11 +7,11 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::worker::Work;
-use crate::Backoff;
+use super::work::Work;
 use crate::fault;
 use crate::message::MessageId;
-use crate::transport::{Delivery, Handled};
+use crate::settings::Backoff;
+use crate::transport::{Delivery, Disposition};
 use crate::worker::alone::ByItself;
 
 /// Between tries to take a note back.
@@ -54,7 +54,7 @@ pub(super) async fn judge(work: Work, suspects: Vec<Delivery>) -> Vec<Delivery> 
         Err(error) => {
             for one in suspects {
                 work.inbox.keeps_waiting(one.id, &error);
-                let _ = one.settle.send(Handled::NotNow(error.to_string()));
+                let _ = one.settle.send(Disposition::NotNow(error.to_string()));
             }
             return Vec::new();
         }
@@ -91,29 +91,29 @@ async fn handle(work: &Work, suspect: Delivery, entries: u32, turn: Option<Turn>
         );
         drop(turn);
         leave(work, id, true).await;
-        Handled::Rejected(why)
+        Disposition::Rejected(why)
     } else {
         let turn = Turn::take(work, turn).await;
         match work.inbox.enter_alone(id).await {
             Ok(true) => {
                 let handled = work.within_budget(attempt, work.run(id, message, attempt, true).await);
                 // An effect has taken its notes back by itself; that of an earlier time had none.
-                if handled == Handled::Done {
+                if handled == Disposition::Done {
                     held = Some(turn);
                 } else {
                     drop(turn);
-                    leave(work, id, matches!(handled, Handled::Rejected(_))).await;
+                    leave(work, id, matches!(handled, Disposition::Rejected(_))).await;
                 }
                 handled
             }
             Ok(false) => {
                 drop(turn);
                 leave(work, id, true).await;
-                Handled::Done
+                Disposition::Done
             }
             Err(error) => {
                 work.inbox.keeps_waiting(id, &error);
-                Handled::NotNow(error.to_string())
+                Disposition::NotNow(error.to_string())
             }
         }
     };

@@ -10,7 +10,7 @@ use std::fmt::{self, Write};
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 use uuid::Uuid;
 
-use super::namespace::Namespace;
+use crate::sql::Namespace;
 
 /// A value, as PostgreSQL reads it.
 #[derive(Clone, Copy, Debug)]

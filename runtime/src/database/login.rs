@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use sqlx::error::DatabaseError;
@@ -10,8 +10,10 @@ use sqlx::pool::PoolConnection;
 use sqlx::{ConnectOptions, Connection, Database, Pool};
 use tokio::time::timeout;
 
-use super::network::PATIENCE;
 use crate::store::StoreError;
+
+/// How long an operation may take, connecting included.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) type Options<DB> = <<DB as Database>::Connection as Connection>::Options;
 type Ask<DB> = dyn Fn() -> BoxFuture<'static, Result<Options<DB>, sqlx::Error>> + Send + Sync;

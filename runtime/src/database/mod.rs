@@ -8,13 +8,13 @@ mod literal;
 mod login;
 #[cfg(feature = "mysql")]
 pub(crate) mod mysql;
-pub(crate) mod namespace;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod network;
 #[cfg(feature = "_sql")]
 mod part;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
+mod refusal;
 #[cfg(feature = "_sql")]
 mod row;
 mod source;

@@ -20,12 +20,10 @@ use sqlx::{Connection, Database, Executor, IntoArguments, Pool, SqlSafeStr, SqlS
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
-use super::login::{Login, Options};
+use super::login::{Login, Options, PATIENCE};
 use crate::fault;
 use crate::store::StoreError;
 
-/// How long an operation may take, connecting included.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a connection waits for an operation. Shorter than MySQL's patience with a session of ours.
 const IDLE: Duration = Duration::from_secs(20);
 /// How long a migration may take: it waits for others who migrate, or use the tables.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::message::state::{Applied, Event, MessageState};
 use crate::message::{AnsweredBy, Half, Message, MessageId};
-use crate::store::{Claim, Finished, Holder, MessageInfo, Stats, StoreError, Stored, Undecodable};
+use crate::store::{Claim, ClaimedRow, Finished, Holder, MessageInfo, Stats, StoreError, Undecodable};
 
 /// Counts what is not finished, by the indexes that have only that. `zero` is the state's number, of the column's type;
 /// `now` the database's clock.
@@ -63,12 +63,12 @@ where
     }
 
     /// A row with all its columns, and `age`; `held_by` is its holder before the claim.
-    pub(super) fn stored(&self) -> Result<Stored, String> {
+    pub(super) fn stored(&self) -> Result<ClaimedRow, String> {
         self.columns().map_err(|error| error.to_string())?
     }
 
     // The outer error is a column of the wrong type, the inner one a value that makes no sense.
-    fn columns(&self) -> Result<Result<Stored, String>, sqlx::Error> {
+    fn columns(&self) -> Result<Result<ClaimedRow, String>, sqlx::Error> {
         let row = self.0;
         let answered_by = match row.try_get::<String, _>("answered_by")?.parse() {
             Ok(answered_by) => answered_by,
@@ -83,7 +83,7 @@ where
             routing_key: row.try_get("routing_key")?,
             message_type: row.try_get("message_type")?,
             content_type: row.try_get("content_type")?,
-            key: row.try_get("message_key")?,
+            business_key: row.try_get("message_key")?,
             headers,
             payload: row.try_get("payload")?,
         };
@@ -97,7 +97,7 @@ where
             check_after: self.millis("check_after")?,
             message,
         };
-        Ok(Ok(Stored {
+        Ok(Ok(ClaimedRow {
             half: Arc::new(half),
             attempts: self.attempts()?,
             age: self.millis("age")?,
@@ -123,7 +123,7 @@ where
             },
             exchange: row.try_get("exchange")?,
             routing_key: row.try_get("routing_key")?,
-            key: row.try_get("message_key")?,
+            business_key: row.try_get("message_key")?,
             attempts: self.attempts()?,
             age: self.millis("age")?,
             reason: row.try_get("reason")?,

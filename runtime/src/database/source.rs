@@ -8,11 +8,10 @@ use futures_util::future::BoxFuture;
 
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 use super::login::Login;
+use super::refusal::configuration;
 use crate::error::{Error, ErrorKind};
 use crate::fence::FenceDatabase;
 use crate::store::Store;
-#[cfg(any(feature = "postgres", feature = "mysql"))]
-use crate::store::StoreError;
 
 /// Where a database is: a URL, or one of sqlx's pools.
 ///
@@ -298,19 +297,6 @@ fn without_feature(feature: &str) -> Error {
     configuration(format!(
         "a {feature}:// URL needs the feature `{feature}`: cargo add transactional-message --features {feature}"
     ))
-}
-
-/// A database that was not opened: without a place for its tables, it can't be.
-#[cfg(any(feature = "postgres", feature = "mysql"))]
-pub(super) fn not_opened(cause: StoreError, what: &str) -> Error {
-    match cause {
-        StoreError::Schema(why) => configuration(format!("{what}: {why}")),
-        cause => cause.into_error(what),
-    }
-}
-
-pub(super) fn configuration(message: impl Into<String>) -> Error {
-    Error::new(ErrorKind::Configuration, message)
 }
 
 #[cfg(all(test, feature = "_sql"))]

@@ -6,7 +6,7 @@
 
 use std::str::FromStr;
 
-use super::source::configuration;
+use super::refusal::configuration;
 use crate::error::Error;
 
 /// A kind of server, as its URLs are written.

@@ -1,15 +1,11 @@
 //! The fence: a row, written in the business transaction, that answers a check-back exactly.
 //!
-//! [`begin`] inserts it as the transaction's first statement, keyed by the call's id; a check-back
+//! [`begin`](crate::begin) inserts it as the transaction's first statement, keyed by the call's id; a check-back
 //! inserts the same key as a *tombstone*. The unique key decides, and whoever is first wins. (The
 //! idea is DTM's branch barrier; that the transaction waits instead of being killed comes from
 //! writing it first.)
 
-#[cfg(feature = "_sql")]
-mod begin;
 pub(crate) mod registry;
-#[cfg(feature = "_sql")]
-mod transaction;
 pub(crate) mod verdict;
 
 use std::fmt;
@@ -18,14 +14,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use uuid::Uuid;
 
-#[cfg(feature = "_sql")]
-pub use begin::{Begin, BeginOn, begin};
-#[cfg(feature = "_sql")]
-pub use transaction::FencedTransaction;
-
-use crate::database::namespace::Namespace;
 use crate::message::MessageId;
 use crate::message::limits::Limits;
+use crate::sql::Namespace;
 use crate::store::StoreError;
 use verdict::Verdict;
 

@@ -5,9 +5,9 @@ use std::sync::{Arc, OnceLock};
 use uuid::Uuid;
 
 use super::FenceDatabase;
-use crate::database::namespace::Namespace;
 use crate::error::{Error, ErrorKind};
 use crate::message::AnsweredBy;
+use crate::sql::Namespace;
 use crate::store::StoreError;
 
 /// The business databases whose fences this process can ask.

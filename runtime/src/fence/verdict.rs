@@ -1,8 +1,8 @@
 //! What a fence answers, and what that means for the message.
 
-use crate::check_back::Outcome;
-use crate::message::MessageId;
 use crate::message::state::Event;
+use crate::message::{MessageId, Outcome};
+use crate::sql::FenceRow;
 
 /// The fence's answer for one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl Verdict {
     pub(crate) const fn event(&self) -> Option<Event> {
         match self {
             Self::Committed { .. } => Some(Event::CheckBackConfirms),
-            Self::Withheld | Self::Closed => Some(Event::BodyCancels),
+            Self::Withheld | Self::Closed => Some(Event::CancelFinal),
             Self::Unknown(_) => None,
         }
     }
@@ -47,37 +47,20 @@ impl Verdict {
         Self::Unknown("the pool leads to another database than the message belongs to".into())
     }
 
+    /// Reads a fence row. A number that we don't know is no answer: a newer version may have written it.
+    #[cfg(feature = "_sql")]
+    pub(crate) fn of_row(code: i64, amended: Option<Vec<u8>>) -> Self {
+        match FenceRow::of_code(code) {
+            Some(FenceRow::Committed) => Self::Committed { amended },
+            Some(FenceRow::Tombstone) => Self::Closed,
+            Some(FenceRow::Withheld) => Self::Withheld,
+            None => Self::Unknown(format!("the fence row says {code}, which this version does not know")),
+        }
+    }
+
     /// The answers in the order of `call_ids`.
     pub(crate) fn of_each(call_ids: &[MessageId], answers: &[(MessageId, Self)]) -> Vec<Self> {
         let answer = |id: &MessageId| answers.iter().find(|(answered, _)| answered == id);
         call_ids.iter().map(|id| answer(id).map_or_else(Self::wrong_database, |(_, it)| it.clone())).collect()
-    }
-}
-
-/// What a fence row says, as a number in the database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FenceRow {
-    Committed,
-    Tombstone,
-    Withheld,
-}
-
-impl FenceRow {
-    pub(crate) const fn code(self) -> i64 {
-        match self {
-            Self::Committed => 1,
-            Self::Tombstone => 2,
-            Self::Withheld => 3,
-        }
-    }
-
-    /// Reads a row. A number that we don't know is no answer: a newer version may have written it.
-    pub(crate) fn verdict(code: i64, amended: Option<Vec<u8>>) -> Verdict {
-        match code {
-            1 => Verdict::Committed { amended },
-            2 => Verdict::Closed,
-            3 => Verdict::Withheld,
-            _ => Verdict::Unknown(format!("the fence row says {code}, which this version does not know")),
-        }
     }
 }

@@ -25,7 +25,7 @@ pub(crate) fn amqp(message: &Message) -> Result<(), String> {
     short("exchange", &message.exchange)?;
     short("routing key", &message.routing_key)?;
     short("content type", &message.content_type)?;
-    message.key.as_deref().map_or(Ok(()), |key| short("key", key))?;
+    message.business_key.as_deref().map_or(Ok(()), |key| short("business key", key))?;
     message.message_type.as_deref().map_or(Ok(()), |name| short("type", name))?;
     for (name, _) in &message.headers {
         short("header name", name)?;
@@ -59,7 +59,7 @@ fn short(what: &str, value: &str) -> Result<(), String> {
     Err(format!("its {what} has {} bytes; AMQP carries at most {SHORT_STRING_BYTES}", value.len()))
 }
 
-/// Bounds on one message, in bytes.
+/// Limits on one message, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) body_bytes: usize,
@@ -73,7 +73,7 @@ impl Limits {
         no_nul("exchange", &message.exchange)?;
         no_nul("routing key", &message.routing_key)?;
         no_nul("content type", &message.content_type)?;
-        no_nul("key", message.key.as_deref().unwrap_or_default())?;
+        no_nul("business key", message.business_key.as_deref().unwrap_or_default())?;
         no_nul("type", message.message_type.as_deref().unwrap_or_default())?;
         for (name, value) in &message.headers {
             no_nul("header name", name)?;
@@ -131,7 +131,9 @@ mod tests {
     #[test]
     fn what_fits_is_accepted() {
         let longest = "k".repeat(SHORT_STRING_BYTES);
-        LIMITS.check(&message().key(&longest).message_type(&longest).header("a", "b")).expect("fits");
+        LIMITS
+            .check(&message().business_key(&longest).message_type(&longest).header("a", "b"))
+            .expect("fits");
     }
 
     #[test]
@@ -139,12 +141,12 @@ mod tests {
         let long = "k".repeat(SHORT_STRING_BYTES + 1);
         refused(&Message::bytes(&long, "k", "t", ""), "exchange has 256 bytes");
         refused(&Message::bytes("e", &long, "t", ""), "routing key has 256 bytes");
-        refused(&message().key(&long), "key has 256 bytes");
+        refused(&message().business_key(&long), "business key has 256 bytes");
         refused(&message().message_type(&long), "type has 256 bytes");
         refused(&message().header(&long, ""), "header name has 256 bytes");
         refused(&message().header("name", "thirteen bytes"), "`headers_limit`");
         refused(&Message::bytes("e", "k", "t", [0; 17]), "`body_limit`");
-        refused(&message().key("a\0b"), "NUL");
+        refused(&message().business_key("a\0b"), "NUL");
         refused(&message().header("BCC", "x"), "header `BCC` is read by RabbitMQ");
         refused(&message().message_type(&long).header("CC", "x"), "type has 256 bytes");
     }

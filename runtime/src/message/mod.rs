@@ -1,6 +1,8 @@
 //! The domain: what a message is, the states it goes through, the limits it must keep. No I/O.
 
 pub(crate) mod limits;
+mod outcome;
+pub(crate) mod service;
 pub(crate) mod state;
 
 use std::fmt::{self, Display};
@@ -11,6 +13,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::error::{Error, ErrorKind};
+pub use outcome::Outcome;
 
 /// Identifies a message for its whole life: a UUIDv7, made once, the same at every delivery.
 pub type MessageId = Uuid;
@@ -45,7 +48,7 @@ pub struct Message {
     pub(crate) routing_key: String,
     pub(crate) message_type: Option<String>,
     pub(crate) content_type: String,
-    pub(crate) key: Option<String>,
+    pub(crate) business_key: Option<String>,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) payload: Vec<u8>,
 }
@@ -79,7 +82,7 @@ impl Message {
             routing_key: routing_key.to_string(),
             message_type: None,
             content_type: content_type.to_string(),
-            key: None,
+            business_key: None,
             headers: Vec::new(),
             payload: payload.into(),
         }
@@ -87,8 +90,8 @@ impl Message {
 
     /// The business key, for people and tools that look a message up (AMQP `correlation_id`).
     #[must_use]
-    pub fn key(mut self, key: impl Display) -> Self {
-        self.key = Some(key.to_string());
+    pub fn business_key(mut self, key: impl Display) -> Self {
+        self.business_key = Some(key.to_string());
         self
     }
 
@@ -114,7 +117,7 @@ impl fmt::Debug for Message {
             .field("exchange", &self.exchange)
             .field("routing_key", &self.routing_key)
             .field("message_type", &self.message_type)
-            .field("key", &self.key)
+            .field("business_key", &self.business_key)
             .field("payload_bytes", &self.payload.len())
             .finish_non_exhaustive()
     }

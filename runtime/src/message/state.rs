@@ -91,11 +91,11 @@ pub(crate) enum Event {
     /// The body ended with `Ok` (fenced: and its commit is proven). Outranks a check-back's Cancel.
     BodyConfirms,
     /// The body ended with `Err` (handler), withheld, never ran, or its fence is closed.
-    BodyCancels,
+    CancelFinal,
     /// A check-back was answered with Confirm.
     CheckBackConfirms,
     /// A check-back was answered with Cancel, and the asker still holds the row.
-    CheckBackCancels,
+    CancelIfHeld,
     /// No answer is to be had.
     Park,
     /// A person decided a parked message.
@@ -127,9 +127,9 @@ impl Event {
     #[cfg(test)]
     pub(crate) const ALL: [Self; 10] = [
         Self::BodyConfirms,
-        Self::BodyCancels,
+        Self::CancelFinal,
         Self::CheckBackConfirms,
-        Self::CheckBackCancels,
+        Self::CancelIfHeld,
         Self::Park,
         Self::OperatorConfirms,
         Self::OperatorCancels,
@@ -142,7 +142,7 @@ impl Event {
     pub(crate) const fn sources(self) -> &'static [MessageState] {
         match self {
             Self::BodyConfirms => &[MessageState::Half, MessageState::Cancelled, MessageState::Parked],
-            Self::BodyCancels | Self::CheckBackConfirms | Self::CheckBackCancels | Self::Park => {
+            Self::CancelFinal | Self::CheckBackConfirms | Self::CancelIfHeld | Self::Park => {
                 &[MessageState::Half]
             }
             Self::OperatorConfirms | Self::OperatorCancels => &[MessageState::Parked],
@@ -158,7 +158,7 @@ impl Event {
             Self::BodyConfirms | Self::CheckBackConfirms | Self::OperatorConfirms | Self::Revive => {
                 MessageState::Confirmed
             }
-            Self::BodyCancels | Self::CheckBackCancels | Self::OperatorCancels => MessageState::Cancelled,
+            Self::CancelFinal | Self::CancelIfHeld | Self::OperatorCancels => MessageState::Cancelled,
             Self::Park => MessageState::Parked,
             Self::Acknowledged => MessageState::Delivered,
             Self::GiveUp => MessageState::Dead,
@@ -249,9 +249,9 @@ mod tests {
     #[test]
     fn deciding_twice_is_no_conflict_and_deciding_otherwise_is_one() {
         assert_eq!(Event::BodyConfirms.apply(MessageState::Delivered), Err(Applied::Already));
-        assert_eq!(Event::BodyCancels.apply(MessageState::Cancelled), Err(Applied::Already));
+        assert_eq!(Event::CancelFinal.apply(MessageState::Cancelled), Err(Applied::Already));
         assert_eq!(
-            Event::CheckBackCancels.apply(MessageState::Confirmed),
+            Event::CancelIfHeld.apply(MessageState::Confirmed),
             Err(Applied::Conflict(MessageState::Confirmed))
         );
         assert_eq!(

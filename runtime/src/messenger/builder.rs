@@ -3,22 +3,35 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, mpsc};
 
-use super::Messenger;
-use super::lifecycle::Parts;
-use super::service::Services;
-use super::settings::Settings;
+use super::checks;
+use super::counts::Counting;
+use super::handle::Messenger;
+use super::lifecycle::{self, Lifecycle, Workers};
+use crate::broker::in_process::InProcess;
+use crate::call::admission::Admission;
+use crate::call::calls::{Calls, Shared};
+use crate::call::group_commit::GroupCommit;
 use crate::check_back::registry::Registry;
 use crate::check_back::{CheckBack, DataMap, Handler, handler};
 #[cfg(feature = "_sql")]
 use crate::consumer::ConsumerLoop;
-use crate::core::Core;
 use crate::database::DatabaseSource;
 use crate::error::{Error, ErrorKind};
 use crate::fence::registry::Fences;
+use crate::held::HeldStore;
+use crate::message::service::Services;
+use crate::settings::Settings;
 use crate::transport::Transport;
-use crate::transport::in_process::InProcess;
+use crate::worker::alone::Alone;
+use crate::worker::checker::{Asker, Checker};
+use crate::worker::janitor::Janitor;
+use crate::worker::lease_renewer::LeaseRenewer;
+use crate::worker::relay::Relay;
+use crate::worker::relay::slots::RelayQueue;
+use crate::worker::reporter::Reporter;
+use crate::worker::transport_driver::TransportDriver;
 
 /// Puts a [`Messenger`] together.
 #[derive(Debug)]
@@ -41,8 +54,16 @@ pub struct MessengerBuilder {
     rabbitmq: Option<crate::RabbitMq>,
 }
 
+impl Messenger {
+    /// Begins to put a messenger together. `store` is where messages are kept: a URL such as
+    /// `sqlite://shop.db`, or a pool, whose options are taken over.
+    pub fn builder(store: impl Into<DatabaseSource>) -> MessengerBuilder {
+        MessengerBuilder::new(store.into())
+    }
+}
+
 impl MessengerBuilder {
-    pub(super) fn new(store: DatabaseSource) -> Self {
+    fn new(store: DatabaseSource) -> Self {
         Self {
             store,
             settings: Settings::default(),
@@ -154,8 +175,8 @@ impl MessengerBuilder {
     pub async fn build(mut self) -> Result<Messenger, Error> {
         let transport = self.transport()?;
         let messenger = self.build_with(transport).await?;
-        messenger.check_servers().await?;
-        messenger.warn_of_weaknesses().await?;
+        checks::check_servers(&messenger.calls).await?;
+        checks::warn_of_weaknesses(&messenger.calls).await?;
         Ok(messenger)
     }
 
@@ -178,23 +199,91 @@ impl MessengerBuilder {
         Ok(Arc::new(InProcess::new(self.settings.delivery_attempts)))
     }
 
-    pub(crate) async fn build_with(self, transport: Arc<dyn Transport>) -> Result<Messenger, Error> {
+    /// Puts everything together, and knows who is connected to whom.
+    async fn build_with(mut self, transport: Arc<dyn Transport>) -> Result<Messenger, Error> {
         self.settings.validate()?;
-        let services = Services::new(self.service, self.old_services)?;
-        let mut handlers = Registry::linked(self.data)?;
-        for (name, handler) in self.handlers {
-            handlers.add(&name, None, handler)?;
-        }
-        for (old, new) in self.aliases {
-            handlers.alias(&old, &new)?;
-        }
-        handlers.expect(&self.expected)?;
+        let settings = self.settings;
+        let services = Services::new(self.service.take(), std::mem::take(&mut self.old_services))?;
+        let handlers = Arc::new(self.handlers()?);
         #[cfg(feature = "_sql")]
         refuse_bad_consumers(&self.consumers)?;
-
         let store = self.store.open_store().await?;
+        let fences = Arc::new(self.fences().await?);
+
+        let held = HeldStore::new(store, settings.lease, settings.report_backoff);
+        let alone = Alone::default();
+        let (reports, reports_in) = mpsc::unbounded_channel();
+        let (questions, questions_in) = mpsc::unbounded_channel();
+        let (relay, relay_in) = RelayQueue::new(&settings, &held, &transport);
+        let asker = Asker {
+            settings,
+            services: services.clone(),
+            held: held.clone(),
+            fences: Arc::clone(&fences),
+            handlers: Arc::clone(&handlers),
+            transport: Arc::clone(&transport),
+            relay: relay.clone(),
+            alone: alone.clone(),
+        };
+        #[cfg(feature = "_sql")]
+        let consumers = subscribe(self.consumers, transport.as_ref(), &alone)?;
+        #[cfg(feature = "_sql")]
+        let inboxes = consumers.iter().map(ConsumerLoop::prune).collect();
+        #[cfg(not(feature = "_sql"))]
+        let inboxes = Vec::new();
+        let workers = Workers {
+            reporter: Reporter::new(&held, relay, questions, reports_in),
+            checker: Checker::new(asker, questions_in),
+            relay: Relay::new(&settings, &services, &held, &transport, relay_in),
+            transport_driver: TransportDriver { transport: Arc::clone(&transport) },
+            #[cfg(feature = "_sql")]
+            consumers,
+            janitor: Janitor::new(&settings, &services, &held, &fences, &handlers, inboxes),
+            lease_renewer: LeaseRenewer::new(&held),
+        };
+        let lifecycle = Arc::new(Mutex::new(Lifecycle::new(workers)));
+        let shared = Shared {
+            group_commit: GroupCommit::new(held.clone()),
+            settings,
+            services,
+            held,
+            fences,
+            handlers,
+            transport,
+            admission: Arc::new(Admission::default()),
+            reports,
+        };
+        let calls = Calls::new(shared, lifecycle.clone());
+        Ok(Messenger { calls, lifecycle, counting: Arc::new(Counting::default()) })
+    }
+
+    /// A messenger whose calls are let in, and its workers, which nobody runs.
+    #[cfg(feature = "testing")]
+    pub(crate) async fn prepare_with(
+        self,
+        transport: Arc<dyn Transport>,
+    ) -> Result<(Messenger, Workers), Error> {
+        let messenger = self.build_with(transport).await?;
+        messenger.migrate().await?;
+        let workers = lifecycle::prepare(&messenger.calls, &messenger.lifecycle).await?;
+        Ok((messenger, workers))
+    }
+
+    fn handlers(&mut self) -> Result<Registry, Error> {
+        let mut handlers = Registry::linked(std::mem::take(&mut self.data))?;
+        for (name, handler) in self.handlers.drain(..) {
+            handlers.add(&name, None, handler)?;
+        }
+        for (old, new) in &self.aliases {
+            handlers.alias(old, new)?;
+        }
+        handlers.expect(&self.expected)?;
+        Ok(handlers)
+    }
+
+    async fn fences(&mut self) -> Result<Fences, Error> {
         let mut fences = Fences::default();
-        for (name, source) in self.fences {
+        for (name, source) in self.fences.drain(..) {
             if name.is_empty() {
                 return Err(Error::new(
                     ErrorKind::Configuration,
@@ -207,16 +296,22 @@ impl MessengerBuilder {
         if self.any_fence_name {
             fences.accept_any_name();
         }
-        let (core, inlets) = Core::new(&self.settings, services, store, fences, handlers, transport);
-        let mut parts = Parts::new(inlets);
-        #[cfg(feature = "_sql")]
-        for consumer in self.consumers {
-            let deliveries = core.transport.subscribe(consumer.wanted())?;
-            let budget = core.transport.budget(consumer.most_attempts());
-            parts.add_consumer(ConsumerLoop::new(consumer, budget, core.alone.clone(), deliveries));
-        }
-        Ok(Messenger { core, parts: Arc::new(Mutex::new(parts)) })
+        Ok(fences)
     }
+}
+
+#[cfg(feature = "_sql")]
+fn subscribe(
+    consumers: Vec<crate::Consumer>,
+    transport: &dyn Transport,
+    alone: &Alone,
+) -> Result<Vec<ConsumerLoop>, Error> {
+    let subscribed = |consumer: crate::Consumer| {
+        let deliveries = transport.subscribe(consumer.wanted())?;
+        let budget = transport.budget(consumer.most_attempts());
+        Ok(ConsumerLoop::new(consumer, budget, alone.clone(), deliveries))
+    };
+    consumers.into_iter().map(subscribed).collect()
 }
 
 #[cfg(feature = "_sql")]

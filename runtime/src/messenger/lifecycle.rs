@@ -4,32 +4,46 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::Messenger;
-use crate::core::{Core, Inlets, Phase};
+use crate::call::admission::{Admission, Phase};
+use crate::call::calls::Calls;
 use crate::error::{Error, ErrorKind};
+use crate::fence::registry::Fences;
+use crate::held::HeldStore;
 use crate::message::MessageId;
 use crate::store::StoreError;
 use crate::worker::checker::Checker;
-use crate::worker::janitor::{Janitor, Prune, Report};
-use crate::worker::keeper::Keeper;
-use crate::worker::link::Link;
+use crate::worker::janitor::Janitor;
+use crate::worker::lease_renewer::LeaseRenewer;
 use crate::worker::relay::Relay;
 use crate::worker::reporter::Reporter;
+use crate::worker::transport_driver::TransportDriver;
 use crate::worker::{Worker, supervise};
+
+/// The workers, before they are started.
+#[derive(Debug)]
+pub(crate) struct Workers {
+    pub(crate) reporter: Reporter,
+    pub(crate) checker: Checker,
+    pub(crate) relay: Relay,
+    pub(super) transport_driver: TransportDriver,
+    #[cfg(feature = "_sql")]
+    pub(super) consumers: Vec<crate::consumer::ConsumerLoop>,
+    pub(super) janitor: Janitor,
+    pub(super) lease_renewer: LeaseRenewer,
+}
 
 /// What is waiting to be started, and what runs.
 #[derive(Debug)]
-pub(crate) struct Parts {
-    inlets: Option<Inlets>,
-    #[cfg(feature = "_sql")]
-    consumers: Vec<crate::consumer::ConsumerLoop>,
+pub(crate) struct Lifecycle {
+    waiting: Option<Workers>,
     running: Vec<Running>,
     /// Where they run.
-    started: Option<(Arc<Core>, Handle)>,
+    started: Option<(Arc<Admission>, Databases, Handle)>,
 }
 
 /// How long the workers may take to finish when nobody waits for them.
@@ -42,46 +56,57 @@ struct Running {
     task: JoinHandle<()>,
 }
 
-impl Parts {
-    pub(super) const fn new(inlets: Inlets) -> Self {
-        Self {
-            inlets: Some(inlets),
-            #[cfg(feature = "_sql")]
-            consumers: Vec::new(),
-            running: Vec::new(),
-            started: None,
+/// What is closed at the end.
+#[derive(Debug)]
+struct Databases {
+    held: HeldStore,
+    fences: Arc<Fences>,
+}
+
+impl Databases {
+    fn of(calls: &Calls) -> Self {
+        Self { held: calls.held.clone(), fences: Arc::clone(&calls.fences) }
+    }
+
+    /// Closes the connections.
+    async fn close(&self, deadline: Instant) {
+        let soon = || deadline.max(Instant::now() + Duration::from_millis(100));
+        let _ = timeout_at(soon(), self.held.store().close()).await;
+        for (_, fence) in self.fences.iter() {
+            let _ = timeout_at(soon(), fence.close()).await;
         }
     }
+}
 
-    #[cfg(feature = "_sql")]
-    pub(super) fn add_consumer(&mut self, consumer: crate::consumer::ConsumerLoop) {
-        self.consumers.push(consumer);
+impl Lifecycle {
+    pub(super) const fn new(workers: Workers) -> Self {
+        Self { waiting: Some(workers), running: Vec::new(), started: None }
     }
 
-    fn run(&mut self, core: &Arc<Core>, worker: impl Worker) {
+    fn run(&mut self, admission: &Arc<Admission>, worker: impl Worker) {
         let stop = CancellationToken::new();
-        let core = Arc::clone(core);
-        let task = supervise(worker, stop.clone(), move || core.worker_ended());
+        let admission = Arc::clone(admission);
+        let task = supervise(worker, stop.clone(), move || admission.worker_ended());
         self.running.push(Running { stop, task });
     }
 }
 
-impl Drop for Parts {
+impl Drop for Lifecycle {
     fn drop(&mut self) {
         let running = std::mem::take(&mut self.running);
-        if let Some((core, runtime)) = self.started.take()
+        if let Some((admission, databases, runtime)) = self.started.take()
             && !running.is_empty()
         {
             tracing::warn!(
                 "a messenger was dropped without `Messenger::shutdown`: its workers are stopped; what they can't finish \
                  within {UNATTENDED:?} is left to other processes, or to the next start"
             );
-            core.enter(Phase::Running, Phase::Stopping);
+            admission.enter(Phase::Running, Phase::Stopping);
             // Nothing happens when that runtime has ended, and the workers with it.
             runtime.spawn(async move {
                 let deadline = Instant::now() + UNATTENDED;
                 stop_all(running, deadline).await;
-                close(&core, deadline).await;
+                databases.close(deadline).await;
             });
         }
     }
@@ -101,156 +126,70 @@ async fn stop_all(running: Vec<Running>, deadline: Instant) -> bool {
     in_time
 }
 
-/// Closes the connections to all databases.
-async fn close(core: &Core, deadline: Instant) {
-    let soon = || deadline.max(Instant::now() + Duration::from_millis(100));
-    let _ = timeout_at(soon(), core.store.close()).await;
-    for (_, fence) in core.fences.iter() {
-        let _ = timeout_at(soon(), fence.close()).await;
-    }
-}
-
-impl Messenger {
-    /// Creates or updates the tables: the message store's, the fences', the inboxes'. Safe to call
-    /// at every start, by many processes at once.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unavailable`]; [`ErrorKind::Schema`] when the tables are newer than this crate.
-    ///
-    /// # Cancel safety
-    /// Dropped half-way, some tables are there and others are not; call it again.
-    pub async fn migrate(&self) -> Result<(), Error> {
-        self.migrate_all()
-            .await
-            .map_err(|cause| cause.into_error("the tables could not be created or updated"))
-    }
-
-    async fn migrate_all(&self) -> Result<(), StoreError> {
-        self.core().store.migrate().await?;
-        self.core().fences.migrate().await?;
-        #[cfg(feature = "_sql")]
-        for consumer in &self.parts.lock().await.consumers {
+pub(super) async fn migrate(calls: &Calls, lifecycle: &Mutex<Lifecycle>) -> Result<(), StoreError> {
+    calls.held.store().migrate().await?;
+    calls.fences.migrate().await?;
+    #[cfg(feature = "_sql")]
+    if let Some(workers) = &lifecycle.lock().await.waiting {
+        for consumer in &workers.consumers {
             consumer.migrate().await?;
         }
-        Ok(())
     }
+    Ok(())
+}
 
-    /// Checks the tables, starts the workers, and lets calls in.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Schema`] when the tables are missing or of another version: call
-    /// [`migrate`](Self::migrate). [`ErrorKind::Configuration`] when two fences are one database,
-    /// or the messenger was started before. [`ErrorKind::Unavailable`].
-    ///
-    /// # Cancel safety
-    /// Not cancel safe: a messenger whose start was dropped half-way runs no workers; build another.
-    pub async fn start(&self) -> Result<(), Error> {
-        let inlets = self.prepare().await?;
-        let core = self.core();
-        let mut parts = self.parts.lock().await;
-        parts.started = Some((Arc::clone(core), Handle::current()));
-        let mut inboxes: Vec<Arc<dyn Prune>> = Vec::new();
-        #[cfg(feature = "_sql")]
-        for consumer in &parts.consumers {
-            inboxes.push(consumer.prune());
-        }
-        // Stopped in this order: each may still feed those after it.
-        parts.run(core, Reporter::new(core, inlets.reports));
-        parts.run(core, Checker::new(core, inlets.questions));
-        if core.settings.deliver {
-            parts.run(core, Relay::new(core, inlets.outgoing));
-        }
-        parts.run(core, Link { core: core.clone() });
-        #[cfg(feature = "_sql")]
-        for consumer in std::mem::take(&mut parts.consumers) {
-            parts.run(core, consumer);
-        }
-        // Its first round, at once, says which half messages nobody here can answer for.
-        parts.run(core, Janitor { core: core.clone(), inboxes, told: Report::default() });
-        parts.run(core, Keeper { core: core.clone(), said: false });
-        Ok(())
+pub(super) async fn start(calls: &Calls, lifecycle: &Mutex<Lifecycle>) -> Result<(), Error> {
+    let workers = prepare(calls, lifecycle).await?;
+    let mut lifecycle = lifecycle.lock().await;
+    lifecycle.started = Some((Arc::clone(&calls.admission), Databases::of(calls), Handle::current()));
+    let admission = &calls.admission;
+    // Stopped in this order: each may still feed those after it.
+    lifecycle.run(admission, workers.reporter);
+    lifecycle.run(admission, workers.checker);
+    if calls.settings.deliver {
+        lifecycle.run(admission, workers.relay);
     }
-
-    /// Refuses databases whose server is set so that something of ours could never work there.
-    pub(super) async fn check_servers(&self) -> Result<(), Error> {
-        let core = self.core();
-        let limits = core.settings.limits();
-        let unfit = |what: &str, cause: StoreError| match cause {
-            StoreError::Refused(why) => Error::new(ErrorKind::Configuration, format!("{what}: {why}")),
-            cause => cause.into_error(&format!("{what} could not be read")),
-        };
-        core.store.check_server(limits).await.map_err(|cause| unfit("the message store", cause))?;
-        for (name, fence) in core.fences.iter() {
-            let failed = |cause| unfit(&format!("the database of the fence `{name}`"), cause);
-            fence.check_server(limits).await.map_err(failed)?;
-        }
-        Ok(())
+    lifecycle.run(admission, workers.transport_driver);
+    #[cfg(feature = "_sql")]
+    for consumer in workers.consumers {
+        lifecycle.run(admission, consumer);
     }
+    // Its first round, at once, says which half messages nobody here can answer for.
+    lifecycle.run(admission, workers.janitor);
+    lifecycle.run(admission, workers.lease_renewer);
+    Ok(())
+}
 
-    /// Names settings of the databases that are weaker than the promise needs.
-    pub(super) async fn warn_of_weaknesses(&self) -> Result<(), Error> {
-        let core = self.core();
-        let stored = core.store.weaknesses().await.map_err(|cause| match cause {
-            StoreError::Refused(why) => Error::new(ErrorKind::Configuration, why),
-            cause => cause.into_error("the message store could not be read"),
-        })?;
-        for weakness in stored {
-            tracing::warn!("the message store can lose messages in a crash of its machine: {weakness}");
-        }
-        for (name, fence) in core.fences.iter() {
-            let failed = |cause: StoreError| cause.into_error("the fence's database could not be read");
-            for weakness in fence.weaknesses().await.map_err(failed)? {
-                tracing::warn!(
-                    fence = name,
-                    "the business database can lose what messages were sent for, in a crash of its machine: {weakness}"
-                );
-            }
-        }
-        Ok(())
-    }
-
-    /// Everything that `start` does before the workers run.
-    pub(crate) async fn prepare(&self) -> Result<Inlets, Error> {
-        let core = self.core();
-        let failed = |cause: StoreError| cause.into_error("the messenger could not start");
-        core.store.check_schema().await.map_err(failed)?;
-        core.fences.identify().await?;
-        // Makes sure that leases can be renewed before there is one: no row has this id, and it writes.
-        core.store.renew(&[MessageId::nil()], core.leases.hold()).await.map_err(failed)?;
-        let mut parts = self.parts.lock().await;
-        #[cfg(feature = "_sql")]
-        for consumer in &parts.consumers {
+/// Everything that `start` does before the workers run.
+pub(crate) async fn prepare(calls: &Calls, lifecycle: &Mutex<Lifecycle>) -> Result<Workers, Error> {
+    let failed = |cause: StoreError| cause.into_error("the messenger could not start");
+    calls.held.store().check_schema().await.map_err(failed)?;
+    calls.fences.identify().await?;
+    // Makes sure that leases can be renewed before there is one: no row has this id, and it writes.
+    calls.held.store().renew(&[MessageId::nil()], calls.held.hold()).await.map_err(failed)?;
+    let mut lifecycle = lifecycle.lock().await;
+    #[cfg(feature = "_sql")]
+    if let Some(workers) = &lifecycle.waiting {
+        for consumer in &workers.consumers {
             consumer.check_schema().await.map_err(failed)?;
         }
-        if !core.enter(Phase::Built, Phase::Running) {
-            return Err(started_before());
-        }
-        parts.inlets.take().ok_or_else(started_before)
     }
+    if !calls.admission.enter(Phase::Built, Phase::Running) {
+        return Err(started_before());
+    }
+    lifecycle.waiting.take().ok_or_else(started_before)
+}
 
-    /// Shuts down: takes no new calls, waits for those under way, brings their reports to the
-    /// store, and delivers what is in memory. What is not done within `patience` is left to others,
-    /// and to the next start.
-    ///
-    /// Says whether everything was done in time; `false`, too, when the workers had ended before, as with the runtime in
-    /// which the messenger was started. Afterwards the operator's verbs and
-    /// [`stats`](Self::stats) fail, too.
-    ///
-    /// # Cancel safety
-    /// Not cancel safe: dropped half-way, it leaves workers behind that nobody waits for.
-    pub async fn shutdown(&self, patience: Duration) -> bool {
-        let deadline = Instant::now() + patience;
-        let core = self.core();
-        core.enter(Phase::Built, Phase::Stopping);
-        core.enter(Phase::Running, Phase::Stopping);
-        core.calls.close();
-        let mut in_time = core.phase() != Phase::Ended;
-        in_time &= timeout_at(deadline, core.calls.wait()).await.is_ok();
-        let running = std::mem::take(&mut self.parts.lock().await.running);
-        in_time &= stop_all(running, deadline).await;
-        close(core, deadline).await;
-        in_time
-    }
+pub(super) async fn shutdown(calls: &Calls, lifecycle: &Mutex<Lifecycle>, patience: Duration) -> bool {
+    let deadline = Instant::now() + patience;
+    let admission = &calls.admission;
+    admission.close();
+    let mut in_time = admission.phase() != Phase::Ended;
+    in_time &= timeout_at(deadline, admission.wait()).await.is_ok();
+    let running = std::mem::take(&mut lifecycle.lock().await.running);
+    in_time &= stop_all(running, deadline).await;
+    Databases::of(calls).close(deadline).await;
+    in_time
 }
 
 fn started_before() -> Error {

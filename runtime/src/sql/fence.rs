@@ -2,10 +2,8 @@
 
 use futures_util::future::BoxFuture;
 
-use super::held::Giver;
-use super::transaction::{Isolation, TransactionDialect};
-use crate::fence::verdict::FenceRow;
-use crate::protocol::scope::{FenceKey, Staged};
+use super::key::{FenceKey, FenceRow, FenceWrite};
+use super::transaction::{Giver, Isolation, TransactionDialect};
 use crate::store::StoreError;
 
 /// How a database writes and proves a fence row.
@@ -24,7 +22,7 @@ pub trait FenceDialect: TransactionDialect {
     fn commit_fenced(
         connection: &mut Self::Connection,
         fence: FenceKey,
-        staged: Staged,
+        staged: FenceWrite,
     ) -> BoxFuture<'_, Result<(), CommitFailure>>;
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use sqlx::Pool;
 
+use super::namespace::Namespace;
 use super::transaction::TransactionDialect;
-use crate::database::namespace::Namespace;
 use crate::message::MessageId;
 use crate::store::StoreError;
 

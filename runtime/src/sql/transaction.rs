@@ -1,13 +1,22 @@
 //! How a transaction is opened and ended on a connection of the application.
 
 use futures_util::future::BoxFuture;
-use sqlx::pool::PoolConnection;
-use sqlx::{Connection, Database, Pool};
+use sqlx::{Database, Pool};
+use sqlx_core::transaction::TransactionManager;
 use tokio::sync::OwnedMutexGuard;
 
-use super::BusinessDatabase;
-use super::held::{self, Giver, HeldTransaction, On, Unsettled};
 use crate::store::StoreError;
+
+/// Who gives a transaction's connection back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Giver {
+    /// The transaction itself, to the pool. It can have the connection closed instead, so it may change the
+    /// session: [`TransactionDialect::commit`] and [`TransactionDialect::rollback`] undo that, and after every
+    /// other end the session is gone.
+    Transaction,
+    /// Its owner, who may go on using it.
+    Owner,
+}
 
 /// What is special about a database's transactions.
 pub trait TransactionDialect: Database {
@@ -28,12 +37,12 @@ pub trait TransactionDialect: Database {
 
     /// Commits the open transaction, and gives its session back what `begin` has changed.
     fn commit(connection: &mut Self::Connection) -> BoxFuture<'_, Result<(), sqlx::Error>> {
-        Box::pin(held::commit::<Self>(connection))
+        Box::pin(Self::TransactionManager::commit(connection))
     }
 
     /// Rolls back the open transaction, and gives its session back what `begin` has changed.
     fn rollback(connection: &mut Self::Connection) -> BoxFuture<'_, Result<(), sqlx::Error>> {
-        Box::pin(held::rollback::<Self>(connection))
+        Box::pin(Self::TransactionManager::rollback(connection))
     }
 
     /// Waits until a transaction on this pool may write, where a database has one writer only.
@@ -61,32 +70,6 @@ pub enum Isolation {
     RepeatableRead,
     /// As if transactions ran one after the other.
     Serializable,
-}
-
-/// A connection of the user's pool that is fit for a transaction, and the turn to write.
-pub(crate) async fn fit_connection<DB: BusinessDatabase>(
-    pool: &Pool<DB>,
-) -> Result<(PoolConnection<DB>, WriteTurn), StoreError> {
-    let mut connection = pool.acquire().await?;
-    // Left behind by a transaction that was ended underneath and then dropped: sqlx counts it as
-    // open for ever, so the connection is of no use to anybody.
-    while connection.is_in_transaction() {
-        connection.close().await?;
-        connection = pool.acquire().await?;
-    }
-    Ok((connection, DB::take_turn(pool).await?))
-}
-
-/// Begins an ordinary transaction on the user's pool.
-pub(crate) async fn begin_on_pool<DB: BusinessDatabase>(
-    pool: &Pool<DB>,
-) -> Result<(HeldTransaction<'static, DB>, WriteTurn), StoreError> {
-    let (mut connection, turn) = fit_connection(pool).await?;
-    let mut unsettled = Unsettled::new(&mut connection);
-    let begin = DB::begin_statement(None, Giver::Transaction);
-    held::begin::<DB>(unsettled.connection(), begin).await?;
-    unsettled.settle();
-    Ok((HeldTransaction::new(On::Pool(connection)), turn))
 }
 
 /// The right to write, where a database has one writer only; given back when it is dropped.

@@ -3,8 +3,6 @@
 //! Verbs take slices, so that an adapter can do many rows in one statement. All times are
 //! durations: "now" is always the database's clock. All transitions are conditional and idempotent.
 
-#[cfg(feature = "testing")]
-pub(crate) mod conformance;
 mod values;
 
 use std::fmt;
@@ -18,8 +16,8 @@ use crate::message::state::{Applied, Event, MessageState};
 use crate::message::{AnsweredBy, Half, MessageId};
 
 pub(crate) use values::{
-    Attempts, Bounds, Change, Claim, Finished, Flush, Hold, Holder, Postponement, Reason, Renewed, Stored,
-    Token, Undecodable,
+    Attempts, Change, Claim, ClaimLimits, ClaimedRow, Finished, Flush, Hold, Holder, Reason, Release,
+    Renewed, Token, Undecodable,
 };
 pub use values::{MessageInfo, Stats, Unfinished};
 
@@ -62,7 +60,7 @@ impl StoreError {
 
 /// The message store: what the protocol, the reporter, the relay and the checker need.
 #[async_trait]
-pub(crate) trait Store: Operate + fmt::Debug + Send + Sync {
+pub(crate) trait Store: StoreAdmin + fmt::Debug + Send + Sync {
     /// Creates or updates the tables. Safe to run by many processes at once.
     async fn migrate(&self) -> Result<(), StoreError>;
 
@@ -158,17 +156,17 @@ pub(crate) trait Store: Operate + fmt::Debug + Send + Sync {
     async fn renew(&self, ids: &[MessageId], hold: Hold) -> Result<Renewed, StoreError>;
 
     /// Gives held rows back; rows that are no longer held so are left alone.
-    async fn postpone(&self, postponements: &[Postponement]) -> Result<(), StoreError>;
+    async fn release(&self, releases: &[Release]) -> Result<(), StoreError>;
 
     /// The same, with as much of the reasons as the database can hold: the counts always arrive.
-    async fn give_back(&self, postponements: &[Postponement]) -> Result<(), StoreError> {
-        let mut done = self.postpone(postponements).await;
+    async fn give_back(&self, releases: &[Release]) -> Result<(), StoreError> {
+        let mut done = self.release(releases).await;
         if matches!(done, Err(StoreError::Refused(_))) {
-            let mut postponements = postponements.to_vec();
+            let mut releases = releases.to_vec();
             while matches!(done, Err(StoreError::Refused(_)))
-                && Reason::simplify(postponements.iter_mut().map(|one| &mut one.reason))
+                && Reason::simplify(releases.iter_mut().map(|one| &mut one.reason))
             {
-                done = self.postpone(&postponements).await;
+                done = self.release(&releases).await;
             }
         }
         done
@@ -180,7 +178,7 @@ pub(crate) trait Store: Operate + fmt::Debug + Send + Sync {
     async fn claim_halves(
         &self,
         askable: &[AnsweredBy],
-        bounds: Bounds,
+        bounds: ClaimLimits,
         hold: Hold,
     ) -> Result<Claim, StoreError>;
 
@@ -192,7 +190,7 @@ pub(crate) trait Store: Operate + fmt::Debug + Send + Sync {
     async fn claim_confirmed(
         &self,
         services: &[String],
-        bounds: Bounds,
+        bounds: ClaimLimits,
         hold: Hold,
     ) -> Result<Claim, StoreError>;
 
@@ -202,7 +200,7 @@ pub(crate) trait Store: Operate + fmt::Debug + Send + Sync {
 
 /// The message store: what people and the janitor ask.
 #[async_trait]
-pub(crate) trait Operate {
+pub(crate) trait StoreAdmin {
     /// Messages of calls all of whose messages are finished, and that finished longer than `age`
     /// ago, oldest first: those without a fence, and those with one of `fences`, since the fence row
     /// must go first.
@@ -253,7 +251,7 @@ pub(crate) trait Operate {
     ) -> Result<Vec<MessageInfo>, StoreError>;
 
     /// Makes an unheld half or confirmed message due now. Says whether there was one.
-    async fn hasten(&self, id: MessageId) -> Result<bool, StoreError>;
+    async fn make_due(&self, id: MessageId) -> Result<bool, StoreError>;
 
     /// Counts by state.
     async fn stats(&self) -> Result<Stats, StoreError>;

@@ -139,7 +139,7 @@ pub(crate) enum Flush {
 
 /// Gives a held row back, to be taken up again later by anyone.
 #[derive(Clone, Debug)]
-pub(crate) struct Postponement {
+pub(crate) struct Release {
     pub(crate) id: MessageId,
     pub(crate) held_by: Token,
     pub(crate) after: Duration,
@@ -157,7 +157,7 @@ pub(crate) enum Attempts {
 
 /// A row as it was read or claimed.
 #[derive(Clone, Debug)]
-pub(crate) struct Stored {
+pub(crate) struct ClaimedRow {
     pub(crate) half: Arc<Half>,
     /// While half, questions that got no clear answer, and those that were entered alone; since then, delivery attempts.
     pub(crate) attempts: u32,
@@ -176,13 +176,13 @@ pub(crate) struct Undecodable {
 /// What a claim found.
 #[derive(Debug, Default)]
 pub(crate) struct Claim {
-    pub(crate) rows: Vec<Stored>,
+    pub(crate) rows: Vec<ClaimedRow>,
     pub(crate) undecodable: Vec<Undecodable>,
 }
 
 /// How much to claim at once, and from whom.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
+pub(crate) struct ClaimLimits {
     pub(crate) rows: u32,
     pub(crate) bytes: usize,
     /// Rows may be taken over from holders whose lease has lapsed before this time of the database's
@@ -297,7 +297,7 @@ pub struct MessageInfo {
     /// Where it is to be sent.
     pub routing_key: String,
     /// The business key.
-    pub key: Option<String>,
+    pub business_key: Option<String>,
     /// Questions while half: those without a clear answer, and those that were asked alone after the process had
     /// died over them. Since then, deliveries tried.
     pub attempts: u32,

@@ -1,10 +1,5 @@
 //! The port to whatever carries messages to consumers.
 
-pub(crate) mod in_process;
-#[cfg(feature = "rabbitmq")]
-pub(crate) mod rabbitmq;
-mod topic;
-
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +10,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 use crate::message::{Half, Message, MessageId};
-
-pub(crate) use topic::Pattern;
 
 /// A confirmed message on its way.
 #[derive(Clone, Debug)]
@@ -30,7 +23,7 @@ pub(crate) struct Outgoing {
 
 /// What became of a publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Publication {
+pub(crate) enum PublishResult {
     /// The transport has taken responsibility.
     Acknowledged,
     /// No queue takes such messages.
@@ -67,10 +60,10 @@ pub(crate) struct Queue {
 #[async_trait]
 pub(crate) trait Transport: fmt::Debug + Send + Sync {
     /// Publishes one message, and waits until its fate is known. May run for many at once.
-    async fn publish(&self, outgoing: &Outgoing) -> Publication;
+    async fn publish(&self, outgoing: &Outgoing) -> PublishResult;
 
     /// Says why a message could never be published here, if it could not. Asked before the body runs. What the transport
-    /// learns later, it answers by [`Publication::Refused`].
+    /// learns later, it answers by [`PublishResult::Refused`].
     fn refuses(&self, _: &Message) -> Option<String> {
         None
     }
@@ -110,12 +103,12 @@ pub(crate) struct Delivery {
     /// It was delivered before, and nobody knows how that ended: perhaps it killed its process.
     pub(crate) suspect: bool,
     /// Takes the consumer's word; dropped without it, the message comes again. Closed when nobody waits for it.
-    pub(crate) settle: oneshot::Sender<Handled>,
+    pub(crate) settle: oneshot::Sender<Disposition>,
 }
 
 /// The consumer's word on a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Handled {
+pub(crate) enum Disposition {
     /// The effect has happened, now or earlier: acknowledge.
     Done,
     /// It has not: deliver again later.

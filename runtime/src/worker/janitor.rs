@@ -9,11 +9,15 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Worker, log_store_error};
-use crate::core::Core;
+use super::Worker;
+use crate::check_back::registry::Registry;
 use crate::fault;
+use crate::fence::registry::Fences;
+use crate::held::HeldStore;
+use crate::message::service::Services;
 use crate::message::state::Event;
 use crate::message::{AnsweredBy, MessageId};
+use crate::settings::Settings;
 use crate::store::{Change, Finished, StoreError};
 
 /// Rows deleted in one statement.
@@ -34,10 +38,14 @@ pub(crate) trait Prune: std::fmt::Debug + Send + Sync {
 /// Prunes messages with their fence rows: a fence row goes only when its message is finished.
 #[derive(Debug)]
 pub(crate) struct Janitor {
-    pub(crate) core: Arc<Core>,
-    pub(crate) inboxes: Vec<Arc<dyn Prune>>,
+    settings: Settings,
+    services: Services,
+    held: HeldStore,
+    fences: Arc<Fences>,
+    handlers: Arc<Registry>,
+    inboxes: Vec<Arc<dyn Prune>>,
     /// What was told last: the same is not told every minute.
-    pub(crate) told: Report,
+    told: Report,
 }
 
 /// What one round found.
@@ -56,19 +64,46 @@ pub(crate) struct Report {
 }
 
 impl Janitor {
+    pub(crate) fn new(
+        settings: &Settings,
+        services: &Services,
+        held: &HeldStore,
+        fences: &Arc<Fences>,
+        handlers: &Arc<Registry>,
+        inboxes: Vec<Arc<dyn Prune>>,
+    ) -> Self {
+        Self {
+            settings: *settings,
+            services: services.clone(),
+            held: held.of(Self::NAME),
+            fences: Arc::clone(fences),
+            handlers: Arc::clone(handlers),
+            inboxes,
+            told: Report::default(),
+        }
+    }
+
     /// One bounded round. A part that fails keeps none of the others from being done.
     pub(crate) async fn run_once(&self) -> Report {
         let report = Report {
-            pruned: or_reported(self.prune().await),
-            parked: or_reported(self.park_overdue().await),
-            unknown_fences: or_reported(self.unknown_fences().await),
-            unanswerable: or_reported(self.unanswerable().await),
-            forsaken: or_reported(self.forsaken().await),
+            pruned: self.or_reported(self.prune().await),
+            parked: self.or_reported(self.park_overdue().await),
+            unknown_fences: self.or_reported(self.unknown_fences().await),
+            unanswerable: self.or_reported(self.unanswerable().await),
+            forsaken: self.or_reported(self.forsaken().await),
         };
         for inbox in &self.inboxes {
-            or_reported(self.prune_inbox(inbox.as_ref()).await);
+            self.or_reported(self.prune_inbox(inbox.as_ref()).await);
         }
         report
+    }
+
+    /// What there is, or nothing and a word in the log.
+    fn or_reported<T: Default>(&self, result: Result<T, StoreError>) -> T {
+        result.unwrap_or_else(|error| {
+            self.held.log(&error);
+            T::default()
+        })
     }
 
     async fn prune_inbox(&self, inbox: &dyn Prune) -> Result<(), StoreError> {
@@ -82,21 +117,20 @@ impl Janitor {
     }
 
     async fn prune(&self) -> Result<u64, StoreError> {
-        let core = &self.core;
         let mut pruned = 0;
         if fault::bug("fence-pruned") {
-            for (_, fence) in core.fences.iter() {
+            for (_, fence) in self.fences.iter() {
                 fence.forget(&fence.older_than(Duration::ZERO, BATCH).await?).await?;
             }
         }
         for _ in 0..BATCHES {
             let finished =
-                core.store.finished(core.settings.retention, BATCH, &core.fences.answerers()).await?;
+                self.held.store().finished(self.settings.retention, BATCH, &self.fences.answerers()).await?;
             let full = finished.len() == BATCH as usize;
             let ids = self.forget_fences(finished).await;
             if !ids.is_empty() {
                 fault::point("janitor-between");
-                pruned += core.store.delete_finished(&ids).await?;
+                pruned += self.held.store().delete_finished(&ids).await?;
             }
             // Without progress, the rest waits for the next round: its fence does not answer.
             if !full || ids.is_empty() {
@@ -121,11 +155,11 @@ impl Janitor {
             }
         }
         for (identity, finished) in by_fence {
-            let Some(fence) = self.core.fences.by_identity(identity) else { continue };
+            let Some(fence) = self.fences.by_identity(identity) else { continue };
             let calls: Vec<_> = finished.iter().map(|one| one.call_id).collect();
             match fence.forget(&calls).await {
                 Ok(()) => without.extend(finished.iter().map(|one| one.id)),
-                Err(error) => log_store_error(Self::NAME, &error),
+                Err(error) => self.held.log(&error),
             }
         }
         without
@@ -133,37 +167,36 @@ impl Janitor {
 
     /// Parks halves that are too old to be asked about, and that no handler here could answer for.
     async fn park_overdue(&self) -> Result<usize, StoreError> {
-        let core = &self.core;
-        let Some(lapsed_before) = core.leases.lapsed_before() else { return Ok(0) };
-        let handlers = core.handlers.answerers(&core.services);
-        let overdue = core
-            .store
-            .overdue_halves(core.settings.check_back_horizon, BATCH, &handlers, lapsed_before)
+        let Some(lapsed_before) = self.held.leases().lapsed_before() else { return Ok(0) };
+        let handlers = self.handlers.answerers(&self.services);
+        let overdue = self
+            .held
+            .store()
+            .overdue_halves(self.settings.check_back_horizon, BATCH, &handlers, lapsed_before)
             .await?;
         let why = "nobody answered for it within the setting `check_back_horizon`";
         let changes: Vec<_> = overdue
             .into_iter()
-            .filter(|id| !core.leases.holds(id))
+            .filter(|id| !self.held.leases().holds(id))
             .map(|id| Change::of(id).because(why))
             .collect();
         if !changes.is_empty() {
             tracing::error!(count = changes.len(), first = %changes[0].id, "half messages are parked: {why}");
-            core.store.transition(Event::Park, &changes, None).await?;
+            self.held.store().transition(Event::Park, &changes, None).await?;
         }
         Ok(changes.len())
     }
 
     async fn unknown_fences(&self) -> Result<usize, StoreError> {
-        let core = &self.core;
         let mut unknown = 0;
-        for (name, fence) in core.fences.iter() {
-            let old = fence.older_than(core.settings.retention, BATCH).await?;
-            let known = core.store.known_calls(&old).await?;
+        for (name, fence) in self.fences.iter() {
+            let old = fence.older_than(self.settings.retention, BATCH).await?;
+            let known = self.held.store().known_calls(&old).await?;
             let mut strangers = old;
             strangers.retain(|id| !known.contains(id));
             if !strangers.is_empty() {
                 // Another process may have pruned in between, the fence first: those are gone here, too.
-                let still = fence.older_than(core.settings.retention, BATCH).await?;
+                let still = fence.older_than(self.settings.retention, BATCH).await?;
                 strangers.retain(|id| still.contains(id));
             }
             let (count, first) = (strangers.len(), strangers.iter().min());
@@ -175,22 +208,22 @@ impl Janitor {
 
     /// Due halves that nobody in this process can answer for. Another process may have the handler.
     async fn unanswerable(&self) -> Result<Vec<(String, u64)>, StoreError> {
-        let core = &self.core;
-        let mut ours: Vec<String> = core.fences.answerers().iter().map(ToString::to_string).collect();
-        ours.extend(core.handlers.answerers(&core.services).iter().map(ToString::to_string));
-        let mut due = core.store.due_by_answerer(Duration::ZERO).await?;
+        let mut ours: Vec<String> = self.fences.answerers().iter().map(ToString::to_string).collect();
+        ours.extend(self.handlers.answerers(&self.services).iter().map(ToString::to_string));
+        let mut due = self.held.store().due_by_answerer(Duration::ZERO).await?;
         due.retain(|(name, _)| !ours.contains(name) && self.stranger(name).is_none());
         Ok(due)
     }
 
     /// Other services whose processes have taken nothing up for long: there are none, or they have another name.
     async fn forsaken(&self) -> Result<Vec<(String, u64)>, StoreError> {
-        let core = &self.core;
         let mut due: BTreeMap<String, u64> = BTreeMap::new();
-        for (service, count) in core.store.due_by_service(FORSAKEN, core.services.names(), BATCH).await? {
+        for (service, count) in
+            self.held.store().due_by_service(FORSAKEN, self.services.names(), BATCH).await?
+        {
             *due.entry(service).or_default() += count;
         }
-        for (name, count) in core.store.due_by_answerer(FORSAKEN).await? {
+        for (name, count) in self.held.store().due_by_answerer(FORSAKEN).await? {
             if let Some(service) = self.stranger(&name) {
                 *due.entry(service).or_default() += count;
             }
@@ -201,7 +234,7 @@ impl Janitor {
     /// The service of a handler, if it is another one.
     fn stranger(&self, answered_by: &str) -> Option<String> {
         match answered_by.parse() {
-            Ok(AnsweredBy::Handler { service, .. }) if !self.core.services.has(&service) => Some(service),
+            Ok(AnsweredBy::Handler { service, .. }) if !self.services.has(&service) => Some(service),
             _ => None,
         }
     }
@@ -236,20 +269,12 @@ impl Janitor {
     }
 }
 
-/// What there is, or nothing and a word in the log.
-fn or_reported<T: Default>(result: Result<T, StoreError>) -> T {
-    result.unwrap_or_else(|error| {
-        log_store_error(Janitor::NAME, &error);
-        T::default()
-    })
-}
-
 #[async_trait]
 impl Worker for Janitor {
     const NAME: &'static str = "janitor";
 
     async fn run(&mut self, stop: &CancellationToken) {
-        let mut tick = tokio::time::interval(self.core.settings.janitor_interval);
+        let mut tick = tokio::time::interval(self.settings.janitor_interval);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {

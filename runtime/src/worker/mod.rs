@@ -1,18 +1,12 @@
 //! The workers: background loops that are restarted when they panic.
 
 pub(crate) mod alone;
-pub(crate) mod answer;
 pub(crate) mod checker;
 pub(crate) mod janitor;
-pub(crate) mod keeper;
-mod line;
-pub(crate) mod link;
-mod note;
-mod persist;
-pub(crate) mod places;
-mod question;
+pub(crate) mod lease_renewer;
 pub(crate) mod relay;
 pub(crate) mod reporter;
+pub(crate) mod transport_driver;
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -21,8 +15,6 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-
-use crate::store::StoreError;
 
 /// How long a worker that panicked rests before it goes on.
 const REST: Duration = Duration::from_millis(200);
@@ -79,21 +71,6 @@ impl<F: FnOnce()> Drop for Untimely<F> {
 pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)")
-}
-
-/// Notes a failure of the store in the log, where a person looks for it.
-pub(crate) fn log_store_error(worker: &'static str, error: &StoreError) {
-    match error {
-        StoreError::Unavailable(_) => {
-            tracing::warn!(worker, %error, "the store does not answer; will try again");
-        }
-        StoreError::Unexpected(_) => {
-            tracing::warn!(worker, %error, "the store failed in a way that is not known; will try again");
-        }
-        StoreError::Schema(_) | StoreError::Refused(_) => {
-            tracing::error!(worker, %error, "the store refused");
-        }
-    }
 }
 
 #[cfg(test)]

@@ -3,21 +3,20 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::persist::{Row, Tried, leave, leave_all, persist, pursue, store_anew};
-use super::places::Places;
-use super::{PACE, Worker, log_store_error};
-use crate::core::Core;
+use super::relay::slots::{RelayQueue, RelaySlots};
+use super::{PACE, Worker};
+use crate::call::live::{LiveCall, Report};
 use crate::fault;
+use crate::held::{HeldStore, Row, Tried};
 use crate::message::state::{Applied, Event};
 use crate::message::{AnsweredBy, Half, MessageId};
-use crate::protocol::report::{Decision, Ending};
-use crate::protocol::{LiveCall, Report};
-use crate::store::{Attempts, Change, Hold, Postponement};
+use crate::rules::ending::{Decision, Ending};
+use crate::store::{Change, Hold, Release};
 
 /// Reports taken in one go.
 const BATCH: usize = 256;
@@ -25,7 +24,10 @@ const BATCH: usize = 256;
 /// Takes reports, oldest first, and brings each to the store.
 #[derive(Debug)]
 pub(crate) struct Reporter {
-    core: Arc<Core>,
+    held: HeldStore,
+    relay: RelayQueue,
+    /// To the checker: calls whose fence is to be asked now.
+    questions: UnboundedSender<Arc<LiveCall>>,
     reports: UnboundedReceiver<Report>,
     /// Taken from the channel and not yet with the store; kept here over a panic.
     pending: Vec<Report>,
@@ -33,17 +35,43 @@ pub(crate) struct Reporter {
     pursuits: JoinSet<()>,
 }
 
+/// What a batch of reports asks for, by what is to be done.
+#[derive(Default)]
+struct Decided {
+    confirmed: Vec<Row>,
+    cancelled: Vec<Row>,
+    /// Of calls whose body never ran.
+    withdrawn: Vec<Change>,
+    /// Left to their handlers.
+    left: Vec<(Arc<Half>, Release)>,
+    /// Nobody can answer for them.
+    forgotten: Vec<Row>,
+}
+
 /// What the store failed over, or has lost.
 #[derive(Default)]
 struct Rest {
     rows: Vec<(Event, Vec<Row>)>,
     anew: Vec<Arc<Half>>,
-    left: Vec<(Arc<Half>, Postponement)>,
+    left: Vec<(Arc<Half>, Release)>,
 }
 
 impl Reporter {
-    pub(crate) fn new(core: &Arc<Core>, reports: UnboundedReceiver<Report>) -> Self {
-        Self { core: Arc::clone(core), reports, pending: Vec::new(), pursuits: JoinSet::new() }
+    pub(crate) fn new(
+        held: &HeldStore,
+        relay: RelayQueue,
+        questions: UnboundedSender<Arc<LiveCall>>,
+        reports: UnboundedReceiver<Report>,
+    ) -> Self {
+        let held = held.of(Self::NAME);
+        Self { held, relay, questions, reports, pending: Vec::new(), pursuits: JoinSet::new() }
+    }
+
+    /// Gives the ends of a channel that goes between the calls and this: for a test that loses reports.
+    #[cfg(feature = "testing")]
+    pub(crate) fn intercept(&mut self) -> (UnboundedReceiver<Report>, UnboundedSender<Report>) {
+        let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+        (std::mem::replace(&mut self.reports, receiver), sender)
     }
 
     /// Brings everything to the store that is there now.
@@ -68,25 +96,49 @@ impl Reporter {
     }
 
     async fn work(&mut self) {
-        let mut rest = Rest::default();
-        let (mut confirmed, mut cancelled) = (Vec::new(), Vec::new());
+        let mut decided = Decided::default();
         for report in &self.pending {
-            let call = &report.call;
-            match report.decision() {
-                Decision::Confirm { amended } => {
-                    confirmed.extend(rows(call, |id| Change::of(id).amended(amended.clone())));
-                }
-                Decision::Cancel if report.ending == Ending::NeverRan => self.withdraw(call).await,
-                Decision::Cancel => cancelled.extend(rows(call, Change::of)),
-                Decision::AskFence => self.ask_fence(call),
-                Decision::AskLater => rest.left.extend(self.ask_later(call).await),
-                Decision::ParkForgotten => self.park_forgotten(call, &mut rest).await,
-            }
+            self.decide(report, &mut decided);
         }
+        let Decided { confirmed, cancelled, withdrawn, left, forgotten } = decided;
+        let mut rest = Rest::default();
         self.confirm(confirmed, &mut rest).await;
-        self.decide(Event::BodyCancels, cancelled, &mut rest).await;
+        self.settle(Event::CancelFinal, cancelled, &mut rest).await;
+        self.settle(Event::Park, forgotten, &mut rest).await;
+        self.withdraw(withdrawn).await;
+        rest.left = self.held.leave(left).await;
         self.pending.clear();
         self.pursue(rest);
+    }
+
+    fn decide(&self, report: &Report, decided: &mut Decided) {
+        let call = &report.call;
+        match report.decision() {
+            Decision::Confirm { amended } => {
+                decided.confirmed.extend(rows(call, |id| Change::of(id).amended(amended.clone())));
+            }
+            Decision::Cancel if report.ending == Ending::NeverRan => {
+                decided.withdrawn.extend(call.ids().map(Change::of));
+            }
+            Decision::Cancel => decided.cancelled.extend(rows(call, Change::of)),
+            Decision::AskFence => {
+                if self.questions.send(Arc::clone(call)).is_err() {
+                    self.held.let_go(call.ids());
+                }
+            }
+            Decision::AskLater => {
+                let reason = Some("nobody reported how the call ended".into());
+                let back =
+                    |id| Release { after: call.check_after, reason: reason.clone(), ..self.held.release(id) };
+                decided.left.extend(call.halves.iter().map(|half| (Arc::clone(half), back(half.id))));
+            }
+            Decision::ParkForgotten => {
+                log_forgotten(call);
+                let why = "the function returned Ok without calling `begin` or `withhold`";
+                let park = |id| Change::of(id).because(why).answered_by(AnsweredBy::Nobody);
+                decided.forgotten.extend(rows(call, park));
+            }
+        }
     }
 
     /// Goes on beside the others with what the store failed over, or has lost.
@@ -94,42 +146,42 @@ impl Reporter {
         let Rest { rows, anew, left } = rest;
         while self.pursuits.try_join_next().is_some() {}
         for (event, rows) in rows.into_iter().filter(|(_, rows)| !rows.is_empty()) {
-            let core = Arc::clone(&self.core);
-            self.pursuits.spawn(async move { pursue(&core, Self::NAME, event, rows).await });
+            let held = self.held.clone();
+            self.pursuits.spawn(async move { held.pursue(event, rows).await });
         }
         for half in anew {
-            let core = Arc::clone(&self.core);
-            self.pursuits.spawn(async move { store_anew(&core, Self::NAME, &half).await });
+            let held = self.held.clone();
+            self.pursuits.spawn(async move { held.store_anew(&half).await });
         }
         if !left.is_empty() {
-            let core = Arc::clone(&self.core);
-            self.pursuits.spawn(async move { leave_all(&core, Self::NAME, left).await });
+            let held = self.held.clone();
+            self.pursuits.spawn(async move { held.leave_all(left).await });
         }
     }
 
-    /// Confirms. What has room at the relay is ours, and goes there; the rest, as when the broker is away, is
-    /// anybody's from the first.
+    /// Confirms. What the relay has slots for is ours, and goes there; the rest, as when the broker is away, is anybody's
+    /// from the first.
     async fn confirm(&self, mut confirmed: Vec<Row>, rest: &mut Rest) {
         if confirmed.is_empty() {
             return;
         }
-        let places = Places::reserve(&self.core, confirmed.iter().map(Row::size));
-        let anybodys = confirmed.split_off(places.len());
-        self.confirm_some(confirmed, Some(places), rest).await;
+        let slots = self.relay.reserve(confirmed.iter().map(Row::size));
+        let anybodys = confirmed.split_off(slots.len());
+        self.confirm_some(confirmed, Some(slots), rest).await;
         self.confirm_some(anybodys, None, rest).await;
         fault::point("confirmed");
     }
 
-    /// Confirms, and hands on what there are places for, unless it was confirmed before.
-    async fn confirm_some(&self, rows: Vec<Row>, mut places: Option<Places<'_>>, rest: &mut Rest) {
-        let hold = places.as_ref().map(|_| self.core.leases.hold());
+    /// Confirms, and hands on what there are slots for, unless it was confirmed before.
+    async fn confirm_some(&self, rows: Vec<Row>, mut slots: Option<RelaySlots<'_>>, rest: &mut Rest) {
+        let hold = slots.as_ref().map(|_| self.held.hold());
         let mut failed = Vec::new();
-        let tried = fault::pending("confirm-sent", self.persist(Event::BodyConfirms, &rows, hold)).await;
+        let tried = fault::pending("confirm-sent", self.apply(Event::BodyConfirms, &rows, hold)).await;
         for (row, tried) in rows.into_iter().zip(tried) {
             match tried {
                 Tried::Applied(Applied::Moved, deadline) => {
-                    if let Some(places) = &mut places {
-                        places.hand_on(row.amended(), deadline);
+                    if let Some(slots) = &mut slots {
+                        slots.enqueue(row.amended(), deadline);
                     }
                 }
                 // A restored or failed-over store: the effect is there, so the message must be.
@@ -142,57 +194,27 @@ impl Reporter {
         rest.rows.push((Event::BodyConfirms, failed));
     }
 
-    /// A half whose caller left before the body ran: if this is lost, check-back settles it.
-    async fn withdraw(&self, call: &LiveCall) {
-        let changes: Vec<_> = call.ids().map(Change::of).collect();
-        if let Err(error) = self.core.store.transition(Event::BodyCancels, &changes, None).await {
-            log_store_error(Self::NAME, &error);
+    /// Halves whose caller left before the body ran: if this is lost, check-back settles them.
+    async fn withdraw(&self, withdrawn: Vec<Change>) {
+        if withdrawn.is_empty() {
+            return;
         }
-        self.let_go(call);
-    }
-
-    fn ask_fence(&self, call: &Arc<LiveCall>) {
-        if self.core.questions.send(Arc::clone(call)).is_err() {
-            self.let_go(call);
+        if let Err(error) = self.held.store().transition(Event::CancelFinal, &withdrawn, None).await {
+            self.held.log(&error);
         }
-    }
-
-    /// Leaves halves to their handler. Returns those that the store failed over.
-    async fn ask_later(&self, call: &LiveCall) -> Vec<(Arc<Half>, Postponement)> {
-        let back = |half: &Arc<Half>| Postponement {
-            id: half.id,
-            held_by: self.core.leases.token(),
-            after: call.check_after,
-            attempts: Attempts::Keep,
-            reason: Some("nobody reported how the call ended".into()),
-        };
-        let halves = call.halves.iter().map(|half| (Arc::clone(half), back(half))).collect();
-        leave(&self.core, Self::NAME, halves).await
-    }
-
-    async fn park_forgotten(&self, call: &LiveCall, rest: &mut Rest) {
-        let function = call.scope.function();
-        tracing::error!(
-            function,
-            id = %call.call_id(),
-            "`{function}` is fenced and returned Ok without calling `begin`: whether it took effect can't be known, \
-             so its message is parked; use `transactional_message::begin`, or `withhold()` when there is nothing to send"
-        );
-        let why = "the function returned Ok without calling `begin` or `withhold`";
-        let parked = rows(call, |id| Change::of(id).because(why).answered_by(AnsweredBy::Nobody));
-        self.decide(Event::Park, parked.collect(), rest).await;
+        self.held.let_go(withdrawn.iter().map(|change| change.id));
     }
 
     /// What has nothing more to it than the change.
-    async fn decide(&self, event: Event, rows: Vec<Row>, rest: &mut Rest) {
-        let tried = self.persist(event, &rows, None).await;
+    async fn settle(&self, event: Event, rows: Vec<Row>, rest: &mut Rest) {
+        let tried = self.apply(event, &rows, None).await;
         let failed = rows.into_iter().zip(tried).filter(|(_, tried)| matches!(tried, Tried::Failed));
         rest.rows.push((event, failed.map(|(row, _)| row).collect()));
     }
 
-    async fn persist(&self, event: Event, rows: &[Row], hold: Option<Hold>) -> Vec<Tried> {
+    async fn apply(&self, event: Event, rows: &[Row], hold: Option<Hold>) -> Vec<Tried> {
         let changes: Vec<_> = rows.iter().map(|row| row.change.clone()).collect();
-        let tried = persist(&self.core, Self::NAME, event, &changes, hold).await;
+        let tried = self.held.settle(event, &changes, hold).await;
         for (change, tried) in changes.iter().zip(&tried) {
             if let Tried::Applied(Applied::Conflict(state), _) = tried {
                 tracing::info!(id = %change.id, ?event, %state, "a report came after the message was decided otherwise");
@@ -202,11 +224,16 @@ impl Reporter {
             .increment(changes.len() as u64);
         tried
     }
+}
 
-    fn let_go(&self, call: &LiveCall) {
-        let ids: Vec<_> = call.ids().collect();
-        self.core.leases.let_go(&ids);
-    }
+fn log_forgotten(call: &LiveCall) {
+    let function = call.scope.function();
+    tracing::error!(
+        function,
+        id = %call.call_id(),
+        "`{function}` is fenced and returned Ok without calling `begin`: whether it took effect can't be known, \
+         so its message is parked; use `transactional_message::begin`, or `withhold()` when there is nothing to send"
+    );
 }
 
 /// What is to be done about each message of a call.

@@ -305,7 +305,7 @@ pub(crate) async fn act(db: &Database, call: &Call) -> Result<(), ActionError> {
 
 /// Exact, as a handler has to be: what is not there now can't come later, since its place is taken.
 async fn handled_outcome(half: HalfMessage<Action>, db: Data<Database>) -> Result<Outcome, sqlx::Error> {
-    if half.key.as_deref() == Some(DEADLY) {
+    if half.business_key.as_deref() == Some(DEADLY) {
         std::process::abort();
     }
     let db = &db.0;

@@ -49,13 +49,13 @@ impl ShopError {
 type Answer<T> = Result<T, ShopError>;
 
 /// A fenced function, on the messenger's only fence.
-#[transactional_message(exchange = "shop", routing_key = "order.fenced", key = order.id, fence, message = order)]
+#[transactional_message(exchange = "shop", routing_key = "order.fenced", business_key = order.id, fence, message = order)]
 pub async fn fenced<T: Send>(order: &Order, body: impl Future<Output = Answer<T>> + Send) -> Answer<T> {
     body.await
 }
 
 /// A fenced function on the fence named `orders`, with everything that a message can have.
-#[transactional_message(exchange = "shop", routing_key = format!("order.{}", order.id), key = order.id,
+#[transactional_message(exchange = "shop", routing_key = format!("order.{}", order.id), business_key = order.id,
                         headers = [("tenant", order.note.as_str())], type = "order.v1",
                         fence = "orders", message = order)]
 pub async fn fenced_amendable<T: Send>(
@@ -73,7 +73,7 @@ pub async fn fenced_twice<T: Send>(order: &Order, body: impl Future<Output = Ans
 }
 
 /// A function with a check-back handler.
-#[transactional_message(exchange = "shop", routing_key = "order.handled", key = order.id, name = "it.handled",
+#[transactional_message(exchange = "shop", routing_key = "order.handled", business_key = order.id, name = "it.handled",
                         check_back = ask, message = order)]
 pub async fn handled<T: Send>(order: &Order, body: impl Future<Output = Answer<T>> + Send) -> Answer<T> {
     body.await

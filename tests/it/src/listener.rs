@@ -109,7 +109,7 @@ impl Listener {
             body,
             order,
             attempt: message.attempt,
-            properties: (message.key.clone(), message.message_type.clone(), message.headers.clone()),
+            properties: (message.business_key.clone(), message.message_type.clone(), message.headers.clone()),
         });
         let Some(acts) = order.and_then(|order| memory.acts.get_mut(&order)) else { return Act::Write };
         let next = if acts.len() > 1 { acts.pop_front() } else { acts.front().copied() };

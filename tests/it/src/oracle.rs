@@ -91,7 +91,7 @@ impl Oracle {
 /// It fails when it was told nothing about the order.
 pub async fn ask(half: HalfMessage<Order>, oracle: Data<Oracle>) -> Result<Outcome, String> {
     let order = half.payload.id;
-    let HalfMessage { id, call_id, key, age, attempt, .. } = half;
+    let HalfMessage { id, call_id, business_key: key, age, attempt, .. } = half;
     match oracle.next(Question { order, id, call_id, key, age, attempt }) {
         Some(Word::Confirm) => Ok(Outcome::Confirm),
         Some(Word::Cancel) => Ok(Outcome::Cancel),

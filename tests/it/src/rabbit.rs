@@ -3,6 +3,7 @@
 use std::env;
 use std::time::Duration;
 
+use crate::AnsweredBy;
 use futures_util::StreamExt;
 use lapin::message::Delivery;
 use lapin::options::{
@@ -11,7 +12,7 @@ use lapin::options::{
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind};
-use transactional_message::{AnsweredBy, Message, Messenger, MessengerBuilder, RabbitMq};
+use transactional_message::{Message, Messenger, MessengerBuilder, RabbitMq};
 use uuid::Uuid;
 
 use crate::{Proxy, ShopError, wait_until};
@@ -246,6 +247,7 @@ impl Rabbit {
 /// Sends a message whose business action always takes effect.
 pub async fn send(messenger: &Messenger, message: Message) {
     let handler = AnsweredBy::Handler("it.handled".into());
-    let ended: Result<(), ShopError> = messenger.call(handler, [message], async { Ok(()) }).await;
+    let ended: Result<(), ShopError> =
+        messenger.call(crate::call(handler, [message]), async { Ok(()) }).await;
     ended.expect("ok");
 }

@@ -50,7 +50,7 @@ where
     exchange = if command.id > 0 { "payments" } else { "" },
     routing_key = command.prefix.clone() + "completed",
     message = command.id as usize,
-    key = command.id,
+    business_key = command.id,
     headers = [("tenant", "a"), ("prefix", &command.prefix)],
     type = concat!("payment", ".v1"),
     name = "arguments.everything",

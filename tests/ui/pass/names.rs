@@ -15,7 +15,7 @@ mod std {}
 mod inventory {}
 mod __private {}
 struct Call;
-struct Producer;
+struct HandlerRegistration;
 const PRODUCER: u64 = 5;
 
 fn handler() -> u64 {

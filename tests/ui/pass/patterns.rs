@@ -57,7 +57,7 @@ struct Service {
 
 #[async_trait]
 impl Payments for Service {
-    #[transactional_message(routing_key = self.queue, fence, message = Paid { id, order: &order }, key = order)]
+    #[transactional_message(routing_key = self.queue, fence, message = Paid { id, order: &order }, business_key = order)]
     async fn of_struct(&self, Pay { id, order, .. }: Pay) -> Result<String, Error> {
         if id == 0 {
             return Ok(order);
@@ -73,7 +73,7 @@ impl Payments for Service {
     }
 
     #[transactional_message(routing_key = "a", name = "patterns.a", check_back = outcome, message = id)]
-    #[transactional_message(routing_key = "b", name = "patterns.b", check_back = outcome, message = id, key = note)]
+    #[transactional_message(routing_key = "b", name = "patterns.b", check_back = outcome, message = id, business_key = note)]
     async fn of_extractor(
         &self,
         Json(Pay { id, order, .. }): Json<Pay>,

@@ -31,7 +31,7 @@ async fn invoice_outcome(half: HalfMessage<InvoiceDue>, limit: Data<u64>, _: Dat
     if half.payload.cents > *limit { Outcome::Cancel } else { Outcome::Unknown }
 }
 
-#[transactional_message(routing_key = "a", fence = "orders", message = &order, key = order)]
+#[transactional_message(routing_key = "a", fence = "orders", message = &order, business_key = order)]
 #[transactional_message(routing_key = "b", fence = "orders", message = &order, headers = [("n", 2)])]
 #[cfg_attr(all(), transactional_message(routing_key = "c", fence = "orders", message = &order, type = "c.v1"))]
 #[cfg_attr(any(), transactional_message(unknown))]

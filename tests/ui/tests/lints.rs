@@ -56,7 +56,7 @@ fn command() -> Pay {
 }
 
 #[transactional_message(exchange = "payments", routing_key = format!("paid.{}", command.cents), fence,
-                        message = Booked { order: &command.order }, key = command.order,
+                        message = Booked { order: &command.order }, business_key = command.order,
                         headers = [("cents", command.cents)], type = "booked.v1")]
 async fn book(mut count: u64, command: Pay) -> Result<String, Error> {
     if command.cents == 0 {

@@ -76,7 +76,7 @@ pub(crate) enum PayError {
     exchange = "payments",
     routing_key = "payment.completed",
     type = "payment.completed",
-    key = command.payment_id,
+    business_key = command.payment_id,
     fence,
     message = PaymentCompleted {
         payment_id: command.payment_id,

@@ -12,22 +12,23 @@ use sqlx::{MySql, MySqlConnection, MySqlPool, Row};
 use uuid::Uuid;
 
 use super::schema::{self, FENCE};
-use super::{Lent, check_server, decoded, find, id_list, ids, patience, session, weaknesses};
+use super::session::{check_server, find, session};
+use super::{Lent, decoded, id_list, ids, patience, weaknesses};
 use crate::database::first_id;
 use crate::database::literal::{Literal, fill_at};
 use crate::database::login::Login;
-use crate::database::namespace::Namespace;
 use crate::database::network::OwnPool;
-use crate::database::source::not_opened;
+use crate::database::refusal::not_opened;
 use crate::error::Error;
 use crate::fault;
 use crate::fence::FenceDatabase;
-use crate::fence::verdict::{FenceRow, Verdict};
+use crate::fence::verdict::Verdict;
 use crate::message::MessageId;
 use crate::message::limits::Limits;
-use crate::protocol::scope::{FenceKey, Staged};
-use crate::sql::held::{self, Giver};
-use crate::sql::{CommitFailure, FenceDialect, FenceRefusal, Isolation, TransactionDialect};
+use crate::sql::{
+    CommitFailure, FenceDialect, FenceKey, FenceRefusal, FenceRow, FenceWrite, Giver, Isolation, Namespace,
+    TransactionDialect, raw,
+};
 use crate::store::StoreError;
 
 /// The business database in MySQL.
@@ -101,7 +102,7 @@ impl MySqlFence {
         );
         let rows = self.pool.fetch(select, |query| query.bind(&list).bind(identity)).await?;
         let rows: Vec<(MessageId, i64, Option<Vec<u8>>)> = decoded(&rows)?;
-        Ok(rows.into_iter().map(|(id, outcome, amended)| (id, FenceRow::verdict(outcome, amended))).collect())
+        Ok(rows.into_iter().map(|(id, outcome, amended)| (id, Verdict::of_row(outcome, amended))).collect())
     }
 
     async fn ask_one(&self, identity: Uuid, call_id: MessageId) -> (MessageId, Verdict) {
@@ -166,7 +167,7 @@ impl FenceDatabase for MySqlFence {
         let rows = rows.and_then(|rows| Ok(decoded::<(Uuid, Option<i64>, Option<Vec<u8>>)>(&rows)?));
         match rows.map(|mut rows| rows.pop()) {
             Ok(Some((found, outcome, amended))) if found == identity => {
-                outcome.map(|outcome| FenceRow::verdict(outcome, amended))
+                outcome.map(|outcome| Verdict::of_row(outcome, amended))
             }
             Ok(_) => Some(Verdict::wrong_database()),
             Err(error) => Some(Verdict::Unknown(error.to_string())),
@@ -260,7 +261,7 @@ fn keeps_autocommit(giver: Giver) -> bool {
 /// Ends the open transaction.
 async fn end(connection: &mut MySqlConnection, statement: &'static str) -> Result<(), sqlx::Error> {
     sqlx::raw_sql(statement).execute(&mut *connection).await?;
-    held::leave_ended::<MySql>(connection);
+    raw::leave_ended::<MySql>(connection);
     Ok(())
 }
 
@@ -305,7 +306,7 @@ impl FenceDialect for MySql {
             };
             let values = [Literal::Binary(fence.call_id), Literal::Binary(fence.identity)];
             let begin = fill_at(&fence.namespace, begin, &values);
-            let Err(error) = held::begin::<Self>(connection, begin).await else { return Ok(()) };
+            let Err(error) = raw::begin::<Self>(connection, begin).await else { return Ok(()) };
             let failed = |error: sqlx::Error| FenceRefusal::Failed(error.into());
             let refusal = match number(&error) {
                 Some(IS_NULL) => FenceRefusal::WrongDatabase,
@@ -328,7 +329,7 @@ impl FenceDialect for MySql {
     fn commit_fenced(
         connection: &mut MySqlConnection,
         fence: FenceKey,
-        staged: Staged,
+        staged: FenceWrite,
     ) -> BoxFuture<'_, Result<(), CommitFailure>> {
         Box::pin(async move {
             if staged.changes_the_row() {
@@ -339,7 +340,7 @@ impl FenceDialect for MySql {
             }
             let commit = fill_at(&fence.namespace, PROVE_AND_COMMIT, &[Literal::Binary(fence.call_id)]);
             let Err(error) = sqlx::raw_sql(commit).execute(&mut *connection).await else {
-                held::leave_ended::<Self>(connection);
+                raw::leave_ended::<Self>(connection);
                 return Ok(());
             };
             Err(match number(&error) {
@@ -374,7 +375,11 @@ async fn outcome(connection: &mut MySqlConnection, fence: &FenceKey) -> Result<O
 
 /// Proves that the transaction is still the one that the fence row was written in, and writes what was
 /// staged.
-async fn write(connection: &mut MySqlConnection, fence: &FenceKey, staged: Staged) -> Result<(), StoreError> {
+async fn write(
+    connection: &mut MySqlConnection,
+    fence: &FenceKey,
+    staged: FenceWrite,
+) -> Result<(), StoreError> {
     release(connection, "RELEASE SAVEPOINT tm_fence").await?;
     let update = "UPDATE $0.tm_fence SET outcome = ?, amended = ? WHERE call_id = ? AND outcome = ?";
     let updated = sqlx::query(fill_at(&fence.namespace, update, &[]))

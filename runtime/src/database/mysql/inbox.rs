@@ -10,8 +10,8 @@ use super::schema::{self, INBOX};
 use super::{decoded, now};
 use crate::database::literal::{Literal, fill, fill_at};
 use crate::database::millis;
-use crate::database::namespace::Namespace;
 use crate::message::MessageId;
+use crate::sql::Namespace;
 use crate::sql::{InboxDialect, InboxEntry, InboxKey, InboxQueue};
 use crate::store::StoreError;
 

@@ -13,7 +13,7 @@ use crate::database::network::Bound;
 use crate::database::row::{self, Reader, finished, unfinished};
 use crate::message::state::MessageState;
 use crate::message::{AnsweredBy, MessageId};
-use crate::store::{Finished, MessageInfo, Operate, Stats, StoreError, Unfinished};
+use crate::store::{Finished, MessageInfo, Stats, StoreAdmin, StoreError, Unfinished};
 
 /// The newest rows of one state and service. Those that are finished, or wait for a person, are never due; said so,
 /// the index of what is due has them in the order of their ids. The others are sorted for the purpose.
@@ -47,7 +47,7 @@ impl MySqlStore {
 }
 
 #[async_trait]
-impl Operate for MySqlStore {
+impl StoreAdmin for MySqlStore {
     async fn finished(
         &self,
         age: Duration,
@@ -183,7 +183,7 @@ impl Operate for MySqlStore {
         Ok(newest)
     }
 
-    async fn hasten(&self, id: MessageId) -> Result<bool, StoreError> {
+    async fn make_due(&self, id: MessageId) -> Result<bool, StoreError> {
         let sql = concat!(
             "UPDATE tm_message SET due_at = ",
             now!(),

@@ -129,7 +129,7 @@ fn bind(query: Bound<MySql>, half: &Half, state: MessageState, hold: Hold) -> Bo
         .bind(&half.message.routing_key)
         .bind(&half.message.message_type)
         .bind(&half.message.content_type)
-        .bind(&half.message.key)
+        .bind(&half.message.business_key)
         .bind(serde_json::json!(half.message.headers).to_string())
         .bind(&half.message.payload)
 }

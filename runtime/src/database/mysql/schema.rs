@@ -5,10 +5,10 @@ use uuid::Uuid;
 
 use super::{Lent, NO_DATABASE, decoded, patience};
 use crate::database::literal::fill_at;
-use crate::database::login::{Login, acquire};
-use crate::database::namespace::Namespace;
-use crate::database::network::{MIGRATION, OwnPool, PATIENCE};
+use crate::database::login::{Login, PATIENCE, acquire};
+use crate::database::network::{MIGRATION, OwnPool};
 use crate::database::part::{Part, part};
+use crate::sql::Namespace;
 use crate::sql::begin_on_pool;
 use crate::store::StoreError;
 

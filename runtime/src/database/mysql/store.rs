@@ -8,21 +8,19 @@ use uuid::Uuid;
 
 use super::row::{advance, columns, insert, ours, renew, select_ours, transition};
 use super::schema::{self, MESSAGE};
-use super::{
-    Lent, check_server, decoded, find, id_list, ids, late_now, name_list, names, now, patience, session,
-    weaknesses,
-};
-use crate::database::login::Login;
+use super::session::{check_server, find, session};
+use super::{Lent, decoded, id_list, ids, late_now, name_list, names, now, patience, weaknesses};
+use crate::database::login::{Login, PATIENCE};
 use crate::database::millis;
-use crate::database::network::{Bound, OwnPool, PATIENCE};
+use crate::database::network::{Bound, OwnPool};
+use crate::database::refusal::not_opened;
 use crate::database::row::Reader;
-use crate::database::source::not_opened;
 use crate::error::Error;
 use crate::message::limits::Limits;
 use crate::message::state::{Applied, Event, MessageState};
 use crate::message::{AnsweredBy, Half, MessageId};
 use crate::store::{
-    Attempts, Bounds, Change, Claim, Flush, Hold, Holder, Postponement, Renewed, Store, StoreError,
+    Attempts, Change, Claim, ClaimLimits, Flush, Hold, Holder, Release, Renewed, Store, StoreError,
 };
 
 /// A message store in a MySQL database.
@@ -101,7 +99,7 @@ impl MySqlStore {
         &self,
         (busy, due): (&'static str, &'static str),
         names: String,
-        bounds: Bounds,
+        bounds: ClaimLimits,
         hold: Hold,
     ) -> Result<Claim, StoreError> {
         let lapsed_before = bounds.lapsed_before.map(millis);
@@ -261,14 +259,14 @@ impl Store for MySqlStore {
         })
     }
 
-    async fn postpone(&self, postponements: &[Postponement]) -> Result<(), StoreError> {
+    async fn release(&self, releases: &[Release]) -> Result<(), StoreError> {
         let sql = concat!(
             "UPDATE tm_message SET held_by = NULL, due_at = ",
             late_now!(),
             " + ?, attempts = attempts + ?, reason = coalesce(?, reason) ",
             "WHERE id = ? AND held_by = ? AND state IN (0, 1)"
         );
-        for one in postponements {
+        for one in releases {
             let attempts = i64::from(one.attempts == Attempts::Spend);
             let bind = |query: Bound<MySql>| {
                 query
@@ -286,7 +284,7 @@ impl Store for MySqlStore {
     async fn claim_halves(
         &self,
         askable: &[AnsweredBy],
-        bounds: Bounds,
+        bounds: ClaimLimits,
         hold: Hold,
     ) -> Result<Claim, StoreError> {
         self.claim(HALVES, name_list(askable), bounds, hold).await
@@ -305,7 +303,7 @@ impl Store for MySqlStore {
     async fn claim_confirmed(
         &self,
         services: &[String],
-        bounds: Bounds,
+        bounds: ClaimLimits,
         hold: Hold,
     ) -> Result<Claim, StoreError> {
         self.claim(CONFIRMED, name_list(services), bounds, hold).await

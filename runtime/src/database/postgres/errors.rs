@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use sqlx::postgres::PgDatabaseError;
 
-use crate::database::namespace::Namespace;
+use crate::sql::Namespace;
 use crate::store::StoreError;
 
 /// Classes of SQLSTATE that say "not now": connection, authorization, transaction state and

@@ -9,20 +9,21 @@ use uuid::Uuid;
 
 use super::errors::{NO_RIGHT, code, no_right};
 use super::schema::{self, FENCE};
-use super::{decoded, find, pool, weaknesses};
+use super::session::{find, pool};
+use super::{decoded, weaknesses};
 use crate::database::first_id;
 use crate::database::literal::{Literal, fill_at};
 use crate::database::login::Login;
-use crate::database::namespace::Namespace;
 use crate::database::network::{Bound, OwnPool};
-use crate::database::source::not_opened;
+use crate::database::refusal::not_opened;
 use crate::error::Error;
 use crate::fence::FenceDatabase;
-use crate::fence::verdict::{FenceRow, Verdict};
+use crate::fence::verdict::Verdict;
 use crate::message::MessageId;
-use crate::protocol::scope::{FenceKey, Staged};
-use crate::sql::held::{self, Giver};
-use crate::sql::{CommitFailure, FenceDialect, FenceRefusal, Isolation, TransactionDialect};
+use crate::sql::{
+    CommitFailure, FenceDialect, FenceKey, FenceRefusal, FenceRow, FenceWrite, Giver, Isolation, Namespace,
+    TransactionDialect, raw,
+};
 use crate::store::StoreError;
 
 /// The business database in PostgreSQL.
@@ -73,7 +74,7 @@ impl PostgresFence {
         };
         // All rows are read to the end: only then has the statement committed.
         let rows: Vec<(MessageId, i64, Option<Vec<u8>>)> = decoded(&self.pool.fetch(sql, bind).await?)?;
-        Ok(rows.into_iter().map(|(id, outcome, amended)| (id, FenceRow::verdict(outcome, amended))).collect())
+        Ok(rows.into_iter().map(|(id, outcome, amended)| (id, Verdict::of_row(outcome, amended))).collect())
     }
 
     async fn ask_one(&self, identity: Uuid, call_id: MessageId) -> (MessageId, Verdict) {
@@ -134,7 +135,7 @@ impl FenceDatabase for PostgresFence {
         let rows = rows.and_then(|rows| decoded::<(Uuid, Option<i64>, Option<Vec<u8>>)>(&rows));
         match rows.map(|mut rows| rows.pop()) {
             Ok(Some((found, outcome, amended))) if found == identity => {
-                outcome.map(|outcome| FenceRow::verdict(outcome, amended))
+                outcome.map(|outcome| Verdict::of_row(outcome, amended))
             }
             Ok(_) => Some(Verdict::wrong_database()),
             Err(error) => Some(Verdict::Unknown(error.to_string())),
@@ -246,7 +247,7 @@ impl FenceDialect for Postgres {
             let FenceKey { namespace, identity, call_id } = &fence;
             let call_id = Literal::Id(*call_id);
             let begin = fill_at(namespace, begin, &[call_id, Literal::Id(*identity)]);
-            let Err(error) = held::begin::<Self>(connection, begin).await else { return Ok(()) };
+            let Err(error) = raw::begin::<Self>(connection, begin).await else { return Ok(()) };
             // sqlx leaves the connection in the transaction that has failed.
             let failed = |error: sqlx::Error| FenceRefusal::Failed(error.into());
             sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await.map_err(failed)?;
@@ -268,10 +269,10 @@ impl FenceDialect for Postgres {
     fn commit_fenced(
         connection: &mut PgConnection,
         fence: FenceKey,
-        staged: Staged,
+        staged: FenceWrite,
     ) -> BoxFuture<'_, Result<(), CommitFailure>> {
         Box::pin(async move {
-            let Staged { row, amended } = staged;
+            let FenceWrite { row, amended } = staged;
             let FenceKey { namespace, call_id, .. } = &fence;
             let commit = if let Some(payload) = amended {
                 let amended = amend(connection, &fence, row, &payload).await;
@@ -282,7 +283,7 @@ impl FenceDialect for Postgres {
                 fill_at(namespace, PROVE_AND_COMMIT, &written)
             };
             let Err(error) = sqlx::raw_sql(commit).execute(&mut *connection).await else {
-                held::leave_ended::<Self>(connection);
+                raw::leave_ended::<Self>(connection);
                 return Ok(());
             };
             let failure = failure(error, namespace);

@@ -13,7 +13,7 @@ use crate::database::network::Bound;
 use crate::database::row::{self, Reader, finished, unfinished};
 use crate::message::state::MessageState;
 use crate::message::{AnsweredBy, MessageId};
-use crate::store::{Finished, MessageInfo, Operate, Stats, StoreError, Unfinished};
+use crate::store::{Finished, MessageInfo, Stats, StoreAdmin, StoreError, Unfinished};
 
 /// The newest rows of one state. The state is written out, so that the partial indexes serve.
 macro_rules! newest {
@@ -36,7 +36,7 @@ const UNFINISHED: &str = unfinished!("0::bigint", now!());
 const STATS: &str = concat!(unfinished!("0::bigint", now!()), finished!());
 
 #[async_trait]
-impl Operate for PostgresStore {
+impl StoreAdmin for PostgresStore {
     async fn finished(
         &self,
         age: Duration,
@@ -147,7 +147,7 @@ impl Operate for PostgresStore {
         rows.iter().map(|row| Reader(row).summary()).collect()
     }
 
-    async fn hasten(&self, id: MessageId) -> Result<bool, StoreError> {
+    async fn make_due(&self, id: MessageId) -> Result<bool, StoreError> {
         let sql = concat!(
             "UPDATE tm_message SET due_at = ",
             now!(),

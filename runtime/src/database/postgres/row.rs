@@ -88,7 +88,7 @@ pub(super) async fn insert(
             .bind(text(|half| &half.message.routing_key))
             .bind(optional(|message| message.message_type.as_deref()))
             .bind(text(|half| &half.message.content_type))
-            .bind(optional(|message| message.key.as_deref()))
+            .bind(optional(|message| message.business_key.as_deref()))
             .bind(halves.iter().map(|half| json!(half.message.headers).to_string()).collect::<Vec<_>>())
             .bind(halves.iter().map(|half| half.message.payload.as_slice()).collect::<Vec<_>>())
     };
@@ -128,7 +128,7 @@ async fn insert_one(
             .bind(&message.routing_key)
             .bind(&message.message_type)
             .bind(&message.content_type)
-            .bind(&message.key)
+            .bind(&message.business_key)
             .bind(&headers)
             .bind(&message.payload)
     };

@@ -5,10 +5,10 @@ use uuid::Uuid;
 
 use super::Lent;
 use crate::database::literal::{Literal, fill, fill_at};
-use crate::database::login::{Login, acquire};
-use crate::database::namespace::Namespace;
-use crate::database::network::{MIGRATION, OwnPool, PATIENCE};
+use crate::database::login::{Login, PATIENCE, acquire};
+use crate::database::network::{MIGRATION, OwnPool};
 use crate::database::part::{Part, part};
+use crate::sql::Namespace;
 use crate::store::StoreError;
 
 pub(super) const MESSAGE: Part = part!("postgres", "message", ["1", "2"]);

@@ -8,16 +8,17 @@ use sqlx::Postgres;
 
 use super::row::{apply, columns, insert};
 use super::schema::{self, MESSAGE};
-use super::{decoded, find, now, pool, state_in, weaknesses};
+use super::session::{find, pool};
+use super::{decoded, now, state_in, weaknesses};
 use crate::database::login::Login;
 use crate::database::millis;
 use crate::database::network::{Bound, OwnPool};
+use crate::database::refusal::not_opened;
 use crate::database::row::Reader;
-use crate::database::source::not_opened;
 use crate::error::Error;
 use crate::message::state::{Applied, Event, MessageState};
 use crate::message::{AnsweredBy, Half, MessageId};
-use crate::store::{Attempts, Bounds, Change, Claim, Flush, Hold, Postponement, Renewed, Store, StoreError};
+use crate::store::{Attempts, Change, Claim, ClaimLimits, Flush, Hold, Release, Renewed, Store, StoreError};
 
 /// A message store in a PostgreSQL database.
 #[derive(Debug)]
@@ -112,7 +113,7 @@ impl PostgresStore {
         &self,
         take: &'static str,
         names: &[String],
-        bounds: Bounds,
+        bounds: ClaimLimits,
         hold: Hold,
     ) -> Result<Claim, StoreError> {
         let bind = |query: Bound<Postgres>| {
@@ -197,8 +198,8 @@ impl Store for PostgresStore {
         Ok(Renewed { ids, locked, database_clock: Duration::from_millis(clock) })
     }
 
-    async fn postpone(&self, postponements: &[Postponement]) -> Result<(), StoreError> {
-        let attempts = |one: &Postponement| i64::from(one.attempts == Attempts::Spend);
+    async fn release(&self, releases: &[Release]) -> Result<(), StoreError> {
+        let attempts = |one: &Release| i64::from(one.attempts == Attempts::Spend);
         let sql = concat!(
             "UPDATE tm_message m SET held_by = NULL, due_at = ",
             now!(),
@@ -210,11 +211,11 @@ impl Store for PostgresStore {
         );
         let bind = |query: Bound<Postgres>| {
             query
-                .bind(postponements.iter().map(|one| one.id).collect::<Vec<_>>())
-                .bind(postponements.iter().map(|one| one.held_by).collect::<Vec<_>>())
-                .bind(postponements.iter().map(|one| millis(one.after)).collect::<Vec<_>>())
-                .bind(postponements.iter().map(attempts).collect::<Vec<_>>())
-                .bind(postponements.iter().map(|one| one.reason.as_deref()).collect::<Vec<_>>())
+                .bind(releases.iter().map(|one| one.id).collect::<Vec<_>>())
+                .bind(releases.iter().map(|one| one.held_by).collect::<Vec<_>>())
+                .bind(releases.iter().map(|one| millis(one.after)).collect::<Vec<_>>())
+                .bind(releases.iter().map(attempts).collect::<Vec<_>>())
+                .bind(releases.iter().map(|one| one.reason.as_deref()).collect::<Vec<_>>())
         };
         self.pool.execute(sql, bind).await?;
         Ok(())
@@ -223,7 +224,7 @@ impl Store for PostgresStore {
     async fn claim_halves(
         &self,
         askable: &[AnsweredBy],
-        bounds: Bounds,
+        bounds: ClaimLimits,
         hold: Hold,
     ) -> Result<Claim, StoreError> {
         if askable.is_empty() {
@@ -246,7 +247,7 @@ impl Store for PostgresStore {
     async fn claim_confirmed(
         &self,
         services: &[String],
-        bounds: Bounds,
+        bounds: ClaimLimits,
         hold: Hold,
     ) -> Result<Claim, StoreError> {
         self.claim(TAKE_CONFIRMED, services, bounds, hold).await

@@ -14,17 +14,18 @@ use uuid::Uuid;
 
 use super::row::id_list;
 use super::schema::{self, FENCE};
-use super::{PATIENCE, pool, primary_code, reach};
+use super::session::{pool, reach};
+use super::{PATIENCE, primary_code};
 use crate::database::first_id;
-use crate::database::namespace::Namespace;
 use crate::database::turns::Turns;
 use crate::error::{Error, ErrorKind};
 use crate::fence::FenceDatabase;
-use crate::fence::verdict::{FenceRow, Verdict};
+use crate::fence::verdict::Verdict;
 use crate::message::MessageId;
-use crate::protocol::scope::{FenceKey, Staged};
-use crate::sql::held::{self, Giver};
-use crate::sql::{CommitFailure, FenceDialect, FenceRefusal, Isolation, TransactionDialect, WriteTurn};
+use crate::sql::{
+    CommitFailure, FenceDialect, FenceKey, FenceRefusal, FenceRow, FenceWrite, Giver, Isolation, Namespace,
+    TransactionDialect, WriteTurn, raw,
+};
 use crate::store::StoreError;
 
 /// The business database in a SQLite file.
@@ -67,7 +68,7 @@ impl SqliteFence {
         .fetch_all(&self.pool)
         .await?;
         let verdict = |row: &sqlx::sqlite::SqliteRow| {
-            Ok((row.try_get("call_id")?, FenceRow::verdict(row.try_get("outcome")?, row.try_get("amended")?)))
+            Ok((row.try_get("call_id")?, Verdict::of_row(row.try_get("outcome")?, row.try_get("amended")?)))
         };
         rows.iter().map(verdict).collect()
     }
@@ -113,7 +114,7 @@ impl FenceDatabase for SqliteFence {
         .await;
         match row {
             Ok(Some((found, outcome, amended))) if found == identity => {
-                outcome.map(|outcome| FenceRow::verdict(outcome, amended))
+                outcome.map(|outcome| Verdict::of_row(outcome, amended))
             }
             Ok(_) => Some(Verdict::wrong_database()),
             Err(error) => Some(Verdict::Unknown(StoreError::from(error).to_string())),
@@ -175,7 +176,7 @@ impl FenceDialect for Sqlite {
         Box::pin(async move {
             let FenceKey { identity, call_id, .. } = fence;
             let failed = |error: sqlx::Error| FenceRefusal::Failed(error.into());
-            held::begin::<Self>(connection, Self::begin_statement(isolation, giver)).await.map_err(failed)?;
+            raw::begin::<Self>(connection, Self::begin_statement(isolation, giver)).await.map_err(failed)?;
             sqlx::query("SAVEPOINT tm_fence").execute(&mut *connection).await.map_err(failed)?;
             let inserted = sqlx::query(
                 "INSERT INTO main.tm_fence (call_id, outcome) SELECT ?1, ?2 FROM main.tm_fence_database WHERE identity = ?3 \
@@ -203,11 +204,11 @@ impl FenceDialect for Sqlite {
     fn commit_fenced(
         connection: &mut SqliteConnection,
         fence: FenceKey,
-        staged: Staged,
+        staged: FenceWrite,
     ) -> BoxFuture<'_, Result<(), CommitFailure>> {
         Box::pin(async move {
             prove(connection, fence.call_id, staged).await.map_err(CommitFailure::Unproven)?;
-            held::commit::<Self>(connection).await.map_err(|error| match primary_code(&error) {
+            raw::commit::<Self>(connection).await.map_err(|error| match primary_code(&error) {
                 // CONSTRAINT, as of a foreign key that was deferred: the transaction is still open.
                 Some(19) => CommitFailure::RolledBack(error),
                 _ => CommitFailure::Unclear(error),
@@ -220,7 +221,7 @@ impl FenceDialect for Sqlite {
 async fn prove(
     connection: &mut SqliteConnection,
     call_id: MessageId,
-    staged: Staged,
+    staged: FenceWrite,
 ) -> Result<(), StoreError> {
     release(connection, "RELEASE tm_fence").await?;
     let updated = sqlx::query(

@@ -11,8 +11,8 @@ use super::fence::release;
 use super::now;
 use super::schema::{self, INBOX};
 use crate::database::millis;
-use crate::database::namespace::Namespace;
 use crate::message::MessageId;
+use crate::sql::Namespace;
 use crate::sql::{InboxDialect, InboxEntry, InboxKey, InboxQueue};
 use crate::store::StoreError;
 

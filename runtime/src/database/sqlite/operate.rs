@@ -11,7 +11,7 @@ use crate::database::millis;
 use crate::database::row::{self, Reader, finished, unfinished};
 use crate::message::state::MessageState;
 use crate::message::{AnsweredBy, MessageId};
-use crate::store::{Finished, MessageInfo, Operate, Stats, StoreError, Unfinished};
+use crate::store::{Finished, MessageInfo, Stats, StoreAdmin, StoreError, Unfinished};
 
 /// The newest rows of one state. The state is written out, so that the partial indexes serve.
 macro_rules! newest {
@@ -30,7 +30,7 @@ const UNFINISHED: &str = unfinished!("0", now!());
 const STATS: &str = concat!(unfinished!("0", now!()), finished!());
 
 #[async_trait]
-impl Operate for SqliteStore {
+impl StoreAdmin for SqliteStore {
     async fn finished(
         &self,
         age: Duration,
@@ -162,7 +162,7 @@ impl Operate for SqliteStore {
         rows.iter().map(|row| Reader(row).summary()).collect()
     }
 
-    async fn hasten(&self, id: MessageId) -> Result<bool, StoreError> {
+    async fn make_due(&self, id: MessageId) -> Result<bool, StoreError> {
         let _turn = self.turns.take(PATIENCE).await?;
         let sql = concat!(
             "UPDATE tm_message SET due_at = ",

@@ -11,7 +11,7 @@ use super::{now, patiently};
 use crate::database::{millis, row};
 use crate::message::state::{Applied, Event, MessageState, mask};
 use crate::message::{Half, MessageId};
-use crate::store::{Attempts, Change, Hold, Postponement, StoreError};
+use crate::store::{Attempts, Change, Hold, Release, StoreError};
 
 /// The columns of a whole row that is being claimed, and its age.
 macro_rules! columns {
@@ -62,7 +62,7 @@ pub(super) async fn insert(
             message.routing_key,
             message.message_type,
             message.content_type,
-            message.key,
+            message.business_key,
             json!(message.headers).to_string(),
             payloads.place(&message.payload),
             message.payload.len(),
@@ -154,12 +154,12 @@ async fn states(pool: &SqlitePool, ids: &[MessageId]) -> Result<HashMap<MessageI
 }
 
 /// Gives rows back that are still held by whom the postponement says.
-pub(super) async fn postpone(writer: &SqlitePool, postponements: &[Postponement]) -> Result<(), StoreError> {
-    let row = |one: &Postponement| {
+pub(super) async fn release(writer: &SqlitePool, releases: &[Release]) -> Result<(), StoreError> {
+    let row = |one: &Release| {
         let attempts = i64::from(one.attempts == Attempts::Spend);
         json!([one.id.simple(), one.held_by.simple(), millis(one.after), attempts, one.reason.as_deref()])
     };
-    let rows = postponements.iter().map(row).collect::<Value>().to_string();
+    let rows = releases.iter().map(row).collect::<Value>().to_string();
     let sql = concat!(
         "UPDATE tm_message AS m SET held_by = NULL, due_at = ",
         now!(),

@@ -10,14 +10,15 @@ use sqlx::{SqliteConnection, SqlitePool};
 
 use super::row::{self, columns, id_list};
 use super::schema::{self, MESSAGE};
-use super::{PATIENCE, begin, now, patiently, pool, reach, writer};
+use super::session::{pool, reach, writer};
+use super::{PATIENCE, begin, now, patiently};
 use crate::database::millis;
 use crate::database::row::Reader;
 use crate::database::turns::Turns;
 use crate::error::{Error, ErrorKind};
 use crate::message::state::{Applied, Event, MessageState};
 use crate::message::{AnsweredBy, Half, MessageId};
-use crate::store::{Bounds, Change, Claim, Flush, Hold, Postponement, Renewed, Store, StoreError};
+use crate::store::{Change, Claim, ClaimLimits, Flush, Hold, Release, Renewed, Store, StoreError};
 
 /// A message store in a SQLite file.
 #[derive(Debug)]
@@ -91,7 +92,7 @@ impl SqliteStore {
         &self,
         (any_due, due): (&'static str, &'static str),
         names: &[String],
-        bounds: Bounds,
+        bounds: ClaimLimits,
         hold: Hold,
     ) -> Result<Claim, StoreError> {
         // A look without the write lock first: most of the time nothing is due.
@@ -227,15 +228,15 @@ impl Store for SqliteStore {
         })
     }
 
-    async fn postpone(&self, postponements: &[Postponement]) -> Result<(), StoreError> {
+    async fn release(&self, releases: &[Release]) -> Result<(), StoreError> {
         let _turn = self.turns.take(PATIENCE).await?;
-        row::postpone(&self.writer, postponements).await
+        row::release(&self.writer, releases).await
     }
 
     async fn claim_halves(
         &self,
         askable: &[AnsweredBy],
-        bounds: Bounds,
+        bounds: ClaimLimits,
         hold: Hold,
     ) -> Result<Claim, StoreError> {
         let names: Vec<String> = askable.iter().map(ToString::to_string).collect();
@@ -257,7 +258,7 @@ impl Store for SqliteStore {
     async fn claim_confirmed(
         &self,
         services: &[String],
-        bounds: Bounds,
+        bounds: ClaimLimits,
         hold: Hold,
     ) -> Result<Claim, StoreError> {
         self.claim(CONFIRMED, services, bounds, hold).await

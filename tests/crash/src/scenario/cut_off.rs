@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use services::proxy::{Proxy, Trick};
-use transactional_message::{AnsweredBy, Backoff, Message, MessageId, Messenger, Settings, call_id};
+use transactional_message::{Backoff, Call, Message, MessageId, Messenger, Settings, call_id};
 use uuid::Uuid;
 
 use super::wait;
@@ -71,7 +71,9 @@ async fn call(
         in_body();
         Ok::<_, ActionError>(call_id())
     };
-    Ok(messenger.call(AnsweredBy::Handler(HANDLER.into()), vec![message; messages], body).await?)
+    let call =
+        (0..messages).fold(Call::new(HANDLER), |call, _| call.message(message.clone()).check_back(HANDLER));
+    Ok(messenger.call(call, body).await?)
 }
 
 /// As others see it.

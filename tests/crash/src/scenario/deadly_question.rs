@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use transactional_message::{AnsweredBy, Message, MessageState, Messenger};
+use transactional_message::{Message, MessageState, Messenger};
 
 use crate::child;
 use crate::database::with_pool;
@@ -41,7 +41,7 @@ pub(super) async fn play(place: &Place) -> anyhow::Result<()> {
         .build()
         .await?;
     let stats = messenger.stats().await?;
-    let parked = messenger.list(MessageState::Parked, None, 2).await?;
+    let parked = messenger.admin().list(MessageState::Parked, None, 2).await?;
     let deadly = parked.first().context("nothing is parked")?;
     let innocents = QUESTIONS as u64 - 1;
     anyhow::ensure!(
@@ -51,7 +51,7 @@ pub(super) async fn play(place: &Place) -> anyhow::Result<()> {
         stats.cancelled,
         parked.iter().map(|message| &message.reason).collect::<Vec<_>>()
     );
-    anyhow::ensure!(deadly.key.as_deref() == Some(DEADLY), "an innocent is parked: {deadly:?}");
+    anyhow::ensure!(deadly.business_key.as_deref() == Some(DEADLY), "an innocent is parked: {deadly:?}");
     // The first question is everybody's: only those that are asked alone count.
     anyhow::ensure!(deaths == ATTEMPTS + 1, "{deaths} deaths, where {} were to be", ATTEMPTS + 1);
     println!("{deaths} deaths: one parked, {innocents} settled");
@@ -73,12 +73,17 @@ async fn leave_questions(place: &Place) -> anyhow::Result<()> {
     let mut random = fastrand::Rng::with_seed(0);
     for number in 0..QUESTIONS {
         let key = if number == QUESTIONS / 2 { DEADLY } else { "innocent" };
-        let message =
-            Message::json(place.exchange(), "handled", &Call::plain(&mut random).message(0))?.key(key);
+        let message = Message::json(place.exchange(), "handled", &Call::plain(&mut random).message(0))?
+            .business_key(key);
         let messenger = messenger.clone();
         let call = tokio::spawn(async move {
             let body = async { std::panic::resume_unwind(Box::new("as it was to")) };
-            messenger.call::<(), ActionError, _>(AnsweredBy::Handler(HANDLER.into()), [message], body).await
+            messenger
+                .call::<(), ActionError, _>(
+                    transactional_message::Call::new(HANDLER).message(message).check_back(HANDLER),
+                    body,
+                )
+                .await
         });
         anyhow::ensure!(call.await.is_err(), "its body was to panic");
     }

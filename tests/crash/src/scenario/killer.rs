@@ -10,7 +10,7 @@ use rustix::process::{Signal, getpid, kill_process};
 use serde::{Deserialize, Serialize};
 use sqlx::{MySqlConnection, PgConnection, SqliteConnection};
 use tokio::sync::watch;
-use transactional_message::{AnsweredBy, Consume, Consumer, Message, Messenger, Received};
+use transactional_message::{Call, Consume, Consumer, Message, Messenger, Received};
 
 use super::{PATIENCE, wait};
 use crate::child;
@@ -156,7 +156,7 @@ async fn send(messenger: &Messenger, place: &Place, handler: &Handler) -> anyhow
     for number in 0..MESSAGES {
         let message = Message::json(place.exchange(), "order", &Order { number })?;
         let body = async { Ok::<_, ActionError>(()) };
-        messenger.call(AnsweredBy::Handler(HANDLER.into()), [message], body).await?;
+        messenger.call(Call::new(HANDLER).message(message).check_back(HANDLER), body).await?;
         reached(&handler.begun, |begun| *begun > 0).await;
     }
     // What dies undecided would be cancelled.

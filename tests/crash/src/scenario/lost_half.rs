@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use transactional_message::{AnsweredBy, Message};
+use transactional_message::Message;
 
 use super::{messenger, wait};
 use crate::books::Comparison;
@@ -27,7 +27,8 @@ pub(super) async fn play(place: &Place) -> anyhow::Result<()> {
         Err::<(), _>(ActionError::Late)
     };
     let message = Message::json(place.exchange(), "fenced", &call.message(0))?;
-    let ended = messenger.call(AnsweredBy::Fence, [message], body).await;
+    let ended =
+        messenger.call(transactional_message::Call::new("lost half").fence().message(message), body).await;
     anyhow::ensure!(matches!(ended, Err(ActionError::Late)), "the caller was told {ended:?}");
     tokio::time::sleep(AWAY).await;
     store.run("ALTER TABLE away RENAME TO tm_message").await?;

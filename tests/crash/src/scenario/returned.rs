@@ -2,7 +2,7 @@
 //! the others may count as delivered.
 
 use tokio::task::JoinSet;
-use transactional_message::{AnsweredBy, Message, MessageState, Messenger};
+use transactional_message::{Message, MessageState, Messenger};
 
 use super::{messenger, wait};
 use crate::database::{Database, with_pool};
@@ -31,7 +31,7 @@ pub(super) async fn play(place: &Place) -> anyhow::Result<()> {
         })
         .await?;
     }
-    for message in messenger.list(MessageState::Delivered, None, EVERY).await? {
+    for message in messenger.admin().list(MessageState::Delivered, None, EVERY).await? {
         anyhow::ensure!(
             message.routing_key == ROUTED,
             "message {} was returned by RabbitMQ, and counts as delivered",
@@ -56,7 +56,9 @@ async fn call(messenger: &Messenger, place: &Place, random: &mut fastrand::Rng) 
         let messenger = messenger.clone();
         calls.spawn(async move {
             let body = async { Ok::<_, ActionError>(()) };
-            messenger.call(AnsweredBy::Handler(HANDLER.into()), [message], body).await
+            messenger
+                .call(transactional_message::Call::new(HANDLER).message(message).check_back(HANDLER), body)
+                .await
         });
     }
     while let Some(called) = calls.join_next().await {

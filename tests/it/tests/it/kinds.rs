@@ -1,10 +1,11 @@
 //! The store, the business and the consumers in databases of different kinds.
 
+use it::AnsweredBy;
 use it::{
     MySqlDatabases, Order, Place, PostgresSchemas, Process, ShopError, SqliteFiles, World, fast, fenced,
     fenced_amendable, order, vanish,
 };
-use transactional_message::{AnsweredBy, Message, MessageState, Messenger, MessengerBuilder, begin};
+use transactional_message::{Message, MessageState, Messenger, MessengerBuilder, begin};
 
 /// A messenger whose store, fence and consumer are in different worlds.
 fn builder<S: Place, F: Place, C: Place>(
@@ -99,13 +100,19 @@ async fn one_messenger_with_a_fence_of_each_kind() {
         it::write::<sqlx::Postgres>(&mut tx, 2).await?;
         Ok::<_, ShopError>(tx.commit().await?)
     };
-    messenger.call(AnsweredBy::NamedFence("two".into()), message(2), body).await.expect("committed");
+    messenger
+        .call(it::call(AnsweredBy::NamedFence("two".into()), message(2)), body)
+        .await
+        .expect("committed");
     let body = async {
         let mut tx = begin(&three.shop).await?;
         it::write::<sqlx::MySql>(&mut tx, 3).await?;
         Err::<(), _>(ShopError::Declined)
     };
-    messenger.call(AnsweredBy::NamedFence("three".into()), message(3), body).await.expect_err("declined");
+    messenger
+        .call(it::call(AnsweredBy::NamedFence("three".into()), message(3)), body)
+        .await
+        .expect_err("declined");
     one.settled(&messenger).await;
     assert_eq!((one.fences(1).await, two.fences(1).await, three.fences(2).await), (1, 1, 1));
     assert_eq!(one.effects_of_orders().await, [1, 2]);

@@ -15,6 +15,5 @@ mod rabbitmq_rights;
 mod rabbitmq_services;
 mod rabbitmq_setup;
 mod restored_store;
-mod tidy;
 
 type World = it::World<it::SqliteFiles>;

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use it::AnsweredBy;
 use it::{PASSWORD, Place, ShopError, ask, fast, fenced, fenced_amendable, order, says};
 use transactional_message::{
-    AnsweredBy, Backoff, Consumer, DatabaseSource, ErrorKind, Message, Messenger, MessengerBuilder, Settings,
+    Backoff, Consumer, DatabaseSource, ErrorKind, Message, Messenger, MessengerBuilder, Settings,
 };
 
 use crate::World;
@@ -142,11 +143,12 @@ async fn calls_that_name_no_fence_or_an_unknown_one_are_told_what_there_is() {
         "says `fence`, and the messenger has several: write `fence = \"name\"` with one of `orders`, `more`";
     says(&error.message(), ErrorKind::Configuration, &[expected]);
     let unknown = AnsweredBy::NamedFence("shop".into());
-    let error: ShopError = two.call::<(), _, _>(unknown, [], body()).await.expect_err("unknown");
+    let error: ShopError = two.call::<(), _, _>(it::call(unknown, []), body()).await.expect_err("unknown");
     says(&error.message(), ErrorKind::Configuration, &["the messenger has only `orders`, `more`"]);
     let unknown = AnsweredBy::Handler("nobody".into());
     let message = Message::bytes("", "", "", "");
-    let error: ShopError = two.call::<(), _, _>(unknown, [message], body()).await.expect_err("unknown");
+    let error: ShopError =
+        two.call::<(), _, _>(it::call(unknown, [message]), body()).await.expect_err("unknown");
     says(&error.message(), ErrorKind::Configuration, &["check-back handler `nobody`", "`it.handled`"]);
     let stats = two.stats().await.expect("counts");
     assert_eq!((stats.half, stats.cancelled), (0, 0));

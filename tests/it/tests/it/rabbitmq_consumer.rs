@@ -30,7 +30,7 @@ async fn start(world: &World, rabbit: &Rabbit, queue: &str, attempts: u32) -> Me
 
 async fn pay(messenger: &Messenger, rabbit: &Rabbit, id: u64) {
     let message = Message::json(&rabbit.exchange, "order.paid", &order(id)).expect("encodes");
-    send(messenger, message.key(id).header("tenant", "t")).await;
+    send(messenger, message.business_key(id).header("tenant", "t")).await;
 }
 
 fn attempts(heard: &[Heard]) -> Vec<u32> {

@@ -15,7 +15,7 @@ async fn send_all(messenger: &Messenger, messages: impl IntoIterator<Item = Mess
 }
 
 async fn list(messenger: &Messenger, state: MessageState) -> Vec<MessageInfo> {
-    messenger.list(state, None, 1000).await.expect("lists")
+    messenger.admin().list(state, None, 1000).await.expect("lists")
 }
 
 fn order_in(body: &[u8]) -> u64 {
@@ -49,7 +49,7 @@ async fn any_client_sees_what_a_message_is() {
     rabbit.declare_exchange().await;
     rabbit.bind(&queue, "#").await;
     let message = to(&rabbit.exchange, "order.paid", 7)
-        .key("key-7")
+        .business_key("key-7")
         .message_type("order.v1")
         .header("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
         .header("tenant", "ünï")

@@ -59,7 +59,7 @@ async fn send_orders(messenger: &Messenger, key: &str, ids: std::ops::Range<u64>
 }
 
 async fn in_state(messenger: &Messenger, state: MessageState) -> Vec<MessageInfo> {
-    messenger.list(state, None, 1000).await.expect("lists")
+    messenger.admin().list(state, None, 1000).await.expect("lists")
 }
 
 #[tokio::test]
@@ -113,7 +113,7 @@ async fn a_body_that_is_too_large_for_the_broker_costs_its_neighbours_nothing() 
     let broker = services::rabbitmq::start_with("max_message_size = 1000").await.expect("RabbitMQ starts");
     let messenger = publishing(&world, &broker).await;
     queue(&broker, "paid", FieldTable::default()).await;
-    let large = |id| Message::bytes(EXCHANGE, "paid", "text/plain", vec![b'x'; 2000]).key(id);
+    let large = |id| Message::bytes(EXCHANGE, "paid", "text/plain", vec![b'x'; 2000]).business_key(id);
     tokio::join!(
         send_orders(&messenger, "paid", 0..100),
         join_all((0..3).map(|id| send(&messenger, large(id)))),

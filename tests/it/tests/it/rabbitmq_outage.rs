@@ -4,10 +4,9 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use it::AnsweredBy;
 use it::{Rabbit, ShopError, fast, number, order, send, wait_until};
-use transactional_message::{
-    AnsweredBy, Consumer, ExchangeKind, Message, MessageState, Messenger, RabbitMq, Settings,
-};
+use transactional_message::{Consumer, ExchangeKind, Message, MessageState, Messenger, RabbitMq, Settings};
 
 use crate::World;
 
@@ -68,7 +67,7 @@ async fn a_broker_that_falls_silent_is_left_and_nobody_is_blamed() {
     wait_until("all effects", async || world.all_effects().await == 200).await;
     eprintln!("a silent broker: 100 messages delivered {:.2?} after it, all booked", back.elapsed());
     assert_eq!(world.effects_of_orders().await, (0..200).collect::<Vec<_>>());
-    let delivered = messenger.list(MessageState::Delivered, None, 1000).await.expect("lists");
+    let delivered = messenger.admin().list(MessageState::Delivered, None, 1000).await.expect("lists");
     assert_eq!(delivered.len(), 200);
     assert!(delivered.iter().all(|message| message.attempts == 0), "{delivered:?}");
 }
@@ -84,7 +83,7 @@ async fn a_broker_far_away_gets_everything_once() {
     world.settled(&messenger).await;
     wait_until("all effects", async || world.all_effects().await == 500).await;
     assert_eq!(world.listener.orders(), (0..500).collect::<Vec<_>>(), "each once");
-    let delivered = messenger.list(MessageState::Delivered, None, 1000).await.expect("lists");
+    let delivered = messenger.admin().list(MessageState::Delivered, None, 1000).await.expect("lists");
     assert!(delivered.iter().all(|message| message.attempts == 0), "{delivered:?}");
 }
 
@@ -101,7 +100,7 @@ async fn a_large_backlog_is_delivered_once_each() {
         let message = Message::json(&rabbit.exchange, "order.paid", &order(1)).expect("encodes");
         let messages = vec![message; usize::try_from(OF_A_CALL).expect("small")];
         let handler = AnsweredBy::Handler("it.handled".into());
-        let ended: Result<(), ShopError> = quiet.call(handler, messages, async { Ok(()) }).await;
+        let ended: Result<(), ShopError> = quiet.call(it::call(handler, messages), async { Ok(()) }).await;
         ended.expect("ok");
     }))
     .await;
@@ -130,7 +129,7 @@ async fn a_broker_that_comes_late_gets_everything_and_no_attempt_is_spent() {
     proxy.open(true);
     world.settled(&messenger).await;
     assert_eq!(rabbit.take(&queue, 20).await.len(), 20);
-    let delivered = messenger.list(MessageState::Delivered, None, 100).await.expect("lists");
+    let delivered = messenger.admin().list(MessageState::Delivered, None, 100).await.expect("lists");
     assert!(delivered.iter().all(|message| message.attempts == 0), "{delivered:?}");
 
     // And the same again, for one that was there before.

@@ -1,9 +1,10 @@
 //! What RabbitMQ would refuse: told before the body runs, or at no cost for anybody else.
 
 use futures_util::future::join_all;
+use it::AnsweredBy;
 use it::{Rabbit, ShopError, fast, order, send, wait_until};
 use transactional_message::{
-    AnsweredBy, ErrorKind, ExchangeKind, Message, MessageInfo, MessageState, Messenger, RabbitMq,
+    ErrorKind, ExchangeKind, Message, MessageInfo, MessageState, Messenger, RabbitMq,
 };
 
 use crate::World;
@@ -16,7 +17,7 @@ async fn refused(messenger: &Messenger, message: Message) -> String {
         ran = true;
         Ok::<_, ShopError>(())
     };
-    let ended = messenger.call(handler, [message], body).await;
+    let ended = messenger.call(it::call(handler, [message]), body).await;
     assert!(!ran, "the body ran");
     let error = ended.expect_err("accepted").message();
     assert_eq!(error.kind(), ErrorKind::InvalidMessage);
@@ -29,7 +30,7 @@ fn message(exchange: &str, id: u64) -> Message {
 }
 
 async fn in_state(messenger: &Messenger, state: MessageState) -> Vec<MessageInfo> {
-    messenger.list(state, None, 1000).await.expect("lists")
+    messenger.admin().list(state, None, 1000).await.expect("lists")
 }
 
 #[tokio::test]
@@ -82,7 +83,7 @@ async fn frames_that_are_smaller_than_known_cost_one_message_and_no_connection()
     // Stored while nobody knew how large the frames will be.
     let (_closed, nowhere) = rabbit.proxy(false).await;
     let before = World::start(world.builder().rabbitmq(nowhere)).await;
-    let large = |id| message(&rabbit.exchange, id).key("large").header("large", "x".repeat(10_000));
+    let large = |id| message(&rabbit.exchange, id).business_key("large").header("large", "x".repeat(10_000));
     send(&before, large(1000)).await;
     join_all((0..100).map(|id| send(&before, message(&rabbit.exchange, id)))).await;
     assert!(before.shutdown(std::time::Duration::from_secs(5)).await);
@@ -93,7 +94,7 @@ async fn frames_that_are_smaller_than_known_cost_one_message_and_no_connection()
     world.settled(&messenger).await;
     let dead = in_state(&messenger, MessageState::Dead).await;
     assert_eq!(dead.len(), 1, "{dead:?}");
-    assert_eq!((dead[0].attempts, dead[0].key.as_deref()), (1, Some("large")));
+    assert_eq!((dead[0].attempts, dead[0].business_key.as_deref()), (1, Some("large")));
     assert!(dead[0].reason.as_deref().is_some_and(|why| why.contains("`frame_max` is 8192")), "{dead:?}");
     let delivered = in_state(&messenger, MessageState::Delivered).await;
     assert_eq!(delivered.len(), 100);

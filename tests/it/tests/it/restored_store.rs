@@ -1,11 +1,12 @@
 //! A store that was restored from a backup while a body ran: its half message is gone.
 
+use it::AnsweredBy;
 use it::Oracle;
 use serde_json::json;
 use sqlx::SqlitePool;
 use transactional_message::testing::Recorder;
 use transactional_message::{
-    AnsweredBy, Error, HalfMessage, Message, MessageState, MessengerBuilder, Outcome, RawPayload, begin,
+    Error, HalfMessage, Message, MessageState, MessengerBuilder, Outcome, RawPayload, begin,
 };
 
 fn message() -> Message {
@@ -39,7 +40,7 @@ async fn a_fenced_half_that_is_gone_and_has_no_answer_yet_is_stored_again() {
         restore(db).await;
         Err::<(), Error>(begin(db).await.expect_err("one transaction for each call"))
     };
-    let call = recorder.messenger().call(AnsweredBy::Fence, [message()], body).await;
+    let call = recorder.messenger().call(it::call(AnsweredBy::Fence, [message()]), body).await;
     call.expect_err("the body's own");
     rename(db, "ALTER TABLE tm_fence RENAME TO tm_fence_away").await;
     recorder.settle().await.expect("settles what it can");
@@ -58,7 +59,7 @@ async fn a_half_with_a_handler_that_is_gone_is_stored_again() {
         restore(db).await;
         std::future::pending::<Result<(), Error>>().await
     };
-    let call = recorder.messenger().call(AnsweredBy::Handler("on.ly".into()), [message()], body);
+    let call = recorder.messenger().call(it::call(AnsweredBy::Handler("on.ly".into()), [message()]), body);
     let patience = std::time::Duration::from_millis(200);
     tokio::time::timeout(patience, call).await.expect_err("its caller leaves");
     recorder.settle().await.expect("settles");

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use it::AnsweredBy;
 use it::{
     Connection, Dialect, Fragile, MySqlDatabases, Place, ShopError, fast, fenced, number, numbers, order,
     run, wait_until,
@@ -13,7 +14,7 @@ use it::{
 use sqlx::mysql::MySqlPoolOptions;
 use sqlx::{MySql, MySqlConnection, MySqlPool};
 use transactional_message::{
-    AnsweredBy, Consume, Consumer, Error, ErrorKind, MessageState, Messenger, RawPayload, Received, begin,
+    Consume, Consumer, Error, ErrorKind, MessageState, Messenger, RawPayload, Received, begin,
 };
 
 use crate::World;
@@ -171,7 +172,7 @@ async fn a_transaction_that_is_dropped_at_any_poll_leaves_a_clean_pool() {
                 MySql::run(&mut tx, format!("INSERT INTO orders (id) VALUES ({id})")).await?;
                 Ok::<_, ShopError>(tx.commit().await?)
             };
-            let ended = polled(times, messenger.call(AnsweredBy::Fence, [], body)).await;
+            let ended = polled(times, messenger.call(it::call(AnsweredBy::Fence, []), body)).await;
             world.shop_is_clean().await;
             longest = longest.max(times);
             if let Some(ended) = ended {
@@ -226,7 +227,9 @@ async fn a_session_gets_its_own_value_back() {
         messenger.scope(async { fenced(&order(3), body).await }).await.expect("ok");
         assert_eq!(session(&shop).await, before, "after a rollback, and a commit that amends");
         messenger
-            .call(AnsweredBy::Fence, [], async { Ok::<_, ShopError>(begin(&shop).await?.commit().await?) })
+            .call(it::call(AnsweredBy::Fence, []), async {
+                Ok::<_, ShopError>(begin(&shop).await?.commit().await?)
+            })
             .await
             .expect("ok");
         assert_eq!(session(&shop).await, before, "after a call without a message");

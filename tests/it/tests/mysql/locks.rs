@@ -147,7 +147,7 @@ async fn rows_that_others_have_locked_keep_no_other_row_waiting() {
         .retention(Duration::from_secs(3));
     let work = async {
         wait_until("the foreign half", async || other.stats().await.expect("counts").half == 1).await;
-        let id = MySql::id(other.list(MessageState::Half, None, 1).await.expect("lists")[0].id);
+        let id = MySql::id(other.admin().list(MessageState::Half, None, 1).await.expect("lists")[0].id);
         let mut locks = world.store().begin().await.expect("begins");
         let lock = format!("UPDATE tm_message SET check_after = check_after + 1 WHERE id = {id}");
         assert_eq!(MySql::run(&mut locks, lock).await.expect("locks"), 1);

@@ -1,12 +1,11 @@
 //! Servers and places that can't work are refused with the remedy, before anything is written there.
 
+use it::AnsweredBy;
 use it::{Dialect, Fragile, MySqlDatabases, Place, fast, number, numbers, run, says, wait_until};
 use services::mariadb::start_with;
 use sqlx::MySql;
 use sqlx::mysql::MySqlPoolOptions;
-use transactional_message::{
-    AnsweredBy, ErrorKind, Message, MessageState, Messenger, MessengerBuilder, Settings, begin,
-};
+use transactional_message::{ErrorKind, Message, MessageState, Messenger, MessengerBuilder, Settings, begin};
 
 use crate::World;
 
@@ -66,7 +65,7 @@ async fn packets_that_hold_no_message_of_the_largest_size() {
         tx.amend(&"x".repeat(most - 2))?;
         Ok::<_, it::ShopError>(tx.commit().await?)
     };
-    messenger.call(AnsweredBy::Fence, [message], body).await.expect("ok");
+    messenger.call(it::call(AnsweredBy::Fence, [message]), body).await.expect("ok");
     world.count(&messenger, MessageState::Delivered, 1).await;
     assert_eq!(
         number(&world.books, "SELECT length(body) FROM effects").await,
@@ -77,7 +76,7 @@ async fn packets_that_hold_no_message_of_the_largest_size() {
     let message = || Message::json("shop", "many", "small").expect("encodes").header("h", headers.clone());
     let many = std::iter::repeat_with(message).take(80);
     let body = async { Ok::<_, it::ShopError>(begin(&world.shop).await?.commit().await?) };
-    messenger.call(AnsweredBy::Fence, many, body).await.expect("ok");
+    messenger.call(it::call(AnsweredBy::Fence, many), body).await.expect("ok");
     world.count(&messenger, MessageState::Delivered, 81).await;
 }
 

@@ -1,7 +1,8 @@
 //! A store in Latin 1, which holds few of the texts that errors are made of.
 
+use it::AnsweredBy;
 use it::{Fragile, Place, PostgresSchemas, fast, says, send};
-use transactional_message::{AnsweredBy, ErrorKind, Message, Messenger};
+use transactional_message::{ErrorKind, Message, Messenger};
 
 use crate::World;
 use crate::servers::counts::counts_arrive_without_their_texts;
@@ -22,10 +23,11 @@ async fn counts_arrive_in_latin_1_and_what_it_can_not_hold_is_refused_before_the
     let messenger = World::start(builder).await;
     counts_arrive_without_their_texts(&world, &messenger).await;
 
-    let message = |key| Message::bytes("shop", "order.raw", "text/plain", "").key(key);
+    let message = |key| Message::bytes("shop", "order.raw", "text/plain", "").business_key(key);
     let body = async { Ok::<(), transactional_message::Error>(()) };
     let handler = AnsweredBy::Handler("it.handled".into());
-    let error = messenger.call(handler, [message("Zürich 💶")], body).await.expect_err("no such letter");
+    let error =
+        messenger.call(it::call(handler, [message("Zürich 💶")]), body).await.expect_err("no such letter");
     says(&error, ErrorKind::InvalidMessage, &["could not be stored, so its body did not run", "22P05"]);
     assert!(!error.body_ran());
     send(&messenger, message("Zürich")).await;

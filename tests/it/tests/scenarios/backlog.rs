@@ -3,8 +3,9 @@
 use std::time::Instant;
 
 use futures_util::future::join_all;
+use it::AnsweredBy;
 use it::{ShopError, fast, number, order, wait_until};
-use transactional_message::{AnsweredBy, Message, MessageState, Messenger};
+use transactional_message::{Message, MessageState, Messenger};
 
 use crate::World;
 
@@ -19,7 +20,7 @@ async fn confirm(messenger: &Messenger, first: u64) {
     let message = |id| Message::json("shop", "order.backlog", &order(id)).expect("encodes");
     let messages = (first..first + OF_A_CALL).map(message);
     let handler = AnsweredBy::Handler("it.handled".into());
-    let ended: Result<(), ShopError> = messenger.call(handler, messages, async { Ok(()) }).await;
+    let ended: Result<(), ShopError> = messenger.call(it::call(handler, messages), async { Ok(()) }).await;
     ended.expect("ok");
 }
 

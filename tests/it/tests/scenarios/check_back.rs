@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use it::AnsweredBy;
 use it::{
     Oracle, ShopError, Word, fast, handled, handled_asking, handled_late, handled_twice, order, vanish,
     wait_until,
 };
 use transactional_message::{
-    AnsweredBy, Data, HalfMessage, Message, MessageId, MessageState, Messenger, Outcome, call_id,
+    Data, HalfMessage, Message, MessageId, MessageState, Messenger, Outcome, call_id,
 };
 
 use crate::World;
@@ -16,7 +17,7 @@ use crate::World;
 async fn vanished_by_hand(messenger: &Messenger, handler: &str, message: Message) {
     let body = async { panic!("on purpose") };
     let answered_by = AnsweredBy::Handler(handler.into());
-    vanish(messenger.call::<(), ShopError, _>(answered_by, [message], body)).await;
+    vanish(messenger.call::<(), ShopError, _>(it::call(answered_by, [message]), body)).await;
 }
 
 #[tokio::test]
@@ -80,12 +81,13 @@ async fn what_is_no_clear_answer_is_counted_and_the_budget_parks() {
         world.oracle.say(id, [word]);
         world.vanish(&messenger, id).await;
     }
-    let undecodable = Message::bytes("shop", "order.raw", "application/json", "[]").key("6");
+    let undecodable = Message::bytes("shop", "order.raw", "application/json", "[]").business_key("6");
     vanished_by_hand(&messenger, "it.handled", undecodable).await;
     world.count(&messenger, MessageState::Parked, 6).await;
-    let parked = messenger.list(MessageState::Parked, None, 10).await.expect("lists");
+    let parked = messenger.admin().list(MessageState::Parked, None, 10).await.expect("lists");
     let why = |id: u64| {
-        let of_id = |message: &&transactional_message::MessageInfo| message.key == Some(id.to_string());
+        let of_id =
+            |message: &&transactional_message::MessageInfo| message.business_key == Some(id.to_string());
         let message = parked.iter().find(of_id).expect("parked");
         assert_eq!(message.attempts, 3);
         message.reason.clone().expect("a reason")

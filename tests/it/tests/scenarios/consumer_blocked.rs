@@ -28,6 +28,6 @@ async fn an_inbox_that_can_not_be_written_is_told_once_with_the_remedy() {
     let over = log.lines_with(&["a consumer can write to its inbox again"]);
     assert_eq!((told().len(), over.len()), (1, 1), "{over:?}");
     assert!(over[0].contains(" INFO ") && over[0].contains("waited="), "{over:?}");
-    let delivered = messenger.list(MessageState::Delivered, None, 10).await.expect("lists");
+    let delivered = messenger.admin().list(MessageState::Delivered, None, 10).await.expect("lists");
     assert!(delivered.iter().all(|message| message.attempts == 0), "{delivered:?}");
 }

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use it::AnsweredBy;
 use it::{Act, Dialect, fast, number, wait_until};
-use transactional_message::{AnsweredBy, Message, MessageInfo, MessageState, Messenger};
+use transactional_message::{Message, MessageInfo, MessageState, Messenger};
 
 use crate::{Db, World};
 
 async fn only(messenger: &Messenger, state: MessageState) -> MessageInfo {
-    messenger.list(state, None, 2).await.expect("lists").remove(0)
+    messenger.admin().list(state, None, 2).await.expect("lists").remove(0)
 }
 
 #[tokio::test]
@@ -121,8 +122,8 @@ async fn a_queue_that_gives_up_keeps_no_other_from_its_message() {
     world.handle(&messenger, 1).await.expect("ok");
     wait_until("the patient queue's effect", async || world.all_effects().await > 0).await;
     world.settled(&messenger).await;
-    if let Some(dead) = messenger.list(MessageState::Dead, None, 1).await.expect("lists").first() {
-        messenger.retry(dead.id, "test").await.expect("tries again");
+    if let Some(dead) = messenger.admin().list(MessageState::Dead, None, 1).await.expect("lists").first() {
+        messenger.admin().retry(dead.id, "test").await.expect("tries again");
         world.settled(&messenger).await;
     }
     assert_eq!(number(&world.books, "SELECT count(*) FROM effects WHERE queue = 'books'").await, 1);
@@ -170,12 +171,13 @@ async fn a_body_of_any_bytes_arrives_as_it_was() {
     let messenger = world.messenger().await;
     let text = "ünïcödé \u{1f600} \"quotes\" \n\t and no JSON";
     let message = Message::bytes("shop", "raw", "text/plain", text)
-        .key("Schlüssel")
+        .business_key("Schlüssel")
         .message_type("t")
         .header("a", "1")
         .header("a", "2");
     let handler = AnsweredBy::Handler("it.handled".into());
-    let ended: Result<(), it::ShopError> = messenger.call(handler, [message], async { Ok(()) }).await;
+    let ended: Result<(), it::ShopError> =
+        messenger.call(it::call(handler, [message]), async { Ok(()) }).await;
     ended.expect("ok");
     world.settled(&messenger).await;
     let heard = world.listener.heard().remove(0);

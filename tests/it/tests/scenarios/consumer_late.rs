@@ -66,12 +66,12 @@ async fn given_up_while_it_is_handled(world: &World, fails: bool) -> MessageStat
     go_on.send(()).expect("goes on");
     process.join().await;
     let messenger = world.messenger().await;
-    let dead = messenger.list(MessageState::Dead, None, 1).await.expect("lists");
+    let dead = messenger.admin().list(MessageState::Dead, None, 1).await.expect("lists");
     let Some(dead) = dead.first() else {
         assert_eq!(messenger.stats().await.expect("counts").delivered, 1);
         return MessageState::Delivered;
     };
-    messenger.retry(dead.id, "test").await.expect("tries again");
+    messenger.admin().retry(dead.id, "test").await.expect("tries again");
     world.settled(&messenger).await;
     MessageState::Dead
 }
@@ -136,12 +136,12 @@ async fn a_message_that_somebody_is_still_handling_is_not_begun_again() {
     .await;
     let other = world.messenger().await;
     wait_until("it to come to another process", async || {
-        let waiting = other.list(MessageState::Confirmed, None, 1).await.expect("lists");
+        let waiting = other.admin().list(MessageState::Confirmed, None, 1).await.expect("lists");
         waiting.first().is_some_and(|message| message.reason.is_some())
     })
     .await;
     let entered = async || it::number(&world.books, "SELECT count(*) FROM tm_inbox_entered").await;
-    let waiting = other.list(MessageState::Confirmed, None, 1).await.expect("lists").remove(0);
+    let waiting = other.admin().list(MessageState::Confirmed, None, 1).await.expect("lists").remove(0);
     assert_eq!((waiting.attempts, entered().await), (0, 0), "{waiting:?}");
     go_on.send(()).expect("goes on");
     process.join().await;

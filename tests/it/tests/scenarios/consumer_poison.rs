@@ -5,21 +5,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use it::AnsweredBy;
 use it::{Act, Connection, Order, Place, ShopError, fast, run, texts, wait_until};
-use transactional_message::{
-    AnsweredBy, Consume, Consumer, Message, MessageInfo, MessageState, Messenger, Received,
-};
+use transactional_message::{Consume, Consumer, Message, MessageInfo, MessageState, Messenger, Received};
 
 use crate::{Db, World};
 
 async fn dead(world: &World, messenger: &Messenger, count: u64) -> Vec<MessageInfo> {
     world.count(messenger, MessageState::Dead, count).await;
-    messenger.list(MessageState::Dead, None, 100).await.expect("lists")
+    messenger.admin().list(MessageState::Dead, None, 100).await.expect("lists")
 }
 
 async fn send(messenger: &Messenger, message: Message) {
     let handler = AnsweredBy::Handler("it.handled".into());
-    let ended: Result<(), ShopError> = messenger.call(handler, [message], async { Ok(()) }).await;
+    let ended: Result<(), ShopError> = messenger.call(it::call(handler, [message]), async { Ok(()) }).await;
     ended.expect("ok");
 }
 
@@ -37,7 +36,7 @@ async fn poison_delays_no_neighbours_and_is_delivered_when_its_consumer_is_mende
     world.settled(&messenger).await;
     assert_eq!(world.effects_of_orders().await, (0..50).collect::<Vec<_>>());
     for message in &dead {
-        let expected = match message.key.as_deref() {
+        let expected = match message.business_key.as_deref() {
             Some("1000") => "failed 3 times; the last time: no ink",
             Some("1001") => "failed 3 times; the last time: the handler panicked: the listener fell over",
             other => panic!("{other:?} is dead"),
@@ -48,7 +47,7 @@ async fn poison_delays_no_neighbours_and_is_delivered_when_its_consumer_is_mende
     world.listener.will(1000, [Act::Write]);
     world.listener.will(1001, [Act::Write]);
     for message in dead {
-        messenger.retry(message.id, "mended").await.expect("tries again");
+        messenger.admin().retry(message.id, "mended").await.expect("tries again");
     }
     world.settled(&messenger).await;
     assert_eq!(world.effects_of_orders().await, (0..50).chain([1000, 1001]).collect::<Vec<_>>());
@@ -99,14 +98,14 @@ async fn what_one_version_cannot_read_waits_uncounted_for_another_and_is_dead_in
     let old = World::start(typed(Duration::from_mins(1))).await;
     send(&old, Message::bytes("shop", "x", "application/json", "{\"id\": \"a word\"}")).await;
     wait_until("it to be seen, and kept", async || {
-        let waiting = old.list(MessageState::Confirmed, None, 100).await.expect("lists");
+        let waiting = old.admin().list(MessageState::Confirmed, None, 100).await.expect("lists");
         waiting.iter().any(|one| one.reason.as_deref().is_some_and(|why| why.contains("can't be decoded")))
     })
     .await;
     // Those that have waited longer wait longer.
     let new = World::start(world.builder().settings(settings).consumer(world.consumer())).await;
     world.count(&new, MessageState::Delivered, 1).await;
-    assert_eq!(new.list(MessageState::Delivered, None, 100).await.expect("lists")[0].attempts, 0);
+    assert_eq!(new.admin().list(MessageState::Delivered, None, 100).await.expect("lists")[0].attempts, 0);
     assert_eq!(world.all_effects().await, 1);
     for messenger in [old, new] {
         assert!(messenger.shutdown(Duration::from_secs(5)).await, "in time");
@@ -125,7 +124,7 @@ async fn a_message_that_finds_nobody_says_so_dies_and_is_delivered_once_somebody
     let lonely = World::start(world.builder().settings(settings)).await;
     world.handle(&lonely, 1).await.expect("ok");
     wait_until("the first failure", async || {
-        let messages = lonely.list(MessageState::Confirmed, None, 1).await.expect("lists");
+        let messages = lonely.admin().list(MessageState::Confirmed, None, 1).await.expect("lists");
         messages.first().is_none_or(|message| message.reason.is_some())
     })
     .await;
@@ -136,7 +135,7 @@ async fn a_message_that_finds_nobody_says_so_dies_and_is_delivered_once_somebody
     assert!(lonely.shutdown(Duration::from_secs(30)).await);
 
     let messenger = world.messenger().await;
-    messenger.retry(message.id, "somebody is there").await.expect("tries again");
+    messenger.admin().retry(message.id, "somebody is there").await.expect("tries again");
     world.settled(&messenger).await;
     assert_eq!(world.listener.orders(), [1]);
     assert_eq!(world.listener.heard()[0].attempt, 1, "the count begins anew");
@@ -206,7 +205,7 @@ async fn a_consumer_without_its_database_acknowledges_nothing_and_catches_up() {
         world.handle(&messenger, id).await.expect("ok");
     }
     wait_until("failures", async || {
-        let waiting = messenger.list(MessageState::Confirmed, None, 100).await.expect("lists");
+        let waiting = messenger.admin().list(MessageState::Confirmed, None, 100).await.expect("lists");
         waiting.len() == 10 && waiting.iter().all(|message| message.reason.is_some())
     })
     .await;
@@ -238,6 +237,6 @@ async fn a_row_that_can_not_be_read_is_put_aside_and_its_neighbours_go_on() {
     let reasons = texts(&store, sql).await;
     assert!(reasons[0].contains("headers"), "{reasons:?}");
     assert!(reasons[1].contains("no such kind"), "{reasons:?}");
-    let listed = messenger.list(MessageState::Dead, None, 10).await.expect("a person can see them");
+    let listed = messenger.admin().list(MessageState::Dead, None, 10).await.expect("a person can see them");
     assert_eq!(listed.len(), 2);
 }

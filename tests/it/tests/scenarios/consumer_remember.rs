@@ -21,7 +21,7 @@ fn builder(world: &World, mail: &Listener, remember: Duration) -> MessengerBuild
 
 async fn dead(world: &World, messenger: &Messenger) -> MessageInfo {
     world.count(messenger, MessageState::Dead, 1).await;
-    messenger.list(MessageState::Dead, None, 1).await.expect("lists").remove(0)
+    messenger.admin().list(MessageState::Dead, None, 1).await.expect("lists").remove(0)
 }
 
 async fn is_pruned(world: &World) {
@@ -44,7 +44,7 @@ async fn raising_it_makes_nothing_look_new_that_was_pruned() {
     assert!(short.shutdown(Duration::from_secs(30)).await);
 
     let long = World::start(builder(&world, &mail, WEEK)).await;
-    long.retry(dead(&world, &long).await.id, "mended").await.expect("tries again");
+    long.admin().retry(dead(&world, &long).await.id, "mended").await.expect("tries again");
     let reason = dead(&world, &long).await.reason.expect("a reason");
     assert!(reason.contains("made before what this queue remembers"), "{reason}");
     assert_eq!(world.effects_of_orders().await, [1, 1], "one for each queue");

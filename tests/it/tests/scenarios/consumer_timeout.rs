@@ -27,7 +27,7 @@ async fn handlers_that_never_return_are_ended_and_keep_nobody_waiting() {
     world.count(&messenger, MessageState::Dead, 2).await;
     world.settled(&messenger).await;
     assert_eq!(world.effects_of_orders().await, (0..10).collect::<Vec<_>>());
-    for dead in messenger.list(MessageState::Dead, None, 10).await.expect("lists") {
+    for dead in messenger.admin().list(MessageState::Dead, None, 10).await.expect("lists") {
         assert_eq!(dead.reason, Some(format!("failed 2 times; the last time: {WHY}")));
     }
     for id in [1000, 1001] {
@@ -62,7 +62,7 @@ async fn what_an_ended_handler_wrote_is_rolled_back_and_the_message_comes_again(
     world.handle(&messenger, 1).await.expect("ok");
     world.settled(&messenger).await;
     assert_eq!(world.effects_of_orders().await, [1]);
-    let delivered = messenger.list(MessageState::Delivered, None, 1).await.expect("lists").remove(0);
+    let delivered = messenger.admin().list(MessageState::Delivered, None, 1).await.expect("lists").remove(0);
     assert_eq!((delivered.attempts, delivered.reason.as_deref()), (1, Some(WHY)));
     assert_eq!(number(&world.books, "SELECT count(*) FROM tm_inbox_entered").await, 0);
 }

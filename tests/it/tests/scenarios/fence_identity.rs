@@ -14,7 +14,7 @@ async fn set_identity(world: &World, identity: Uuid) {
 
 /// The identity, as the half of a call that runs has it.
 async fn identity(messenger: &Messenger) -> Uuid {
-    let half = messenger.list(MessageState::Half, None, 1).await.expect("lists").remove(0);
+    let half = messenger.admin().list(MessageState::Half, None, 1).await.expect("lists").remove(0);
     half.answered_by.strip_prefix("fence:").expect("a fence").parse().expect("an identity")
 }
 
@@ -35,7 +35,7 @@ async fn a_database_that_was_swapped_answers_nothing() {
     assert_eq!(error.kind(), ErrorKind::Misuse, "{error}");
     assert!(error.to_string().contains("another database than the messenger's fence"), "{error}");
     wait_until("the question", async || {
-        let halves = messenger.list(MessageState::Half, None, 2).await.expect("lists");
+        let halves = messenger.admin().list(MessageState::Half, None, 2).await.expect("lists");
         halves.first().and_then(|half| half.reason.as_deref()).is_some_and(|reason| {
             reason.contains("the pool leads to another database than the message belongs to")
         })
@@ -78,8 +78,8 @@ async fn a_messenger_with_another_fence_leaves_the_halves_to_others() {
     // When it has asked about the one that it can ask about, both leases have lapsed.
     world.count(&stranger, MessageState::Parked, 1).await;
     assert_eq!(world.oracle.asked(2).len(), 1);
-    let half = stranger.list(MessageState::Half, None, 2).await.expect("lists");
-    assert_eq!((half.len(), half[0].key.as_deref(), half[0].attempts), (1, Some("1"), 0));
+    let half = stranger.admin().list(MessageState::Half, None, 2).await.expect("lists");
+    assert_eq!((half.len(), half[0].business_key.as_deref(), half[0].attempts), (1, Some("1"), 0));
     for shop in [&world.shop, &other.shop] {
         assert_eq!(number(shop, "SELECT count(*) FROM tm_fence").await, 0, "no tombstone");
     }

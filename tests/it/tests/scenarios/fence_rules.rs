@@ -15,7 +15,7 @@ async fn a_function_that_forgot_begin_is_named_and_its_message_parked() {
     };
     messenger.scope(async { fenced(&order(1), body).await }).await.expect("the caller gets its Ok");
     world.count(&messenger, MessageState::Parked, 1).await;
-    let parked = messenger.list(MessageState::Parked, None, 2).await.expect("lists").remove(0);
+    let parked = messenger.admin().list(MessageState::Parked, None, 2).await.expect("lists").remove(0);
     assert_eq!(parked.function, "it::calls::fenced");
     assert!(parked.reason.expect("a reason").contains("without calling `begin` or `withhold`"));
     assert!(world.listener.orders().is_empty());

@@ -66,10 +66,10 @@ async fn what_a_person_decided_goes_too() {
     let forgets = async { Ok(()) };
     messenger.scope(async { fenced(&order(1), forgets).await }).await.expect("ok");
     world.count(&messenger, MessageState::Parked, 1).await;
-    let parked = messenger.list(MessageState::Parked, None, 1).await.expect("lists").remove(0);
-    messenger.confirm(parked.id, "looked it up").await.expect("confirms");
+    let parked = messenger.admin().list(MessageState::Parked, None, 1).await.expect("lists").remove(0);
+    messenger.admin().confirm(parked.id, "looked it up").await.expect("confirms");
     wait_until("the message to be delivered, and to go", async || {
-        messenger.find(parked.id).await.expect("looks").is_none()
+        messenger.admin().find(parked.id).await.expect("looks").is_none()
     })
     .await;
     assert_eq!(world.listener.orders(), [1]);
@@ -155,7 +155,7 @@ async fn a_half_that_is_older_than_the_horizon_is_parked_and_never_asked_about()
     process.kill().await;
     let messenger = world.messenger_with(tidy().janitor_interval(Duration::from_hours(1))).await;
     world.count(&messenger, MessageState::Parked, 2).await;
-    for message in messenger.list(MessageState::Parked, None, 2).await.expect("lists") {
+    for message in messenger.admin().list(MessageState::Parked, None, 2).await.expect("lists") {
         assert_eq!(message.reason.as_deref(), Some("older than the setting `check_back_horizon`"));
     }
     assert_eq!((world.fences(1).await, world.fences(2).await), (1, 0), "no tombstone was written");

@@ -37,7 +37,7 @@ async fn only(messenger: &Messenger, state: MessageState) -> MessageInfo {
         messenger.stats().await.expect("counts").count(state) == 1
     })
     .await;
-    messenger.list(state, None, 2).await.expect("lists").remove(0)
+    messenger.admin().list(state, None, 2).await.expect("lists").remove(0)
 }
 
 /// A handled body that ends with `result` after it was given up, and what others made of it.
@@ -180,7 +180,7 @@ async fn a_transaction_that_is_open_during_the_pause_is_waited_for() {
     });
     // It was asked, and the answer was "not yet".
     wait_until("the fence to give no answer", async || {
-        let halves = other.list(MessageState::Half, None, 2).await.expect("lists");
+        let halves = other.admin().list(MessageState::Half, None, 2).await.expect("lists");
         halves.first().is_some_and(|half| {
             half.attempts > 1 && half.reason.as_deref().is_some_and(|reason| reason.contains(Db::LOCKED))
         })

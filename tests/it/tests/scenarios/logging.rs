@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use it::AnsweredBy;
 use it::{Act, Connection, Log, Order, ShopError, fast, fenced, order};
 use tracing_subscriber::filter::LevelFilter;
-use transactional_message::{AnsweredBy, Consumer, Message, MessageState, Messenger, Received, begin};
+use transactional_message::{Consumer, Message, MessageState, Messenger, Received, begin};
 
 use crate::{Db, World};
 
@@ -19,7 +20,7 @@ async fn orders(_: &mut Connection<Db>, _: Received<Order>) -> Result<(), String
 async fn send(messenger: &Messenger, exchange: &str, body: String) {
     let message = Message::bytes(exchange, "x", "application/json", body).header("private", SECRET);
     let handler = AnsweredBy::Handler("it.handled".into());
-    let ended: Result<(), ShopError> = messenger.call(handler, [message], async { Ok(()) }).await;
+    let ended: Result<(), ShopError> = messenger.call(it::call(handler, [message]), async { Ok(()) }).await;
     ended.expect("ok");
 }
 
@@ -53,7 +54,7 @@ async fn payloads_are_in_no_log_and_no_reason() {
     let body = Message::bytes("shop", "x", "application/json", format!("\"{SECRET}\""));
     let handler = AnsweredBy::Handler("it.handled".into());
     let vanished = async { panic!("on purpose") };
-    it::vanish(messenger.call::<(), ShopError, _>(handler, [body], vanished)).await;
+    it::vanish(messenger.call::<(), ShopError, _>(it::call(handler, [body]), vanished)).await;
     amended(&world, &messenger).await;
     world.count(&messenger, MessageState::Parked, 1).await;
     world.settled(&messenger).await;
@@ -62,7 +63,7 @@ async fn payloads_are_in_no_log_and_no_reason() {
     let hexadecimal = SECRET.bytes().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
     assert_eq!(log.lines_with(&[SECRET, &hexadecimal, &hexadecimal.to_uppercase()]), [] as [String; 0]);
     for state in MessageState::ALL {
-        for message in messenger.list(state, None, 100).await.expect("lists") {
+        for message in messenger.admin().list(state, None, 100).await.expect("lists") {
             assert!(!format!("{message:?}").contains(SECRET), "{message:?}");
         }
     }

@@ -16,7 +16,7 @@ pub(crate) async fn newest(messenger: &Messenger, state: MessageState) -> Messag
         messenger.stats().await.expect("counts").count(state) > 0
     })
     .await;
-    messenger.list(state, None, 1).await.expect("lists")[0].id
+    messenger.admin().list(state, None, 1).await.expect("lists")[0].id
 }
 
 #[track_caller]
@@ -28,9 +28,9 @@ pub(crate) fn refused(result: Result<(), Error>, expected: &str) {
 
 async fn undecidable(messenger: &Messenger, id: MessageId, state: &str) {
     let expected = format!("is {state}: only a parked message can be decided by hand");
-    refused(messenger.confirm(id, "test").await, &expected);
-    refused(messenger.cancel(id, "test").await, &expected);
-    assert_eq!(messenger.find(id).await.expect("finds").expect("there").state.name(), state);
+    refused(messenger.admin().confirm(id, "test").await, &expected);
+    refused(messenger.admin().cancel(id, "test").await, &expected);
+    assert_eq!(messenger.admin().find(id).await.expect("finds").expect("there").state.name(), state);
 }
 
 /// Nobody takes its messages, and it tries again in an hour.
@@ -45,13 +45,13 @@ async fn a_message_that_nobody_knows_is_refused() {
     let messenger = world.messenger().await;
     let id = Uuid::now_v7();
     for result in [
-        messenger.confirm(id, "test").await,
-        messenger.cancel(id, "test").await,
-        messenger.retry(id, "test").await,
+        messenger.admin().confirm(id, "test").await,
+        messenger.admin().cancel(id, "test").await,
+        messenger.admin().retry(id, "test").await,
     ] {
         refused(result, &format!("there is no message {id}"));
     }
-    assert_eq!(messenger.find(id).await.expect("looks"), None);
+    assert_eq!(messenger.admin().find(id).await.expect("looks"), None);
 }
 
 #[tokio::test]
@@ -66,7 +66,7 @@ async fn a_live_body_is_not_the_operators_business() {
     let operator = async {
         let id = newest(&messenger, MessageState::Half).await;
         undecidable(&messenger, id, "half").await;
-        refused(messenger.retry(id, "test").await, "or it is being worked on");
+        refused(messenger.admin().retry(id, "test").await, "or it is being worked on");
         tried.send(()).expect("waits");
     };
     let order = order(1);
@@ -84,11 +84,11 @@ async fn a_half_that_waits_for_its_question_is_asked_about_at_once_on_demand() {
     vanish(messenger.scope(async { handled_late::<()>(&order(1), HOUR, body).await })).await;
     let id = newest(&messenger, MessageState::Half).await;
     // It becomes retryable when the report is with the store.
-    wait_until("the report", async || messenger.retry(id, "test").await.is_ok()).await;
+    wait_until("the report", async || messenger.admin().retry(id, "test").await.is_ok()).await;
     world.settled(&messenger).await;
     assert_eq!(world.listener.orders(), [1]);
     undecidable(&messenger, id, "delivered").await;
-    refused(messenger.retry(id, "test").await, "is delivered: there is nothing to try again");
+    refused(messenger.admin().retry(id, "test").await, "is delivered: there is nothing to try again");
 }
 
 #[tokio::test]
@@ -99,7 +99,7 @@ async fn a_cancelled_message_stays_cancelled() {
     messenger.scope(async { handled::<()>(&order(1), body).await }).await.expect_err("declined");
     let id = newest(&messenger, MessageState::Cancelled).await;
     undecidable(&messenger, id, "cancelled").await;
-    refused(messenger.retry(id, "test").await, "is cancelled: there is nothing to try again");
+    refused(messenger.admin().retry(id, "test").await, "is cancelled: there is nothing to try again");
 }
 
 #[tokio::test]
@@ -108,12 +108,12 @@ async fn a_confirmed_message_that_waits_is_delivered_at_once_on_demand() {
     let messenger = without_consumer(&world, 50).await;
     world.handle(&messenger, 1).await.expect("ok");
     let id = newest(&messenger, MessageState::Confirmed).await;
-    let attempts = async || messenger.find(id).await.expect("finds").expect("there").attempts;
+    let attempts = async || messenger.admin().find(id).await.expect("finds").expect("there").attempts;
     wait_until("the first attempt", async || attempts().await == 1).await;
     undecidable(&messenger, id, "confirmed").await;
-    messenger.retry(id, "test").await.expect("tries again");
+    messenger.admin().retry(id, "test").await.expect("tries again");
     wait_until("the second attempt", async || attempts().await == 2).await;
-    let found = messenger.find(id).await.expect("finds").expect("there");
+    let found = messenger.admin().find(id).await.expect("finds").expect("there");
     assert_eq!(found.state, MessageState::Confirmed);
     assert!(found.reason.expect("a reason").starts_with("unroutable: no consumer"));
 }
@@ -126,20 +126,20 @@ async fn a_dead_message_is_delivered_after_a_retry() {
     let id = newest(&messenger, MessageState::Dead).await;
     undecidable(&messenger, id, "dead").await;
     // Nothing has changed, so it dies again.
-    messenger.retry(id, "once more").await.expect("tries again");
+    messenger.admin().retry(id, "once more").await.expect("tries again");
     wait_until("the message to be dead again", async || {
-        let found = messenger.find(id).await.expect("finds").expect("there");
+        let found = messenger.admin().find(id).await.expect("finds").expect("there");
         found.state == MessageState::Dead
             && found.reason.is_some_and(|reason| reason.starts_with("unroutable"))
     })
     .await;
     let with_consumer = world.messenger().await;
-    with_consumer.retry(id, "there is a consumer now").await.expect("tries again");
+    with_consumer.admin().retry(id, "there is a consumer now").await.expect("tries again");
     // The first messenger may be quicker, and has no consumer.
     wait_until("the delivery", async || {
-        let found = messenger.find(id).await.expect("finds").expect("there");
+        let found = messenger.admin().find(id).await.expect("finds").expect("there");
         if found.state == MessageState::Dead {
-            _ = with_consumer.retry(id, "again").await;
+            _ = with_consumer.admin().retry(id, "again").await;
         }
         found.state == MessageState::Delivered
     })
@@ -153,7 +153,7 @@ async fn parked(world: &World) -> (Messenger, MessageId) {
     world.oracle.say(1, [Word::Unknown]);
     world.vanish(&messenger, 1).await;
     let id = newest(&messenger, MessageState::Parked).await;
-    refused(messenger.retry(id, "test").await, "is parked: there is nothing to try again");
+    refused(messenger.admin().retry(id, "test").await, "is parked: there is nothing to try again");
     (messenger, id)
 }
 
@@ -161,7 +161,7 @@ async fn parked(world: &World) -> (Messenger, MessageId) {
 async fn a_parked_message_is_delivered_when_an_operator_confirms_it() {
     let world = World::new().await;
     let (messenger, id) = parked(&world).await;
-    messenger.confirm(id, "asked the carrier").await.expect("confirms");
+    messenger.admin().confirm(id, "asked the carrier").await.expect("confirms");
     world.settled(&messenger).await;
     assert_eq!(world.effects(id).await, 1);
     undecidable(&messenger, id, "delivered").await;
@@ -172,9 +172,9 @@ async fn a_parked_message_is_delivered_when_an_operator_confirms_it() {
 async fn a_parked_message_is_gone_when_an_operator_cancels_it() {
     let world = World::new().await;
     let (messenger, id) = parked(&world).await;
-    messenger.cancel(id, "never shipped").await.expect("cancels");
+    messenger.admin().cancel(id, "never shipped").await.expect("cancels");
     undecidable(&messenger, id, "cancelled").await;
-    let found = messenger.find(id).await.expect("finds").expect("there");
+    let found = messenger.admin().find(id).await.expect("finds").expect("there");
     assert_eq!(found.reason.as_deref(), Some("cancelled by hand: never shipped"));
     assert!(world.listener.orders().is_empty());
 }
@@ -184,10 +184,10 @@ async fn of_two_operators_one_decides() {
     let world = World::new().await;
     let (messenger, id) = parked(&world).await;
     let results = tokio::join!(
-        messenger.confirm(id, "one"),
-        messenger.cancel(id, "two"),
-        messenger.confirm(id, "three"),
-        messenger.cancel(id, "four"),
+        messenger.admin().confirm(id, "one"),
+        messenger.admin().cancel(id, "two"),
+        messenger.admin().confirm(id, "three"),
+        messenger.admin().cancel(id, "four"),
     );
     let results = [results.0, results.1, results.2, results.3];
     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1, "{results:?}");
@@ -206,10 +206,10 @@ async fn lists_page_from_the_newest_to_the_oldest() {
     world.settled(&messenger).await;
     let (mut seen, mut before) = (Vec::new(), None);
     loop {
-        let page = messenger.list(MessageState::Delivered, before, 3).await.expect("lists");
+        let page = messenger.admin().list(MessageState::Delivered, before, 3).await.expect("lists");
         let Some(last) = page.last() else { break };
         before = Some(last.id);
-        seen.extend(page.into_iter().map(|message| message.key.expect("a key")));
+        seen.extend(page.into_iter().map(|message| message.business_key.expect("a key")));
     }
     assert_eq!(seen, ["6", "5", "4", "3", "2", "1", "0"]);
 }

@@ -33,7 +33,7 @@ async fn parked_with_a_fence(world: &World, committed: bool) -> (Messenger, Mess
     let settings = fast().check_back_horizon(Duration::from_millis(1));
     let messenger = world.messenger_with(settings).await;
     let id = newest(&messenger, MessageState::Parked).await;
-    let reason = messenger.find(id).await.expect("finds").expect("there").reason.expect("a reason");
+    let reason = messenger.admin().find(id).await.expect("finds").expect("there").reason.expect("a reason");
     assert!(reason.contains("older than the setting `check_back_horizon`"), "{reason}");
     assert_eq!(world.fences(2).await, 0, "a half that old is not asked about");
     (messenger, id)
@@ -43,8 +43,11 @@ async fn parked_with_a_fence(world: &World, committed: bool) -> (Messenger, Mess
 async fn confirming_a_fenced_message_by_hand_reads_its_fence() {
     let world = World::new().await;
     let (messenger, id) = parked_with_a_fence(&world, true).await;
-    refused(messenger.cancel(id, "test").await, "its fence says that the business action took effect");
-    messenger.confirm(id, "test").await.expect("the fence says so");
+    refused(
+        messenger.admin().cancel(id, "test").await,
+        "its fence says that the business action took effect",
+    );
+    messenger.admin().confirm(id, "test").await.expect("the fence says so");
     world.settled(&messenger).await;
     assert!(world.listener.heard_of(1)[0].body.contains("amended"), "the payload is that of the fence");
     assert_eq!(world.effects(id).await, 1);
@@ -55,11 +58,14 @@ async fn a_fenced_message_without_effect_can_only_be_cancelled_by_hand() {
     let world = World::new().await;
     let (messenger, id) = parked_with_a_fence(&world, false).await;
     refused(
-        messenger.confirm(id, "test").await,
+        messenger.admin().confirm(id, "test").await,
         "its fence has no row, so no transaction of it has committed",
     );
-    messenger.cancel(id, "test").await.expect("the fence says so");
-    assert_eq!(messenger.find(id).await.expect("finds").expect("there").state, MessageState::Cancelled);
+    messenger.admin().cancel(id, "test").await.expect("the fence says so");
+    assert_eq!(
+        messenger.admin().find(id).await.expect("finds").expect("there").state,
+        MessageState::Cancelled
+    );
     assert_eq!(world.fences(2).await, 1, "and is closed");
     assert!(world.listener.orders().is_empty());
 }
@@ -71,15 +77,15 @@ async fn a_message_whose_function_forgot_begin_is_a_persons_to_decide() {
     for confirmed in [true, false] {
         messenger.scope(async { fenced(&order(1), async { Ok(()) }).await }).await.expect("ok");
         let id = newest(&messenger, MessageState::Parked).await;
-        assert_eq!(messenger.find(id).await.expect("finds").expect("there").answered_by, "nobody");
+        assert_eq!(messenger.admin().find(id).await.expect("finds").expect("there").answered_by, "nobody");
         if confirmed {
-            messenger.confirm(id, "looked it up").await.expect("confirms");
+            messenger.admin().confirm(id, "looked it up").await.expect("confirms");
             world.settled(&messenger).await;
             assert_eq!(world.effects(id).await, 1);
         } else {
-            messenger.cancel(id, "looked it up").await.expect("cancels");
+            messenger.admin().cancel(id, "looked it up").await.expect("cancels");
             assert_eq!(
-                messenger.find(id).await.expect("finds").expect("there").state,
+                messenger.admin().find(id).await.expect("finds").expect("there").state,
                 MessageState::Cancelled
             );
         }
@@ -108,7 +114,7 @@ async fn cancelling_by_hand_closes_the_fence_for_a_body_that_comes_back() {
     let settings = fast().check_back_horizon(Duration::from_millis(1));
     let messenger = world.messenger_with(settings).await;
     let id = newest(&messenger, MessageState::Parked).await;
-    messenger.cancel(id, "test").await.expect("cancels");
+    messenger.admin().cancel(id, "test").await.expect("cancels");
     go_on.send(()).expect("goes on");
     process.join().await;
     world.settled(&messenger).await;

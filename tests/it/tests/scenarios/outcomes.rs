@@ -183,7 +183,7 @@ async fn handled_calls_send_what_their_end_or_their_handler_says() {
         let expected = if answered(id, &[0, 1, 2, 3, 4]) { [1, 1, 3, 3, 4][turn] } else { 0 };
         assert_eq!(asked, expected, "questions about {id}, {:?}", End::of(id));
     }
-    for parked in messenger.list(MessageState::Parked, None, 1000).await.expect("lists") {
+    for parked in messenger.admin().list(MessageState::Parked, None, 1000).await.expect("lists") {
         let reason = parked.reason.expect("a reason");
         assert!(reason.contains("asked 4 times"), "{reason}");
     }

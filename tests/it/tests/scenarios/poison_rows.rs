@@ -100,7 +100,7 @@ async fn a_nul_character_in_an_error_is_no_poison() {
         [(MessageState::Parked, "the oracle\u{fffd}is asleep"), (MessageState::Dead, "no\u{fffd}ink")]
     {
         world.count(&messenger, state, 1).await;
-        let message = messenger.list(state, None, 2).await.expect("lists").remove(0);
+        let message = messenger.admin().list(state, None, 2).await.expect("lists").remove(0);
         let reason = message.reason.expect("a reason");
         assert!(reason.contains(part), "{reason}");
     }

@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
+use it::AnsweredBy;
 use it::{Dialect, Listener, Log, Oracle, Process, ShopError, Word, ask, fast, fenced, handled, order};
 use it::{numbers, run, texts, wait_until};
 use tracing_subscriber::filter::LevelFilter;
-use transactional_message::{AnsweredBy, Message, MessageState, Messenger, MessengerBuilder, begin};
+use transactional_message::{Message, MessageState, Messenger, MessengerBuilder, begin};
 
 use super::by_hand::scripts;
 use crate::{Db, World};
@@ -41,7 +42,7 @@ impl Service {
             };
             let message = Message::json("shop", "order.pay", &order(id)).expect("encodes");
             let pay = AnsweredBy::Handler("pay".into());
-            let _: Result<(), ShopError> = messenger.call(pay, [message], body).await;
+            let _: Result<(), ShopError> = messenger.call(it::call(pay, [message]), body).await;
         })
         .await;
     }
@@ -73,7 +74,7 @@ impl Service {
 }
 
 async fn info(messenger: &Messenger, state: MessageState) -> Vec<(String, String, u32)> {
-    let messages = messenger.list(state, None, 10).await.expect("lists");
+    let messages = messenger.admin().list(state, None, 10).await.expect("lists");
     messages.into_iter().map(|message| (message.service, message.answered_by, message.attempts)).collect()
 }
 
@@ -169,9 +170,9 @@ async fn a_person_decides_for_every_service() {
     assert!(own.shutdown(Duration::from_secs(10)).await);
 
     let other = billing.start(&world).await;
-    let parked = other.list(MessageState::Parked, None, 1).await.expect("lists").remove(0);
+    let parked = other.admin().list(MessageState::Parked, None, 1).await.expect("lists").remove(0);
     assert_eq!(parked.service, "orders");
-    other.confirm(parked.id, "the carrier says so").await.expect("confirms");
+    other.admin().confirm(parked.id, "the carrier says so").await.expect("confirms");
     let own = orders.start(&world).await;
     world.settled(&own).await;
     assert_eq!((orders.listener.orders(), billing.listener.orders()), (vec![1], vec![]));

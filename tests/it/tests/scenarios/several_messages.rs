@@ -1,10 +1,11 @@
 //! Several messages of one call are stored together, and decided together; so is none at all.
 
 use futures_util::FutureExt;
+use it::AnsweredBy;
 use it::{Process, ShopError, Word, fast, fenced_twice, handled_twice, number, order, vanish};
 use serde_json::json;
 use transactional_message::testing::Recorder;
-use transactional_message::{AnsweredBy, ErrorKind, Message, MessageState, Messenger, begin, withhold};
+use transactional_message::{ErrorKind, Message, MessageState, Messenger, begin, withhold};
 
 use crate::World;
 
@@ -47,6 +48,7 @@ async fn stacked_attributes_make_one_call_with_one_fence_row() {
     let stats = messenger.stats().await.expect("counts");
     assert_eq!((stats.delivered, stats.cancelled, stats.parked), (6, 18, 0));
     let calls: std::collections::HashSet<_> = messenger
+        .admin()
         .list(MessageState::Delivered, None, 100)
         .await
         .expect("lists")
@@ -131,7 +133,7 @@ async fn call(
     messages: Vec<Message>,
     body: impl Future<Output = Result<(), ShopError>> + Send,
 ) -> Result<(), ShopError> {
-    messenger.call(answered_by.clone(), messages, body).await
+    messenger.call(it::call(answered_by.clone(), messages), body).await
 }
 
 #[tokio::test]
@@ -210,7 +212,7 @@ async fn one_message_that_is_refused_keeps_the_whole_call_from_running() {
             "more than the setting `headers_limit` allows",
         ),
         (Message::bytes("shop", &long, "t", ""), "routing key has 256 bytes; AMQP carries at most 255"),
-        (Message::bytes("shop", "k", "t", "").key("a\0b"), "key contains a NUL character"),
+        (Message::bytes("shop", "k", "t", "").business_key("a\0b"), "key contains a NUL character"),
     ];
     for (message, expected) in bad {
         let mut three = messages(1, 2);

@@ -117,12 +117,13 @@ async fn a_fence_is_never_asked_about_a_slow_transaction() {
     };
     let order = order(1);
     let (slow, (), watched) = tokio::join!(own.scope(async { fenced(&order, body).await }), conduct, async {
-        let halves =
-            async || other.list(transactional_message::MessageState::Half, None, 10).await.expect("lists");
+        let halves = async || {
+            other.admin().list(transactional_message::MessageState::Half, None, 10).await.expect("lists")
+        };
         wait_until("the half", async || halves().await.len() == 1).await;
         let id = halves().await[0].id;
         // As long as it is half, nobody may have counted a question.
-        while let Some(half) = other.find(id).await.expect("finds")
+        while let Some(half) = other.admin().find(id).await.expect("finds")
             && half.state == transactional_message::MessageState::Half
         {
             assert_eq!((half.attempts, half.reason), (0, None));

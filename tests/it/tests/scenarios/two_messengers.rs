@@ -4,8 +4,9 @@ use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use it::AnsweredBy;
 use it::{Dialect, Oracle, Place, Process, ShopError, Word, ask, order, wait_until};
-use transactional_message::{AnsweredBy, Message, MessageState, Messenger, MessengerBuilder};
+use transactional_message::{Message, MessageState, Messenger, MessengerBuilder};
 
 use crate::{Db, World};
 
@@ -41,7 +42,7 @@ async fn died(world: &World, builder: MessengerBuilder, name: &'static str, id: 
         };
         let message = Message::json("shop", "order.by-hand", &order(id)).expect("encodes");
         let by_hand = AnsweredBy::Handler(name.into());
-        let _: Result<(), ShopError> = messenger.call(by_hand, [message], body).await;
+        let _: Result<(), ShopError> = messenger.call(it::call(by_hand, [message]), body).await;
     });
     wait.await.expect("gets there");
     process.kill().await;
@@ -73,7 +74,7 @@ async fn a_messenger_without_the_handler_leaves_its_questions_to_others() {
     let without = world.messenger().await;
     died(&world, world.elsewhere().builder().check_back("by hand", ask), "by hand", 1).await;
     a_lease_has_passed(&world, &without).await;
-    let half = without.list(MessageState::Half, None, 2).await.expect("lists").remove(0);
+    let half = without.admin().list(MessageState::Half, None, 2).await.expect("lists").remove(0);
     assert_eq!((half.answered_by.as_str(), half.attempts), ("handler:by hand", 0));
     assert!(world.oracle.questions().is_empty());
 
@@ -96,7 +97,7 @@ async fn a_handler_answers_for_its_old_name() {
     let renamed = World::start(renamed).await;
     world.settled(&renamed).await;
     assert_eq!(world.listener.orders(), [1]);
-    let message = renamed.list(MessageState::Delivered, None, 1).await.expect("lists").remove(0);
+    let message = renamed.admin().list(MessageState::Delivered, None, 1).await.expect("lists").remove(0);
     assert_eq!(message.answered_by, "handler:old");
 }
 

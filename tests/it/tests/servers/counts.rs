@@ -22,7 +22,7 @@ pub(crate) async fn counts_arrive_without_their_texts(world: &World, messenger: 
         [(MessageState::Parked, "? the oracle is asleep ?"), (MessageState::Dead, "? no ink ?")]
     {
         world.count(messenger, state, 1).await;
-        let message = messenger.list(state, None, 2).await.expect("lists").remove(0);
+        let message = messenger.admin().list(state, None, 2).await.expect("lists").remove(0);
         let reason = message.reason.expect("a reason");
         assert!(reason.contains(part), "{reason}");
         assert_eq!(message.attempts, 3, "{state}");

@@ -75,7 +75,7 @@ async fn a_silent_business_database_is_asked_until_it_answers() {
     proxy.silence(true);
     process.kill().await;
     let asked = async || {
-        let halves = messenger.list(MessageState::Half, None, 100).await.expect("lists");
+        let halves = messenger.admin().list(MessageState::Half, None, 100).await.expect("lists");
         let told = |why: &str| why.contains("did not answer") || why.contains("no connection");
         halves.iter().any(|half| half.reason.as_deref().is_some_and(told))
     };

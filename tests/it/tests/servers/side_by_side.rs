@@ -47,10 +47,10 @@ async fn an_open_transaction_is_never_cancelled_and_its_neighbours_are_answered(
     });
     let messenger = world.messenger().await;
     world.count(&messenger, MessageState::Cancelled, NEIGHBOURS).await;
-    let half = async || messenger.list(MessageState::Half, None, 2).await.expect("lists").remove(0);
+    let half = async || messenger.admin().list(MessageState::Half, None, 2).await.expect("lists").remove(0);
     wait_until("the open one to be asked about twice", async || half().await.attempts > 1).await;
     let half = half().await;
-    assert_eq!(half.key.as_deref(), Some("0"));
+    assert_eq!(half.business_key.as_deref(), Some("0"));
     assert!(half.reason.as_deref().is_some_and(|reason| reason.contains(Db::LOCKED)), "{half:?}");
     assert_eq!(world.fences(2).await.unsigned_abs(), NEIGHBOURS);
     go_on.send(()).expect("goes on");

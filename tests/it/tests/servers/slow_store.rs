@@ -63,7 +63,8 @@ async fn orphans_are_settled_with_answers_of(tenths: u32) {
         wait_until("the halves", async || own.stats().await.expect("counts").half == 2).await;
         orphan(&world).await;
         // To connect takes many round trips, and is not what this is about.
-        join_all([&own, &other].repeat(8).iter().map(|one| one.list(MessageState::Half, None, 1))).await;
+        join_all([&own, &other].repeat(8).iter().map(|one| one.admin().list(MessageState::Half, None, 1)))
+            .await;
         proxy.delay(LEASE * tenths / 10 / (2 * Db::RENEWAL_ROUND_TRIPS));
         let began = Instant::now();
         wait_until("the orphan's effect", async || world.effects_of_orders().await == [ORPHAN]).await;

@@ -24,7 +24,7 @@ async fn a_handler_that_waits_for_a_statement_keeps_neither_its_place_nor_its_lo
     // The second attempt needs the record that the first one has locked.
     world.settled(&messenger).await;
     assert_eq!(world.effects_of_orders().await, (0..10).chain([1000, 1001]).collect::<Vec<_>>());
-    let delivered = messenger.list(MessageState::Delivered, None, 20).await.expect("lists");
+    let delivered = messenger.admin().list(MessageState::Delivered, None, 20).await.expect("lists");
     assert!(delivered.iter().all(|message| message.attempts <= 1), "{delivered:?}");
     books_are_clean(&world).await;
 }

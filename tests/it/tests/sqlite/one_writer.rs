@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use it::AnsweredBy;
 use it::{Act, fenced, handled, order, wait_until};
-use transactional_message::{AnsweredBy, ErrorKind, MessageState, begin};
+use transactional_message::{ErrorKind, MessageState, begin};
 
 use crate::World;
 
@@ -46,7 +47,7 @@ async fn a_call_without_a_message_learns_that_its_transaction_was_ended_undernea
         sqlx::raw_sql("ROLLBACK").execute(&mut *tx).await?;
         Ok(tx.commit().await?)
     };
-    let ended: Result<(), it::ShopError> = messenger.call(AnsweredBy::Fence, [], body).await;
+    let ended: Result<(), it::ShopError> = messenger.call(it::call(AnsweredBy::Fence, []), body).await;
     ended.expect_err("nothing was committed");
     world.shop_is_clean().await;
     assert!(world.orders().await.is_empty());
@@ -67,7 +68,7 @@ async fn a_handler_that_never_returns_stops_nobody_for_longer_than_its_timeout()
     world.count(&messenger, MessageState::Dead, 1).await;
     world.settled(&messenger).await;
     assert_eq!(world.effects_of_orders().await, [2, 3, 4, 5]);
-    let dead = messenger.list(MessageState::Dead, None, 1).await.expect("lists").remove(0);
+    let dead = messenger.admin().list(MessageState::Dead, None, 1).await.expect("lists").remove(0);
     assert_eq!(dead.attempts, 2);
     assert!(dead.reason.expect("a reason").contains("`handler_timeout`"));
 }

@@ -1,0 +1,340 @@
+//! The one task that publishes on its channel, and decides which message to blame when the channel fails.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use lapin::options::ConfirmSelectOptions;
+use lapin::{Channel, Connection};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::batch::{self, ReturnStatus};
+use super::connection::{ConnectError, code, text};
+use super::establish::{has_exchange, missing_exchange};
+use super::properties::{AmqpMessage, Short};
+use super::publish_queue::{BrokerStatus, PendingPublish, PublishQueue};
+use crate::transport::PublishResult;
+
+/// How long what was refused is not tried again.
+const REFUSED_FOR: Duration = Duration::from_secs(2);
+/// Exchanges remembered, and routing keys; more exchanges than an application has, unless it makes up their names.
+const REMEMBERED: usize = 1000;
+
+/// Publishes batches on a channel of its own.
+pub(super) struct ChannelPublisher<'a> {
+    queue: &'a PublishQueue,
+    connection: &'a Connection,
+    /// The connection is of no more use.
+    lost: &'a CancellationToken,
+    channel: Option<Channel>,
+    /// What is known of exchanges: publishing to one that is missing ends the channel, with all that
+    /// is unconfirmed there.
+    exchanges: HashMap<Short, Result<(), Refused>>,
+    /// Routing keys that this user may not publish with: topic permissions.
+    keys: HashMap<(Short, Short), Refused>,
+}
+
+/// What takes no messages, at least until then.
+struct Refused {
+    why: String,
+    until: Instant,
+}
+
+/// Why a batch failed as a whole.
+struct Failure {
+    trouble: ConnectError,
+    code: Option<u16>,
+    /// Nothing else will work on this connection.
+    ends_the_connection: bool,
+}
+
+impl<'a> ChannelPublisher<'a> {
+    pub(super) fn new(
+        queue: &'a PublishQueue,
+        connection: &'a Connection,
+        lost: &'a CancellationToken,
+    ) -> Self {
+        Self { queue, connection, lost, channel: None, exchanges: HashMap::new(), keys: HashMap::new() }
+    }
+
+    /// Publishes until the connection is lost. Says why, if that was seen here.
+    pub(super) async fn run(mut self) -> Option<ConnectError> {
+        loop {
+            let batch = tokio::select! {
+                batch = self.queue.next_batch() => batch,
+                () = self.lost.cancelled() => return None,
+            };
+            if let Err(trouble) = self.deliver(batch).await {
+                return Some(trouble);
+            }
+        }
+    }
+
+    /// Publishes a batch, and answers each of its messages, or makes suspects of them.
+    async fn deliver(&mut self, batch: Vec<PendingPublish>) -> Result<(), ConnectError> {
+        let batch = self.with_known_exchanges(Self::that_fit(self.connection, batch)).await?;
+        let letters: Vec<_> = batch.iter().map(|job| &job.letter).collect();
+        let Some(first) = letters.first() else { return Ok(()) };
+        let (alone, exchange, key) = (letters.len() == 1, first.exchange.clone(), first.routing_key.clone());
+        let failure = match self.publish(&letters).await {
+            Ok(fates) => {
+                for (job, fate) in batch.into_iter().zip(fates) {
+                    let publication = publication(&job.letter, fate);
+                    job.answer(publication);
+                }
+                return Ok(());
+            }
+            Err(failure) => failure,
+        };
+        self.channel = None;
+        if failure.code == Some(404) {
+            // Deleted since it was seen; whose it was turns out when each is looked at again.
+            self.exchanges.clear();
+            self.queue.suspect(batch);
+        } else if alone {
+            let why = &failure.trouble.why;
+            match refused_what(failure.code, why) {
+                What::Exchange => self.refuse(exchange, why),
+                What::RoutingKey => self.refuse_key((exchange, key), why),
+                What::Message => {}
+            }
+            for job in batch {
+                job.answer(PublishResult::Failed(why.clone()));
+            }
+        } else {
+            self.queue.suspect(batch);
+        }
+        if failure.ends_the_connection { Err(failure.trouble) } else { Ok(()) }
+    }
+
+    async fn publish(&mut self, letters: &[&AmqpMessage]) -> Result<Vec<ReturnStatus>, Failure> {
+        let channel = self.channel().await?;
+        self.wait_for(batch::publish(&channel, letters)).await
+    }
+
+    async fn channel(&mut self) -> Result<Channel, Failure> {
+        if let Some(channel) = &self.channel {
+            return Ok(channel.clone());
+        }
+        let opening = async {
+            let channel = self.connection.create_channel().await?;
+            channel.confirm_select(ConfirmSelectOptions::default()).await?;
+            Ok(channel)
+        };
+        let channel = self.wait_for(opening).await?;
+        Ok(self.channel.insert(channel).clone())
+    }
+
+    /// Waits for the broker, within the publisher's patience, and not past the end of the connection:
+    /// lapin has been seen to leave a request without an answer then.
+    async fn wait_for<T>(&self, answer: impl Future<Output = Result<T, lapin::Error>>) -> Result<T, Failure> {
+        let trouble = tokio::select! {
+            biased;
+            answer = answer => return answer.map_err(|error| self.failure(&error)),
+            () = self.lost.cancelled() => ConnectError::passing("the connection to RabbitMQ was lost"),
+            () = self.out_of_patience() => {
+                ConnectError::passing(format!("RabbitMQ did not answer within {:?}", self.queue.patience))
+            }
+        };
+        Err(Failure { trouble, code: None, ends_the_connection: true })
+    }
+
+    /// The time in which the broker takes no messages does not count.
+    async fn out_of_patience(&self) {
+        let mut status = self.queue.status.subscribe();
+        loop {
+            let blocked = matches!(&*status.borrow_and_update(), BrokerStatus::Blocked(_));
+            tokio::select! {
+                () = sleep(self.queue.patience), if !blocked => return,
+                Ok(()) = status.changed() => {}
+            }
+        }
+    }
+
+    fn failure(&self, error: &lapin::Error) -> Failure {
+        Failure {
+            trouble: ConnectError::passing(text(error)),
+            code: code(error),
+            ends_the_connection: !self.connection.status().connected(),
+        }
+    }
+
+    /// The messages that this connection can carry; the others would end it. Most were asked about before they were
+    /// stored, when perhaps another size was agreed on.
+    fn that_fit(connection: &Connection, batch: Vec<PendingPublish>) -> Vec<PendingPublish> {
+        let frame_bytes = connection.configuration().frame_max();
+        let mut fitting = Vec::with_capacity(batch.len());
+        for job in batch {
+            match job.letter.does_not_fit(frame_bytes) {
+                Some(why) => job.answer(PublishResult::Refused(why)),
+                None => fitting.push(job),
+            }
+        }
+        fitting
+    }
+
+    /// The messages whose exchange is there, and takes them. The others are answered.
+    async fn with_known_exchanges(
+        &mut self,
+        batch: Vec<PendingPublish>,
+    ) -> Result<Vec<PendingPublish>, ConnectError> {
+        let mut known = Vec::with_capacity(batch.len());
+        let mut batch = batch.into_iter();
+        while let Some(job) = batch.next() {
+            match self.exchange(&job.letter.exchange).await {
+                Ok(Ok(())) => match self.refused_key(&job.letter) {
+                    Some(why) => job.answer(PublishResult::Failed(why)),
+                    None => known.push(job),
+                },
+                Ok(Err(why)) => job.answer(PublishResult::Failed(why)),
+                Err(trouble) => {
+                    for job in known.into_iter().chain([job]).chain(batch) {
+                        job.answer(PublishResult::NotNow(trouble.why.clone()));
+                    }
+                    return Err(trouble);
+                }
+            }
+        }
+        Ok(known)
+    }
+
+    /// Whether an exchange takes messages, from memory or from the broker.
+    async fn exchange(&mut self, name: &Short) -> Result<Result<(), String>, ConnectError> {
+        match self.exchanges.get(name) {
+            // The default exchange is always there.
+            _ if name.as_str().is_empty() => return Ok(Ok(())),
+            Some(Ok(())) => return Ok(Ok(())),
+            Some(Err(refused)) if Instant::now() < refused.until => return Ok(Err(refused.why.clone())),
+            _ => {}
+        }
+        // On a channel of its own, which ends if the exchange is missing.
+        let looking = has_exchange(self.connection, name);
+        let there = self.wait_for(looking).await.map_err(|failure| failure.trouble)?;
+        if there {
+            self.remember(name.clone(), Ok(()));
+            Ok(Ok(()))
+        } else {
+            let why = missing_exchange(name.as_str());
+            self.refuse(name.clone(), &why);
+            Ok(Err(why))
+        }
+    }
+
+    fn refuse(&mut self, exchange: Short, why: &str) {
+        self.remember(exchange, Err(Refused::now(why)));
+    }
+
+    fn remember(&mut self, exchange: Short, standing: Result<(), Refused>) {
+        if self.exchanges.len() >= REMEMBERED {
+            self.exchanges.clear();
+        }
+        self.exchanges.insert(exchange, standing);
+    }
+
+    fn refuse_key(&mut self, key: (Short, Short), why: &str) {
+        if self.keys.len() >= REMEMBERED {
+            self.keys.clear();
+        }
+        self.keys.insert(key, Refused::now(why));
+    }
+
+    fn refused_key(&self, letter: &AmqpMessage) -> Option<String> {
+        if self.keys.is_empty() {
+            return None;
+        }
+        let refused = self.keys.get(&(letter.exchange.clone(), letter.routing_key.clone()))?;
+        (Instant::now() < refused.until).then(|| refused.why.clone())
+    }
+}
+
+impl Refused {
+    fn now(why: &str) -> Self {
+        Self { why: why.to_owned(), until: Instant::now() + REFUSED_FOR }
+    }
+}
+
+/// What the broker refused, by refusing a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    /// All messages to its exchange.
+    Exchange,
+    /// All messages to its exchange with its routing key.
+    RoutingKey,
+    /// That message.
+    Message,
+}
+
+/// RabbitMQ has one code for all that a user may not do, and says the rest in words (the same from 3.10 to 4.3).
+fn refused_what(code: Option<u16>, said: &str) -> What {
+    // Up to the first name: those are anybody's.
+    let said = said.split('\'').next().unwrap_or_default();
+    match code {
+        Some(403) if said.contains("access to topic") => What::RoutingKey,
+        Some(403) if said.contains("access to exchange") || said.contains("internal exchange") => {
+            What::Exchange
+        }
+        _ => What::Message,
+    }
+}
+
+fn publication(letter: &AmqpMessage, fate: ReturnStatus) -> PublishResult {
+    match fate {
+        ReturnStatus::Delivered => PublishResult::Acknowledged,
+        ReturnStatus::Returned(said) => PublishResult::Unroutable(format!(
+            "no queue is bound to exchange `{}` for the routing key `{}` (the broker says: {said})",
+            letter.exchange, letter.routing_key
+        )),
+        ReturnStatus::Refused => PublishResult::Failed(format!(
+            "a queue refused the message (negative publisher confirm): one that is bound to exchange `{}` for \
+             the routing key `{}` is full, or has lost too many of its nodes",
+            letter.exchange, letter.routing_key
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As RabbitMQ 3.10, 4.0 and 4.3 say it.
+    #[test]
+    fn a_refusal_is_of_what_it_names() {
+        for (code, said, what) in [
+            (
+                403,
+                "ACCESS_REFUSED - access to topic 'secret' in exchange 'shop' in vhost '/' refused for user 'u'",
+                What::RoutingKey,
+            ),
+            (
+                403,
+                "ACCESS_REFUSED - write access to topic 'secret' in exchange 'shop' in vhost '/' refused for user 'u'",
+                What::RoutingKey,
+            ),
+            (
+                403,
+                "ACCESS_REFUSED - access to exchange 'shop' in vhost '/' refused for user 'u'",
+                What::Exchange,
+            ),
+            (
+                403,
+                "ACCESS_REFUSED - write access to exchange 'shop' in vhost '/' refused for user 'u'",
+                What::Exchange,
+            ),
+            (403, "ACCESS_REFUSED - cannot publish to internal exchange 'shop' in vhost '/'", What::Exchange),
+            (403, "ACCESS_REFUSED - of a kind that is not known yet", What::Message),
+            (
+                406,
+                "PRECONDITION_FAILED - user_id property set to 'a' but authenticated user was 'u'",
+                What::Message,
+            ),
+            (
+                406,
+                "PRECONDITION_FAILED - message size 2000 is larger than configured max size 1000",
+                What::Message,
+            ),
+        ] {
+            assert_eq!(refused_what(Some(code), said), what, "{said}");
+        }
+        assert_eq!(refused_what(None, "access to topic"), What::Message);
+    }
+}

@@ -1,0 +1,211 @@
+//! Delivery through RabbitMQ: what the application says about it, and the transport.
+
+mod batch;
+mod broker;
+mod channel_publisher;
+mod connection;
+mod dead_letters;
+mod establish;
+mod incoming;
+mod news;
+mod properties;
+#[cfg(test)]
+mod proptests;
+mod publish_queue;
+mod publisher;
+mod reroute;
+mod subscription;
+mod topology;
+
+use std::fmt::{self, Display};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::join_all;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use self::broker::Broker;
+use self::publisher::Publisher;
+use self::subscription::Subscription;
+pub use self::topology::ExchangeKind;
+use self::topology::Topology;
+use crate::error::Error;
+use crate::message::Message;
+use crate::transport::{Delivery, Outgoing, PublishResult, Queue, Transport};
+
+/// How messages are delivered through RabbitMQ. See [`MessengerBuilder::rabbitmq`](crate::MessengerBuilder::rabbitmq).
+///
+/// Messages are persistent and `mandatory`; one counts as delivered when the broker has confirmed it
+/// and did not return it. A consumer's queue is a quorum queue, with others for what waits for its
+/// next attempt (`<queue>.retry.<delay>`) and for what nobody can handle (`<queue>.dead`).
+///
+/// A message arrives with these properties: `message_id`, `timestamp`, `content_type`, `type`,
+/// `app_id`, `correlation_id` (the business key), and its headers; of several headers with one
+/// name, the last. Headers whose name begins with `x-tm-` are this crate's own: those of a message
+/// are left out.
+///
+/// Connections come and go by themselves; an application starts, and takes calls, without a broker.
+///
+/// What the client library `lapin` says on its own thread is not logged, since that has bodies of
+/// returned messages in it. This works for `tracing` subscribers that are installed before the
+/// messenger is started. An application that has none, and gets the records of `tracing` by way of
+/// the crate `log`, must turn off the target `lapin::returned_messages`. Turning off all of `lapin`
+/// loses nothing: how connections come and go is logged here, too.
+///
+/// ```no_run
+/// # async fn f() -> Result<(), transactional_message::Error> {
+/// use transactional_message::{ExchangeKind, Messenger, RabbitMq};
+///
+/// let rabbitmq = RabbitMq::new("amqp://shop:secret@rabbit.example:5672/shop")
+///     .exchange("payments", ExchangeKind::Topic)
+///     .app_id("shop");
+/// let messenger = Messenger::builder("sqlite://shop.db").rabbitmq(rabbitmq).build().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct RabbitMq {
+    url: String,
+    exchanges: Vec<(String, ExchangeKind)>,
+    passive: bool,
+    ca_certificate: Option<String>,
+    app_id: Option<String>,
+    connection_name: Option<String>,
+}
+
+// The URL has a password in it.
+impl fmt::Debug for RabbitMq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RabbitMq")
+            .field("exchanges", &self.exchanges)
+            .field("passive", &self.passive)
+            .field("app_id", &self.app_id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl RabbitMq {
+    /// A broker by its URL: `amqp://user:password@host:5672/vhost`, or `amqps://…` with the feature
+    /// `tls`. Special characters in user, password and vhost are percent-encoded. Checked when the
+    /// messenger is built.
+    pub fn new(url: impl Display) -> Self {
+        Self {
+            url: url.to_string(),
+            exchanges: Vec::new(),
+            passive: false,
+            ca_certificate: None,
+            app_id: None,
+            connection_name: None,
+        }
+    }
+
+    /// Declares a durable exchange, at every connection. With [`passive`](Self::passive), only
+    /// checks that it is there.
+    #[must_use]
+    pub fn exchange(mut self, name: impl Display, kind: ExchangeKind) -> Self {
+        self.exchanges.push((name.to_string(), kind));
+        self
+    }
+
+    /// Declares and binds nothing, for a user without the right to configure: exchanges and queues
+    /// are only checked to be there, and a log says what each must look like if it is not.
+    #[must_use]
+    pub const fn passive(mut self) -> Self {
+        self.passive = true;
+        self
+    }
+
+    /// Trusts this certificate authority (PEM), too: for brokers with certificates of a private one.
+    #[must_use]
+    pub fn ca_certificate(mut self, pem: impl Display) -> Self {
+        self.ca_certificate = Some(pem.to_string());
+        self
+    }
+
+    /// Names the application in every message (AMQP `app_id`).
+    #[must_use]
+    pub fn app_id(mut self, app_id: impl Display) -> Self {
+        self.app_id = Some(app_id.to_string());
+        self
+    }
+
+    /// Names the connections in RabbitMQ's lists. Default: the `app_id`, or `transactional-message`.
+    #[must_use]
+    pub fn connection_name(mut self, name: impl Display) -> Self {
+        self.connection_name = Some(name.to_string());
+        self
+    }
+
+    /// Checks everything that can be checked without the broker.
+    pub(crate) fn open(self, patience: Duration) -> Result<RabbitMqTransport, Error> {
+        let name = self.connection_name.or_else(|| self.app_id.clone());
+        let name = name.unwrap_or_else(|| "transactional-message".into());
+        let broker = Broker::new(&self.url, self.ca_certificate, name)?;
+        let topology = Topology::new(self.exchanges, self.passive, broker.vhost())?;
+        let publisher = Publisher::new(broker.clone(), topology.clone(), patience);
+        let app_id = self.app_id.map(|app_id| broker::short("app_id", &app_id)).transpose()?;
+        Ok(RabbitMqTransport { broker, topology, app_id, publisher, subscriptions: Mutex::default() })
+    }
+}
+
+impl From<&str> for RabbitMq {
+    fn from(url: &str) -> Self {
+        Self::new(url)
+    }
+}
+
+impl From<String> for RabbitMq {
+    fn from(url: String) -> Self {
+        Self::new(url)
+    }
+}
+
+/// One connection for everything that is published, and one for each subscription.
+#[derive(Debug)]
+pub(crate) struct RabbitMqTransport {
+    broker: Broker,
+    topology: Topology,
+    app_id: Option<properties::Short>,
+    publisher: Publisher,
+    subscriptions: Mutex<Vec<Subscription>>,
+}
+
+#[async_trait]
+impl Transport for RabbitMqTransport {
+    async fn publish(&self, outgoing: &Outgoing) -> PublishResult {
+        match properties::letter(outgoing, self.app_id.as_ref()) {
+            Ok(letter) => self.publisher.publish(letter).await,
+            Err(why) => PublishResult::Refused(why),
+        }
+    }
+
+    fn refuses(&self, message: &Message) -> Option<String> {
+        properties::refusal(message, self.publisher.frame_bytes())
+    }
+
+    fn capacity(&self) -> usize {
+        self.publisher.capacity()
+    }
+
+    fn subscribe(&self, queue: Queue) -> Result<mpsc::Receiver<Delivery>, Error> {
+        let (subscription, deliveries) =
+            Subscription::new(self.broker.clone(), self.topology.clone(), &queue)?;
+        self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner).push(subscription);
+        Ok(deliveries)
+    }
+
+    async fn run(&self, stop: &CancellationToken) {
+        let subscriptions = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let stop_publishing = CancellationToken::new();
+        let consuming = async {
+            join_all(subscriptions.iter().map(|one| one.run(&self.publisher, stop))).await;
+            stop.cancelled().await;
+            // What is being handled at the end may have to be put into another queue.
+            stop_publishing.cancel();
+        };
+        let own: Vec<_> = subscriptions.iter().map(Subscription::queues).collect();
+        tokio::join!(consuming, self.publisher.run(&own, &stop_publishing));
+    }
+}

@@ -1,0 +1,134 @@
+//! What waits to be published: the queue between those who publish and the channels.
+
+use std::collections::VecDeque;
+use std::future::pending;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot, watch};
+
+use super::broker::Broker;
+use super::properties::AmqpMessage;
+use crate::transport::PublishResult;
+
+/// Messages in one batch: lapin's bookkeeping is quadratic in it.
+pub(super) const BATCH: usize = 256;
+/// Bytes of bodies after which a batch is closed. lapin keeps a copy of each until it is sent.
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
+
+/// A letter, and who waits for its fate.
+#[derive(Debug)]
+pub(super) struct PendingPublish {
+    pub(super) letter: AmqpMessage,
+    answer: oneshot::Sender<PublishResult>,
+}
+
+impl PendingPublish {
+    pub(super) fn answer(self, publication: PublishResult) {
+        // Nobody listens any more when the caller has left.
+        let _ = self.answer.send(publication);
+    }
+}
+
+/// Whether there is a broker to publish to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum BrokerStatus {
+    Up,
+    /// With the reason.
+    Away(String),
+    /// Connected, but the broker takes nothing now.
+    Blocked(String),
+}
+
+/// Takes messages from any number of callers, and gives them to the channels in batches.
+#[derive(Debug)]
+pub(super) struct PublishQueue {
+    broker: Broker,
+    /// How long a batch may take.
+    pub(super) patience: Duration,
+    jobs: mpsc::Sender<PendingPublish>,
+    waiting: AsyncMutex<mpsc::Receiver<PendingPublish>>,
+    /// Messages of a batch that failed as a whole: one of them may be why. Published one by one, so
+    /// that only that one is blamed.
+    suspects: Mutex<VecDeque<PendingPublish>>,
+    pub(super) status: watch::Sender<BrokerStatus>,
+}
+
+impl PublishQueue {
+    pub(super) fn new(broker: Broker, patience: Duration, length: usize) -> Self {
+        let (jobs, waiting) = mpsc::channel(length);
+        let status = watch::Sender::new(BrokerStatus::Away("not connected yet".into()));
+        let (waiting, suspects) = (AsyncMutex::new(waiting), Mutex::default());
+        Self { broker, patience, jobs, waiting, suspects, status }
+    }
+
+    /// Publishes a letter, and waits until its fate is known.
+    pub(super) async fn publish(&self, letter: AmqpMessage) -> PublishResult {
+        if let Some(reason) = self.unavailable() {
+            return PublishResult::NotNow(reason);
+        }
+        let (answer, answered) = oneshot::channel();
+        if self.jobs.send(PendingPublish { letter, answer }).await.is_err() {
+            return PublishResult::NotNow("the publisher has stopped".into());
+        }
+        // Counted: a message over which the publisher panics must not come again for ever.
+        answered.await.unwrap_or_else(|_| PublishResult::Failed("the publisher was interrupted".into()))
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        if self.unavailable().is_some() { 0 } else { self.jobs.capacity() }
+    }
+
+    fn unavailable(&self) -> Option<String> {
+        match &*self.status.borrow() {
+            BrokerStatus::Up => None,
+            BrokerStatus::Away(why) => Some(format!("no connection to RabbitMQ at {}: {why}", self.broker)),
+            BrokerStatus::Blocked(why) => {
+                Some(format!("RabbitMQ at {} takes no messages now: {why}", self.broker))
+            }
+        }
+    }
+
+    /// The next messages to publish together: suspects one by one, before all others.
+    pub(super) async fn next_batch(&self) -> Vec<PendingPublish> {
+        if let Some(suspect) = self.suspects().pop_front() {
+            return vec![suspect];
+        }
+        let mut waiting = self.waiting.lock().await;
+        let Some(first) = waiting.recv().await else { return pending().await };
+        let mut bytes = first.letter.body.bytes().len();
+        let mut batch = vec![first];
+        while batch.len() < BATCH && bytes < BATCH_BYTES {
+            let Ok(next) = waiting.try_recv() else { break };
+            bytes += next.letter.body.bytes().len();
+            batch.push(next);
+        }
+        batch
+    }
+
+    /// Takes back a batch that failed as a whole.
+    pub(super) fn suspect(&self, batch: Vec<PendingPublish>) {
+        self.suspects().extend(batch);
+    }
+
+    /// Puts off whatever comes in; never ends.
+    pub(super) async fn put_off(&self) {
+        let mut waiting = self.waiting.lock().await;
+        while let Some(job) = waiting.recv().await {
+            let why = self.unavailable().unwrap_or_else(|| "no connection to RabbitMQ".into());
+            job.answer(PublishResult::NotNow(why));
+        }
+        pending::<()>().await;
+    }
+
+    pub(super) fn put_off_suspects(&self, why: &str) {
+        let suspects = std::mem::take(&mut *self.suspects());
+        for suspect in suspects {
+            suspect.answer(PublishResult::NotNow(format!("the connection to RabbitMQ was lost: {why}")));
+        }
+    }
+
+    fn suspects(&self) -> MutexGuard<'_, VecDeque<PendingPublish>> {
+        self.suspects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

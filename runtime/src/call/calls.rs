@@ -1,0 +1,94 @@
+//! A messenger as its calls see it, and which one a call goes to.
+
+use std::any::Any;
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::mpsc;
+
+use super::admission::Admission;
+use super::group_commit::GroupCommit;
+use super::live::Report;
+use crate::check_back::registry::Registry;
+use crate::error::{Error, ErrorKind};
+use crate::fence::registry::Fences;
+use crate::held::HeldStore;
+use crate::message::service::Services;
+use crate::settings::Settings;
+use crate::transport::Transport;
+
+tokio::task_local! {
+    static IN_SCOPE: Calls;
+}
+static GLOBAL: OnceLock<Calls> = OnceLock::new();
+
+/// A cheap handle. The messenger's workers are there as long as somebody has one.
+#[derive(Clone, Debug)]
+pub(crate) struct Calls {
+    shared: Arc<Shared>,
+    _workers: Arc<dyn Any + Send + Sync>,
+}
+
+/// What calls need.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) services: Services,
+    pub(crate) held: HeldStore,
+    /// The way of half messages to the store.
+    pub(crate) group_commit: Arc<GroupCommit>,
+    pub(crate) fences: Arc<Fences>,
+    pub(crate) handlers: Arc<Registry>,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) admission: Arc<Admission>,
+    /// To the reporter. Not bounded by itself: there are only as many reports as bodies that could be started, and none
+    /// starts while the store does not take halves.
+    pub(crate) reports: mpsc::UnboundedSender<Report>,
+}
+
+impl Deref for Calls {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+impl Calls {
+    pub(crate) fn new(shared: Shared, workers: Arc<dyn Any + Send + Sync>) -> Self {
+        Self { shared: Arc::new(shared), _workers: workers }
+    }
+
+    /// Takes all annotated functions that are given no other messenger.
+    pub(crate) fn install_global(&self) -> Result<(), Error> {
+        GLOBAL.set(self.clone()).map_err(|_| {
+            Error::new(
+                ErrorKind::Configuration,
+                "a global messenger is installed already: a process has one; use `Messenger::scope` for others",
+            )
+        })
+    }
+
+    /// Takes the annotated functions in `future`.
+    pub(crate) async fn scope<F: Future>(&self, future: F) -> F::Output {
+        IN_SCOPE.scope(self.clone(), future).await
+    }
+
+    /// Hands a report to the reporter. Without one (after the shutdown) check-back settles the call.
+    pub(super) fn report(&self, report: Report) {
+        if self.reports.send(report).is_err() {
+            tracing::debug!("a call ended after the shutdown; check-back will settle it");
+        }
+    }
+}
+
+/// The messenger in scope, or the global one.
+pub(super) fn current() -> Result<Calls, Error> {
+    IN_SCOPE.try_with(Calls::clone).ok().or_else(|| GLOBAL.get().cloned()).ok_or_else(|| {
+        Error::new(
+            ErrorKind::NoMessenger,
+            "no messenger is installed: call `Messenger::install_global` at start, or run the call inside \
+             `messenger.scope(..)`",
+        )
+    })
+}

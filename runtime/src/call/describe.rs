@@ -1,0 +1,87 @@
+//! From the description of a call to its halves: works out who answers for them, and checks them.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::calls::Calls;
+use super::description::{Answerer, Call, HandlerName};
+use super::live::LiveCall;
+use super::scope::CallScope;
+use crate::error::{Error, ErrorKind};
+use crate::message::{AnsweredBy, Half, Message, MessageId};
+use crate::rules::body::{Body, Resolver};
+use crate::sql::Namespace;
+
+pub(super) fn describe(calls: &Calls, call: Call) -> Result<LiveCall, Error> {
+    if let Some(broken) = call.broken {
+        return Err(broken);
+    }
+    let ids: Vec<MessageId> = call.messages.iter().map(|_| Uuid::now_v7()).collect();
+    let call_id = ids.first().copied().unwrap_or_else(Uuid::now_v7);
+    let resolver = match &call.answerer {
+        None => Resolver::Handler,
+        Some(Answerer::OnlyFence) => Resolver::Fence(calls.fences.only(&call.name)?),
+        Some(Answerer::Fence(fence)) => Resolver::Fence(calls.fences.named(fence, &call.name)?),
+    };
+    let check_after = call.check_after.unwrap_or(calls.settings.check_after);
+    let mut halves = Vec::with_capacity(ids.len());
+    for (id, (message, handler)) in ids.into_iter().zip(call.messages) {
+        check(calls, &call.name, &message)?;
+        let (answered_by, package) = answered_by(calls, &call.name, resolver, handler)?;
+        halves.push(Arc::new(Half {
+            id,
+            call_id,
+            service: calls.services.own().to_owned(),
+            package,
+            function: call.name.clone(),
+            answered_by,
+            check_after: if resolver == Resolver::Handler { check_after } else { Duration::ZERO },
+            message,
+        }));
+    }
+    let namespace = match resolver {
+        Resolver::Fence(identity) => calls.fences.namespace(identity),
+        Resolver::Handler => Namespace::default(),
+    };
+    let scope = CallScope {
+        call_id,
+        function: call.name,
+        resolver,
+        namespace,
+        messages: halves.len(),
+        limits: calls.settings.limits(),
+        body: Mutex::new(Body::default()),
+    };
+    Ok(LiveCall { scope: Arc::new(scope), halves, ask_on_err: call.ask_on_err, check_after })
+}
+
+/// Refuses what could never be stored or published.
+fn check(calls: &Calls, name: &str, message: &Message) -> Result<(), Error> {
+    calls.settings.limits().check(message)?;
+    calls.transport.refuses(message).map_or(Ok(()), |why| {
+        let why = format!("a message of `{name}` can't be sent: {why}");
+        Err(Error::new(ErrorKind::InvalidMessage, why))
+    })
+}
+
+/// Who answers for a message, and the package of its handler.
+fn answered_by(
+    calls: &Calls,
+    name: &str,
+    resolver: Resolver,
+    handler: Option<HandlerName>,
+) -> Result<(AnsweredBy, Option<String>), Error> {
+    let misuse = |who| Err(Error::new(ErrorKind::Misuse, format!("a message of `{name}` names {who}")));
+    match (resolver, handler) {
+        (Resolver::Fence(identity), None) => Ok((AnsweredBy::Fence(identity), None)),
+        (Resolver::Handler, Some(handler)) => {
+            let service = calls.services.own().to_owned();
+            let answered_by = AnsweredBy::Handler { service, name: calls.handlers.require(handler.name)? };
+            Ok((answered_by, handler.package.map(str::to_owned)))
+        }
+        (Resolver::Handler, None) => misuse("neither a fence nor a check-back handler"),
+        (Resolver::Fence(_), Some(_)) => misuse("both a fence and a check-back handler: one of them answers"),
+    }
+}

@@ -1,0 +1,186 @@
+//! A call as it is described before it runs: who answers for it, and what it sends.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use super::calls::Calls;
+use crate::check_back::HandlerRegistration;
+use crate::error::{Error, ErrorKind};
+use crate::message::{Message, Payload};
+
+/// The fence that answers for a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Answerer {
+    OnlyFence,
+    Fence(String),
+}
+
+/// The name of a check-back handler: a text, or what an attribute registered.
+#[derive(Clone, Debug)]
+pub struct HandlerName {
+    pub(super) name: String,
+    /// The package that the annotated function is in.
+    pub(super) package: Option<&'static str>,
+}
+
+impl From<&str> for HandlerName {
+    fn from(name: &str) -> Self {
+        Self { name: name.to_owned(), package: None }
+    }
+}
+
+impl From<String> for HandlerName {
+    fn from(name: String) -> Self {
+        Self { name, package: None }
+    }
+}
+
+impl From<&HandlerRegistration> for HandlerName {
+    fn from(registered: &HandlerRegistration) -> Self {
+        Self { name: registered.name().to_owned(), package: registered.package() }
+    }
+}
+
+/// A call: everything that the attribute can say, without the attribute. Run it with
+/// [`Messenger::call`](crate::Messenger::call).
+///
+/// ```
+/// # use transactional_message::{Call, Error, Messenger};
+/// # use serde::Serialize;
+/// # #[derive(Serialize)] struct ParcelSent { number: u64 }
+/// # async fn order(number: u64) -> Result<(), Error> { Ok(()) }
+/// # async fn ship(messenger: &Messenger, number: u64) -> Result<(), Error> {
+/// let call = Call::new("ship")
+///     .ask_on_err()
+///     .send("shipping", "parcel.sent", &ParcelSent { number })
+///     .business_key(number)
+///     .check_back("ship");
+/// messenger.call(call, order(number)).await
+/// # }
+/// ```
+///
+/// What is wrong with it (a payload that can't be encoded, a fence that the messenger does not have) is an error of the
+/// call, before its body runs.
+#[derive(Debug)]
+#[must_use = "a call does nothing until it is run"]
+pub struct Call {
+    pub(super) name: String,
+    pub(super) answerer: Option<Answerer>,
+    pub(super) calls: Option<Calls>,
+    pub(super) ask_on_err: bool,
+    pub(super) check_after: Option<Duration>,
+    pub(super) messages: Vec<(Message, Option<HandlerName>)>,
+    /// The first mistake; reported when the call is run.
+    pub(super) broken: Option<Error>,
+}
+
+impl Call {
+    /// A call that sends nothing yet. `name` stands in logs, in errors, and with the stored messages.
+    pub fn new(name: impl Display) -> Self {
+        Self {
+            name: name.to_string(),
+            answerer: None,
+            calls: None,
+            ask_on_err: false,
+            check_after: None,
+            messages: Vec::new(),
+            broken: None,
+        }
+    }
+
+    /// `fence`: the messenger's only fence answers for all messages.
+    pub fn fence(mut self) -> Self {
+        self.answerer = Some(Answerer::OnlyFence);
+        self
+    }
+
+    /// `fence = "name"`: the fence with this name does.
+    pub fn fence_named(mut self, name: impl Display) -> Self {
+        self.answerer = Some(Answerer::Fence(name.to_string()));
+        self
+    }
+
+    /// `on_err = ask`: an `Err` of the body can hide a success, so that the handler is asked about it, too.
+    pub const fn ask_on_err(mut self) -> Self {
+        self.ask_on_err = true;
+        self
+    }
+
+    /// `check_after = …`: how long after the call's process vanished a handler may first be asked. Default:
+    /// [`Settings::check_after`](crate::Settings::check_after).
+    pub const fn check_after(mut self, after: Duration) -> Self {
+        self.check_after = Some(after);
+        self
+    }
+
+    /// `exchange`, `routing_key` and `message`: sends `message` as JSON.
+    pub fn send<M: Payload + ?Sized>(
+        mut self,
+        exchange: impl Display,
+        routing_key: impl Display,
+        message: &M,
+    ) -> Self {
+        match Message::json(exchange, routing_key, message) {
+            Ok(message) => self.message(message),
+            Err(error) => {
+                self.broken.get_or_insert(error);
+                self
+            }
+        }
+    }
+
+    /// Sends a message that was made before: one whose body is not JSON, for example.
+    pub fn message(mut self, message: Message) -> Self {
+        self.messages.push((message, None));
+        self
+    }
+
+    /// `business_key = …`: of the last message.
+    pub fn business_key(self, key: impl Display) -> Self {
+        self.change_last("business_key", |message, _| message.business_key = Some(key.to_string()))
+    }
+
+    /// `headers = …`: of the last message.
+    pub fn headers<K: Display, V: Display>(self, headers: impl IntoIterator<Item = (K, V)>) -> Self {
+        self.change_last("headers", |message, _| {
+            for (name, value) in headers {
+                message.headers.push((name.to_string(), value.to_string()));
+            }
+        })
+    }
+
+    /// `type = …`: of the last message.
+    pub fn message_type(self, name: impl Display) -> Self {
+        self.change_last("message_type", |message, _| message.message_type = Some(name.to_string()))
+    }
+
+    /// `check_back = …`: this handler answers for the last message.
+    pub fn check_back(self, handler: impl Into<HandlerName>) -> Self {
+        self.change_last("check_back", |_, named| *named = Some(handler.into()))
+    }
+
+    pub(crate) fn run_by(mut self, calls: &Calls) -> Self {
+        self.calls = Some(calls.clone());
+        self
+    }
+
+    fn change_last(
+        mut self,
+        what: &str,
+        change: impl FnOnce(&mut Message, &mut Option<HandlerName>),
+    ) -> Self {
+        match self.messages.last_mut() {
+            Some((message, handler)) => change(message, handler),
+            // Of a message that could not be encoded: that is what is reported.
+            None if self.broken.is_some() => {}
+            None => {
+                let text = format!(
+                    "`{}` says `{what}` before there is a message: it is about the last one",
+                    self.name
+                );
+                self.broken = Some(Error::new(ErrorKind::Misuse, text));
+            }
+        }
+        self
+    }
+}

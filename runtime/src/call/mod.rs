@@ -1,0 +1,24 @@
+//! A call: half messages → body → report. What generated code calls, and all that it does.
+
+pub(crate) mod admission;
+#[cfg(feature = "_sql")]
+mod begin;
+pub(crate) mod calls;
+mod describe;
+mod description;
+pub(crate) mod group_commit;
+pub(crate) mod live;
+mod run;
+pub(crate) mod scope;
+mod ticket;
+#[cfg(feature = "_sql")]
+mod transaction;
+
+#[cfg(feature = "_sql")]
+pub use begin::{Begin, BeginOn, begin};
+pub use description::{Call, HandlerName};
+pub(crate) use run::run_or;
+pub use run::{WithBody, run, with_body};
+pub use scope::{call_id, withhold};
+#[cfg(feature = "_sql")]
+pub use transaction::FencedTransaction;

@@ -1,0 +1,48 @@
+//! Sees to it that every call is reported.
+
+use std::sync::Arc;
+
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use super::calls::Calls;
+use super::live::{LiveCall, Report};
+use super::scope::CallScope;
+use crate::rules::ending::Ending;
+
+/// Sees to it that every call is reported, whatever becomes of its future.
+///
+/// Dropping it only sends to a channel: no I/O, no task.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    /// Its workers are there as long as somebody has something to report.
+    pub(super) calls: Calls,
+    call: Arc<LiveCall>,
+    /// What is reported when the ticket is dropped; nothing after the report.
+    ending: Option<Ending>,
+    _alive: TaskTrackerToken,
+}
+
+impl Ticket {
+    pub(super) const fn new(calls: Calls, call: Arc<LiveCall>, alive: TaskTrackerToken) -> Self {
+        Self { calls, call, ending: Some(Ending::NeverRan), _alive: alive }
+    }
+
+    pub(super) fn body_starts(&mut self) -> Arc<CallScope> {
+        self.ending = Some(Ending::Vanished);
+        Arc::clone(&self.call.scope)
+    }
+
+    pub(super) fn body_ended(mut self, ending: Ending) {
+        self.ending = Some(ending);
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let Some(ending) = self.ending.take()
+            && !self.call.halves.is_empty()
+        {
+            self.calls.report(Report { call: Arc::clone(&self.call), ending });
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Statements about many rows: an outage is waited out, and a poison row fails alone.
+
+use super::HeldStore;
+use crate::store::StoreError;
+
+/// Runs a statement about many rows. When it fails in a way that may be one row's fault, runs it once for each.
+pub(crate) async fn one_by_one<'r, R, T: Clone, Fut>(
+    rows: &'r [R],
+    statement: impl Fn(&'r [R]) -> Fut,
+) -> Vec<Result<T, StoreError>>
+where
+    Fut: Future<Output = Result<Vec<T>, StoreError>>,
+{
+    match statement(rows).await {
+        Ok(done) => return done.into_iter().map(Ok).collect(),
+        Err(error) if rows.len() == 1 || !error.may_be_one_rows() => return vec![Err(error); rows.len()],
+        Err(_) => {}
+    }
+    let mut done = Vec::with_capacity(rows.len());
+    for row in rows.chunks(1) {
+        done.push(statement(row).await.and_then(|one| {
+            one.into_iter().next().ok_or_else(|| StoreError::Unexpected("the store gave no answer".into()))
+        }));
+    }
+    done
+}
+
+impl HeldStore {
+    /// The same, and waits out outages.
+    pub(super) async fn each<'r, R, T: Clone, Fut>(
+        &self,
+        rows: &'r [R],
+        statement: impl Fn(&'r [R]) -> Fut,
+    ) -> Vec<Result<T, StoreError>>
+    where
+        Fut: Future<Output = Result<Vec<T>, StoreError>>,
+    {
+        if rows.is_empty() {
+            return Vec::new();
+        }
+        one_by_one(rows, |rows| self.until_answered(|| statement(rows))).await
+    }
+
+    /// Tries until the store answers. An error that comes back may be about just this.
+    async fn until_answered<T, Fut>(&self, attempt: impl Fn() -> Fut) -> Result<T, StoreError>
+    where
+        Fut: Future<Output = Result<T, StoreError>>,
+    {
+        let mut tries = 0;
+        loop {
+            match attempt().await {
+                Ok(value) => return Ok(value),
+                Err(error) => {
+                    self.log(&error);
+                    if error.may_be_one_rows() {
+                        return Err(error);
+                    }
+                }
+            }
+            tokio::time::sleep(self.pause(tries)).await;
+            tries = tries.saturating_add(1);
+        }
+    }
+
+    /// Tries until the store has it. `None`: it refused, and will refuse again.
+    pub(super) async fn until_stored<T, Fut>(&self, attempt: impl Fn() -> Fut) -> Option<T>
+    where
+        Fut: Future<Output = Result<T, StoreError>>,
+    {
+        let mut tries = 0;
+        loop {
+            match self.until_answered(&attempt).await {
+                Ok(value) => return Some(value),
+                Err(StoreError::Refused(_)) => return None,
+                Err(_) => tokio::time::sleep(self.pause(tries)).await,
+            }
+            tries = tries.saturating_add(1);
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Brings transitions to the store that must not be forgotten, and lets go of their rows.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::HeldStore;
+use crate::message::Half;
+use crate::message::state::{Applied, Event, MessageState};
+use crate::store::{Change, Hold, StoreError};
+
+/// What a try made of a row.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Tried {
+    /// The store says what became of it. What it made ours is surely ours until then.
+    Applied(Applied, Instant),
+    /// Refused for good: this row can't be stored so.
+    Refused,
+    /// The store failed over it, and may not the next time.
+    Failed,
+}
+
+/// A row to be moved.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    pub(crate) change: Change,
+    pub(crate) half: Arc<Half>,
+}
+
+impl Row {
+    /// The message, with its new payload if it has one.
+    pub(crate) fn amended(&self) -> Arc<Half> {
+        self.half.amended(self.change.payload.as_ref())
+    }
+
+    /// The bytes of that payload.
+    pub(crate) fn size(&self) -> usize {
+        self.change.payload.as_ref().unwrap_or(&self.half.message.payload).len()
+    }
+}
+
+impl HeldStore {
+    /// Applies `event`, and lets go of the rows, but for those over which the store failed. Waits out outages.
+    pub(crate) async fn settle(&self, event: Event, changes: &[Change], hold: Option<Hold>) -> Vec<Tried> {
+        // What is confirmed with no `hold` is anybody's at once.
+        let for_anybody = event.target() == MessageState::Confirmed && hold.is_none();
+        let done = self.each(changes, |changes| async move {
+            let freed: Vec<_> = changes.iter().filter(|_| for_anybody).map(|change| change.id).collect();
+            // Taken for each try: the one that succeeds may come long after the first.
+            let deadline = self.leases().deadline();
+            let transition = self.store().transition(event, changes, hold);
+            let applied = self.freeing(&freed, transition).await?;
+            Ok(applied.into_iter().map(|applied| (applied, deadline)).collect())
+        });
+        let of = |done| match done {
+            Ok((applied, deadline)) => Tried::Applied(applied, deadline),
+            Err(StoreError::Refused(_)) => Tried::Refused,
+            Err(_) => Tried::Failed,
+        };
+        let tried: Vec<Tried> = done.await.into_iter().map(of).collect();
+        let is_over = |tried: &Tried| match tried {
+            // A database that crashed has forgotten that it was confirmed. Held on to, it would never be asked about.
+            Tried::Applied(Applied::Conflict(MessageState::Half), _) if event.ends_a_delivery() => true,
+            // Still to be moved; or decided by somebody else, and forgotten at the next renewal, unless a live body has
+            // taken it back.
+            Tried::Failed | Tried::Applied(Applied::Conflict(_), _) => false,
+            // Our relay may have claimed it meanwhile.
+            Tried::Applied(..) => !for_anybody,
+            Tried::Refused => true,
+        };
+        let over = changes.iter().zip(&tried).filter(|(_, tried)| is_over(tried));
+        self.leases().let_go(over.map(|(change, _)| &change.id));
+        tried
+    }
+
+    /// Rows of calls that this process has run, and over which the store failed: each is tried again, with pauses, until
+    /// the store has it or refuses it for good. What is confirmed and gone is stored anew.
+    pub(crate) async fn pursue(&self, event: Event, mut rows: Vec<Row>) {
+        let mut failures = 0;
+        while !rows.is_empty() {
+            tokio::time::sleep(self.pause(failures)).await;
+            failures = failures.saturating_add(1);
+            let changes: Vec<_> = rows.iter().map(|row| row.change.clone()).collect();
+            let tried = self.settle(event, &changes, None).await;
+            let mut failed = Vec::new();
+            for (row, tried) in rows.into_iter().zip(tried) {
+                match tried {
+                    Tried::Failed => failed.push(row),
+                    Tried::Applied(Applied::Missing, _) if event.target() == MessageState::Confirmed => {
+                        self.store_anew(&row.amended()).await;
+                    }
+                    Tried::Applied(..) | Tried::Refused => {}
+                }
+            }
+            rows = failed;
+        }
+    }
+
+    /// The business action took effect, and its message is gone, as from a store that was restored or that failed over:
+    /// stored anew, confirmed, for anybody.
+    pub(crate) async fn store_anew(&self, half: &Half) {
+        tracing::warn!(id = %half.id, function = half.function, "a half message is gone from the store; it is stored anew, confirmed");
+        let halves = [half];
+        let stored = self.until_stored(|| self.store().insert_confirmed(&halves, self.hold())).await;
+        if stored.is_some() {
+            let back = [self.release(half.id)];
+            self.until_stored(|| self.store().give_back(&back)).await;
+        }
+    }
+}

@@ -1,0 +1,450 @@
+//! What every store must do, checked the same way on each of them.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::database::DatabaseSource;
+use crate::message::state::{Applied, Event, MessageState};
+use crate::message::{AnsweredBy, Half, Message, MessageId};
+use crate::store::{
+    Attempts, Change, Claim, ClaimLimits, ClaimedRow, Hold, Holder, Release, Store, StoreError, Unfinished,
+};
+
+const LEASE: Duration = Duration::from_hours(1);
+const LAPSED: Duration = Duration::ZERO;
+
+/// The service of most messages.
+const OURS: &str = "ours";
+
+/// Everything, also what has lapsed.
+fn all() -> ClaimLimits {
+    ClaimLimits { rows: 1000, bytes: usize::MAX, lapsed_before: Some(Duration::from_hours(24 * 365 * 1000)) }
+}
+
+/// Runs the whole suite on `database`, which must be empty.
+///
+/// # Panics
+/// When the store does not do what it must.
+pub async fn exercise(database: DatabaseSource) {
+    let open = async || database.open_store().await.expect("opens");
+    let store = open().await;
+    let store = store.as_ref();
+    migrations(store).await;
+    halves_are_stored_all_or_none_and_once(store).await;
+    large_halves_are_stored_together(store).await;
+    every_event_in_every_state(store).await;
+    rows_of_a_batch_move_each_by_its_own_state(store).await;
+    held_rows_are_nobody_elses(store).await;
+    lapsed_rows_are_taken_once(store, open().await.as_ref()).await;
+    only_a_checker_counts_what_it_enters(store).await;
+    claims_are_bounded(store).await;
+    postponing_gives_back(store).await;
+    renewal_takes_back_a_half_and_not_a_confirmed(store).await;
+    finished_rows_are_deleted_and_no_others(store).await;
+    a_calls_messages_are_pruned_together(store).await;
+    what_was_stored_comes_back(store).await;
+    an_amended_payload_replaces_the_first(store).await;
+    paging(store).await;
+    each_service_takes_its_own(store).await;
+    only_others_services_are_reported(store).await;
+}
+
+fn hold(lease: Duration) -> Hold {
+    Hold { token: Uuid::new_v4(), lease }
+}
+
+fn handler(name: &str) -> AnsweredBy {
+    AnsweredBy::Handler { service: OURS.into(), name: name.into() }
+}
+
+fn half(answered_by: &str) -> Half {
+    let id = Uuid::now_v7();
+    Half {
+        id,
+        call_id: id,
+        service: OURS.into(),
+        package: None,
+        function: "conformance".into(),
+        answered_by: handler(answered_by),
+        check_after: Duration::from_secs(10),
+        message: Message::bytes("exchange", "routing.key", "text/plain", "body"),
+    }
+}
+
+/// Claims what is confirmed.
+async fn claim(store: &dyn Store, bounds: ClaimLimits, hold: Hold) -> Result<Claim, StoreError> {
+    store.claim_confirmed(&[OURS.into()], bounds, hold).await
+}
+
+async fn stored(store: &dyn Store, half: &Half, hold: Hold) -> MessageId {
+    store.insert_halves(&[half], hold).await.expect("stored");
+    half.id
+}
+
+async fn state(store: &dyn Store, id: MessageId) -> MessageState {
+    store.find(id).await.expect("found").expect("there").state
+}
+
+async fn apply(store: &dyn Store, event: Event, change: Change) -> Applied {
+    store.transition(event, &[change], None).await.expect("applied")[0]
+}
+
+/// Takes a fresh message to `target` by legal moves.
+async fn message_in(store: &dyn Store, target: MessageState, hold: Hold) -> MessageId {
+    let id = stored(store, &half(&Uuid::new_v4().to_string()), hold).await;
+    let path: &[Event] = match target {
+        MessageState::Half => &[],
+        MessageState::Confirmed => &[Event::BodyConfirms],
+        MessageState::Cancelled => &[Event::CancelFinal],
+        MessageState::Delivered => &[Event::BodyConfirms, Event::Acknowledged],
+        MessageState::Parked => &[Event::Park],
+        MessageState::Dead => &[Event::BodyConfirms, Event::GiveUp],
+    };
+    for event in path {
+        assert_eq!(apply(store, *event, Change::of(id)).await, Applied::Moved);
+    }
+    id
+}
+
+async fn migrations(store: &dyn Store) {
+    let error = store.check_schema().await.expect_err("an empty database has no tables").to_string();
+    assert!(error.contains("migrate"), "{error}");
+    store.migrate().await.expect("migrates");
+    store.migrate().await.expect("migrating again changes nothing");
+    store.check_schema().await.expect("is up to date");
+}
+
+async fn halves_are_stored_all_or_none_and_once(store: &dyn Store) {
+    let (first, second) = (half("twice"), half("twice"));
+    let both = [&first, &second];
+    store.insert_halves(&both, hold(LEASE)).await.expect("stored");
+    store.insert_halves(&both, hold(LEASE)).await.expect("a retry finds its own rows");
+    assert_eq!(store.list(MessageState::Half, None, 10).await.expect("listed").len(), 2);
+    let changes = [Change::of(first.id), Change::of(second.id), Change::of(Uuid::now_v7())];
+    let applied = store.transition(Event::CancelFinal, &changes, None).await.expect("applied");
+    assert_eq!(applied, [Applied::Moved, Applied::Moved, Applied::Missing]);
+}
+
+/// More than a server takes in one packet.
+async fn large_halves_are_stored_together(store: &dyn Store) {
+    let payload = vec![b'x'; 1024 * 1024];
+    let large = || Half { message: Message::bytes("e", "r", "text/plain", payload.clone()), ..half("large") };
+    let halves: Vec<_> = (0..20).map(|_| large()).collect();
+    store.insert_halves(&halves.iter().collect::<Vec<_>>(), hold(LEASE)).await.expect("stored");
+    let changes: Vec<_> = halves.iter().map(|half| Change::of(half.id)).collect();
+    let applied = store.transition(Event::CancelFinal, &changes, None).await.expect("applied");
+    assert_eq!(applied, [Applied::Moved; 20]);
+}
+
+/// The database enforces exactly what the state machine says.
+async fn every_event_in_every_state(store: &dyn Store) {
+    let events = [
+        Event::BodyConfirms,
+        Event::CancelFinal,
+        Event::CheckBackConfirms,
+        Event::CancelIfHeld,
+        Event::Park,
+        Event::OperatorConfirms,
+        Event::OperatorCancels,
+        Event::Acknowledged,
+        Event::GiveUp,
+        Event::Revive,
+    ];
+    for before in MessageState::ALL {
+        for event in events {
+            let id = message_in(store, before, hold(LEASE)).await;
+            let (expected, after) = if event.sources().contains(&before) {
+                (Applied::Moved, event.target())
+            } else {
+                (event.verdict(before), before)
+            };
+            assert_eq!(apply(store, event, Change::of(id)).await, expected, "{event:?} in {before}");
+            assert_eq!(state(store, id).await, after, "{event:?} in {before}");
+            if expected == Applied::Moved {
+                assert_eq!(apply(store, event, Change::of(id)).await, Applied::Already, "{event:?} twice");
+            }
+        }
+    }
+}
+
+async fn rows_of_a_batch_move_each_by_its_own_state(store: &dyn Store) {
+    let mut changes = Vec::new();
+    for state in MessageState::ALL {
+        changes.push(Change::of(message_in(store, state, hold(LEASE)).await));
+    }
+    changes.push(Change::of(Uuid::now_v7()));
+    let applied = store.transition(Event::BodyConfirms, &changes, Some(hold(LEASE))).await.expect("applied");
+    let (moved, already) = (Applied::Moved, Applied::Already);
+    // In the order of `MessageState::ALL`: half, confirmed, cancelled, delivered, parked, dead.
+    assert_eq!(applied, [moved, already, moved, already, moved, already, Applied::Missing]);
+}
+
+async fn held_rows_are_nobody_elses(store: &dyn Store) {
+    let handler = [handler("held")];
+    let owner = hold(LEASE);
+    let id = stored(store, &half("held"), owner).await;
+    assert!(store.claim_halves(&handler, all(), hold(LEASE)).await.expect("claims").rows.is_empty());
+    assert!(!store.make_due(id).await.expect("hastens"), "a held row can't be hastened");
+    let stranger = Change::of(id).held_by(Uuid::new_v4());
+    assert_eq!(apply(store, Event::CancelIfHeld, stranger).await, Applied::Conflict(MessageState::Half));
+    let own = Change::of(id).held_by(owner.token);
+    assert_eq!(apply(store, Event::CancelIfHeld, own).await, Applied::Moved);
+}
+
+async fn lapsed_rows_are_taken_once(store: &dyn Store, other: &dyn Store) {
+    let handler = [handler("lapsed")];
+    let mut ids = Vec::new();
+    for _ in 0..20 {
+        ids.push(stored(store, &half("lapsed"), hold(LAPSED)).await);
+    }
+    let patient = ClaimLimits { lapsed_before: None, ..all() };
+    assert!(store.claim_halves(&handler, patient, hold(LEASE)).await.expect("claims").rows.is_empty());
+    let expired = ClaimLimits { lapsed_before: Some(Duration::from_secs(1)), ..all() };
+    assert!(store.claim_halves(&handler, expired, hold(LEASE)).await.expect("claims").rows.is_empty());
+    let bounds = ClaimLimits { rows: 15, ..all() };
+    let (one, two) = tokio::join!(
+        store.claim_halves(&handler, bounds, hold(LEASE)),
+        other.claim_halves(&handler, bounds, hold(LEASE))
+    );
+    let mut taken: Vec<_> = [one, two].into_iter().flat_map(|claim| claim.expect("claims").rows).collect();
+    assert!(taken.iter().all(|row| row.taken_over == Some(Holder::Process) && row.attempts == 0));
+    taken.sort_by_key(|row| row.half.id);
+    assert_eq!(taken.iter().map(|row| row.half.id).collect::<Vec<_>>(), ids);
+    assert!(store.claim_halves(&[], all(), hold(LEASE)).await.expect("claims").rows.is_empty());
+}
+
+async fn only_a_checker_counts_what_it_enters(store: &dyn Store) {
+    let handler = [handler("entered")];
+    let checker = |lease| Hold { token: Holder::checkers_token(), lease };
+    let claim =
+        async |hold| store.claim_halves(&handler, all(), hold).await.expect("claims").rows.into_iter().next();
+    let long = Half { check_after: LEASE, ..half("entered") };
+    stored(store, &long, hold(LAPSED)).await;
+    assert_eq!(claim(checker(LAPSED)).await.map(|row| row.taken_over), Some(Some(Holder::Process)));
+    assert!(claim(checker(LAPSED)).await.is_none(), "a claim lasts for its half's `check_after`, too");
+    let change = Change::of(long.id);
+    assert_eq!(apply(store, Event::CancelFinal, change).await, Applied::Moved);
+
+    let half = Half { check_after: Duration::ZERO, ..half("entered") };
+    let id = stored(store, &half, hold(LAPSED)).await;
+    let first = checker(LAPSED);
+    claim(first).await.expect("one");
+    let second = checker(LAPSED);
+    let row = claim(second).await.expect("one");
+    assert_eq!((row.taken_over, row.attempts), (Some(Holder::Checker), 0), "claims count nothing");
+    assert!(!store.enter(id, first).await.expect("enters"), "not the holder");
+    let attempts = async || store.find(id).await.expect("found").expect("there").attempts;
+    assert_eq!(attempts().await, 0);
+    let long = Hold { lease: LEASE, ..second };
+    assert!(store.enter(id, long).await.expect("enters"));
+    assert_eq!(attempts().await, 1);
+    assert!(claim(checker(LAPSED)).await.is_none(), "its holder has entered, and holds it on");
+    assert_eq!(apply(store, Event::CancelFinal, Change::of(id)).await, Applied::Moved);
+    assert!(!store.enter(id, long).await.expect("enters"), "decided");
+}
+
+async fn claims_are_bounded(store: &dyn Store) {
+    for _ in 0..5 {
+        message_in(store, MessageState::Confirmed, hold(LEASE)).await;
+    }
+    let small = ClaimLimits { rows: 2, ..all() };
+    assert_eq!(claim(store, small, hold(LEASE)).await.expect("claims").rows.len(), 2);
+    // One row always, however small the bound on bytes.
+    let bytes = ClaimLimits { bytes: 1, ..all() };
+    assert_eq!(claim(store, bytes, hold(LEASE)).await.expect("claims").rows.len(), 1);
+    while !claim(store, all(), hold(LEASE)).await.expect("claims").rows.is_empty() {}
+}
+
+async fn postponing_gives_back(store: &dyn Store) {
+    let id = message_in(store, MessageState::Confirmed, hold(LEASE)).await;
+    let owner = hold(LEASE);
+    let row = claim(store, all(), owner).await.expect("claims").rows.remove(0);
+    assert_eq!((row.half.id, row.attempts, row.taken_over), (id, 0, None));
+    let back =
+        |held_by, after, attempts| Release { id, held_by, after, attempts, reason: Some("why".into()) };
+    store.release(&[back(Uuid::new_v4(), LAPSED, Attempts::Spend)]).await.expect("postpones");
+    assert!(claim(store, all(), hold(LEASE)).await.expect("claims").rows.is_empty(), "not the holder");
+    store.release(&[back(owner.token, LEASE, Attempts::Spend)]).await.expect("postpones");
+    assert!(claim(store, all(), hold(LEASE)).await.expect("claims").rows.is_empty(), "not due");
+    assert!(store.make_due(id).await.expect("hastens"));
+    let row = claim(store, all(), hold(LEASE)).await.expect("claims").rows.remove(0);
+    assert_eq!(row.attempts, 1);
+    assert_eq!(store.find(id).await.expect("found").expect("there").reason.as_deref(), Some("why"));
+}
+
+async fn renewal_takes_back_a_half_and_not_a_confirmed(store: &dyn Store) {
+    let (owner, thief) = (hold(LEASE), hold(LEASE));
+    let half_id = stored(store, &half("renewed"), hold(LAPSED)).await;
+    let confirmed = message_in(store, MessageState::Confirmed, owner).await;
+    let handler = [handler("renewed")];
+    assert_eq!(store.claim_halves(&handler, all(), thief).await.expect("claims").rows.len(), 1);
+    assert!(!claim(store, all(), thief).await.expect("claims").rows.is_empty());
+    let renewed = store.renew(&[half_id, confirmed], owner).await.expect("renews");
+    assert_eq!(renewed.ids, [half_id]);
+    let cancel = Change::of(half_id).held_by(thief.token);
+    assert_eq!(apply(store, Event::CancelIfHeld, cancel).await, Applied::Conflict(MessageState::Half));
+    assert!(store.renew(&[], owner).await.expect("renews nothing").database_clock > Duration::ZERO);
+}
+
+async fn finished_rows_are_deleted_and_no_others(store: &dyn Store) {
+    let mut ids = Vec::new();
+    for state in MessageState::ALL {
+        ids.push(message_in(store, state, hold(LEASE)).await);
+    }
+    wait_a_moment().await;
+    let finished = store.finished(Duration::ZERO, 10_000, &[]).await.expect("finds");
+    assert!(finished.iter().all(|one| one.id == one.call_id));
+    assert!(store.finished(LEASE, 10_000, &[]).await.expect("finds").is_empty(), "none is old enough");
+    assert_eq!(store.delete_finished(&ids).await.expect("deletes"), 2);
+    let known = store.known_calls(&ids).await.expect("finds");
+    assert_eq!(known.len(), 4);
+}
+
+/// A fence row answers for all messages of its call, so none may go before all can.
+async fn a_calls_messages_are_pruned_together(store: &dyn Store) {
+    let first = half("together");
+    let second = Half { id: Uuid::now_v7(), ..first.clone() };
+    let (first_id, second_id) = (first.id, second.id);
+    store.insert_halves(&[&first, &second], hold(LEASE)).await.expect("stored");
+    let finished = async || {
+        let finished = store.finished(Duration::ZERO, 10_000, &[]).await.expect("finds");
+        finished.iter().filter(|one| one.call_id == first_id).count()
+    };
+    assert_eq!(apply(store, Event::CancelFinal, Change::of(first_id)).await, Applied::Moved);
+    assert_eq!(apply(store, Event::Park, Change::of(second_id)).await, Applied::Moved);
+    wait_a_moment().await;
+    assert_eq!(finished().await, 0, "the second waits for a person");
+    assert_eq!(apply(store, Event::OperatorCancels, Change::of(second_id)).await, Applied::Moved);
+    wait_a_moment().await;
+    assert_eq!(finished().await, 2);
+}
+
+/// Until the database's clock, which counts milliseconds, shows another time.
+async fn wait_a_moment() {
+    tokio::time::sleep(Duration::from_millis(2)).await;
+}
+
+async fn what_was_stored_comes_back(store: &dyn Store) {
+    let mut half = half("round trip");
+    half.answered_by = AnsweredBy::Fence(Uuid::new_v4());
+    half.message = Message::bytes("e", "r", "application/octet-stream", (0..=255).collect::<Vec<u8>>())
+        .business_key("Schlüssel")
+        .message_type("t")
+        .header("name", "välue")
+        .header("name", "\"quoted\"\n");
+    half.check_after = Duration::from_millis(12_345);
+    let id = stored(store, &half, hold(LEASE)).await;
+    let change = Change::of(id).because("reason");
+    assert_eq!(apply(store, Event::BodyConfirms, change).await, Applied::Moved);
+    let row = claimed(store, id).await;
+    assert_eq!((&row.half.message, &row.half.answered_by), (&half.message, &half.answered_by));
+    assert_eq!((row.half.check_after, row.half.call_id), (half.check_after, half.call_id));
+    let info = store.find(id).await.expect("found").expect("there");
+    assert_eq!((info.business_key.as_deref(), info.reason.as_deref()), (Some("Schlüssel"), Some("reason")));
+    assert_eq!(info.answered_by, half.answered_by.to_string());
+    assert_eq!(store.find(Uuid::now_v7()).await.expect("looks"), None);
+}
+
+async fn an_amended_payload_replaces_the_first(store: &dyn Store) {
+    for payload in [b"amended".as_slice(), b""] {
+        let id = stored(store, &half("amended"), hold(LEASE)).await;
+        let change = Change::of(id).amended(Some(payload.to_vec()));
+        assert_eq!(apply(store, Event::BodyConfirms, change).await, Applied::Moved);
+        assert_eq!(claimed(store, id).await.half.message.payload, payload);
+    }
+}
+
+/// Claims everything that is confirmed and due, and picks one.
+async fn claimed(store: &dyn Store, id: MessageId) -> ClaimedRow {
+    let rows = claim(store, all(), hold(LEASE)).await.expect("claims").rows;
+    rows.into_iter().find(|row| row.half.id == id).expect("is due")
+}
+
+async fn paging(store: &dyn Store) {
+    let before = store.stats().await.expect("counts");
+    let mut ids = Vec::new();
+    for _ in 0..5 {
+        ids.push(message_in(store, MessageState::Dead, hold(LEASE)).await);
+    }
+    let after = store.stats().await.expect("counts");
+    assert_eq!(after.dead, before.dead + 5);
+    assert!(after.oldest_unfinished.is_some());
+    let unfinished = store.unfinished().await.expect("counts");
+    let age = unfinished.oldest;
+    assert_eq!(unfinished, Unfinished { oldest: age, ..Unfinished::from(after.clone()) });
+    assert!(age >= after.oldest_unfinished);
+    ids.reverse();
+    let first = store.list(MessageState::Dead, None, 3).await.expect("lists");
+    let second = store.list(MessageState::Dead, Some(first[2].id), 2).await.expect("lists");
+    let listed: Vec<_> = first.iter().chain(&second).map(|message| message.id).collect();
+    assert_eq!(listed, ids);
+    for (id, state) in ids.iter().zip([MessageState::Dead; 5]) {
+        assert_eq!(self::state(store, *id).await, state);
+    }
+}
+
+async fn each_service_takes_its_own(store: &dyn Store) {
+    let mut ids = Vec::new();
+    for service in ["billing", "shipping", OURS] {
+        let answered_by = AnsweredBy::Handler { service: service.into(), name: "pay".into() };
+        for _ in 0..3 {
+            let half = Half { service: service.into(), answered_by: answered_by.clone(), ..half("pay") };
+            ids.push(stored(store, &half, hold(LAPSED)).await);
+        }
+    }
+    let askable = |service: &str| AnsweredBy::Handler { service: service.into(), name: "pay".into() };
+    let asked = store.claim_halves(&[askable("billing")], all(), hold(LEASE)).await.expect("claims");
+    let asked: Vec<_> = asked.rows.iter().map(|row| row.half.id).collect();
+    assert_eq!(asked.len(), 3);
+    assert!(asked.iter().all(|id| ids[..3].contains(id)), "another service's question");
+    let both = [askable("shipping"), askable(OURS)];
+    assert_eq!(store.claim_halves(&both, all(), hold(LEASE)).await.expect("claims").rows.len(), 6);
+
+    let changes: Vec<_> = ids.iter().copied().map(Change::of).collect();
+    store.transition(Event::BodyConfirms, &changes, None).await.expect("applied");
+    let services = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let taken = async |names: &[&str], bounds| {
+        let claim = store.claim_confirmed(&services(names), bounds, hold(LEASE)).await.expect("claims");
+        claim.rows.into_iter().map(|row| (row.half.service.clone(), row.half.id)).collect::<Vec<_>>()
+    };
+    assert!(taken(&["nobody"], all()).await.is_empty() && taken(&[], all()).await.is_empty());
+    let billing = taken(&["billing", "nobody"], all()).await;
+    assert!(
+        billing.len() == 3
+            && billing.iter().all(|(service, id)| service == "billing" && ids[..3].contains(id))
+    );
+    // An even share for each.
+    let mut some = taken(&["shipping", OURS], ClaimLimits { rows: 4, ..all() }).await;
+    some.sort_unstable();
+    let of = |name: &str| some.iter().filter(|(service, _)| service == name).count();
+    assert_eq!((some.len(), of("shipping"), of(OURS)), (4, 2, 2));
+    let info = store.find(ids[0]).await.expect("found").expect("there");
+    assert_eq!((info.service.as_str(), info.answered_by.as_str()), ("billing", "handler:pay"));
+    let confirmed = store.list(MessageState::Confirmed, None, 1000).await.expect("lists");
+    let listed: Vec<_> = confirmed.iter().map(|message| message.id).filter(|id| ids.contains(id)).collect();
+    let mut newest = ids.clone();
+    newest.sort_unstable_by(|one, two| two.cmp(one));
+    assert_eq!(listed, newest, "of all services, the newest first");
+}
+
+async fn only_others_services_are_reported(store: &dyn Store) {
+    for service in ["forsaken", OURS] {
+        for _ in 0..3 {
+            let half = Half { service: service.into(), ..half("reported") };
+            let id = stored(store, &half, hold(LEASE)).await;
+            assert_eq!(apply(store, Event::BodyConfirms, Change::of(id)).await, Applied::Moved);
+        }
+    }
+    let ours = [OURS.to_owned()];
+    let due = async |due_for, limit| {
+        let mut due = store.due_by_service(due_for, &ours, limit).await.expect("counts");
+        due.retain(|(service, _)| service == "forsaken" || service == OURS);
+        due
+    };
+    wait_a_moment().await;
+    assert_eq!(due(Duration::ZERO, 10).await, [("forsaken".to_owned(), 3)]);
+    assert_eq!(due(Duration::ZERO, 2).await, [("forsaken".to_owned(), 2)]);
+    assert!(due(LEASE, 10).await.is_empty(), "not due for so long");
+    assert!(store.due_by_answerer(LEASE).await.expect("counts").is_empty());
+}

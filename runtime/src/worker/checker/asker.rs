@@ -1,0 +1,105 @@
+//! What it takes to ask, and what follows from answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::check_back::registry::Registry;
+use crate::fault;
+use crate::fence::registry::Fences;
+use crate::held::{HeldStore, Row, Tried};
+use crate::message::service::Services;
+use crate::message::state::{Applied, Event};
+use crate::message::{MessageId, Outcome};
+use crate::settings::Settings;
+use crate::store::{Attempts, Change, Release, Token};
+use crate::transport::Transport;
+use crate::worker::alone::Alone;
+use crate::worker::relay::slots::RelayQueue;
+
+/// Shared by the checker and all questions that are under way.
+#[derive(Debug)]
+pub(crate) struct Asker {
+    pub(crate) settings: Settings,
+    pub(crate) services: Services,
+    pub(crate) held: HeldStore,
+    pub(crate) fences: Arc<Fences>,
+    pub(crate) handlers: Arc<Registry>,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) relay: RelayQueue,
+    /// Lets a suspect run alone.
+    pub(crate) alone: Alone,
+}
+
+impl Asker {
+    /// Applies answers. What they confirm goes to the relay, as far as there is room: it was read already. While the
+    /// transport takes nothing, it is anybody's: another process's may. So is always what belongs to another service, whose
+    /// own relay delivers it. Returns those over which the store failed.
+    ///
+    /// `live`: about calls that this process has just run.
+    pub(super) async fn decide(&self, event: Event, answers: Vec<Row>, live: bool) -> Vec<Row> {
+        let changes: Vec<_> = answers.iter().map(|row| row.change.clone()).collect();
+        if live && fault::bug("answer-forgotten") {
+            // What the store does not take at the first try is forgotten.
+            let _ = self.held.store().transition(event, &changes, None).await;
+            return Vec::new();
+        }
+        let is_ours = answers.iter().all(|row| self.services.has(&row.half.service));
+        let goes_on = event == Event::CheckBackConfirms && is_ours && self.transport.capacity() > 0;
+        let wanted = if goes_on { &answers[..] } else { &[] };
+        let mut slots = self.relay.reserve(wanted.iter().map(Row::size));
+        let (ours, anybodys) = changes.split_at(slots.len());
+        let mut tried = self.held.settle(event, ours, Some(self.held.hold())).await;
+        for (row, tried) in answers.iter().zip(&tried) {
+            if let Tried::Applied(Applied::Moved, deadline) = tried {
+                slots.enqueue(row.amended(), *deadline);
+            }
+        }
+        drop(slots);
+        tried.extend(self.held.settle(event, anybodys, None).await);
+        let mut failed = Vec::new();
+        for (row, tried) in answers.into_iter().zip(tried) {
+            tracing::debug!(id = %row.change.id, ?event, ?tried, "a check-back settled a message");
+            match tried {
+                Tried::Failed => failed.push(row),
+                Tried::Applied(Applied::Missing, _) if live && event == Event::CheckBackConfirms => {
+                    self.held.store_anew(&row.amended()).await;
+                }
+                Tried::Applied(..) | Tried::Refused => {}
+            }
+        }
+        failed
+    }
+
+    /// Parks a half that was claimed.
+    pub(super) async fn park(&self, id: MessageId, held_by: Token, reason: String) {
+        // What the store fails over lapses, and comes again.
+        self.held.settle(Event::Park, &[parking(id, held_by, reason)], None).await;
+    }
+}
+
+/// A half that is to be parked, and says so in the log.
+pub(super) fn parking(id: MessageId, held_by: Token, reason: String) -> Change {
+    tracing::error!(%id, reason, "a half message is parked: a person must confirm or cancel it");
+    Change::of(id).held_by(held_by).because(reason)
+}
+
+/// A half that is given back, to be asked about again.
+pub(super) fn back(
+    id: MessageId,
+    held_by: Token,
+    after: Duration,
+    attempts: Attempts,
+    reason: impl Into<Option<String>>,
+) -> Release {
+    Release { id, held_by, after, attempts, reason: reason.into().map(Into::into) }
+}
+
+/// Counts an answer.
+pub(super) fn count(outcome: Outcome) {
+    let outcome = match outcome {
+        Outcome::Confirm => "confirm",
+        Outcome::Cancel => "cancel",
+        Outcome::Unknown => "unknown",
+    };
+    metrics::counter!("transactional_message_check_backs_total", "outcome" => outcome).increment(1);
+}

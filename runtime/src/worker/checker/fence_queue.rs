@@ -1,0 +1,97 @@
+//! Queues before the fences: each fence is asked one question at a time, about many calls, in a task of its own. So one
+//! that does not answer keeps nothing else waiting.
+
+use std::collections::HashMap;
+use std::mem;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use super::asker::Asker;
+use super::fence::{UnresolvedHalf, apply_verdicts, ask_fence};
+use crate::call::live::LiveCall;
+use crate::worker::panic_text;
+
+/// The fences that are, or were, asked by this process.
+#[derive(Debug, Default)]
+pub(crate) struct FenceQueues {
+    queues: HashMap<Uuid, Arc<FenceQueue>>,
+    /// Each says whether there may be more like what it was about.
+    questions: JoinSet<bool>,
+}
+
+#[derive(Debug, Default)]
+struct FenceQueue {
+    turn: tokio::sync::Mutex<()>,
+    /// This process's own calls: whoever has the next turn asks about all of them.
+    calls: Mutex<Vec<Arc<LiveCall>>>,
+}
+
+impl FenceQueues {
+    /// Whether a fence is not being asked.
+    pub(super) fn is_free(&self, fence: Uuid) -> bool {
+        self.queues.get(&fence).is_none_or(|queue| queue.turn.try_lock().is_ok())
+    }
+
+    /// Asks about halves that were claimed.
+    pub(super) fn ask(&mut self, asker: &Arc<Asker>, fence: Uuid, halves: Vec<UnresolvedHalf>, more: bool) {
+        let (asker, queue) = (Arc::clone(asker), self.queue(fence));
+        self.questions.spawn(async move {
+            let turn = queue.turn.lock().await;
+            let verdicts = ask_fence(&asker, fence, &halves).await;
+            drop(turn);
+            apply_verdicts(&asker, halves, verdicts, false).await;
+            more
+        });
+    }
+
+    /// Asks about a call that this process holds, together with others that wait for the same fence.
+    pub(super) fn ask_own(&mut self, asker: &Arc<Asker>, fence: Uuid, call: Arc<LiveCall>) {
+        let (asker, queue) = (Arc::clone(asker), self.queue(fence));
+        let is_first = {
+            let mut calls = queue.calls();
+            calls.push(call);
+            calls.len() == 1
+        };
+        if is_first {
+            self.questions.spawn(async move {
+                let turn = queue.turn.lock().await;
+                let calls = mem::take(&mut *queue.calls());
+                let held_by = asker.held.token();
+                let halves = calls.iter().flat_map(|call| &call.halves);
+                let unresolved = |half| UnresolvedHalf { half: Arc::clone(half), held_by, attempts: 0 };
+                let halves: Vec<_> = halves.map(unresolved).collect();
+                let verdicts = ask_fence(&asker, fence, &halves).await;
+                // The store may be away: then the next question to this fence does not wait for it.
+                drop(turn);
+                apply_verdicts(&asker, halves, verdicts, true).await;
+                false
+            });
+        }
+    }
+
+    /// Waits until a question is answered, and says whether there may be more like it; `None` when
+    /// none is asked.
+    pub(super) async fn answered(&mut self) -> Option<bool> {
+        Some(match self.questions.join_next().await? {
+            Ok(more) => more,
+            Err(failed) => {
+                if let Ok(panic) = failed.try_into_panic() {
+                    tracing::error!(panic = panic_text(panic.as_ref()), "asking a fence panicked");
+                }
+                false
+            }
+        })
+    }
+
+    fn queue(&mut self, fence: Uuid) -> Arc<FenceQueue> {
+        Arc::clone(self.queues.entry(fence).or_default())
+    }
+}
+
+impl FenceQueue {
+    fn calls(&self) -> std::sync::MutexGuard<'_, Vec<Arc<LiveCall>>> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,328 @@
+//! The relay: moves confirmed messages to the transport.
+//!
+//! Most come from the reporter and the checker, in memory. The table is read only for what nobody holds: retries,
+//! what did not fit into the queue, and what a process that died has left behind. Reading the table,
+//! publishing, and recording what became of it go on side by side.
+
+mod outcomes;
+pub(crate) mod slots;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::mpsc::Receiver;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use outcomes::{Delivery, Outcome, bury, outcome, record};
+use slots::{Memory, Queued};
+
+use super::{PACE, Worker};
+use crate::fault;
+use crate::held::HeldStore;
+use crate::message::service::Services;
+use crate::message::state::Event;
+use crate::settings::Settings;
+use crate::store::{Change, Claim, ClaimLimits, StoreError};
+use crate::transport::{Outgoing, Transport};
+
+/// Publishes confirmed messages, many at once, and records what became of each.
+#[derive(Debug)]
+pub(crate) struct Relay {
+    source: Source,
+    settings: Settings,
+    transport: Arc<dyn Transport>,
+    queue: Receiver<Queued>,
+    /// Read from the table, and not yet being published.
+    claimed: VecDeque<InFlight>,
+    /// The statement that reads the table, one at a time.
+    claiming: JoinSet<Result<Batch, StoreError>>,
+    /// The last one found as much as it may, so that there may be more.
+    more: bool,
+    publishing: JoinSet<Option<Outcome>>,
+    /// Known outcomes that no statement carries yet.
+    published: Vec<Outcome>,
+    /// The statement that carries known outcomes to the store, one at a time; and which.
+    recording: JoinSet<Vec<Outcome>>,
+    recorded: Vec<Outcome>,
+    /// What the store failed over waits here until it is tried again.
+    later: JoinSet<Vec<Outcome>>,
+    failures: u32,
+    /// When the next one may begin.
+    next_record: Instant,
+}
+
+/// What was read from the table.
+#[derive(Debug)]
+struct Batch {
+    messages: Vec<InFlight>,
+    /// As many as may be.
+    full: bool,
+}
+
+/// A message that is ours. Forgotten when its publish ends without a word, as by a panic, it lapses
+/// and comes again.
+#[derive(Debug)]
+struct InFlight {
+    held: HeldStore,
+    outgoing: Outgoing,
+    /// Of what did not come from the table.
+    memory: Option<Memory>,
+    settled: bool,
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.held.let_go([self.outgoing.half.id]);
+        }
+    }
+}
+
+impl Relay {
+    pub(crate) fn new(
+        settings: &Settings,
+        services: &Services,
+        held: &HeldStore,
+        transport: &Arc<dyn Transport>,
+        queue: Receiver<Queued>,
+    ) -> Self {
+        let held = held.of(Self::NAME);
+        Self {
+            source: Source { held, services: services.clone(), bytes: settings.relay_bytes },
+            settings: *settings,
+            transport: Arc::clone(transport),
+            queue,
+            claimed: VecDeque::new(),
+            claiming: JoinSet::new(),
+            more: false,
+            publishing: JoinSet::new(),
+            published: Vec::new(),
+            recording: JoinSet::new(),
+            recorded: Vec::new(),
+            later: JoinSet::new(),
+            failures: 0,
+            next_record: Instant::now(),
+        }
+    }
+
+    #[cfg(feature = "testing")]
+    /// Publishes everything that is due now, and waits for it. Says how many messages that was.
+    pub(crate) async fn run_once(&mut self) -> Result<usize, StoreError> {
+        self.claimed.extend(self.source.claim(self.window()).await?.messages);
+        let count = self.queue.len() + self.claimed.len();
+        self.publish_all().await;
+        Ok(count)
+    }
+
+    fn window(&self) -> usize {
+        self.settings.relay_window
+    }
+
+    fn has_room(&self) -> bool {
+        self.publishing.len() < self.window() && self.transport.capacity() > 0
+    }
+
+    /// Reads the table, unless that would only fill the memory.
+    fn claim_more(&mut self) {
+        let rows = self.window().min(self.transport.capacity().saturating_sub(self.claimed.len()));
+        if self.claiming.is_empty() && self.claimed.len() <= self.window() / 2 && rows > 0 {
+            self.more = false;
+            let source = self.source.clone();
+            self.claiming.spawn(async move { source.claim(rows).await });
+        }
+    }
+
+    fn was_claimed(&mut self, done: Result<Result<Batch, StoreError>, JoinError>) {
+        match done {
+            Ok(Ok(Batch { messages, full })) => {
+                self.claimed.extend(messages);
+                self.more = full;
+            }
+            Ok(Err(error)) => self.source.held.log(&error),
+            Err(_) => {}
+        }
+    }
+
+    fn publish(&mut self, mut message: InFlight) {
+        let transport = Arc::clone(&self.transport);
+        let Settings { delivery_attempts: attempts, delivery_backoff: backoff, .. } = self.settings;
+        self.publishing.spawn(async move {
+            let held = message.held.clone();
+            let id = message.outgoing.half.id;
+            // A copy in memory may be published only while the row is surely ours.
+            if !held.leases().surely_holds(&id) {
+                return None;
+            }
+            if fault::bug("mark-before-ack") {
+                held.settle(Event::Acknowledged, &[Change::of(id)], None).await;
+            }
+            let result = transport.publish(&message.outgoing).await;
+            fault::point("acked");
+            message.settled = true;
+            drop(message.memory.take());
+            Some(outcome(&held, Delivery { attempts, backoff }, id, message.outgoing.attempt, result))
+        });
+    }
+
+    fn in_flight(&self, Queued { outgoing, memory }: Queued) -> InFlight {
+        InFlight { held: self.source.held.clone(), outgoing, memory: Some(memory), settled: false }
+    }
+
+    /// Whether there is something to record, and no statement on its way.
+    fn has_news(&self) -> bool {
+        self.recording.is_empty() && !self.published.is_empty()
+    }
+
+    /// Brings what is known to the store, with whatever else became known since the last time.
+    fn record_more(&mut self) {
+        self.next_record = Instant::now() + PACE;
+        self.recorded = std::mem::take(&mut self.published);
+        let (held, published) = (self.source.held.clone(), self.recorded.clone());
+        self.recording.spawn(async move { record(&held, published).await });
+    }
+
+    /// What a panic kept from being recorded is recorded again; what the store failed over, after a pause.
+    fn was_recorded(&mut self, done: Result<Vec<Outcome>, JoinError>) {
+        let recorded = std::mem::take(&mut self.recorded);
+        match done {
+            Err(_) => self.published.extend(recorded),
+            Ok(failed) if failed.is_empty() => self.failures = 0,
+            Ok(failed) => {
+                let pause = self.settings.report_backoff.delay(self.failures);
+                self.failures = self.failures.saturating_add(1);
+                self.later.spawn(async move {
+                    tokio::time::sleep(pause).await;
+                    failed
+                });
+            }
+        }
+    }
+
+    /// Publishes what is in memory, and waits for it. Whatever a deadline cuts off lapses, and is
+    /// taken over by others within a lease.
+    async fn publish_all(&mut self) {
+        while let Ok(queued) = self.queue.try_recv() {
+            self.publish(self.in_flight(queued));
+        }
+        while let Some(message) = self.claimed.pop_front() {
+            self.publish(message);
+        }
+        while let Some(done) = self.publishing.join_next().await {
+            self.published.extend(done.ok().flatten());
+            while let Some(done) = self.publishing.try_join_next() {
+                self.published.extend(done.ok().flatten());
+            }
+            self.record_all().await;
+        }
+        self.record_all().await;
+    }
+
+    async fn record_all(&mut self) {
+        loop {
+            while let Some(done) = self.recording.join_next().await {
+                self.was_recorded(done);
+            }
+            while let Some(done) = self.later.join_next().await {
+                self.published.extend(done.unwrap_or_default());
+            }
+            if self.published.is_empty() {
+                return;
+            }
+            self.record_more();
+        }
+    }
+}
+
+/// The table, as the relay reads it.
+#[derive(Clone, Debug)]
+struct Source {
+    held: HeldStore,
+    services: Services,
+    /// The most that is read at once.
+    bytes: usize,
+}
+
+impl Source {
+    /// Takes confirmed messages that nobody holds.
+    async fn claim(&self, rows: usize) -> Result<Batch, StoreError> {
+        let (held, leases) = (&self.held, self.held.leases());
+        let limits = ClaimLimits {
+            rows: u32::try_from(rows).unwrap_or(u32::MAX),
+            bytes: self.bytes,
+            lapsed_before: leases.lapsed_before(),
+        };
+        let deadline = leases.deadline();
+        let Claim { rows, undecodable } =
+            held.store().claim_confirmed(self.services.names(), limits, held.hold()).await?;
+        let full = rows.len() as u64 >= u64::from(limits.rows);
+        let mut messages = Vec::with_capacity(rows.len());
+        for row in rows {
+            // Ours already, by a lease that lapsed in an outage: it is being published right now.
+            if leases.holds(&row.half.id) {
+                continue;
+            }
+            leases.took([row.half.id], deadline);
+            let outgoing = Outgoing {
+                attempt: row.attempts.saturating_add(1),
+                suspect: row.taken_over.is_some(),
+                half: row.half,
+            };
+            messages.push(InFlight { held: held.clone(), outgoing, memory: None, settled: false });
+            fault::point("claimed");
+        }
+        for row in undecodable {
+            tracing::error!(id = %row.id, why = row.why, "a confirmed message can't be read and is dead");
+            bury(held, row.id, row.why).await;
+        }
+        Ok(Batch { messages, full })
+    }
+}
+
+#[async_trait]
+impl Worker for Relay {
+    const NAME: &'static str = "relay";
+
+    async fn run(&mut self, stop: &CancellationToken) {
+        let mut poll = tokio::time::interval(self.settings.poll_interval);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            if self.more {
+                self.claim_more();
+            }
+            let room = self.has_room();
+            tokio::select! {
+                Some(done) = self.publishing.join_next() => {
+                    self.published.extend(done.ok().flatten());
+                    // Whatever else is done goes in the same statement.
+                    while let Some(done) = self.publishing.try_join_next() {
+                        self.published.extend(done.ok().flatten());
+                    }
+                }
+                () = tokio::time::sleep_until(self.next_record), if self.has_news() => self.record_more(),
+                Some(done) = self.recording.join_next() => self.was_recorded(done),
+                Some(done) = self.later.join_next() => self.published.extend(done.unwrap_or_default()),
+                Some(queued) = self.queue.recv(), if room => {
+                    self.publish(self.in_flight(queued));
+                }
+                () = std::future::ready(()), if room && !self.claimed.is_empty() => {
+                    if let Some(message) = self.claimed.pop_front() {
+                        self.publish(message);
+                    }
+                }
+                // Also what wakes the relay when a transport that was away takes messages again.
+                _ = poll.tick() => self.claim_more(),
+                Some(done) = self.claiming.join_next() => self.was_claimed(done),
+                () = stop.cancelled() => break,
+            }
+        }
+        self.queue.close();
+        // A claim on its way is ours, and nobody else's until its lease lapses.
+        while let Some(done) = self.claiming.join_next().await {
+            self.was_claimed(done);
+        }
+        self.publish_all().await;
+    }
+}

@@ -1,0 +1,118 @@
+//! What became of publishes, brought to the store: delivered, again later, or dead.
+
+use crate::fault;
+use crate::held::{HeldStore, Tried};
+use crate::message::state::{Applied, Event, MessageState};
+use crate::message::{MessageId, age};
+use crate::rules::answer::{PublishVerdict, after_publish};
+use crate::settings::Backoff;
+use crate::store::{Attempts, Change, Release};
+use crate::transport::PublishResult;
+
+/// What is to be recorded about a message that was published.
+#[derive(Clone, Debug)]
+pub(super) enum Outcome {
+    Delivered(Change),
+    Again(Release),
+    Dead(Change),
+}
+
+/// How often a delivery is tried, and with which pauses.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Delivery {
+    pub(super) attempts: u32,
+    pub(super) backoff: Backoff,
+}
+
+/// Decides what is to be recorded, and says so.
+pub(super) fn outcome(
+    held: &HeldStore,
+    policy: Delivery,
+    id: MessageId,
+    attempt: u32,
+    result: PublishResult,
+) -> Outcome {
+    let verdict = after_publish(&result, attempt, policy.attempts);
+    let backoff = policy.backoff;
+    let uncounted_pause = match result {
+        // It may take as long again until a process that can read it is deployed.
+        PublishResult::NotHere(_) => age(id).min(backoff.delay(u32::MAX)).max(backoff.delay(0)),
+        _ => backoff.delay(0),
+    };
+    let reason = match result {
+        PublishResult::Acknowledged => return Outcome::Delivered(Change::of(id)),
+        PublishResult::Unroutable(why) => format!("unroutable: {why}"),
+        PublishResult::NotNow(why)
+        | PublishResult::NotHere(why)
+        | PublishResult::Failed(why)
+        | PublishResult::Refused(why) => why,
+    };
+    let again = |after, attempts, reason: String| {
+        let held_by = held.token();
+        Outcome::Again(Release { id, held_by, after, attempts, reason: Some(reason.into()) })
+    };
+    if verdict == PublishVerdict::AgainUncounted {
+        return again(uncounted_pause, Attempts::Keep, reason);
+    }
+    metrics::counter!("transactional_message_delivery_failures_total").increment(1);
+    if verdict == PublishVerdict::Dead {
+        tracing::error!(%id, attempt, reason, "a message can't be delivered and waits for a person");
+        return Outcome::Dead(dead(held, id, reason));
+    }
+    let after = backoff.delay(attempt.saturating_sub(1));
+    tracing::warn!(%id, attempt, reason, retry_in = ?after, "a message was not delivered");
+    again(after, Attempts::Spend, reason)
+}
+
+/// Records what became of messages. Returns what the store failed over.
+pub(super) async fn record(held: &HeldStore, outcomes: Vec<Outcome>) -> Vec<Outcome> {
+    let (mut delivered, mut again, mut dead) = (Vec::new(), Vec::new(), Vec::new());
+    for outcome in outcomes {
+        match outcome {
+            Outcome::Delivered(change) => delivered.push(change),
+            Outcome::Again(back) => again.push(back),
+            Outcome::Dead(change) => dead.push(change),
+        }
+    }
+    let mut failed = Vec::new();
+    if !delivered.is_empty() {
+        // What is not recorded is published again: a duplicate, no loss.
+        let marked = held.settle(Event::Acknowledged, &delivered, None);
+        let marked = fault::pending("mark-sent", marked).await;
+        for (change, _) in delivered.iter().zip(&marked).filter(|(_, tried)| is_forgotten(tried)) {
+            tracing::warn!(
+                id = %change.id,
+                "the message store has forgotten that a message was confirmed, as in a crash: it is asked about, and delivered again"
+            );
+        }
+        fault::point("marked");
+        let (done, not_done) = (delivered.len(), failed_of(delivered, &marked));
+        metrics::counter!("transactional_message_delivered_total").increment((done - not_done.len()) as u64);
+        failed.extend(not_done.into_iter().map(Outcome::Delivered));
+    }
+    if !dead.is_empty() {
+        let buried = held.settle(Event::GiveUp, &dead, None).await;
+        failed.extend(failed_of(dead, &buried).into_iter().map(Outcome::Dead));
+    }
+    failed.extend(held.give_back(again).await.into_iter().map(Outcome::Again));
+    failed
+}
+
+const fn is_forgotten(tried: &Tried) -> bool {
+    matches!(tried, Tried::Applied(Applied::Conflict(MessageState::Half), _))
+}
+
+/// Those over which the store failed.
+fn failed_of(changes: Vec<Change>, tried: &[Tried]) -> Vec<Change> {
+    let failed = changes.into_iter().zip(tried).filter(|(_, tried)| matches!(tried, Tried::Failed));
+    failed.map(|(change, _)| change).collect()
+}
+
+fn dead(held: &HeldStore, id: MessageId, reason: String) -> Change {
+    Change::of(id).held_by(held.token()).because(reason)
+}
+
+/// A message that was claimed, and can't be read. Should the store fail over it, it lapses, and is claimed again.
+pub(super) async fn bury(held: &HeldStore, id: MessageId, reason: String) {
+    held.settle(Event::GiveUp, &[dead(held, id, reason)], None).await;
+}

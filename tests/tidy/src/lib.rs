@@ -1,0 +1,5 @@
+//! Reads the source tree: which file uses which, through re-exports.
+
+pub mod imports;
+mod modules;
+mod paths;

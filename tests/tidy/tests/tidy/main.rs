@@ -1,0 +1,10 @@
+//! The source tree keeps its own rules.
+
+mod imports;
+mod text;
+
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
