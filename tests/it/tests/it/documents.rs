@@ -146,7 +146,7 @@ fn the_examples_readme_shows_code_of_the_example() {
             .concat()
     });
     let blocks = blocks(&readme, "rust");
-    assert!(blocks.len() >= 2, "{blocks:?}");
+    assert!(!blocks.is_empty(), "{EXAMPLE} shows no code");
     for block in blocks {
         assert!(
             sources.iter().any(|source| source.contains(block)),
