@@ -18,17 +18,6 @@ pub(crate) enum Database {
     Postgres(PgPool),
 }
 
-/// Runs an expression with the pool, whichever it is.
-macro_rules! with_pool {
-    ($database:expr, $pool:ident => $run:expr) => {
-        match $database {
-            $crate::database::Database::Sqlite($pool) => $run,
-            $crate::database::Database::Postgres($pool) => $run,
-        }
-    };
-}
-pub(crate) use with_pool;
-
 impl Database {
     pub(crate) async fn open(url: &str) -> anyhow::Result<Self> {
         match url.split(':').next() {
@@ -41,9 +30,13 @@ impl Database {
     }
 }
 
+/// Where the messenger finds it: it opens connections of its own there.
 impl From<&Database> for DatabaseSource {
     fn from(database: &Database) -> Self {
-        with_pool!(database, pool => pool.into())
+        match database {
+            Database::Sqlite(pool) => pool.into(),
+            Database::Postgres(pool) => pool.into(),
+        }
     }
 }
 

@@ -1,11 +1,10 @@
-//! The annotated function: the one place where payment and message are tied together.
+//! What a payment is, whatever the database: the command, the row, the message, and how it can end.
 
 use serde::{Deserialize, Serialize};
-use sqlx::Pool;
-use transactional_message::{begin, transactional_message, withhold};
 use uuid::Uuid;
 
-use super::ledger::{Ledger, Payment};
+/// What a new account has.
+pub(super) const FIRST_BALANCE: i64 = 1_000_000;
 
 /// The longest order and account names.
 const NAME_BYTES: usize = 100;
@@ -21,12 +20,12 @@ pub(crate) struct Pay {
 }
 
 impl Pay {
-    pub(crate) fn validate(&self) -> Result<(), PayError> {
+    pub(super) fn validate(&self) -> Result<(), PayError> {
         let problem = if self.amount_cents <= 0 {
             "amount_cents must be positive"
-        } else if !named(&self.order_id) {
+        } else if !is_name(&self.order_id) {
             "order_id must have 1 to 100 bytes, none of them NUL"
-        } else if !named(&self.account) {
+        } else if !is_name(&self.account) {
             "account must have 1 to 100 bytes, none of them NUL"
         } else {
             return Ok(());
@@ -35,17 +34,40 @@ impl Pay {
     }
 }
 
-fn named(name: &str) -> bool {
+fn is_name(name: &str) -> bool {
     (1..=NAME_BYTES).contains(&name.len()) && !name.contains('\0')
 }
 
-/// What accounting is told.
+/// A payment that was made.
+#[expect(clippy::struct_field_names, reason = "the names are those of the HTTP interface")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
+pub(crate) struct Payment {
+    pub(crate) payment_id: Uuid,
+    pub(crate) order_id: String,
+    pub(crate) account: String,
+    pub(crate) amount_cents: i64,
+}
+
+impl From<Pay> for Payment {
+    fn from(Pay { payment_id, order_id, account, amount_cents }: Pay) -> Self {
+        Self { payment_id, order_id, account, amount_cents }
+    }
+}
+
+/// The message: what accounting is told. It is a type of its own because other programs read it: the command
+/// may change, and they notice nothing.
 #[derive(Serialize)]
-struct PaymentCompleted<'a> {
+pub(super) struct PaymentCompleted<'a> {
     payment_id: Uuid,
     order_id: &'a str,
     account: &'a str,
     amount_cents: i64,
+}
+
+impl<'a> From<&'a Pay> for PaymentCompleted<'a> {
+    fn from(Pay { payment_id, order_id, account, amount_cents }: &'a Pay) -> Self {
+        Self { payment_id: *payment_id, order_id, account, amount_cents: *amount_cents }
+    }
 }
 
 /// How a payment ended well.
@@ -68,108 +90,8 @@ pub(crate) enum PayError {
     Conflict,
     #[error("the payment could not be made: {0}")]
     Database(#[from] sqlx::Error),
+    /// The attribute needs it: without it, nobody could be told that the message was not stored, and that
+    /// therefore nothing was paid.
     #[error(transparent)]
     Message(#[from] transactional_message::Error),
-}
-
-#[transactional_message(
-    exchange = "payments",
-    routing_key = "payment.completed",
-    type = "payment.completed",
-    business_key = command.payment_id,
-    fence,
-    message = PaymentCompleted {
-        payment_id: command.payment_id,
-        order_id: &command.order_id,
-        account: &command.account,
-        amount_cents: command.amount_cents,
-    }
-)]
-pub(super) async fn pay<DB: Ledger>(db: &Pool<DB>, command: Pay) -> Result<Paid, PayError> {
-    let payment = Payment::from(command);
-    let mut tx = begin(db).await?;
-    if !DB::insert(&mut tx, &payment).await? {
-        // Done before: this call has nothing to send.
-        withhold()?;
-        let first = DB::find(&mut tx, payment.payment_id).await?;
-        return if first == Some(payment) { Ok(Paid::Before) } else { Err(PayError::Conflict) };
-    }
-    if !DB::withdraw(&mut tx, &payment).await? {
-        return Err(PayError::Declined);
-    }
-    tx.commit().await?;
-    Ok(Paid::Now)
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-    use transactional_message::testing::Recorder;
-
-    use super::*;
-
-    async fn recorder() -> Recorder {
-        let recorder = Recorder::new().await.expect("a recorder");
-        Ledger::create_tables(recorder.pool()).await.expect("tables");
-        recorder
-    }
-
-    fn command(amount_cents: i64) -> Pay {
-        Pay {
-            payment_id: Uuid::from_u128(7),
-            order_id: "order-7".into(),
-            account: "alice".into(),
-            amount_cents,
-        }
-    }
-
-    async fn paid(recorder: &Recorder, command: Pay) -> Result<Paid, PayError> {
-        recorder.scope(pay(recorder.pool(), command)).await
-    }
-
-    const BODY: fn() -> serde_json::Value = || {
-        json!({
-            "payment_id": Uuid::from_u128(7),
-            "order_id": "order-7",
-            "account": "alice",
-            "amount_cents": 250,
-        })
-    };
-
-    #[tokio::test]
-    async fn a_payment_sends_its_message() {
-        let recorder = recorder().await;
-        assert_eq!(paid(&recorder, command(250)).await.expect("paid"), Paid::Now);
-        recorder.settle().await.expect("settled");
-        recorder.assert_sent(&[("payments", "payment.completed", BODY())]);
-    }
-
-    #[tokio::test]
-    async fn a_lost_report_is_found_out() {
-        let recorder = recorder().await;
-        recorder.lose_reports(true);
-        paid(&recorder, command(250)).await.expect("paid");
-        paid(&recorder, Pay { payment_id: Uuid::nil(), ..command(2_000_000) }).await.expect_err("declined");
-        recorder.settle().await.expect("settled");
-        recorder.assert_sent(&[("payments", "payment.completed", BODY())]);
-    }
-
-    #[tokio::test]
-    async fn a_repeated_request_sends_nothing_more() {
-        let recorder = recorder().await;
-        paid(&recorder, command(250)).await.expect("paid");
-        assert_eq!(paid(&recorder, command(250)).await.expect("paid"), Paid::Before);
-        assert!(matches!(paid(&recorder, command(1)).await, Err(PayError::Conflict)));
-        recorder.settle().await.expect("settled");
-        recorder.assert_sent(&[("payments", "payment.completed", BODY())]);
-    }
-
-    #[tokio::test]
-    async fn a_declined_payment_sends_nothing() {
-        let recorder = recorder().await;
-        assert!(matches!(paid(&recorder, command(1_000_001)).await, Err(PayError::Declined)));
-        recorder.settle().await.expect("settled");
-        recorder.assert_sent(&[]);
-        assert_eq!(recorder.messenger().stats().await.expect("counted").cancelled, 1);
-    }
 }

@@ -1,4 +1,5 @@
-//! What the documents link to is there: files, and in them the tests that prove what is said.
+//! What the documents link to is there: files, and in them the tests that prove what is said. The code that they
+//! show from a file is in that file.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,13 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// The documents at the root, with their names.
+const EXAMPLE: &str = "examples/payment-service/README.md";
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The documents at the root and the example's, with their paths.
 fn documents() -> Vec<(String, String)> {
     let entries = fs::read_dir(root()).expect("reads").map(|entry| entry.expect("reads"));
     let documents = entries.filter(|entry| entry.path().extension().is_some_and(|end| end == "md"));
@@ -15,7 +22,7 @@ fn documents() -> Vec<(String, String)> {
         let name = entry.file_name().into_string().expect("UTF-8");
         (name, fs::read_to_string(entry.path()).expect("reads"))
     };
-    documents.map(named).collect()
+    documents.map(named).chain([(EXAMPLE.to_owned(), read(EXAMPLE))]).collect()
 }
 
 /// A link to a file of the project, and the test in it that is meant.
@@ -35,10 +42,10 @@ impl<'a> Link<'a> {
         (!elsewhere).then(|| Self { path, test: title.map(|title| title.trim_matches('"')) })
     }
 
-    /// What is wrong with it.
-    fn fault(&self) -> Option<String> {
+    /// What is wrong with it, in this document.
+    fn fault(&self, document: &str) -> Option<String> {
         let Self { path, test } = self;
-        let file = root().join(path);
+        let file = root().join(document).with_file_name(path);
         if !file.exists() {
             return Some(format!("there is no {path}"));
         }
@@ -68,8 +75,10 @@ fn links_lead_somewhere() {
         .flat_map(|(name, text)| links(text).into_iter().map(move |link| (name, link)))
         .collect();
     assert!(links.iter().filter(|(_, link)| link.test.is_some()).count() > 20, "{links:?}");
-    let wrong: Vec<_> =
-        links.iter().filter_map(|(name, link)| link.fault().map(|why| format!("{name}: {why}"))).collect();
+    let wrong: Vec<_> = links
+        .iter()
+        .filter_map(|(name, link)| link.fault(name).map(|why| format!("{name}: {why}")))
+        .collect();
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
@@ -88,7 +97,7 @@ fn a_link_to_no_test_is_noticed() {
             Some("there is no test `gone` in tests/it/tests/it/documents.rs"),
         ),
     ] {
-        assert_eq!(Link::read(target).expect("a file").fault().as_deref(), why);
+        assert_eq!(Link::read(target).expect("a file").fault("README.md").as_deref(), why);
     }
 }
 
@@ -119,4 +128,44 @@ fn the_readme_is_short() {
         lines <= 160,
         "{lines} lines: what is for those who use it already belongs into another document"
     );
+}
+
+/// The blocks of a document that are marked with this language.
+fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
+    let begin = format!("\n```{language}\n");
+    text.split(&begin).skip(1).filter_map(|rest| rest.split("\n```").next()).collect()
+}
+
+/// What people copy from the document is what the tests run.
+#[test]
+fn the_examples_readme_shows_code_of_the_example() {
+    let readme = read(EXAMPLE);
+    let sources = ["payments", "accounting"].map(|side| {
+        ["sqlite", "postgres"]
+            .map(|database| read(&format!("examples/payment-service/src/{side}/{database}.rs")))
+            .concat()
+    });
+    let blocks = blocks(&readme, "rust");
+    assert!(!blocks.is_empty(), "{EXAMPLE} shows no code");
+    for block in blocks {
+        assert!(
+            sources.iter().any(|source| source.contains(block)),
+            "{EXAMPLE} shows what is not in the source:\n{block}"
+        );
+    }
+}
+
+/// The README says so; and the unit tests run on SQLite only.
+#[test]
+fn the_example_does_the_same_on_both_databases() {
+    for side in ["payments", "accounting"] {
+        let [sqlite, postgres] = ["sqlite", "postgres"].map(|database| {
+            let source = read(&format!("examples/payment-service/src/{side}/{database}.rs"));
+            let (_, after_tables) = source.split_once("\n\";\n").expect("the tables");
+            let code = after_tables.split("#[cfg(test)]").next().unwrap_or_default();
+            code.trim().replace("Sqlite", "Pg")
+        });
+        assert!(sqlite.contains("async fn"), "{sqlite}");
+        assert_eq!(sqlite, postgres, "{side}: more differs than the tables and the names of types");
+    }
 }
