@@ -1,10 +1,10 @@
 //! Sends a message if, and only if, a business action took effect.
 //!
 //! Paying an order must also send the accounting voucher. If the process dies between the two, the
-//! orders and the accounts disagree permanently. This crate stores the message first, undeliverable,
-//! as RocketMQ does with its half messages; if that fails, the business action does not run. Then
-//! the action runs. Its result makes the message deliverable, or cancels it. If no result arrives,
-//! the library asks the database, or a handler that you write.
+//! orders and the accounts disagree permanently. This crate stores the message first, as an
+//! undeliverable *half message*; if that fails, the business action does not run. Then the action
+//! runs. Its result makes the message deliverable, or cancels it. If no result arrives, the library
+//! asks the database, or a handler that you write.
 //!
 //! ```no_run
 //! use serde::Serialize;
@@ -47,10 +47,7 @@
     doc = "- [`guide`]: a tutorial, and chapters on consumers, check-back, testing, operating, and replacing an outbox"
 )]
 //! - the attribute [`macro@transactional_message`]: all its arguments, and an example with a handler
-#![cfg_attr(
-    feature = "_sql",
-    doc = "- [`begin`]: fenced transactions; [`Consumer`]: the receiving side"
-)]
+#![cfg_attr(feature = "_sql", doc = "- [`begin`]: fenced transactions; [`Consumer`]: the receiving side")]
 //! - [`Outcome`]: what a check-back handler answers
 //! - [`Messenger`] and [`MessengerBuilder`], which hold everything together; [`Settings`]
 #![cfg_attr(feature = "testing", doc = "- [`testing`]: annotated functions in unit tests")]
