@@ -1,9 +1,10 @@
 //! Sends a message if, and only if, a business action took effect.
 //!
-//! Paying an order must also send the accounting voucher. If the process dies in between, the order
-//! books and the accounts differ, for ever. Here the message is stored *undeliverable* first; if that
-//! fails, nothing is done. Then the business action runs. Then its result makes the message
-//! deliverable or cancels it; and where the result never came, somebody who knows is asked.
+//! Paying an order must also send the accounting voucher. If the process dies between the two, the
+//! orders and the accounts disagree permanently. This crate stores the message first, as an
+//! undeliverable *half message*; if that fails, the business action does not run. Then the action
+//! runs. Its result makes the message deliverable, or cancels it. If no result arrives, the library
+//! asks the database, or a handler that you write.
 //!
 //! ```no_run
 //! use serde::Serialize;
@@ -39,15 +40,29 @@
 //! # }
 //! ```
 //!
-//! Where to go on: the attribute [`macro@transactional_message`], the [`Messenger`] that does the work,
-//! [`begin`] for fenced transactions, [`Outcome`] for check-back handlers, [`Consumer`] for the other
-//! side, and the module `testing` (with the feature of that name) for your tests.
+//! # Where to go on
+//!
+#![cfg_attr(
+    all(feature = "postgres", feature = "rabbitmq", feature = "testing"),
+    doc = "- [`guide`]: a tutorial, and chapters on consumers, check-back, testing, operating, and replacing an outbox"
+)]
+//! - the attribute [`macro@transactional_message`]: all its arguments, and an example with a handler
+#![cfg_attr(feature = "_sql", doc = "- [`begin`]: fenced transactions; [`Consumer`]: the receiving side")]
+//! - [`Outcome`]: what a check-back handler answers
+//! - [`Messenger`] and [`MessengerBuilder`], which hold everything together; [`Settings`]
+#![cfg_attr(feature = "testing", doc = "- [`testing`]: annotated functions in unit tests")]
 //!
 //! # Features
 //!
-//! `sqlite` (default), `postgres`, `mysql`: message store, business database and consumer's database.
-//! `rabbitmq`: delivery through RabbitMQ, instead of within the process. `tls`: for both. `testing`: run annotated functions in tests. sqlx is part of the public interface: pools, connections and
-//! transactions are its types, of the version that this crate depends on.
+//! | feature | for |
+//! |---|---|
+//! | `sqlite` (default), `postgres`, `mysql` | message store, business database and consumer's database |
+//! | `rabbitmq` | delivery through RabbitMQ; without it, messages are delivered within the process |
+//! | `tls` | TLS to databases and RabbitMQ |
+//! | `testing` | the module `testing`, for unit tests of annotated functions |
+//!
+//! sqlx is part of the public interface: pools, connections and transactions are its types, of the
+//! version that this crate depends on.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // Without a database there is nothing to store in: enough to check annotated functions, no more.
@@ -76,6 +91,9 @@ pub mod fault;
 #[cfg(not(feature = "fault-points"))]
 mod fault;
 mod fence;
+// Documentation only. Its examples use all of these features.
+#[cfg(all(any(doc, doctest), feature = "postgres", feature = "rabbitmq", feature = "testing"))]
+pub mod guide;
 mod held;
 mod message;
 mod messenger;
@@ -116,7 +134,7 @@ mod worker;
 ///
 /// # With a check-back handler
 ///
-/// A function of yours answers, for everything that is no transaction in a database:
+/// A function of yours answers, for actions that are no transaction in a database:
 ///
 /// ```
 /// # #[derive(Clone)]
@@ -140,8 +158,8 @@ mod worker;
 ///     carrier.order(&parcel, call_id()).await
 /// }
 ///
-/// /// Asked only when nobody reported how `ship` ended. `Cancel` is a promise: nothing will take
-/// /// effect later, either.
+/// /// Asked only if no report says how `ship` ended. `Cancel` promises that nothing takes effect
+/// /// later, either.
 /// async fn ship_outcome(half: HalfMessage<ParcelSent>, carrier: Data<Carrier>) -> Result<Outcome, ShipError> {
 ///     Ok(if carrier.has_order(half.call_id).await? { Outcome::Confirm } else { Outcome::Cancel })
 /// }
