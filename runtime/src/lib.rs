@@ -179,7 +179,7 @@ pub use consumer::{Consume, Consumer, Received};
 pub use database::DatabaseSource;
 pub use error::{Error, ErrorKind, FromHalfError};
 pub use message::state::MessageState;
-pub use message::{Message, MessageId, Outcome, Payload};
+pub use message::{CallId, Message, MessageId, Outcome, Payload};
 pub use messenger::{Admin, Messenger, MessengerBuilder};
 pub use settings::{Backoff, Settings};
 #[cfg(feature = "_sql")]

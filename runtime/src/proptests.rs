@@ -12,7 +12,7 @@ use crate::broker::topic::Pattern;
 use crate::check_back::{Decode, RawPayload};
 use crate::held::lease::Leases;
 use crate::message::limits::{Limits, SHORT_STRING_BYTES};
-use crate::message::{AnsweredBy, Message};
+use crate::message::{AnsweredBy, Message, MessageId};
 use crate::settings::Backoff;
 
 /// Also around the bounds, and with NULs.
@@ -112,7 +112,7 @@ fn exercise(settings: &Settings) {
         }
     }
     let leases = Leases::new(settings.lease);
-    let id = Uuid::from_u128(1);
+    let id = MessageId::from_uuid(Uuid::from_u128(1));
     leases.took([id], leases.deadline());
     assert!(leases.surely_holds(&id) && leases.to_renew().is_empty());
     assert!(!leases.tick().is_zero());
@@ -157,7 +157,7 @@ proptest! {
     fn who_answers_is_read_as_it_was_written(service in "[^:]{0,9}", name in text(), identity in any::<u128>()) {
         let handlers = [service, "default".to_owned()].map(|service| AnsweredBy::Handler { service, name: name.clone() });
         prop_assert_eq!(handlers.clone().map(|who| who.to_string().parse()), handlers.map(Ok));
-        for who in [AnsweredBy::Fence(Uuid::from_u128(identity)), AnsweredBy::Nobody] {
+        for who in [AnsweredBy::Fence(Uuid::from_u128(identity).into()), AnsweredBy::Nobody] {
             prop_assert_eq!(who.to_string().parse(), Ok(who));
         }
     }

@@ -7,13 +7,11 @@ use futures_util::future::BoxFuture;
 use sqlx::pool::PoolConnection;
 use sqlx::{Connection, Pool};
 use tracing::Instrument;
-use uuid::Uuid;
 
 use super::scope;
 use super::transaction::FencedTransaction;
 use crate::error::{Error, ErrorKind};
 use crate::fault;
-use crate::message::MessageId;
 use crate::sql::raw::{self, CloseGuard, ConnectionRef};
 use crate::sql::{
     BusinessDatabase, FenceKey, FenceRefusal, Isolation, RawTransaction, TransactionDialect, WriteTurn,
@@ -211,7 +209,7 @@ impl<'c, B: BeginOn<'c>> IntoFuture for Begin<'c, B> {
 
 fn explain(refusal: Refusal, call: &Arc<scope::CallScope>, key: Option<FenceKey>) -> Error {
     let function = call.function();
-    let id: MessageId = key.map_or_else(Uuid::nil, |key| key.call_id);
+    let id = key.map_or_else(String::new, |key| format!(" {}", key.call_id));
     let error = match refusal {
         Refusal::Begin(
             cause @ (sqlx::Error::InvalidSavePointStatement | sqlx::Error::BeginFailed),
@@ -224,12 +222,12 @@ fn explain(refusal: Refusal, call: &Arc<scope::CallScope>, key: Option<FenceKey>
         Refusal::Fence(FenceRefusal::Failed(cause)) => unavailable(function, cause),
         Refusal::Fence(FenceRefusal::Fenced) => Error::new(
             ErrorKind::Fenced,
-            format!("the call {id} of `{function}` was cancelled by a check-back before its transaction began: nothing was done, try again"),
+            format!("the call{id} of `{function}` was cancelled by a check-back before its transaction began: nothing was done, try again"),
         )
         .retryable(true),
         Refusal::Fence(FenceRefusal::AlreadyCommitted) => Error::new(
             ErrorKind::AlreadyCommitted,
-            format!("the call {id} of `{function}` has committed a transaction already"),
+            format!("the call{id} of `{function}` has committed a transaction already"),
         ),
         Refusal::Fence(FenceRefusal::WrongDatabase) => Error::new(
             ErrorKind::Misuse,

@@ -3,14 +3,12 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use uuid::Uuid;
-
 use super::calls::Calls;
 use super::description::{Answerer, Call, HandlerName};
 use super::live::LiveCall;
 use super::scope::CallScope;
 use crate::error::{Error, ErrorKind};
-use crate::message::{AnsweredBy, Half, Message, MessageId};
+use crate::message::{AnsweredBy, CallId, Half, Message, MessageId};
 use crate::rules::body::{Body, Resolver};
 use crate::sql::Namespace;
 
@@ -18,8 +16,8 @@ pub(super) fn describe(calls: &Calls, call: Call) -> Result<LiveCall, Error> {
     if let Some(broken) = call.broken {
         return Err(broken);
     }
-    let ids: Vec<MessageId> = call.messages.iter().map(|_| Uuid::now_v7()).collect();
-    let call_id = ids.first().copied().unwrap_or_else(Uuid::now_v7);
+    let ids: Vec<_> = call.messages.iter().map(|_| MessageId::new()).collect();
+    let call_id = ids.first().copied().map_or_else(CallId::new, CallId::of);
     let resolver = match &call.answerer {
         None => Resolver::Handler,
         Some(Answerer::OnlyFence) => Resolver::Fence(calls.fences.only(&call.name)?),

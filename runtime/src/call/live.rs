@@ -3,11 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use uuid::Uuid;
-
 use super::scope::CallScope;
 use crate::fault;
-use crate::message::{Half, MessageId};
+use crate::message::{CallId, FenceId, Half, MessageId};
 use crate::rules::body::Resolver;
 use crate::rules::ending::{Decision, Ending, decide};
 
@@ -29,12 +27,12 @@ impl LiveCall {
         self.halves.iter().map(|half| half.id)
     }
 
-    pub(crate) fn call_id(&self) -> MessageId {
+    pub(crate) fn call_id(&self) -> CallId {
         self.scope.call_id
     }
 
     /// The fence that answers for the call, if one does.
-    pub(crate) fn fence(&self) -> Option<Uuid> {
+    pub(crate) fn fence(&self) -> Option<FenceId> {
         match self.scope.resolver {
             Resolver::Fence(identity) => Some(identity),
             Resolver::Handler => None,

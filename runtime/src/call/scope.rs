@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, ErrorKind};
-use crate::message::MessageId;
+use crate::message::CallId;
 use crate::message::limits::Limits;
 use crate::rules::body::{Body, Commit, Resolver, WaitsForItself, Withheld};
 use crate::sql::{FenceKey, FenceRow, FenceWrite, Namespace};
@@ -21,7 +21,7 @@ tokio::task_local! {
 /// # Panics
 /// Outside the body of an annotated function: in a task that the body spawned, for example.
 #[track_caller]
-pub fn call_id() -> MessageId {
+pub fn call_id() -> CallId {
     let id = CALL.try_with(|call| call.call_id).ok();
     id.unwrap_or_else(|| {
         panic!("`call_id()` was called outside a #[transactional_message] function's body: {OUTSIDE}")
@@ -65,7 +65,7 @@ fn misuse(message: impl Into<String>) -> Error {
 /// One call of an annotated function, as its body sees it.
 #[derive(Debug)]
 pub(crate) struct CallScope {
-    pub(super) call_id: MessageId,
+    pub(super) call_id: CallId,
     pub(super) function: String,
     pub(super) resolver: Resolver,
     /// Where the fence's tables are; empty with a handler.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
-use crate::message::MessageId;
+use crate::message::{CallId, MessageId};
 use crate::store::ClaimedRow;
 
 /// The body of a half message as it was stored.
@@ -34,7 +34,7 @@ pub struct HalfMessage<T = RawPayload> {
     /// has several messages.
     pub id: MessageId,
     /// The call's id: what [`call_id`](crate::call_id) was in the body.
-    pub call_id: MessageId,
+    pub call_id: CallId,
     /// The business key.
     pub business_key: Option<String>,
     /// How long ago the half message was stored, by the store's clock.

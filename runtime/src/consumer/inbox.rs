@@ -350,7 +350,7 @@ where
 
 /// When a message was made, since 1970. An id of somebody else's making may not say.
 fn made(id: MessageId) -> Option<Duration> {
-    let (seconds, nanos) = id.get_timestamp()?.to_unix();
+    let (seconds, nanos) = id.as_uuid().get_timestamp()?.to_unix();
     Some(Duration::new(seconds, nanos))
 }
 

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "_sql")]
 mod errors;
+#[cfg(feature = "_sql")]
+mod ids;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod literal;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
@@ -31,10 +33,7 @@ use std::time::SystemTime;
 
 pub use source::DatabaseSource;
 #[cfg(feature = "_sql")]
-use uuid::Builder;
-
-#[cfg(feature = "_sql")]
-use crate::message::MessageId;
+use uuid::{Builder, Uuid};
 
 /// Durations as the tables have them. Never so long that a time plus one of them overflows.
 #[cfg(feature = "_sql")]
@@ -45,7 +44,7 @@ fn millis(duration: Duration) -> i64 {
 
 /// The lowest id that a message can have that was made so long ago: ids begin with their time.
 #[cfg(feature = "_sql")]
-fn first_id(age: Duration) -> MessageId {
+fn first_id(age: Duration) -> Uuid {
     let made = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().saturating_sub(age);
     Builder::from_unix_timestamp_millis(millis(made).unsigned_abs(), &[0; 10]).into_uuid()
 }
@@ -69,7 +68,7 @@ mod tests {
     #[test]
     fn ids_of_messages_are_in_the_order_of_their_age() {
         let now = SystemTime::UNIX_EPOCH.elapsed().expect("later").as_secs();
-        let id = MessageId::new_v7(Timestamp::from_unix(uuid::NoContext, now - 60, 0));
+        let id = Uuid::new_v7(Timestamp::from_unix(uuid::NoContext, now - 60, 0));
         let first_id = |seconds| first_id(Duration::from_secs(seconds));
         assert!(first_id(u64::MAX) < first_id(70) && first_id(70) < id && id < first_id(50));
     }

@@ -12,10 +12,9 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use uuid::Uuid;
 
-use crate::message::MessageId;
 use crate::message::limits::Limits;
+use crate::message::{CallId, FenceId};
 use crate::sql::Namespace;
 use crate::store::StoreError;
 use verdict::Verdict;
@@ -41,21 +40,21 @@ pub(crate) trait FenceDatabase: fmt::Debug + Send + Sync {
 
     /// The identity of the database, which every half that belongs to it records. Errs when the
     /// application's pool does not lead to it.
-    async fn identity(&self) -> Result<Uuid, StoreError>;
+    async fn identity(&self) -> Result<FenceId, StoreError>;
 
     /// Asks for calls: inserts the tombstone where no fence row is. Waits for an open transaction
     /// only up to the lock time-out. Never an error: what is not a clear answer is `Unknown`.
-    async fn ask(&self, identity: Uuid, call_ids: &[MessageId]) -> Vec<Verdict>;
+    async fn ask(&self, identity: FenceId, call_ids: &[CallId]) -> Vec<Verdict>;
 
     /// What the fence row says, without writing one where none is. Not an answer to a check-back:
     /// a transaction may be open.
-    async fn read(&self, identity: Uuid, call_id: MessageId) -> Option<Verdict>;
+    async fn read(&self, identity: FenceId, call_id: CallId) -> Option<Verdict>;
 
     /// Deletes fence rows whose messages are finished.
-    async fn forget(&self, call_ids: &[MessageId]) -> Result<(), StoreError>;
+    async fn forget(&self, call_ids: &[CallId]) -> Result<(), StoreError>;
 
     /// The oldest calls that have a fence row and were made longer than `age` ago.
-    async fn older_than(&self, age: Duration, limit: u32) -> Result<Vec<MessageId>, StoreError>;
+    async fn older_than(&self, age: Duration, limit: u32) -> Result<Vec<CallId>, StoreError>;
 
     /// Closes the connections.
     async fn close(&self);

@@ -2,11 +2,9 @@
 
 use std::sync::{Arc, OnceLock};
 
-use uuid::Uuid;
-
 use super::FenceDatabase;
 use crate::error::{Error, ErrorKind};
-use crate::message::AnsweredBy;
+use crate::message::{AnsweredBy, FenceId};
 use crate::sql::Namespace;
 use crate::store::StoreError;
 
@@ -23,7 +21,7 @@ struct Fence {
     name: String,
     database: Arc<dyn FenceDatabase>,
     /// Read when the messenger starts.
-    identity: OnceLock<Uuid>,
+    identity: OnceLock<FenceId>,
 }
 
 impl Fences {
@@ -72,7 +70,7 @@ impl Fences {
     }
 
     /// The identity that bare `fence` means.
-    pub(crate) fn only(&self, function: &str) -> Result<Uuid, Error> {
+    pub(crate) fn only(&self, function: &str) -> Result<FenceId, Error> {
         match self.0.as_slice() {
             [fence] => Self::known(fence),
             [] => Err(configuration(format!(
@@ -85,7 +83,7 @@ impl Fences {
         }
     }
 
-    pub(crate) fn named(&self, name: &str, function: &str) -> Result<Uuid, Error> {
+    pub(crate) fn named(&self, name: &str, function: &str) -> Result<FenceId, Error> {
         if let (AnyName(true), [fence]) = (&self.1, self.0.as_slice()) {
             return Self::known(fence);
         }
@@ -99,12 +97,12 @@ impl Fences {
     }
 
     /// The database with this identity, if this process has it.
-    pub(crate) fn by_identity(&self, identity: Uuid) -> Option<&Arc<dyn FenceDatabase>> {
+    pub(crate) fn by_identity(&self, identity: FenceId) -> Option<&Arc<dyn FenceDatabase>> {
         self.0.iter().find(|fence| fence.identity.get() == Some(&identity)).map(|fence| &fence.database)
     }
 
     /// Where the tables of the database with this identity are.
-    pub(crate) fn namespace(&self, identity: Uuid) -> Namespace {
+    pub(crate) fn namespace(&self, identity: FenceId) -> Namespace {
         self.by_identity(identity).map(|fence| fence.namespace()).unwrap_or_default()
     }
 
@@ -117,7 +115,7 @@ impl Fences {
         self.0.iter().filter_map(|fence| fence.identity.get().copied().map(AnsweredBy::Fence)).collect()
     }
 
-    fn known(fence: &Fence) -> Result<Uuid, Error> {
+    fn known(fence: &Fence) -> Result<FenceId, Error> {
         fence.identity.get().copied().ok_or_else(|| {
             Error::new(
                 ErrorKind::NotRunning,

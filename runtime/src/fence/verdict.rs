@@ -1,7 +1,7 @@
 //! What a fence answers, and what that means for the message.
 
 use crate::message::state::Event;
-use crate::message::{MessageId, Outcome};
+use crate::message::{CallId, Outcome};
 use crate::sql::FenceRow;
 
 /// The fence's answer for one call.
@@ -59,8 +59,8 @@ impl Verdict {
     }
 
     /// The answers in the order of `call_ids`.
-    pub(crate) fn of_each(call_ids: &[MessageId], answers: &[(MessageId, Self)]) -> Vec<Self> {
-        let answer = |id: &MessageId| answers.iter().find(|(answered, _)| answered == id);
+    pub(crate) fn of_each(call_ids: &[CallId], answers: &[(CallId, Self)]) -> Vec<Self> {
+        let answer = |id: &CallId| answers.iter().find(|(answered, _)| answered == id);
         call_ids.iter().map(|id| answer(id).map_or_else(Self::wrong_database, |(_, it)| it.clone())).collect()
     }
 }

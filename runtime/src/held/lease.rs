@@ -240,7 +240,7 @@ mod tests {
     const LEASE: Duration = Duration::from_secs(4);
 
     fn id(n: u128) -> MessageId {
-        Uuid::from_u128(n)
+        Uuid::from_u128(n).into()
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,5 +1,6 @@
 //! The domain: what a message is, the states it goes through, the limits it must keep. No I/O.
 
+mod id;
 pub(crate) mod limits;
 mod outcome;
 pub(crate) mod service;
@@ -10,13 +11,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
-use uuid::Uuid;
 
 use crate::error::{Error, ErrorKind};
+pub(crate) use id::FenceId;
+pub use id::{CallId, MessageId};
 pub use outcome::Outcome;
-
-/// Identifies a message for its whole life: a UUIDv7, made once, the same at every delivery.
-pub type MessageId = Uuid;
 
 /// What can be sent: every type that implements [`serde::Serialize`].
 #[diagnostic::on_unimplemented(
@@ -130,7 +129,7 @@ pub(crate) const DEFAULT_SERVICE: &str = "default";
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum AnsweredBy {
     /// The fence in the business database with this identity.
-    Fence(Uuid),
+    Fence(FenceId),
     /// The check-back handler with this name, in a process of this service.
     Handler { service: String, name: String },
     /// Nobody but a person: a fenced function that forgot `begin` has no fence row.
@@ -173,7 +172,7 @@ impl std::str::FromStr for AnsweredBy {
 pub(crate) struct Half {
     pub(crate) id: MessageId,
     /// The id of the call's first message; the fence row is keyed by it.
-    pub(crate) call_id: MessageId,
+    pub(crate) call_id: CallId,
     /// Whose processes deliver it.
     pub(crate) service: String,
     /// The package that named its check-back handler, if an attribute did.
@@ -200,7 +199,7 @@ impl Half {
 /// How old a message is, by the time in its id. An id of somebody else's making may have none; then
 /// nobody knows, and it is taken for new.
 pub(crate) fn age(id: MessageId) -> Duration {
-    let Some(made) = id.get_timestamp() else { return Duration::ZERO };
+    let Some(made) = id.as_uuid().get_timestamp() else { return Duration::ZERO };
     let (seconds, nanos) = made.to_unix();
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
     now.saturating_sub(Duration::new(seconds, nanos))
@@ -220,15 +219,15 @@ mod tests {
         #[test]
         fn any_id_has_an_age(bits: u128, version in 0..=15_u128) {
             let id = bits & !(0xf << 76) | version << 76;
-            prop_assert!(age(Uuid::from_u128(id)) <= SystemTime::UNIX_EPOCH.elapsed().expect("later"));
+            prop_assert!(age(Uuid::from_u128(id).into()) <= SystemTime::UNIX_EPOCH.elapsed().expect("later"));
         }
     }
 
     #[test]
     fn an_id_that_has_a_time_is_as_old_as_that() {
-        let of = |seconds| age(Uuid::new_v7(Timestamp::from_unix(uuid::NoContext, seconds, 0)));
+        let of = |seconds| age(Uuid::new_v7(Timestamp::from_unix(uuid::NoContext, seconds, 0)).into());
         let now = SystemTime::UNIX_EPOCH.elapsed().expect("later").as_secs();
         assert!((59..70).contains(&of(now - 60).as_secs()));
-        assert_eq!((of(now + 60), age(Uuid::new_v4())), (Duration::ZERO, Duration::ZERO));
+        assert_eq!((of(now + 60), age(Uuid::new_v4().into())), (Duration::ZERO, Duration::ZERO));
     }
 }

@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use uuid::Uuid;
-
 use super::handle::Messenger;
 use crate::call::calls::Calls;
 use crate::error::{Error, ErrorKind};
 use crate::fence::FenceDatabase;
 use crate::fence::verdict::Verdict;
 use crate::message::state::{Applied, Event, MessageState};
-use crate::message::{AnsweredBy, MessageId};
+use crate::message::{AnsweredBy, CallId, FenceId, MessageId};
 use crate::store::{Change, MessageInfo, Store, StoreError};
 
 /// What an operator can do about messages. See [`Messenger::admin`].
@@ -127,7 +125,7 @@ impl<'m> Admin<'m> {
     async fn fence_of_parked(
         self,
         id: MessageId,
-    ) -> Result<Option<(&'m Arc<dyn FenceDatabase>, Uuid, MessageId)>, Error> {
+    ) -> Result<Option<(&'m Arc<dyn FenceDatabase>, FenceId, CallId)>, Error> {
         let message = self.known(id).await?;
         if message.state != MessageState::Parked {
             return Err(refused(format!(

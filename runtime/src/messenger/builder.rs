@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, mpsc};
 use super::checks;
 use super::counts::Counting;
 use super::handle::Messenger;
-use super::lifecycle::{self, Lifecycle, Workers};
+use super::lifecycle::{Lifecycle, Workers};
 use crate::broker::in_process::InProcess;
 use crate::call::admission::Admission;
 use crate::call::calls::{Calls, Shared};
@@ -265,7 +265,7 @@ impl MessengerBuilder {
     ) -> Result<(Messenger, Workers), Error> {
         let messenger = self.build_with(transport).await?;
         messenger.migrate().await?;
-        let workers = lifecycle::prepare(&messenger.calls, &messenger.lifecycle).await?;
+        let workers = super::lifecycle::prepare(&messenger.calls, &messenger.lifecycle).await?;
         Ok((messenger, workers))
     }
 

@@ -8,6 +8,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::call::admission::{Admission, Phase};
 use crate::call::calls::Calls;
@@ -166,7 +167,12 @@ pub(crate) async fn prepare(calls: &Calls, lifecycle: &Mutex<Lifecycle>) -> Resu
     calls.held.store().check_schema().await.map_err(failed)?;
     calls.fences.identify().await?;
     // Makes sure that leases can be renewed before there is one: no row has this id, and it writes.
-    calls.held.store().renew(&[MessageId::nil()], calls.held.hold()).await.map_err(failed)?;
+    calls
+        .held
+        .store()
+        .renew(&[MessageId::from_uuid(Uuid::nil())], calls.held.hold())
+        .await
+        .map_err(failed)?;
     let mut lifecycle = lifecycle.lock().await;
     #[cfg(feature = "_sql")]
     if let Some(workers) = &lifecycle.waiting {

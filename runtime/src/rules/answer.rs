@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use uuid::Uuid;
-
 use crate::message::state::Event;
-use crate::message::{AnsweredBy, Outcome};
+use crate::message::{AnsweredBy, FenceId, Outcome};
 use crate::store::Holder;
 use crate::transport::PublishResult;
 
@@ -27,7 +25,7 @@ pub(crate) struct ToTriage {
 pub(crate) enum Triage<'a> {
     /// Its lease lapsed in an outage: taken back, not asked about.
     TakeBack,
-    AskFence(Uuid),
+    AskFence(FenceId),
     AskHandler(&'a str),
     /// Its asker has vanished, perhaps over this very question: asked while nothing else runs in the process, after that
     /// was counted. So the blame is certain if it happens again, and no neighbour shares it.

@@ -1,14 +1,13 @@
 //! What a body has done and said so far: what its ending is judged by.
 
-use uuid::Uuid;
-
 use crate::fault;
+use crate::message::FenceId;
 
 /// How the call's outcome is found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Resolver {
     /// The fence in the database with this identity.
-    Fence(Uuid),
+    Fence(FenceId),
     /// A check-back handler.
     Handler,
 }

@@ -51,8 +51,9 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::message::FenceId;
 
-    const FENCE: Resolver = Resolver::Fence(Uuid::nil());
+    const FENCE: Resolver = Resolver::Fence(FenceId::from_uuid(Uuid::nil()));
 
     fn body(begun: bool, commit: Commit) -> Body {
         Body { begun, commit, ..Body::default() }

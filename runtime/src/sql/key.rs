@@ -1,17 +1,15 @@
 //! A call's fence row: its key, and what is written into it.
 
-use uuid::Uuid;
-
 use super::namespace::Namespace;
-use crate::message::MessageId;
+use crate::message::{CallId, FenceId};
 
 /// Which fence row belongs to the call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FenceKey {
     /// Where the fence's tables are.
     pub(crate) namespace: Namespace,
-    pub(crate) identity: Uuid,
-    pub(crate) call_id: MessageId,
+    pub(crate) identity: FenceId,
+    pub(crate) call_id: CallId,
 }
 
 /// What `commit` writes into the fence row.

@@ -160,13 +160,6 @@ pub(crate) fn leave_ended<DB: TransactionDialect>(connection: &mut DB::Connectio
     DB::TransactionManager::start_rollback(connection);
 }
 
-/// Commits the open transaction, as sqlx does.
-pub(crate) async fn commit<DB: TransactionDialect>(
-    connection: &mut DB::Connection,
-) -> Result<(), sqlx::Error> {
-    DB::TransactionManager::commit(connection).await
-}
-
 /// A connection of the user's pool that is fit for a transaction, and the turn to write.
 pub(crate) async fn fit_connection<DB: TransactionDialect>(
     pool: &Pool<DB>,

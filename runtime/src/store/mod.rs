@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use crate::error::{Error, ErrorKind};
 use crate::message::limits::Limits;
 use crate::message::state::{Applied, Event, MessageState};
-use crate::message::{AnsweredBy, Half, MessageId};
+use crate::message::{AnsweredBy, CallId, Half, MessageId};
 
 pub(crate) use values::{
     Attempts, Change, Claim, ClaimLimits, ClaimedRow, Finished, Flush, Hold, Holder, Reason, Release,
@@ -225,7 +225,7 @@ pub(crate) trait StoreAdmin {
     ) -> Result<Vec<MessageId>, StoreError>;
 
     /// Which of these calls the store knows.
-    async fn known_calls(&self, call_ids: &[MessageId]) -> Result<Vec<MessageId>, StoreError>;
+    async fn known_calls(&self, call_ids: &[CallId]) -> Result<Vec<CallId>, StoreError>;
 
     /// Halves that have been due for so long, by who could answer for them, if anyone.
     async fn due_by_answerer(&self, due_for: Duration) -> Result<Vec<(String, u64)>, StoreError>;

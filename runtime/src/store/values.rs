@@ -7,7 +7,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::message::state::MessageState;
-use crate::message::{AnsweredBy, Half, MessageId};
+use crate::message::{AnsweredBy, CallId, Half, MessageId};
 
 /// Proves who holds a row. One for all bodies of a process, of UUID version 4; a fresh one for every claim of a checker,
 /// of version 7. So a row shows who held it last, also when that one has vanished.
@@ -194,7 +194,7 @@ pub(crate) struct ClaimLimits {
 #[derive(Clone, Debug)]
 pub(crate) struct Finished {
     pub(crate) id: MessageId,
-    pub(crate) call_id: MessageId,
+    pub(crate) call_id: CallId,
     pub(crate) answered_by: Option<AnsweredBy>,
 }
 
@@ -283,7 +283,7 @@ pub struct MessageInfo {
     /// The message's id.
     pub id: MessageId,
     /// The id of the call that it belongs to.
-    pub call_id: MessageId,
+    pub call_id: CallId,
     /// Where it stands.
     pub state: MessageState,
     /// The service whose processes deliver it: see [`MessengerBuilder::service`](crate::MessengerBuilder::service).

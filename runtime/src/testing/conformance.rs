@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::database::DatabaseSource;
 use crate::message::state::{Applied, Event, MessageState};
-use crate::message::{AnsweredBy, Half, Message, MessageId};
+use crate::message::{AnsweredBy, CallId, Half, Message, MessageId};
 use crate::store::{
     Attempts, Change, Claim, ClaimLimits, ClaimedRow, Hold, Holder, Release, Store, StoreError, Unfinished,
 };
@@ -59,10 +59,10 @@ fn handler(name: &str) -> AnsweredBy {
 }
 
 fn half(answered_by: &str) -> Half {
-    let id = Uuid::now_v7();
+    let id = MessageId::new();
     Half {
         id,
-        call_id: id,
+        call_id: CallId::of(id),
         service: OURS.into(),
         package: None,
         function: "conformance".into(),
@@ -121,7 +121,7 @@ async fn halves_are_stored_all_or_none_and_once(store: &dyn Store) {
     store.insert_halves(&both, hold(LEASE)).await.expect("stored");
     store.insert_halves(&both, hold(LEASE)).await.expect("a retry finds its own rows");
     assert_eq!(store.list(MessageState::Half, None, 10).await.expect("listed").len(), 2);
-    let changes = [Change::of(first.id), Change::of(second.id), Change::of(Uuid::now_v7())];
+    let changes = [Change::of(first.id), Change::of(second.id), Change::of(MessageId::new())];
     let applied = store.transition(Event::CancelFinal, &changes, None).await.expect("applied");
     assert_eq!(applied, [Applied::Moved, Applied::Moved, Applied::Missing]);
 }
@@ -173,7 +173,7 @@ async fn rows_of_a_batch_move_each_by_its_own_state(store: &dyn Store) {
     for state in MessageState::ALL {
         changes.push(Change::of(message_in(store, state, hold(LEASE)).await));
     }
-    changes.push(Change::of(Uuid::now_v7()));
+    changes.push(Change::of(MessageId::new()));
     let applied = store.transition(Event::BodyConfirms, &changes, Some(hold(LEASE))).await.expect("applied");
     let (moved, already) = (Applied::Moved, Applied::Already);
     // In the order of `MessageState::ALL`: half, confirmed, cancelled, delivered, parked, dead.
@@ -294,22 +294,23 @@ async fn finished_rows_are_deleted_and_no_others(store: &dyn Store) {
     }
     wait_a_moment().await;
     let finished = store.finished(Duration::ZERO, 10_000, &[]).await.expect("finds");
-    assert!(finished.iter().all(|one| one.id == one.call_id));
+    assert!(finished.iter().all(|one| CallId::of(one.id) == one.call_id));
     assert!(store.finished(LEASE, 10_000, &[]).await.expect("finds").is_empty(), "none is old enough");
     assert_eq!(store.delete_finished(&ids).await.expect("deletes"), 2);
-    let known = store.known_calls(&ids).await.expect("finds");
+    let calls: Vec<_> = ids.iter().map(|id| CallId::of(*id)).collect();
+    let known = store.known_calls(&calls).await.expect("finds");
     assert_eq!(known.len(), 4);
 }
 
 /// A fence row answers for all messages of its call, so none may go before all can.
 async fn a_calls_messages_are_pruned_together(store: &dyn Store) {
     let first = half("together");
-    let second = Half { id: Uuid::now_v7(), ..first.clone() };
+    let second = Half { id: MessageId::new(), ..first.clone() };
     let (first_id, second_id) = (first.id, second.id);
     store.insert_halves(&[&first, &second], hold(LEASE)).await.expect("stored");
     let finished = async || {
         let finished = store.finished(Duration::ZERO, 10_000, &[]).await.expect("finds");
-        finished.iter().filter(|one| one.call_id == first_id).count()
+        finished.iter().filter(|one| one.call_id == CallId::of(first_id)).count()
     };
     assert_eq!(apply(store, Event::CancelFinal, Change::of(first_id)).await, Applied::Moved);
     assert_eq!(apply(store, Event::Park, Change::of(second_id)).await, Applied::Moved);
@@ -327,7 +328,7 @@ async fn wait_a_moment() {
 
 async fn what_was_stored_comes_back(store: &dyn Store) {
     let mut half = half("round trip");
-    half.answered_by = AnsweredBy::Fence(Uuid::new_v4());
+    half.answered_by = AnsweredBy::Fence(Uuid::new_v4().into());
     half.message = Message::bytes("e", "r", "application/octet-stream", (0..=255).collect::<Vec<u8>>())
         .business_key("Schlüssel")
         .message_type("t")
@@ -343,7 +344,7 @@ async fn what_was_stored_comes_back(store: &dyn Store) {
     let info = store.find(id).await.expect("found").expect("there");
     assert_eq!((info.business_key.as_deref(), info.reason.as_deref()), (Some("Schlüssel"), Some("reason")));
     assert_eq!(info.answered_by, half.answered_by.to_string());
-    assert_eq!(store.find(Uuid::now_v7()).await.expect("looks"), None);
+    assert_eq!(store.find(MessageId::new()).await.expect("looks"), None);
 }
 
 async fn an_amended_payload_replaces_the_first(store: &dyn Store) {

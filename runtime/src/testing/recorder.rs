@@ -246,7 +246,7 @@ impl<DB: BusinessDatabase> Recorder<DB> {
 /// A message as a consumer's handler gets it, to test the handler by itself.
 pub fn received<T>(payload: T) -> Received<T> {
     Received {
-        id: Uuid::now_v7(),
+        id: MessageId::new(),
         exchange: String::new(),
         routing_key: String::new(),
         message_type: None,

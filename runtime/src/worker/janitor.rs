@@ -7,7 +7,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::Worker;
 use crate::check_back::registry::Registry;
@@ -16,7 +15,7 @@ use crate::fence::registry::Fences;
 use crate::held::HeldStore;
 use crate::message::service::Services;
 use crate::message::state::Event;
-use crate::message::{AnsweredBy, MessageId};
+use crate::message::{AnsweredBy, FenceId, MessageId};
 use crate::settings::Settings;
 use crate::store::{Change, Finished, StoreError};
 
@@ -147,7 +146,7 @@ impl Janitor {
     /// found again, and never a fence row without a message.
     async fn forget_fences(&self, finished: Vec<Finished>) -> Vec<MessageId> {
         let mut without = Vec::new();
-        let mut by_fence: HashMap<Uuid, Vec<Finished>> = HashMap::new();
+        let mut by_fence: HashMap<FenceId, Vec<Finished>> = HashMap::new();
         for one in finished {
             match one.answered_by {
                 Some(AnsweredBy::Fence(identity)) => by_fence.entry(identity).or_default().push(one),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use transactional_message::fault::{self, Fault};
-use transactional_message::{Backoff, MessageId, Messenger, Settings};
+use transactional_message::{Backoff, Messenger, Settings};
 use uuid::Uuid;
 
 use crate::broker::RETRY_DELAYS;
@@ -134,7 +134,7 @@ pub(crate) async fn start(
 
 /// Waits until no message that is older than `left` is undecided or on its way, and notes how long
 /// that took if there was one.
-async fn recovered(store: &Database, left: MessageId, place: &Place, began: Instant) -> anyhow::Result<()> {
+async fn recovered(store: &Database, left: Uuid, place: &Place, began: Instant) -> anyhow::Result<()> {
     let mut any = false;
     loop {
         let select = store.sql("SELECT count(*) FROM tm_message WHERE state IN (0, 1) AND id < ?");

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use transactional_message::{Data, HalfMessage, MessageId, Outcome};
+use transactional_message::{CallId, Data, HalfMessage, MessageId, Outcome};
 
 use crate::Order;
 
@@ -49,7 +49,7 @@ pub struct Question {
     /// The message's id.
     pub id: MessageId,
     /// The call's id.
-    pub call_id: MessageId,
+    pub call_id: CallId,
     /// The business key.
     pub key: Option<String>,
     /// The message's age.

@@ -12,7 +12,7 @@ use lapin::options::{
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind};
-use transactional_message::{Message, Messenger, MessengerBuilder, RabbitMq};
+use transactional_message::{Message, MessageId, Messenger, MessengerBuilder, RabbitMq};
 use uuid::Uuid;
 
 use crate::{Proxy, ShopError, wait_until};
@@ -52,7 +52,7 @@ impl Taken {
     }
 
     /// The message's id.
-    pub fn id(&self) -> Uuid {
+    pub fn id(&self) -> MessageId {
         self.properties.message_id().as_ref().expect("an id").as_str().parse().expect("a UUID")
     }
 }

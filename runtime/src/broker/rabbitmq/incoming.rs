@@ -252,7 +252,7 @@ mod tests {
         let letter = letter(&outgoing, Some(&short("shop-service"))).expect("fits");
         assert_eq!(letter.properties.app_id().as_ref().map(Short::as_str), Some("shop-service"));
         assert_eq!(*letter.properties.delivery_mode(), Some(PERSISTENT));
-        let made = outgoing.half.id.get_timestamp().expect("a UUIDv7").to_unix().0;
+        let made = outgoing.half.id.as_uuid().get_timestamp().expect("a UUIDv7").to_unix().0;
         assert_eq!(*letter.properties.timestamp(), Some(made));
         let incoming = arrived(&letter, None);
         assert_eq!(incoming.id, Ok(outgoing.half.id));

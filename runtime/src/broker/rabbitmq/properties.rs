@@ -110,7 +110,7 @@ pub(super) fn letter(outgoing: &Outgoing, app_id: Option<&Short>) -> Result<Amqp
         .with_content_type(short("content type", &message.content_type)?)
         .with_delivery_mode(PERSISTENT)
         .with_headers(headers);
-    if let Some(made) = half.id.get_timestamp() {
+    if let Some(made) = half.id.as_uuid().get_timestamp() {
         properties = properties.with_timestamp(made.to_unix().0);
     }
     if let Some(name) = &message.message_type {
@@ -157,17 +157,15 @@ fn value_bytes(value: &AMQPValue) -> usize {
 pub(super) mod tests {
     use std::time::Duration;
 
-    use uuid::Uuid;
-
     use super::*;
-    use crate::message::{AnsweredBy, Message};
+    use crate::message::{AnsweredBy, CallId, Message, MessageId};
 
     pub(crate) fn outgoing(message: Message) -> Outgoing {
-        let id = Uuid::now_v7();
+        let id = MessageId::new();
         let (function, check_after) = ("f".into(), Duration::ZERO);
         let half = Half {
             id,
-            call_id: id,
+            call_id: CallId::of(id),
             service: "default".into(),
             package: None,
             function,

@@ -19,7 +19,7 @@ use super::properties::{
     ATTEMPT, AmqpMessage, Body, EXCHANGE, QUEUE, REASON, ROUTING_KEY, Short, letter, table_bytes,
 };
 use crate::message::limits::{HEADERS_BYTES, Limits};
-use crate::message::{AnsweredBy, Half, Message};
+use crate::message::{AnsweredBy, CallId, Half, Message, MessageId};
 use crate::transport::Outgoing;
 
 /// What RabbitMQ and lapin put into one frame.
@@ -143,11 +143,11 @@ prop_compose! {
 }
 
 fn outgoing(message: Message, attempt: u32) -> Outgoing {
-    let id = Uuid::now_v7();
+    let id = MessageId::new();
     let (function, check_after) = ("f".into(), Duration::ZERO);
     let half = Half {
         id,
-        call_id: id,
+        call_id: CallId::of(id),
         service: "default".into(),
         package: None,
         function,

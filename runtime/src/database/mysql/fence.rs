@@ -9,7 +9,6 @@ use async_trait::async_trait;
 use futures_util::future::{BoxFuture, join_all};
 use sqlx::mysql::MySqlDatabaseError;
 use sqlx::{MySql, MySqlConnection, MySqlPool, Row};
-use uuid::Uuid;
 
 use super::schema::{self, FENCE};
 use super::session::{check_server, find, session};
@@ -23,8 +22,8 @@ use crate::error::Error;
 use crate::fault;
 use crate::fence::FenceDatabase;
 use crate::fence::verdict::Verdict;
-use crate::message::MessageId;
 use crate::message::limits::Limits;
+use crate::message::{CallId, FenceId};
 use crate::sql::{
     CommitFailure, FenceDialect, FenceKey, FenceRefusal, FenceRow, FenceWrite, Giver, Isolation, Namespace,
     TransactionDialect, raw,
@@ -73,9 +72,9 @@ impl MySqlFence {
 
     async fn insert_tombstones(
         &self,
-        identity: Uuid,
-        call_ids: &[MessageId],
-    ) -> Result<Vec<(MessageId, Verdict)>, StoreError> {
+        identity: FenceId,
+        call_ids: &[CallId],
+    ) -> Result<Vec<(CallId, Verdict)>, StoreError> {
         let list = id_list(call_ids);
         let insert = concat!(
             "INSERT INTO tm_fence (call_id, outcome) SELECT c.wanted, ? FROM ",
@@ -101,11 +100,11 @@ impl MySqlFence {
             " STRAIGHT_JOIN tm_fence f FORCE INDEX (PRIMARY) ON f.call_id = c.wanted STRAIGHT_JOIN tm_fence_database d WHERE d.identity = ?"
         );
         let rows = self.pool.fetch(select, |query| query.bind(&list).bind(identity)).await?;
-        let rows: Vec<(MessageId, i64, Option<Vec<u8>>)> = decoded(&rows)?;
+        let rows: Vec<(CallId, i64, Option<Vec<u8>>)> = decoded(&rows)?;
         Ok(rows.into_iter().map(|(id, outcome, amended)| (id, Verdict::of_row(outcome, amended))).collect())
     }
 
-    async fn ask_one(&self, identity: Uuid, call_id: MessageId) -> (MessageId, Verdict) {
+    async fn ask_one(&self, identity: FenceId, call_id: CallId) -> (CallId, Verdict) {
         let answer = self.insert_tombstones(identity, &[call_id]).await;
         let answer = answer.map(|mut answers| answers.pop().map_or(Verdict::wrong_database(), |(_, it)| it));
         (call_id, answer.unwrap_or_else(|error| Verdict::Unknown(error.to_string())))
@@ -130,7 +129,7 @@ impl FenceDatabase for MySqlFence {
         self.namespace.clone()
     }
 
-    async fn identity(&self) -> Result<Uuid, StoreError> {
+    async fn identity(&self) -> Result<FenceId, StoreError> {
         schema::check(FENCE, &self.pool).await?;
         let rows = self.pool.fetch("SELECT identity FROM tm_fence_database", |query| query).await?;
         let Some(row) = rows.first() else {
@@ -147,7 +146,7 @@ impl FenceDatabase for MySqlFence {
         }
     }
 
-    async fn ask(&self, identity: Uuid, call_ids: &[MessageId]) -> Vec<Verdict> {
+    async fn ask(&self, identity: FenceId, call_ids: &[CallId]) -> Vec<Verdict> {
         // A call with several messages is asked about once: a statement can't insert a row twice.
         let mut asked = call_ids.to_vec();
         asked.sort_unstable();
@@ -160,11 +159,11 @@ impl FenceDatabase for MySqlFence {
         Verdict::of_each(call_ids, &answers)
     }
 
-    async fn read(&self, identity: Uuid, call_id: MessageId) -> Option<Verdict> {
+    async fn read(&self, identity: FenceId, call_id: CallId) -> Option<Verdict> {
         let sql = "SELECT d.identity, f.outcome, f.amended FROM tm_fence_database d \
                    LEFT JOIN tm_fence f ON f.call_id = ?";
         let rows = self.pool.fetch(sql, |query| query.bind(call_id)).await;
-        let rows = rows.and_then(|rows| Ok(decoded::<(Uuid, Option<i64>, Option<Vec<u8>>)>(&rows)?));
+        let rows = rows.and_then(|rows| Ok(decoded::<(FenceId, Option<i64>, Option<Vec<u8>>)>(&rows)?));
         match rows.map(|mut rows| rows.pop()) {
             Ok(Some((found, outcome, amended))) if found == identity => {
                 outcome.map(|outcome| Verdict::of_row(outcome, amended))
@@ -174,7 +173,7 @@ impl FenceDatabase for MySqlFence {
         }
     }
 
-    async fn forget(&self, call_ids: &[MessageId]) -> Result<(), StoreError> {
+    async fn forget(&self, call_ids: &[CallId]) -> Result<(), StoreError> {
         let sql = concat!(
             "DELETE f FROM ",
             ids!(),
@@ -184,10 +183,10 @@ impl FenceDatabase for MySqlFence {
         Ok(())
     }
 
-    async fn older_than(&self, age: Duration, limit: u32) -> Result<Vec<MessageId>, StoreError> {
+    async fn older_than(&self, age: Duration, limit: u32) -> Result<Vec<CallId>, StoreError> {
         let sql = "SELECT call_id FROM tm_fence WHERE call_id < ? ORDER BY call_id LIMIT ?";
         let rows = self.pool.fetch(sql, |query| query.bind(first_id(age)).bind(i64::from(limit))).await?;
-        Ok(decoded::<(MessageId,)>(&rows)?.into_iter().map(|(id,)| id).collect())
+        Ok(decoded::<(CallId,)>(&rows)?.into_iter().map(|(id,)| id).collect())
     }
 
     async fn close(&self) {
@@ -304,7 +303,8 @@ impl FenceDialect for MySql {
             } else {
                 each_level!(isolation, fenced_manual)
             };
-            let values = [Literal::Binary(fence.call_id), Literal::Binary(fence.identity)];
+            let values =
+                [Literal::Binary(fence.call_id.as_uuid()), Literal::Binary(fence.identity.as_uuid())];
             let begin = fill_at(&fence.namespace, begin, &values);
             let Err(error) = raw::begin::<Self>(connection, begin).await else { return Ok(()) };
             let failed = |error: sqlx::Error| FenceRefusal::Failed(error.into());
@@ -338,7 +338,8 @@ impl FenceDialect for MySql {
                     .await
                     .map_err(CommitFailure::Unclear);
             }
-            let commit = fill_at(&fence.namespace, PROVE_AND_COMMIT, &[Literal::Binary(fence.call_id)]);
+            let commit =
+                fill_at(&fence.namespace, PROVE_AND_COMMIT, &[Literal::Binary(fence.call_id.as_uuid())]);
             let Err(error) = sqlx::raw_sql(commit).execute(&mut *connection).await else {
                 raw::leave_ended::<Self>(connection);
                 return Ok(());
@@ -368,7 +369,7 @@ fn number(error: &sqlx::Error) -> Option<u16> {
 /// What the fence row says that is there already.
 async fn outcome(connection: &mut MySqlConnection, fence: &FenceKey) -> Result<Option<i64>, sqlx::Error> {
     let select = "SELECT outcome FROM $0.tm_fence WHERE call_id = $1 LOCK IN SHARE MODE";
-    let select = fill_at(&fence.namespace, select, &[Literal::Binary(fence.call_id)]);
+    let select = fill_at(&fence.namespace, select, &[Literal::Binary(fence.call_id.as_uuid())]);
     let rows = sqlx::raw_sql(select).fetch_all(connection).await?;
     rows.first().map(|row| row.try_get(0)).transpose()
 }

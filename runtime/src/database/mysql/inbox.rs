@@ -62,7 +62,7 @@ impl InboxDialect for MySql {
                     now!(),
                     "); SELECT CAST(CONNECTION_ID() AS SIGNED)"
                 ),
-                &[Literal::Bytes(message.queue.name.as_bytes()), Literal::Binary(message.id)],
+                &[Literal::Bytes(message.queue.name.as_bytes()), Literal::Binary(message.id.as_uuid())],
             );
             match sqlx::raw_sql(enter).fetch_all(&mut *connection).await {
                 Ok(rows) => {

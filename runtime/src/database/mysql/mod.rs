@@ -19,9 +19,9 @@ pub(crate) use store::MySqlStore;
 
 use sqlx::mysql::MySqlRow;
 use sqlx::{FromRow, MySql};
+use uuid::Uuid;
 
 use super::network::OwnPool;
-use crate::message::MessageId;
 use crate::store::StoreError;
 
 /// Milliseconds since the Unix epoch, by the database's clock, when the statement was begun: the
@@ -80,8 +80,8 @@ macro_rules! patience {
 use patience;
 
 /// Ids as a JSON list of hexadecimal text, sorted: rows are locked in this order.
-fn id_list(ids: &[MessageId]) -> String {
-    let mut ids = ids.to_vec();
+fn id_list<I: Into<Uuid> + Copy>(ids: &[I]) -> String {
+    let mut ids: Vec<Uuid> = ids.iter().map(|id| (*id).into()).collect();
     ids.sort_unstable();
     let ids: Vec<String> = ids.iter().map(|id| id.simple().to_string()).collect();
     serde_json::json!(ids).to_string()

@@ -12,7 +12,7 @@ use crate::database::millis;
 use crate::database::network::Bound;
 use crate::database::row::{self, Reader, finished, unfinished};
 use crate::message::state::MessageState;
-use crate::message::{AnsweredBy, MessageId};
+use crate::message::{AnsweredBy, CallId, MessageId};
 use crate::store::{Finished, MessageInfo, Stats, StoreAdmin, StoreError, Unfinished};
 
 /// The newest rows of one state and service. Those that are finished, or wait for a person, are never due; said so,
@@ -77,7 +77,7 @@ impl StoreAdmin for MySqlStore {
         Ok(self.pool.execute(sql, |query| query.bind(id_list(ids))).await?.rows_affected())
     }
 
-    async fn known_calls(&self, call_ids: &[MessageId]) -> Result<Vec<MessageId>, StoreError> {
+    async fn known_calls(&self, call_ids: &[CallId]) -> Result<Vec<CallId>, StoreError> {
         // A call has the id of its first message.
         let sql = concat!(
             "SELECT m.id FROM ",
@@ -85,7 +85,7 @@ impl StoreAdmin for MySqlStore {
             " STRAIGHT_JOIN tm_message m FORCE INDEX (PRIMARY) ON m.id = c.wanted"
         );
         let rows = self.pool.fetch(sql, |query| query.bind(id_list(call_ids))).await?;
-        Ok(rows.iter().map(|row| Reader(row).id()).collect::<Result<_, _>>()?)
+        Ok(rows.iter().map(|row| Reader(row).id().map(CallId::of)).collect::<Result<_, _>>()?)
     }
 
     async fn overdue_halves(

@@ -1,13 +1,13 @@
 //! The tables on MySQL.
 
 use sqlx::{Connection, Executor, MySql, MySqlConnection, MySqlPool};
-use uuid::Uuid;
 
 use super::{Lent, NO_DATABASE, decoded, patience};
 use crate::database::literal::fill_at;
 use crate::database::login::{Login, PATIENCE, acquire};
 use crate::database::network::{MIGRATION, OwnPool};
 use crate::database::part::{Part, part};
+use crate::message::FenceId;
 use crate::sql::Namespace;
 use crate::sql::begin_on_pool;
 use crate::store::StoreError;
@@ -104,7 +104,7 @@ async fn look(connection: &mut MySqlConnection, schema: Option<&str>) -> Result<
 pub(super) async fn leads_to(
     pool: &MySqlPool,
     namespace: &Namespace,
-    identity: Uuid,
+    identity: FenceId,
 ) -> Result<bool, StoreError> {
     let sql = fill_at(namespace, "SELECT count(*) FROM $0.tm_fence_database WHERE identity = ?", &[]);
     let (mut tx, _turn) = begin_on_pool(pool).await?;

@@ -5,7 +5,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::{BoxFuture, join_all};
 use sqlx::{PgConnection, PgPool, Postgres, Row, SqlSafeStr};
-use uuid::Uuid;
 
 use super::errors::{NO_RIGHT, code, no_right};
 use super::schema::{self, FENCE};
@@ -19,7 +18,7 @@ use crate::database::refusal::not_opened;
 use crate::error::Error;
 use crate::fence::FenceDatabase;
 use crate::fence::verdict::Verdict;
-use crate::message::MessageId;
+use crate::message::{CallId, FenceId};
 use crate::sql::{
     CommitFailure, FenceDialect, FenceKey, FenceRefusal, FenceRow, FenceWrite, Giver, Isolation, Namespace,
     TransactionDialect, raw,
@@ -56,9 +55,9 @@ impl PostgresFence {
 
     async fn insert_tombstones(
         &self,
-        identity: Uuid,
-        call_ids: &[MessageId],
-    ) -> Result<Vec<(MessageId, Verdict)>, StoreError> {
+        identity: FenceId,
+        call_ids: &[CallId],
+    ) -> Result<Vec<(CallId, Verdict)>, StoreError> {
         // `DO UPDATE`, though it changes nothing, makes the row that was first come back. The
         // configuration takes effect because the statement asks for what `set_config` returns.
         let sql = concat!(
@@ -73,11 +72,11 @@ impl PostgresFence {
             query.bind(FenceRow::Tombstone.code()).bind(call_ids).bind(identity).bind(&lock_timeout)
         };
         // All rows are read to the end: only then has the statement committed.
-        let rows: Vec<(MessageId, i64, Option<Vec<u8>>)> = decoded(&self.pool.fetch(sql, bind).await?)?;
+        let rows: Vec<(CallId, i64, Option<Vec<u8>>)> = decoded(&self.pool.fetch(sql, bind).await?)?;
         Ok(rows.into_iter().map(|(id, outcome, amended)| (id, Verdict::of_row(outcome, amended))).collect())
     }
 
-    async fn ask_one(&self, identity: Uuid, call_id: MessageId) -> (MessageId, Verdict) {
+    async fn ask_one(&self, identity: FenceId, call_id: CallId) -> (CallId, Verdict) {
         let answer = self.insert_tombstones(identity, &[call_id]).await;
         let answer = answer.map(|mut answers| answers.pop().map_or(Verdict::wrong_database(), |(_, it)| it));
         (call_id, answer.unwrap_or_else(|error| Verdict::Unknown(error.to_string())))
@@ -98,7 +97,7 @@ impl FenceDatabase for PostgresFence {
         self.namespace.clone()
     }
 
-    async fn identity(&self) -> Result<Uuid, StoreError> {
+    async fn identity(&self) -> Result<FenceId, StoreError> {
         schema::check(FENCE, &self.pool).await?;
         let rows = self.pool.fetch("SELECT identity FROM tm_fence_database", |query| query).await?;
         let Some(row) = rows.first() else {
@@ -115,7 +114,7 @@ impl FenceDatabase for PostgresFence {
         }
     }
 
-    async fn ask(&self, identity: Uuid, call_ids: &[MessageId]) -> Vec<Verdict> {
+    async fn ask(&self, identity: FenceId, call_ids: &[CallId]) -> Vec<Verdict> {
         // A call with several messages is asked about once: a statement can't insert a row twice.
         let mut asked = call_ids.to_vec();
         asked.sort_unstable();
@@ -128,11 +127,11 @@ impl FenceDatabase for PostgresFence {
         Verdict::of_each(call_ids, &answers)
     }
 
-    async fn read(&self, identity: Uuid, call_id: MessageId) -> Option<Verdict> {
+    async fn read(&self, identity: FenceId, call_id: CallId) -> Option<Verdict> {
         let sql = "SELECT d.identity, f.outcome, f.amended FROM tm_fence_database d \
                    LEFT JOIN tm_fence f ON f.call_id = $1";
         let rows = self.pool.fetch(sql, |query| query.bind(call_id)).await;
-        let rows = rows.and_then(|rows| decoded::<(Uuid, Option<i64>, Option<Vec<u8>>)>(&rows));
+        let rows = rows.and_then(|rows| decoded::<(FenceId, Option<i64>, Option<Vec<u8>>)>(&rows));
         match rows.map(|mut rows| rows.pop()) {
             Ok(Some((found, outcome, amended))) if found == identity => {
                 outcome.map(|outcome| Verdict::of_row(outcome, amended))
@@ -142,16 +141,16 @@ impl FenceDatabase for PostgresFence {
         }
     }
 
-    async fn forget(&self, call_ids: &[MessageId]) -> Result<(), StoreError> {
+    async fn forget(&self, call_ids: &[CallId]) -> Result<(), StoreError> {
         let sql = "DELETE FROM tm_fence WHERE call_id = ANY($1)";
         self.pool.execute(sql, |query| query.bind(call_ids)).await?;
         Ok(())
     }
 
-    async fn older_than(&self, age: Duration, limit: u32) -> Result<Vec<MessageId>, StoreError> {
+    async fn older_than(&self, age: Duration, limit: u32) -> Result<Vec<CallId>, StoreError> {
         let sql = "SELECT call_id FROM tm_fence WHERE call_id < $1 ORDER BY call_id LIMIT $2";
         let rows = self.pool.fetch(sql, |query| query.bind(first_id(age)).bind(i64::from(limit))).await?;
-        Ok(decoded::<(MessageId,)>(&rows)?.into_iter().map(|(id,)| id).collect())
+        Ok(decoded::<(CallId,)>(&rows)?.into_iter().map(|(id,)| id).collect())
     }
 
     async fn close(&self) {
@@ -184,7 +183,7 @@ async fn amend(
     payload: &[u8],
 ) -> Result<(), sqlx::Error> {
     let untouched = Literal::Number(FenceRow::Committed.code());
-    let proof = fill_at(&fence.namespace, PROVE, &[Literal::Id(fence.call_id), untouched]);
+    let proof = fill_at(&fence.namespace, PROVE, &[Literal::Id(fence.call_id.as_uuid()), untouched]);
     sqlx::raw_sql(proof).execute(&mut *connection).await?;
     sqlx::query(fill_at(&fence.namespace, "SELECT $0.tm_fence_amend($1, $2, $3)", &[]))
         .bind(fence.call_id)
@@ -245,8 +244,8 @@ impl FenceDialect for Postgres {
                 Some(Isolation::Serializable) => fenced!("BEGIN ISOLATION LEVEL SERIALIZABLE"),
             };
             let FenceKey { namespace, identity, call_id } = &fence;
-            let call_id = Literal::Id(*call_id);
-            let begin = fill_at(namespace, begin, &[call_id, Literal::Id(*identity)]);
+            let call_id = Literal::Id(call_id.as_uuid());
+            let begin = fill_at(namespace, begin, &[call_id, Literal::Id(identity.as_uuid())]);
             let Err(error) = raw::begin::<Self>(connection, begin).await else { return Ok(()) };
             // sqlx leaves the connection in the transaction that has failed.
             let failed = |error: sqlx::Error| FenceRefusal::Failed(error.into());
@@ -279,7 +278,7 @@ impl FenceDialect for Postgres {
                 amended.map_err(|error| failure(error, namespace))?;
                 COMMIT.into_sql_str()
             } else {
-                let written = [Literal::Id(*call_id), Literal::Number(row.code())];
+                let written = [Literal::Id(call_id.as_uuid()), Literal::Number(row.code())];
                 fill_at(namespace, PROVE_AND_COMMIT, &written)
             };
             let Err(error) = sqlx::raw_sql(commit).execute(&mut *connection).await else {

@@ -16,7 +16,7 @@ use crate::sql::{InboxDialect, InboxEntry, InboxKey, InboxQueue};
 use crate::store::StoreError;
 
 fn key(message: InboxKey<'_>) -> [Literal<'_>; 2] {
-    [Literal::Text(message.queue.name), Literal::Id(message.id)]
+    [Literal::Text(message.queue.name), Literal::Id(message.id.as_uuid())]
 }
 
 impl InboxDialect for Postgres {

@@ -12,7 +12,7 @@ use crate::database::millis;
 use crate::database::network::Bound;
 use crate::database::row::{self, Reader, finished, unfinished};
 use crate::message::state::MessageState;
-use crate::message::{AnsweredBy, MessageId};
+use crate::message::{AnsweredBy, CallId, MessageId};
 use crate::store::{Finished, MessageInfo, Stats, StoreAdmin, StoreError, Unfinished};
 
 /// The newest rows of one state. The state is written out, so that the partial indexes serve.
@@ -62,11 +62,11 @@ impl StoreAdmin for PostgresStore {
         Ok(self.pool.execute(sql, |query| query.bind(ids)).await?.rows_affected())
     }
 
-    async fn known_calls(&self, call_ids: &[MessageId]) -> Result<Vec<MessageId>, StoreError> {
+    async fn known_calls(&self, call_ids: &[CallId]) -> Result<Vec<CallId>, StoreError> {
         // A call has the id of its first message.
         let sql = "SELECT id FROM tm_message WHERE id = ANY($1)";
         let rows = self.pool.fetch(sql, |query| query.bind(call_ids)).await?;
-        Ok(rows.iter().map(|row| Reader(row).id()).collect::<Result<_, _>>()?)
+        Ok(rows.iter().map(|row| Reader(row).id().map(CallId::of)).collect::<Result<_, _>>()?)
     }
 
     async fn overdue_halves(

@@ -1,13 +1,13 @@
 //! The tables on PostgreSQL.
 
 use sqlx::{Connection, PgConnection, PgPool, Postgres, Row, Transaction};
-use uuid::Uuid;
 
 use super::Lent;
 use crate::database::literal::{Literal, fill, fill_at};
 use crate::database::login::{Login, PATIENCE, acquire};
 use crate::database::network::{MIGRATION, OwnPool};
 use crate::database::part::{Part, part};
+use crate::message::FenceId;
 use crate::sql::Namespace;
 use crate::store::StoreError;
 
@@ -122,9 +122,13 @@ async fn look(
 pub(super) async fn leads_to(
     pool: &PgPool,
     namespace: &Namespace,
-    identity: Uuid,
+    identity: FenceId,
 ) -> Result<bool, StoreError> {
-    let sql = fill_at(namespace, "SELECT identity = $1 FROM $0.tm_fence_database", &[Literal::Id(identity)]);
+    let sql = fill_at(
+        namespace,
+        "SELECT identity = $1 FROM $0.tm_fence_database",
+        &[Literal::Id(identity.as_uuid())],
+    );
     let rows = sqlx::raw_sql(sql).fetch_all(&mut *acquire(pool).await?).await?;
     Ok(rows.first().map(|row| row.try_get(0)).transpose()?.unwrap_or(false))
 }

@@ -10,7 +10,6 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Row, Sqlite, SqliteConnection, SqlitePool};
-use uuid::Uuid;
 
 use super::row::id_list;
 use super::schema::{self, FENCE};
@@ -21,7 +20,7 @@ use crate::database::turns::Turns;
 use crate::error::{Error, ErrorKind};
 use crate::fence::FenceDatabase;
 use crate::fence::verdict::Verdict;
-use crate::message::MessageId;
+use crate::message::{CallId, FenceId};
 use crate::sql::{
     CommitFailure, FenceDialect, FenceKey, FenceRefusal, FenceRow, FenceWrite, Giver, Isolation, Namespace,
     TransactionDialect, WriteTurn, raw,
@@ -52,9 +51,9 @@ impl SqliteFence {
 
     async fn insert_tombstones(
         &self,
-        identity: Uuid,
-        call_ids: &[MessageId],
-    ) -> Result<Vec<(MessageId, Verdict)>, StoreError> {
+        identity: FenceId,
+        call_ids: &[CallId],
+    ) -> Result<Vec<(CallId, Verdict)>, StoreError> {
         let _turn = self.turns.take(self.lock_timeout).await?;
         // `DO UPDATE`, though it changes nothing, makes the row that was first come back.
         let rows = sqlx::query(concat!(
@@ -93,20 +92,20 @@ impl FenceDatabase for SqliteFence {
         Namespace::default()
     }
 
-    async fn identity(&self) -> Result<Uuid, StoreError> {
+    async fn identity(&self) -> Result<FenceId, StoreError> {
         schema::check(FENCE, &self.pool).await?;
         Ok(sqlx::query_scalar("SELECT identity FROM tm_fence_database").fetch_one(&self.pool).await?)
     }
 
-    async fn ask(&self, identity: Uuid, call_ids: &[MessageId]) -> Vec<Verdict> {
+    async fn ask(&self, identity: FenceId, call_ids: &[CallId]) -> Vec<Verdict> {
         match self.insert_tombstones(identity, call_ids).await {
             Ok(answers) => Verdict::of_each(call_ids, &answers),
             Err(error) => vec![Verdict::Unknown(error.to_string()); call_ids.len()],
         }
     }
 
-    async fn read(&self, identity: Uuid, call_id: MessageId) -> Option<Verdict> {
-        let row: Result<Option<(Uuid, Option<i64>, Option<Vec<u8>>)>, _> = sqlx::query_as(
+    async fn read(&self, identity: FenceId, call_id: CallId) -> Option<Verdict> {
+        let row: Result<Option<(FenceId, Option<i64>, Option<Vec<u8>>)>, _> = sqlx::query_as(
             "SELECT d.identity, f.outcome, f.amended FROM tm_fence_database d LEFT JOIN tm_fence f ON f.call_id = ?",
         )
         .bind(call_id)
@@ -121,7 +120,7 @@ impl FenceDatabase for SqliteFence {
         }
     }
 
-    async fn forget(&self, call_ids: &[MessageId]) -> Result<(), StoreError> {
+    async fn forget(&self, call_ids: &[CallId]) -> Result<(), StoreError> {
         let _turn = self.turns.take(PATIENCE).await?;
         sqlx::query("DELETE FROM tm_fence WHERE call_id IN (SELECT unhex(value) FROM json_each(?))")
             .bind(id_list(call_ids))
@@ -130,7 +129,7 @@ impl FenceDatabase for SqliteFence {
         Ok(())
     }
 
-    async fn older_than(&self, age: Duration, limit: u32) -> Result<Vec<MessageId>, StoreError> {
+    async fn older_than(&self, age: Duration, limit: u32) -> Result<Vec<CallId>, StoreError> {
         let sql = "SELECT call_id FROM tm_fence WHERE call_id < ?1 ORDER BY call_id LIMIT ?2";
         let ids =
             sqlx::query_scalar(sql).bind(first_id(age)).bind(i64::from(limit)).fetch_all(&self.pool).await?;
@@ -208,7 +207,7 @@ impl FenceDialect for Sqlite {
     ) -> BoxFuture<'_, Result<(), CommitFailure>> {
         Box::pin(async move {
             prove(connection, fence.call_id, staged).await.map_err(CommitFailure::Unproven)?;
-            raw::commit::<Self>(connection).await.map_err(|error| match primary_code(&error) {
+            <Self as TransactionDialect>::commit(connection).await.map_err(|error| match primary_code(&error) {
                 // CONSTRAINT, as of a foreign key that was deferred: the transaction is still open.
                 Some(19) => CommitFailure::RolledBack(error),
                 _ => CommitFailure::Unclear(error),
@@ -220,7 +219,7 @@ impl FenceDialect for Sqlite {
 /// Proves that the fence row is part of the open transaction, and writes what was staged.
 async fn prove(
     connection: &mut SqliteConnection,
-    call_id: MessageId,
+    call_id: CallId,
     staged: FenceWrite,
 ) -> Result<(), StoreError> {
     release(connection, "RELEASE tm_fence").await?;

@@ -10,7 +10,7 @@ use super::{PATIENCE, now, patiently};
 use crate::database::millis;
 use crate::database::row::{self, Reader, finished, unfinished};
 use crate::message::state::MessageState;
-use crate::message::{AnsweredBy, MessageId};
+use crate::message::{AnsweredBy, CallId, MessageId};
 use crate::store::{Finished, MessageInfo, Stats, StoreAdmin, StoreError, Unfinished};
 
 /// The newest rows of one state. The state is written out, so that the partial indexes serve.
@@ -64,7 +64,7 @@ impl StoreAdmin for SqliteStore {
         Ok(deleted.rows_affected())
     }
 
-    async fn known_calls(&self, call_ids: &[MessageId]) -> Result<Vec<MessageId>, StoreError> {
+    async fn known_calls(&self, call_ids: &[CallId]) -> Result<Vec<CallId>, StoreError> {
         // A call has the id of its first message.
         let known = sqlx::query_scalar(
             "SELECT id FROM tm_message WHERE id IN (SELECT unhex(value) FROM json_each(?1))",

@@ -51,8 +51,8 @@ pub(super) async fn insert(
     let row = |half: &&Half| {
         let message = &half.message;
         json!([
-            half.id.simple(),
-            half.call_id.simple(),
+            half.id.as_uuid().simple(),
+            half.call_id.as_uuid().simple(),
             half.service,
             half.package,
             half.answered_by.to_string(),
@@ -106,7 +106,7 @@ pub(super) async fn apply(
     let mut payloads = Payloads::new();
     let row = |change: &Change| {
         json!([
-            change.id.simple(),
+            change.id.as_uuid().simple(),
             change.held_by.map(Uuid::simple),
             change.reason.as_deref(),
             change.answered_by.as_ref().map(ToString::to_string),
@@ -157,7 +157,13 @@ async fn states(pool: &SqlitePool, ids: &[MessageId]) -> Result<HashMap<MessageI
 pub(super) async fn release(writer: &SqlitePool, releases: &[Release]) -> Result<(), StoreError> {
     let row = |one: &Release| {
         let attempts = i64::from(one.attempts == Attempts::Spend);
-        json!([one.id.simple(), one.held_by.simple(), millis(one.after), attempts, one.reason.as_deref()])
+        json!([
+            one.id.as_uuid().simple(),
+            one.held_by.simple(),
+            millis(one.after),
+            attempts,
+            one.reason.as_deref()
+        ])
     };
     let rows = releases.iter().map(row).collect::<Value>().to_string();
     let sql = concat!(
@@ -190,7 +196,7 @@ impl Payloads {
 }
 
 /// Ids as a JSON list of hexadecimal text.
-pub(super) fn id_list(ids: &[MessageId]) -> String {
-    let ids: Vec<String> = ids.iter().map(|id| id.simple().to_string()).collect();
+pub(super) fn id_list<I: Into<Uuid> + Copy>(ids: &[I]) -> String {
+    let ids: Vec<String> = ids.iter().map(|id| (*id).into().simple().to_string()).collect();
     json!(ids).to_string()
 }

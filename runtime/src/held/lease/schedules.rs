@@ -152,7 +152,7 @@ impl Renewals {
 
 /// Says at which step the row was taken over, if ever. A dead process does not renew it.
 async fn taken_over(schedule: &Schedule, is_alive: bool) -> Option<usize> {
-    let row = Uuid::from_u128(1);
+    let row = MessageId::from_uuid(Uuid::from_u128(1));
     let (holder, other) = (Leases::new(LEASE), Leases::new(LEASE));
     let clock = Duration::from_secs(1_000_000);
     let mut database = Database { clock, due_at: clock + LEASE };
@@ -239,12 +239,12 @@ fn deeds() -> impl Strategy<Value = Vec<Deed>> {
 }
 
 fn row(number: u8) -> MessageId {
-    Uuid::from_u128(number.into())
+    Uuid::from_u128(number.into()).into()
 }
 
 /// Those rows whose bit is set.
 fn of(bits: u8) -> impl Fn(&MessageId) -> bool {
-    move |id| bits >> id.as_u128() & 1 == 1
+    move |id| bits >> id.as_uuid().as_u128() & 1 == 1
 }
 
 /// The same bookkeeping, written down as simply as can be.

@@ -8,9 +8,9 @@ use uuid::Uuid;
 
 use super::world::{Call, Report};
 use crate::fence::verdict::Verdict;
-use crate::message::AnsweredBy;
 use crate::message::Outcome;
 use crate::message::state::{Applied, Event, MessageState};
+use crate::message::{AnsweredBy, FenceId};
 use crate::rules::answer::{Step, ToTriage, Triage, after_handler, triage};
 use crate::rules::body::{Body, Resolver};
 use crate::rules::ending::{Decision, Ending, decide};
@@ -138,7 +138,8 @@ impl Model {
         if self.has(Bug::CancelOnFencedErr) && ending == Ending::Err {
             return Report::Cancel;
         }
-        let witness = if self.fenced() { Resolver::Fence(Uuid::nil()) } else { Resolver::Handler };
+        let witness =
+            if self.fenced() { Resolver::Fence(FenceId::from_uuid(Uuid::nil())) } else { Resolver::Handler };
         let body = Body {
             withheld: call.withheld,
             begun: call.begun,
@@ -163,7 +164,7 @@ impl Model {
         attempts: u8,
         overdue: bool,
     ) -> Triage<'static> {
-        const FENCE: &AnsweredBy = &AnsweredBy::Fence(Uuid::nil());
+        const FENCE: &AnsweredBy = &AnsweredBy::Fence(FenceId::from_uuid(Uuid::nil()));
         const HANDLER: &AnsweredBy = &AnsweredBy::Handler { service: String::new(), name: String::new() };
         let horizon = Duration::from_secs(1);
         let claimed = ToTriage {

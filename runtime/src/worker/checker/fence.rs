@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use uuid::Uuid;
 
 use super::asker::{Asker, back, count};
 use crate::fault;
@@ -12,7 +11,7 @@ use crate::fence::FenceDatabase;
 use crate::fence::verdict::Verdict;
 use crate::held::Row;
 use crate::message::state::Event;
-use crate::message::{Half, MessageId};
+use crate::message::{CallId, FenceId, Half};
 use crate::store::{Attempts, Change, Token};
 
 /// A half to be settled by its fence.
@@ -23,7 +22,7 @@ pub(super) struct UnresolvedHalf {
 }
 
 /// Asks a fence about several halves.
-pub(super) async fn ask_fence(asker: &Asker, identity: Uuid, halves: &[UnresolvedHalf]) -> Vec<Verdict> {
+pub(super) async fn ask_fence(asker: &Asker, identity: FenceId, halves: &[UnresolvedHalf]) -> Vec<Verdict> {
     let verdicts = match asker.fences.by_identity(identity) {
         Some(fence) => {
             let calls: Vec<_> = halves.iter().map(|unresolved| unresolved.half.call_id).collect();
@@ -94,7 +93,7 @@ async fn ask_again(asker: &Asker, unsettled: Vec<(UnresolvedHalf, String)>, live
     }
 }
 
-async fn ask(fence: &dyn FenceDatabase, identity: Uuid, calls: &[MessageId]) -> Vec<Verdict> {
+async fn ask(fence: &dyn FenceDatabase, identity: FenceId, calls: &[CallId]) -> Vec<Verdict> {
     if !fault::bug("fence-read") {
         return fence.ask(identity, calls).await;
     }

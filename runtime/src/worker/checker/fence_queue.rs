@@ -6,17 +6,17 @@ use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::task::JoinSet;
-use uuid::Uuid;
 
 use super::asker::Asker;
 use super::fence::{UnresolvedHalf, apply_verdicts, ask_fence};
 use crate::call::live::LiveCall;
+use crate::message::FenceId;
 use crate::worker::panic_text;
 
 /// The fences that are, or were, asked by this process.
 #[derive(Debug, Default)]
 pub(crate) struct FenceQueues {
-    queues: HashMap<Uuid, Arc<FenceQueue>>,
+    queues: HashMap<FenceId, Arc<FenceQueue>>,
     /// Each says whether there may be more like what it was about.
     questions: JoinSet<bool>,
 }
@@ -30,12 +30,18 @@ struct FenceQueue {
 
 impl FenceQueues {
     /// Whether a fence is not being asked.
-    pub(super) fn is_free(&self, fence: Uuid) -> bool {
+    pub(super) fn is_free(&self, fence: FenceId) -> bool {
         self.queues.get(&fence).is_none_or(|queue| queue.turn.try_lock().is_ok())
     }
 
     /// Asks about halves that were claimed.
-    pub(super) fn ask(&mut self, asker: &Arc<Asker>, fence: Uuid, halves: Vec<UnresolvedHalf>, more: bool) {
+    pub(super) fn ask(
+        &mut self,
+        asker: &Arc<Asker>,
+        fence: FenceId,
+        halves: Vec<UnresolvedHalf>,
+        more: bool,
+    ) {
         let (asker, queue) = (Arc::clone(asker), self.queue(fence));
         self.questions.spawn(async move {
             let turn = queue.turn.lock().await;
@@ -47,7 +53,7 @@ impl FenceQueues {
     }
 
     /// Asks about a call that this process holds, together with others that wait for the same fence.
-    pub(super) fn ask_own(&mut self, asker: &Arc<Asker>, fence: Uuid, call: Arc<LiveCall>) {
+    pub(super) fn ask_own(&mut self, asker: &Arc<Asker>, fence: FenceId, call: Arc<LiveCall>) {
         let (asker, queue) = (Arc::clone(asker), self.queue(fence));
         let is_first = {
             let mut calls = queue.calls();
@@ -85,7 +91,7 @@ impl FenceQueues {
         })
     }
 
-    fn queue(&mut self, fence: Uuid) -> Arc<FenceQueue> {
+    fn queue(&mut self, fence: FenceId) -> Arc<FenceQueue> {
         Arc::clone(self.queues.entry(fence).or_default())
     }
 }

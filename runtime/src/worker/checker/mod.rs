@@ -15,7 +15,6 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 pub(crate) use asker::Asker;
 use asker::back;
@@ -26,7 +25,7 @@ use handler::{HandlerAnswer, Question, settle};
 use super::Worker;
 use crate::call::live::LiveCall;
 use crate::fault;
-use crate::message::AnsweredBy;
+use crate::message::{AnsweredBy, FenceId};
 use crate::rules::answer::{ToTriage, Triage, triage};
 use crate::store::{Attempts, ClaimLimits, ClaimedRow, Hold, Holder, StoreError};
 
@@ -244,7 +243,7 @@ impl Checker {
         let asker = Arc::clone(&self.asker);
         let (budget, horizon) = (asker.settings.check_back_attempts, asker.settings.check_back_horizon);
         let count = rows.len();
-        let mut by_fence: HashMap<Uuid, Vec<UnresolvedHalf>> = HashMap::new();
+        let mut by_fence: HashMap<FenceId, Vec<UnresolvedHalf>> = HashMap::new();
         let mut later = Vec::new();
         for row in rows {
             let id = row.half.id;

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use services::proxy::{Proxy, Trick};
-use transactional_message::{Backoff, Call, Message, MessageId, Messenger, Settings, call_id};
+use transactional_message::{Backoff, Call, CallId, Message, Messenger, Settings, call_id};
 use uuid::Uuid;
 
 use super::wait;
@@ -65,7 +65,7 @@ async fn call(
     messenger: &Messenger,
     messages: usize,
     in_body: impl FnOnce() + Send,
-) -> anyhow::Result<MessageId> {
+) -> anyhow::Result<CallId> {
     let message = Message::json("shop", "order", &Uuid::nil())?;
     let body = async {
         in_body();
@@ -77,7 +77,7 @@ async fn call(
 }
 
 /// As others see it.
-async fn state(store: &Database, id: MessageId) -> anyhow::Result<Option<i64>> {
+async fn state(store: &Database, id: CallId) -> anyhow::Result<Option<i64>> {
     let select = store.sql("SELECT state FROM tm_message WHERE id = ?");
     with_pool!(store, pool => Ok(sqlx::query_scalar(select).bind(id).fetch_optional(pool).await?))
 }

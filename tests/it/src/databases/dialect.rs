@@ -56,7 +56,7 @@ pub trait Dialect: BusinessDatabase {
     fn hold(table: &str) -> (String, &'static str);
 
     /// An id as it is written in a statement.
-    fn id(id: Uuid) -> String;
+    fn id(id: impl Into<Uuid>) -> String;
 
     /// Runs statements, and says how many rows the last one changed.
     fn run(
@@ -168,7 +168,7 @@ pub async fn texts<DB: Dialect>(pool: &Pool<DB>, sql: impl Into<String>) -> Vec<
 
 /// Writes the business row of an order, with the id of the call's message.
 pub async fn write<DB: Dialect>(connection: &mut Connection<DB>, id: u64) -> Result<(), sqlx::Error> {
-    let message_id: MessageId = transactional_message::call_id();
-    let sql = format!("INSERT INTO orders (id, message_id) VALUES ({id}, {})", DB::id(message_id));
+    let call_id = transactional_message::call_id();
+    let sql = format!("INSERT INTO orders (id, message_id) VALUES ({id}, {})", DB::id(call_id));
     DB::run(connection, sql).await.map(drop)
 }

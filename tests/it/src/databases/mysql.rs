@@ -217,8 +217,8 @@ impl Dialect for MySql {
         (format!("LOCK TABLES {table} READ"), "UNLOCK TABLES")
     }
 
-    fn id(id: Uuid) -> String {
-        format!("x'{}'", id.simple())
+    fn id(id: impl Into<Uuid>) -> String {
+        format!("x'{}'", id.into().simple())
     }
 
     speaks!("?, ?, ?");

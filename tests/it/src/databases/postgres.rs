@@ -218,8 +218,8 @@ impl Dialect for Postgres {
         (format!("BEGIN; LOCK TABLE {table} IN EXCLUSIVE MODE"), "ROLLBACK")
     }
 
-    fn id(id: Uuid) -> String {
-        format!("'{id}'::uuid")
+    fn id(id: impl Into<Uuid>) -> String {
+        format!("'{}'::uuid", id.into())
     }
 
     speaks!("$1, $2, $3");

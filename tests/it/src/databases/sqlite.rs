@@ -120,8 +120,8 @@ impl Dialect for Sqlite {
         ("BEGIN IMMEDIATE".into(), "ROLLBACK")
     }
 
-    fn id(id: Uuid) -> String {
-        format!("x'{}'", id.simple())
+    fn id(id: impl Into<Uuid>) -> String {
+        format!("x'{}'", id.into().simple())
     }
 
     speaks!("?, ?, ?");

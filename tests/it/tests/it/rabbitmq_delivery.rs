@@ -66,7 +66,7 @@ async fn any_client_sees_what_a_message_is() {
     assert_eq!(text(properties.app_id()).as_deref(), Some("shop"));
     assert_eq!(text(properties.correlation_id()).as_deref(), Some("key-7"));
     assert_eq!(*properties.delivery_mode(), Some(2));
-    let made = taken.id().get_timestamp().expect("a UUIDv7").to_unix().0;
+    let made = taken.id().as_uuid().get_timestamp().expect("a UUIDv7").to_unix().0;
     assert_eq!(*properties.timestamp(), Some(made));
     assert_eq!(taken.header("tenant").as_deref(), Some("ünï"));
     assert!(taken.header("traceparent").expect("passed on").starts_with("00-4bf92"));

@@ -7,9 +7,8 @@ use it::{
     Oracle, ShopError, Word, fast, handled, handled_asking, handled_late, handled_twice, order, vanish,
     wait_until,
 };
-use transactional_message::{
-    Data, HalfMessage, Message, MessageId, MessageState, Messenger, Outcome, call_id,
-};
+use transactional_message::{CallId, Data, HalfMessage, Message, MessageState, Messenger, Outcome, call_id};
+use uuid::Uuid;
 
 use crate::World;
 
@@ -25,7 +24,7 @@ async fn a_handler_is_told_everything_about_the_message() {
     let world = World::new().await;
     let messenger = world.messenger().await;
     world.oracle.say(7, [Word::Unknown, Word::Error, Word::Confirm]);
-    let id = std::sync::Mutex::new(MessageId::nil());
+    let id = std::sync::Mutex::new(CallId::from_uuid(Uuid::nil()));
     let body = async {
         *id.lock().expect("sole") = call_id();
         panic!("on purpose")
@@ -37,12 +36,12 @@ async fn a_handler_is_told_everything_about_the_message() {
     let attempts: Vec<_> = asked.iter().map(|question| question.attempt).collect();
     assert_eq!(attempts, [1, 2, 3]);
     for question in &asked {
-        assert_eq!((question.id, question.call_id), (id, id));
+        assert_eq!((question.id.as_uuid(), question.call_id), (id.as_uuid(), id));
         assert_eq!(question.key.as_deref(), Some("7"));
         assert!(question.age >= fast().check_after, "asked after {:?}", question.age);
     }
     assert!(asked.is_sorted_by_key(|question| question.age));
-    assert_eq!(world.listener.heard_of(7)[0].id, id, "delivered under the same id");
+    assert_eq!(world.listener.heard_of(7)[0].id.as_uuid(), id.as_uuid(), "delivered under the same id");
 }
 
 #[tokio::test]
@@ -50,7 +49,7 @@ async fn of_several_messages_each_is_asked_about_with_the_calls_id() {
     let world = World::new().await;
     let messenger = world.messenger().await;
     world.oracle.say(1, [Word::Confirm]);
-    let call = std::sync::Mutex::new(MessageId::nil());
+    let call = std::sync::Mutex::new(CallId::from_uuid(Uuid::nil()));
     let body = async {
         *call.lock().expect("sole") = call_id();
         panic!("on purpose")
@@ -61,7 +60,7 @@ async fn of_several_messages_each_is_asked_about_with_the_calls_id() {
     let asked = world.oracle.asked(1);
     assert_eq!(asked.len(), 2);
     assert!(asked.iter().all(|question| question.call_id == call_id));
-    assert_eq!(asked.iter().filter(|question| question.id == call_id).count(), 1);
+    assert_eq!(asked.iter().filter(|question| question.id.as_uuid() == call_id.as_uuid()).count(), 1);
     assert_eq!(world.listener.orders(), [1, 1]);
 }
 
@@ -154,7 +153,7 @@ async fn questions_come_after_check_after_and_not_in_the_order_of_the_calls() {
 
 /// Takes whatever it is; confirms what is not empty.
 async fn untyped(half: HalfMessage, _: Data<Oracle>) -> Outcome {
-    assert_eq!((half.attempt, half.id), (1, half.call_id));
+    assert_eq!((half.attempt, half.id.as_uuid()), (1, half.call_id.as_uuid()));
     if half.payload.0.is_empty() { Outcome::Cancel } else { Outcome::Confirm }
 }
 

@@ -43,7 +43,7 @@ async fn without_consumer(world: &World, attempts: u32) -> Messenger {
 async fn a_message_that_nobody_knows_is_refused() {
     let world = World::new().await;
     let messenger = world.messenger().await;
-    let id = Uuid::now_v7();
+    let id = MessageId::from(Uuid::now_v7());
     for result in [
         messenger.admin().confirm(id, "test").await,
         messenger.admin().cancel(id, "test").await,

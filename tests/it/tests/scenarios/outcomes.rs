@@ -259,7 +259,7 @@ async fn a_call_inside_a_call_has_an_id_and_an_end_of_its_own() {
     let (outer, inner) = messenger.scope(async { handled(&order, body).await }).await.expect("ok");
     assert_ne!(outer, inner);
     world.settled(&messenger).await;
-    let heard = |id| world.listener.heard_of(id).remove(0).id;
-    assert_eq!((heard(1), heard(2)), (outer, inner));
+    let heard = |id| world.listener.heard_of(id).remove(0).id.as_uuid();
+    assert_eq!((heard(1), heard(2)), (outer.as_uuid(), inner.as_uuid()));
     assert_eq!(world.listener.orders(), [1, 2]);
 }
