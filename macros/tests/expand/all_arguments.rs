@@ -11,7 +11,7 @@ async fn r#move(&self, parcel: Parcel) -> Result<Label, ShipError> {
                 )
                 .message(&ParcelSent::from(&parcel)),
         )
-        .key(&parcel.id)
+        .business_key(&parcel.id)
         .headers([("tenant", &self.tenant)])
         .message_type("parcel.sent.v1")
         .check_back({
