@@ -140,8 +140,8 @@ mod worker;
 /// # #[derive(Clone)]
 /// # struct Carrier;
 /// # impl Carrier {
-/// #     async fn order(&self, parcel: &Parcel, id: transactional_message::MessageId) -> Result<Label, ShipError> { Ok(Label) }
-/// #     async fn has_order(&self, id: transactional_message::MessageId) -> Result<bool, ShipError> { Ok(true) }
+/// #     async fn order(&self, parcel: &Parcel, id: transactional_message::CallId) -> Result<Label, ShipError> { Ok(Label) }
+/// #     async fn has_order(&self, id: transactional_message::CallId) -> Result<bool, ShipError> { Ok(true) }
 /// # }
 /// # struct Label;
 /// # type ShipError = Box<dyn std::error::Error + Send + Sync>;

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use options::{Database, Options, Scenario};
-use report::{Report, machine, summary};
+use report::Report;
 use world::{Open, World};
 
 /// Where all messages go.
@@ -42,18 +42,18 @@ async fn main() -> anyhow::Result<ExitCode> {
     }
     let options = Options::parse();
     match options.scenario {
-        Scenario::All => return summary::run_all(&options),
+        Scenario::All => return report::run_all(&options),
         Scenario::Report => {
-            summary::write()?;
+            if options.check { report::check() } else { report::write_page() }?;
             return Ok(ExitCode::SUCCESS);
         }
         _ => {}
     }
-    services::keep_on_disk();
+    if !options.quick {
+        services::keep_on_disk();
+    }
     let world = World::new(options.rtt.then_some(DISTANCE));
-    let mut report = Report::new(&options);
-    report.say(&format!("{}\n{}", machine::machine(), machine::versions()));
-    report.say(&servers(&world, &options).await?);
+    let mut report = Report::new(&options, servers(&world, &options).await?)?;
     match options.scenario {
         Scenario::All | Scenario::Report => unreachable!("was done above"),
         Scenario::Send => scenarios::send::run(&world, &options, &mut report).await?,

@@ -3,25 +3,31 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
 use crate::contestants::Contestant;
 use crate::cpu::{Cpu, Used};
+use crate::report::results::or_nan;
 use crate::shop::Payment;
 
 /// Not counted: connections are opened, statements prepared.
 const WARM_UP: Duration = Duration::from_millis(100);
 
 /// What one measurement came to.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Numbers {
+    #[serde(deserialize_with = "or_nan")]
     pub(crate) per_second: f64,
+    #[serde(deserialize_with = "or_nan")]
     pub(crate) p50_us: f64,
+    #[serde(deserialize_with = "or_nan")]
     pub(crate) p99_us: f64,
     /// This process's CPU time for a call.
+    #[serde(deserialize_with = "or_nan")]
     pub(crate) own_cpu_us: f64,
     /// The servers'.
+    #[serde(deserialize_with = "or_nan")]
     pub(crate) server_cpu_us: f64,
 }
 
@@ -43,11 +49,6 @@ impl Numbers {
             p50_us: percentile(&micros, 50),
             p99_us: percentile(&micros, 99),
         }
-    }
-
-    /// Of something that has only a time.
-    pub(crate) fn time(micros: u32) -> Self {
-        Self { p50_us: micros.into(), p99_us: micros.into(), ..Self::NOTHING }
     }
 
     /// Of something that has only a rate.

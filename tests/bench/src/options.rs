@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::{Parser, ValueEnum};
 
 /// What transactional-message costs, beside what people use instead.
 ///
-/// Starts servers of its own, lets the contestants take turns, prints a table, and checks the targets.
-/// Exits with 1 when a target does not hold.
+/// Starts servers of its own, lets the contestants take turns, prints a table, and says which of our goals
+/// are met. Exits with 1 when one is missed.
 #[derive(Clone, Debug, Parser)]
 pub(crate) struct Options {
     /// What to measure.
@@ -16,7 +17,8 @@ pub(crate) struct Options {
     /// `send`: adds 0.5 ms to every round trip to the database.
     #[arg(long)]
     pub(crate) rtt: bool,
-    /// One short repetition: for development, not for numbers.
+    /// Runs the code, and measures nothing that means anything: one repetition, as short and with as few
+    /// rows as it goes, and no word about goals. Leaves the stored results and the page alone.
     #[arg(long)]
     pub(crate) quick: bool,
     /// Only these contestants.
@@ -34,9 +36,12 @@ pub(crate) struct Options {
     /// How often each is repeated.
     #[arg(long)]
     pub(crate) repetitions: Option<usize>,
-    /// Where to write JSON lines; by default `target/results/<scenario>.jsonl`.
+    /// Where to write JSON lines; by default `tests/bench/results/<scenario>.jsonl`, of which the page is made.
     #[arg(long)]
     pub(crate) json: Option<PathBuf>,
+    /// `report`: writes nothing, and fails if the page is not what would be written.
+    #[arg(long)]
+    pub(crate) check: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -61,7 +66,7 @@ pub(crate) enum Scenario {
     Compile,
     /// All of them, one after the other, and then `report`.
     All,
-    /// Writes `BENCHMARKS.md` and its pictures from the last results of each.
+    /// Writes `BENCHMARKS.md` and its pictures from the stored results.
     Report,
 }
 
@@ -70,8 +75,8 @@ impl Scenario {
         !matches!(self, Self::Send | Self::Sqlite | Self::Compile | Self::All | Self::Report)
     }
 
-    /// The database that its targets are about.
-    pub(crate) const fn target_database(self) -> Database {
+    /// The database that its goals are about.
+    pub(crate) const fn goal_database(self) -> Database {
         if matches!(self, Self::Sqlite) { Database::Sqlite } else { Database::Postgres }
     }
 
@@ -121,9 +126,20 @@ impl Options {
         self.repetitions.unwrap_or(if self.quick { 1 } else { usual })
     }
 
-    /// Those of `usual` that were not filtered out, or what was asked for instead.
+    /// `usual`, or what was asked for instead. A quick run has the least of them, and one for what calls
+    /// do together.
     pub(crate) fn callers(&self, usual: &[usize]) -> Vec<usize> {
-        if self.callers.is_empty() { usual.to_vec() } else { self.callers.clone() }
+        match self.callers.as_slice() {
+            [] if self.quick && usual.len() == 1 => vec![4],
+            [] if self.quick => vec![1, 4],
+            [] => usual.to_vec(),
+            chosen => chosen.to_vec(),
+        }
+    }
+
+    /// So many rows, unless it shall be quick.
+    pub(crate) const fn rows(&self, usual: u32, quick: u32) -> u32 {
+        if self.quick { quick } else { usual }
     }
 
     /// Whether somebody chose what takes part.
@@ -140,4 +156,10 @@ impl Options {
         let usual = if self.rtt { &[Database::Postgres] } else { self.scenario.databases() };
         usual.contains(&database) && (self.databases.is_empty() || self.databases.contains(&database))
     }
+}
+
+/// For what is not kept: beside the program, and so on a real disk.
+pub(crate) fn scratch() -> anyhow::Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    Ok(program.parent().context("the benchmark is in no directory")?.join("bench-scratch"))
 }

@@ -1,5 +1,6 @@
 //! The servers of a run, and a database of its own for each contestant.
 
+use std::fs;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -16,6 +17,7 @@ use tokio::sync::OnceCell;
 
 use crate::cpu::Cpu;
 use crate::distance;
+use crate::options::scratch;
 use crate::shop::Shop;
 
 /// Connections of every contestant's business pool, whose other options are those of sqlx. What a
@@ -82,8 +84,8 @@ impl World {
     /// A file on a real disk, where a commit costs what it costs.
     async fn file(&self, name: &str) -> anyhow::Result<PathBuf> {
         let make = async || {
-            let program = std::env::current_exe()?;
-            let folder = program.parent().context("the benchmark is in no directory")?;
+            let folder = scratch()?;
+            fs::create_dir_all(&folder)?;
             anyhow::Ok(TempDir::new_in(folder)?)
         };
         Ok(self.files.get_or_try_init(make).await?.path().join(format!("{name}.db")))

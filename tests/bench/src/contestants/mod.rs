@@ -4,6 +4,7 @@ pub(crate) mod by_hand;
 pub(crate) mod couriers;
 pub(crate) mod ours;
 pub(crate) mod outbox_postgres;
+mod peer;
 pub(crate) mod raw;
 pub(crate) mod sqlxmq;
 

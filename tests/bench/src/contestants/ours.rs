@@ -7,7 +7,7 @@ use anyhow::Context;
 use async_trait::async_trait;
 use sqlx::Pool;
 use transactional_message::{
-    MessengerBuilder, Data, HalfMessage, Messenger, Outcome, Settings, begin, transactional_message,
+    Data, HalfMessage, Messenger, MessengerBuilder, Outcome, Settings, begin, transactional_message,
 };
 use uuid::Uuid;
 

@@ -6,14 +6,11 @@ use async_trait::async_trait;
 use outbox_core::{NoIdempotency, OutboxConfig, OutboxService};
 use outbox_postgres::PostgresWriter;
 use peer_sqlx::PgPool;
-use peer_sqlx::postgres::PgPoolOptions;
-use sqlx::Postgres;
 
 use super::Contestant;
+use super::peer::{self, pay};
 use crate::shop::Payment;
-use crate::world::{CONNECTIONS, Open, World};
-
-const TABLES: &str = include_str!("../../migrations/outbox-postgres.sql");
+use crate::world::World;
 
 pub(crate) struct Sender {
     pub(crate) pool: PgPool,
@@ -23,7 +20,7 @@ pub(crate) struct Sender {
 
 impl Sender {
     pub(crate) async fn open(world: &World, name: &str) -> anyhow::Result<Self> {
-        let pool = peer_pool(world, name, TABLES).await?;
+        let pool = peer::pool(world, name, "outbox-postgres").await?;
         let config = Arc::new(OutboxConfig::default());
         let service = OutboxService::new(Arc::new(PostgresWriter), Arc::clone(&config));
         Ok(Self { pool, config, service })
@@ -39,20 +36,4 @@ impl Contestant for Sender {
         tx.commit().await?;
         Ok(())
     }
-}
-
-/// A database with the business's tables and those of a peer, and a pool of the peer's sqlx.
-pub(super) async fn peer_pool(world: &World, name: &str, tables: &'static str) -> anyhow::Result<PgPool> {
-    let place = Postgres::open(world, name).await?;
-    sqlx::raw_sql(tables).execute(&place.pool).await?;
-    place.pool.close().await;
-    Ok(PgPoolOptions::new().max_connections(CONNECTIONS).connect(&place.url).await?)
-}
-
-/// The business's statement, with the peers' sqlx.
-pub(super) async fn pay(on: &mut peer_sqlx::PgConnection, payment: &Payment) -> Result<(), peer_sqlx::Error> {
-    let sql = "INSERT INTO payment (payment_id, account, amount_cents) VALUES ($1, $2, $3)";
-    let query = peer_sqlx::query(sql).bind(payment.payment_id).bind(&payment.account);
-    query.bind(payment.amount_cents).execute(on).await?;
-    Ok(())
 }

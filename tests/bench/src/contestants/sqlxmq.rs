@@ -9,12 +9,11 @@ use peer_sqlx::PgPool;
 use sqlxmq::{CurrentJob, JobRegistry, JobRunnerHandle, job};
 
 use super::Contestant;
-use super::outbox_postgres::{pay, peer_pool};
+use super::peer::{self, pay};
 use crate::broker;
 use crate::shop::Payment;
 use crate::world::World;
 
-const TABLES: &str = include_str!("../../migrations/sqlxmq.sql");
 /// Longer than any call.
 const COMMIT_INTERVAL: Duration = Duration::from_mins(1);
 
@@ -24,7 +23,7 @@ pub(crate) struct Sender {
 
 impl Sender {
     pub(crate) async fn open(world: &World, name: &str) -> anyhow::Result<Self> {
-        Ok(Self { pool: peer_pool(world, name, TABLES).await? })
+        Ok(Self { pool: peer::pool(world, name, "sqlxmq").await? })
     }
 }
 

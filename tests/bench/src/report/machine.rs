@@ -3,7 +3,8 @@
 use std::fs;
 use std::process::Command;
 
-const LOCK: &str = include_str!("../../Cargo.lock");
+/// The versions of everything that the benchmark is made of.
+pub(crate) const LOCK: &str = include_str!("../../Cargo.lock");
 const CRATES: [&str; 7] =
     ["transactional-message", "sqlx", "lapin", "tokio", "outbox-core", "outbox-postgres", "sqlxmq"];
 

@@ -1,83 +1,73 @@
-//! What came out: medians in a table, JSON lines, targets that hold or don't.
+//! What came out: medians in a table, results in a file, our goals that are met or missed.
 
+mod in_short;
 pub(crate) mod machine;
+mod page;
 mod plot;
-pub(crate) mod summary;
+pub(crate) mod results;
+mod table;
 
-use std::fs::{self, File};
-use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use serde::Serialize;
+pub(crate) use page::{check, run_all, write_page};
+use results::{Goal, Relative, Results, Row, Run, Time};
 
-use crate::measure::Numbers;
+use crate::measure::{self, Numbers};
 use crate::options::{Database, Options};
-
-/// Where results are written, unless somebody says otherwise.
-const RESULTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/results");
 
 /// The results of one scenario.
 #[derive(Debug)]
 pub(crate) struct Report {
-    scenario: String,
-    /// The one that targets are about.
+    /// The one that goals are about.
     database: &'static str,
     /// Not everything takes part, so that numbers may be missing.
     is_partial: bool,
-    json: PathBuf,
-    cells: Vec<Cell>,
-    targets: Vec<Target>,
-    /// What was said so far.
-    text: String,
+    /// What it measures says nothing about goals.
+    is_quick: bool,
+    file: PathBuf,
+    cells: Vec<Cell<Numbers>>,
+    times: Vec<Cell<f64>>,
+    results: Results,
 }
 
 /// All repetitions of one measurement.
 #[derive(Debug)]
-struct Cell {
+struct Cell<T> {
     contestant: String,
     database: &'static str,
     callers: usize,
-    repetitions: Vec<Numbers>,
-}
-
-#[derive(Debug, Serialize)]
-struct Measurement<'a> {
-    scenario: &'a str,
-    contestant: &'a str,
-    database: &'a str,
-    callers: usize,
-    #[serde(flatten)]
-    numbers: Numbers,
-}
-
-/// Something that must be so.
-#[expect(clippy::struct_field_names, reason = "the JSON's name")]
-#[derive(Debug, Serialize)]
-struct Target {
-    scenario: String,
-    target: String,
-    value: f64,
-    bound: f64,
-    holds: bool,
+    repetitions: Vec<T>,
 }
 
 /// A contestant with so many callers.
 type Point<'a> = (&'a str, usize);
 
 impl Report {
-    pub(crate) fn new(options: &Options) -> Self {
+    pub(crate) fn new(options: &Options, servers: String) -> anyhow::Result<Self> {
         let scenario = options.name();
-        let file = format!("{}.jsonl", scenario.replace(" --", "-"));
-        let json = options.json.clone().unwrap_or_else(|| PathBuf::from(RESULTS).join(file));
-        Self {
+        let file = match &options.json {
+            Some(file) => file.clone(),
+            None => page::results_folder(options)?.join(page::file_name(&scenario)),
+        };
+        let run = Run {
             scenario,
-            database: options.scenario.target_database().name(),
+            date: time::OffsetDateTime::now_utc().date().to_string(),
+            machine: machine::machine(),
+            versions: machine::versions(),
+            servers,
+            ..Run::default()
+        };
+        println!("{}", table::heading(&run));
+        Ok(Self {
+            database: options.scenario.goal_database().name(),
             is_partial: options.is_partial(),
-            json,
+            is_quick: options.quick,
+            file,
             cells: Vec::new(),
-            targets: Vec::new(),
-            text: String::new(),
-        }
+            times: Vec::new(),
+            results: Results { run, ..Results::default() },
+        })
     }
 
     /// One repetition.
@@ -88,16 +78,12 @@ impl Report {
         callers: usize,
         numbers: Numbers,
     ) {
-        let known = self.cells.iter_mut().find(|cell| cell.is(contestant, database, callers));
-        match known {
-            Some(cell) => cell.repetitions.push(numbers),
-            None => self.cells.push(Cell {
-                contestant: contestant.into(),
-                database,
-                callers,
-                repetitions: vec![numbers],
-            }),
-        }
+        Cell::add(&mut self.cells, (contestant, database, callers), numbers);
+    }
+
+    /// One repetition of something that has only a time.
+    pub(crate) fn took(&mut self, what: &str, time: Duration) {
+        Cell::add(&mut self.times, (what, "", 0), time.as_secs_f64());
     }
 
     /// Tells whoever waits that it goes on.
@@ -107,82 +93,53 @@ impl Report {
     }
 
     /// The median over repetitions, if it was measured.
-    pub(crate) fn median(&self, contestant: &str, database: &str, callers: usize) -> Option<Numbers> {
-        let cell = self.cells.iter().find(|cell| cell.is(contestant, database, callers))?;
+    fn median(&self, contestant: &str, database: &str, callers: usize) -> Option<Numbers> {
+        let cell = self.cells.iter().find(|cell| cell.is((contestant, database, callers)))?;
         Some(Numbers::median(&cell.repetitions))
     }
 
-    /// The largest of all repetitions, with one caller.
-    pub(crate) fn worst(&self, contestant: &str, number: fn(&Numbers) -> f64) -> Option<f64> {
-        let cell = self.cells.iter().find(|cell| cell.is(contestant, self.database, 1))?;
-        cell.repetitions.iter().map(number).max_by(f64::total_cmp)
+    /// The median time, in seconds.
+    pub(crate) fn time(&self, what: &str) -> f64 {
+        let cell = self.times.iter().find(|cell| cell.is((what, "", 0)));
+        measure::median(cell.iter().flat_map(|cell| &cell.repetitions).copied())
     }
 
-    /// Prints a line, and keeps it.
-    pub(crate) fn say(&mut self, line: &str) {
-        println!("{line}");
-        self.text.push_str(line);
-        self.text.push('\n');
+    /// The longest time, in seconds.
+    pub(crate) fn longest(&self, what: &str) -> Option<f64> {
+        let cell = self.times.iter().find(|cell| cell.is((what, "", 0)))?;
+        cell.repetitions.iter().copied().max_by(f64::total_cmp)
     }
 
-    /// Prints the medians, and how each compares to the hand-written outbox on its database.
-    pub(crate) fn table(&mut self) {
-        self.cells
-            .sort_by_key(|cell| (cell.database != Database::Postgres.name(), cell.database, cell.callers));
-        let repetitions = self.cells.iter().map(|cell| cell.repetitions.len()).max().unwrap_or_default();
-        self.say(&format!("medians of {repetitions}"));
-        self.say(&format!(
-            "\n{:<9} {:>7}  {:<24} {:>8} {:>9} {:>9} {:>13}  of outbox's",
-            "database", "callers", self.scenario, "per s", "p50 µs", "p99 µs", "cpu µs us+srv"
-        ));
-        for index in 0..self.cells.len() {
-            let cell = &self.cells[index];
-            let point = |cell: &Cell| (cell.database, cell.callers);
-            let begins = index > 0 && point(&self.cells[index - 1]) != point(cell);
-            let numbers = Numbers::median(&cell.repetitions);
-            let outbox = self.median("outbox", cell.database, cell.callers);
-            let line = format!(
-                "{}{:<9} {:>7}  {:<24} {} {} {} {}{:<7} {}",
-                if begins { "\n" } else { "" },
-                cell.database,
-                cell.callers,
-                cell.contestant,
-                shown(numbers.per_second, 8),
-                shown(numbers.p50_us, 9),
-                shown(numbers.p99_us, 9),
-                shown(numbers.own_cpu_us, 6),
-                plus(numbers.server_cpu_us),
-                outbox.map_or_else(String::new, |outbox| compared(numbers, outbox))
-            );
-            self.say(line.trim_end());
-        }
+    /// A line below the table.
+    pub(crate) fn note(&mut self, line: &str) {
+        self.results.notes.push(line.into());
     }
 
-    /// A number of one contestant, in those of another, is at least `bound`.
+    /// A number is at least `bound` times somebody else's.
     pub(crate) fn at_least(
         &mut self,
-        target: &str,
+        what: &str,
         bound: f64,
         ours: Point<'_>,
         theirs: Point<'_>,
         number: fn(Numbers) -> f64,
     ) {
         if let Some(value) = self.ratio(ours, theirs, number) {
-            self.target(&format!("{target}, at least"), value, bound, value >= bound);
+            self.goal(&format!("{what} ≥ {bound} × {}", theirs.0), value, value >= bound);
         }
     }
 
     /// The same, at most.
     pub(crate) fn at_most(
         &mut self,
-        target: &str,
+        what: &str,
         bound: f64,
         ours: Point<'_>,
         theirs: Point<'_>,
         number: fn(Numbers) -> f64,
     ) {
         if let Some(value) = self.ratio(ours, theirs, number) {
-            self.target(&format!("{target}, at most"), value, bound, value <= bound);
+            self.goal(&format!("{what} ≤ {bound} × {}", theirs.0), value, value <= bound);
         }
     }
 
@@ -191,75 +148,71 @@ impl Report {
         match (of(ours), of(theirs)) {
             (Some(ours), Some(theirs)) => Some(ours / theirs),
             _ if self.is_partial => None,
-            // A target without numbers does not hold.
+            // A goal without numbers is missed.
             _ => Some(f64::NAN),
         }
     }
 
-    pub(crate) fn target(&mut self, target: &str, value: f64, bound: f64, holds: bool) {
-        self.targets.push(Target {
-            scenario: self.scenario.clone(),
-            target: target.into(),
-            value,
-            bound,
-            holds,
-        });
+    pub(crate) fn goal(&mut self, goal: &str, value: f64, met: bool) {
+        if !self.is_quick {
+            self.results.goals.push(Goal { what: goal.into(), value, met });
+        }
     }
 
-    /// Prints the targets, writes the JSON lines and the text, and says whether all targets hold.
+    /// Prints the medians and our goals, stores them, and says whether all goals are met.
     pub(crate) fn finish(mut self) -> anyhow::Result<bool> {
-        let targets = self.targets.iter().map(|Target { target, value, bound, holds, .. }| {
-            format!("{}  {value:>8.2}  {target} {bound}", if *holds { "holds" } else { "FAILS" })
-        });
-        let targets: Vec<_> = targets.collect();
-        self.say("");
-        for target in targets {
-            self.say(&target);
-        }
-        if let Some(folder) = self.json.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        let mut file = File::create(&self.json)?;
-        for cell in &self.cells {
-            let line = Measurement {
-                scenario: &self.scenario,
-                contestant: &cell.contestant,
-                database: cell.database,
+        self.cells
+            .sort_by_key(|cell| (cell.database != Database::Postgres.name(), cell.database, cell.callers));
+        let rows = self.cells.iter().map(|cell| {
+            let numbers = Numbers::median(&cell.repetitions);
+            let outbox = self.median("outbox", cell.database, cell.callers);
+            Row {
+                contestant: cell.contestant.clone(),
+                database: cell.database.into(),
                 callers: cell.callers,
-                numbers: Numbers::median(&cell.repetitions),
-            };
-            writeln!(file, "{}", serde_json::to_string(&line)?)?;
+                numbers,
+                relative: outbox.map(|outbox| Relative::of(numbers, outbox)),
+            }
+        });
+        let (rows, times) = (
+            rows.collect(),
+            self.times
+                .iter()
+                .map(|cell| Time { what: cell.contestant.clone(), seconds: self.time(&cell.contestant) }),
+        );
+        let times = times.collect();
+        let counts = self.cells.iter().map(|cell| cell.repetitions.len());
+        let counts = counts.chain(self.times.iter().map(|cell| cell.repetitions.len()));
+        self.results.run.repetitions = counts.max().unwrap_or_default();
+        (self.results.rows, self.results.times) = (rows, times);
+
+        if self.is_quick {
+            println!("quick: these numbers mean nothing");
         }
-        for target in &self.targets {
-            writeln!(file, "{}", serde_json::to_string(target)?)?;
+        println!("{}", table::body(&self.results)?);
+        for Goal { what, value, met } in &self.results.goals {
+            println!("our goal is {}  {value:>8.2}  {what}", if *met { "met:   " } else { "missed:" });
         }
-        fs::write(self.json.with_extension("txt"), &self.text)?;
-        println!("\nwritten to {}", self.json.display());
-        Ok(self.targets.iter().all(|target| target.holds))
+        self.results.write(&self.file)?;
+        println!("\nwritten to {}", self.file.display());
+        Ok(self.results.goals.iter().all(|goal| goal.met))
     }
 }
 
-impl Cell {
-    fn is(&self, contestant: &str, database: &str, callers: usize) -> bool {
+impl<T> Cell<T> {
+    fn is(&self, (contestant, database, callers): (&str, &str, usize)) -> bool {
         self.contestant == contestant && self.database == database && self.callers == callers
     }
-}
 
-fn shown(number: f64, width: usize) -> String {
-    if number.is_nan() { format!("{:>width$}", "") } else { format!("{number:>width$.0}") }
-}
-
-fn plus(number: f64) -> String {
-    if number.is_nan() { String::new() } else { format!("+{number:.0}") }
-}
-
-/// In numbers of the outbox.
-fn compared(numbers: Numbers, outbox: Numbers) -> String {
-    let cpu = |numbers: Numbers| numbers.own_cpu_us + numbers.server_cpu_us;
-    format!(
-        "{:.2} rate, {:.2} p50, {:.2} cpu",
-        numbers.per_second / outbox.per_second,
-        numbers.p50_us / outbox.p50_us,
-        cpu(numbers) / cpu(outbox)
-    )
+    fn add(cells: &mut Vec<Self>, of: (&str, &'static str, usize), repetition: T) {
+        match cells.iter_mut().find(|cell| cell.is(of)) {
+            Some(cell) => cell.repetitions.push(repetition),
+            None => cells.push(Self {
+                contestant: of.0.into(),
+                database: of.1,
+                callers: of.2,
+                repetitions: vec![repetition],
+            }),
+        }
+    }
 }

@@ -22,6 +22,8 @@ use crate::report::Report;
 use crate::world::{Open, World};
 
 const BACKLOG: u32 = 1_000_000;
+/// Enough for several claims.
+const QUICK: u32 = 6_000;
 /// New calls.
 const PER_SECOND: u32 = 50;
 const MOST_MEMORY: f64 = 256.0;
@@ -39,8 +41,8 @@ const MEANWHILE: &str = "call, while it drains";
 pub(crate) async fn run(world: &World, options: &Options, report: &mut Report) -> anyhow::Result<()> {
     let amqp_url = world.rabbitmq().await?.url();
     let broker = Broker::connect(amqp_url).await?;
-    let backlog = if options.quick { BACKLOG / 20 } else { BACKLOG };
-    let time = options.time(10.0, 3.0);
+    let backlog = options.rows(BACKLOG, QUICK);
+    let time = options.time(10.0, 0.3);
     let cpu = world.cpu();
 
     let raw: Arc<dyn Courier> = Arc::new(Raw::open(&broker).await?);
@@ -70,24 +72,19 @@ pub(crate) async fn run(world: &World, options: &Options, report: &mut Report) -
     report.measured("drain", database, 1, Numbers::rate(drained.per_second));
     child.end().await?;
     caller.close().await;
-    report.table();
 
-    report.at_least("rate of the drain, in rates of `raw`", 0.6, ("drain", 1), ("raw", 1), |n| n.per_second);
+    report.at_least("drain rate", 0.6, ("drain", 1), ("raw", 1), |n| n.per_second);
     for when in [WAITING, MEANWHILE] {
-        let target = format!("p50 of a {when}, in those over an empty table");
-        report.at_most(&target, 1.2, (when, 1), (EMPTY, 1), |n| n.p50_us);
+        report.at_most(&format!("p50 of “{when}”"), 1.2, (when, 1), (EMPTY, 1), |n| n.p50_us);
     }
     let Drained { most_memory, growth, .. } = drained;
-    report.target(
-        "memory of the draining process in MiB, at most",
-        most_memory,
-        MOST_MEMORY,
-        most_memory <= MOST_MEMORY,
-    );
-    report.target("its memory at the end, in that after a quarter, at most", growth, FLAT, growth <= FLAT);
+    let goal = format!("memory of the draining process, in MiB ≤ {MOST_MEMORY}");
+    report.goal(&goal, most_memory, most_memory <= MOST_MEMORY);
+    let goal = format!("its memory at the end ≤ {FLAT} × that after a quarter");
+    report.goal(&goal, growth, growth <= FLAT);
     let slower = claims(world.postgres().await?.directory())?;
-    let target = "time of a claim at the end, in those at the start, at most";
-    report.target(target, slower, STEADY, slower <= STEADY);
+    let goal = format!("time of a claim at the end ≤ {STEADY} × that at the start");
+    report.goal(&goal, slower, slower <= STEADY);
     Ok(())
 }
 

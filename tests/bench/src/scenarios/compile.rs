@@ -3,17 +3,18 @@
 
 use std::fmt::Write;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use crate::measure::Numbers;
-use crate::options::Options;
+use crate::options::{Options, scratch};
 use crate::report::Report;
+use crate::report::machine::LOCK;
 
 const FUNCTIONS: u32 = 500;
+const QUICK: u32 = 5;
 const VARIANTS: [(&str, &str); 3] = [
     ("bare", ""),
     ("instrument", "#[tracing::instrument(skip_all, fields(order, cents), err)]"),
@@ -25,9 +26,10 @@ const VARIANTS: [(&str, &str); 3] = [
 ];
 
 pub(crate) fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/compile");
+    let folder = scratch()?.join("compile");
+    let functions = options.rows(FUNCTIONS, QUICK);
     for (name, attribute) in VARIANTS {
-        write(&folder.join(name), name, attribute)?;
+        write(&folder.join(name), name, attribute, functions)?;
         // What they depend on isn't counted.
         cargo(&folder, name, &["check"])?;
     }
@@ -36,21 +38,20 @@ pub(crate) fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> 
             let source = folder.join(name).join("src/main.rs");
             fs::write(&source, fs::read(&source)?)?;
             let took = cargo(&folder, name, &["check"])?;
-            report.measured(name, "", 1, Numbers::time(u32::try_from(took.as_micros())?));
+            report.took(name, took);
             report.progress(&format!("{repetition}. {name}: {took:.2?}"));
         }
     }
-    report.table();
-    let time = |name| report.median(name, "", 1).map_or(f64::NAN, |numbers| numbers.p50_us);
-    let added = |name| (time(name) - time("bare")) / f64::from(FUNCTIONS);
+    let added = |name| (report.time(name) - report.time("bare")) * 1e6 / f64::from(functions);
     let (instrument, annotated) = (added("instrument"), added("annotated"));
-    report.say(&format!(
-        "\nadded to `cargo check` a function: instrument {instrument:.0} µs, annotated {annotated:.0} µs"
+    report.note(&format!(
+        "added to `cargo check` a function: instrument {instrument:.0} µs, annotated {annotated:.0} µs"
     ));
     let ratio = annotated / instrument;
-    let target = "time added to `cargo check` a function, in that of `#[tracing::instrument]`, at most";
-    report.target(target, ratio, 1.0, ratio <= 1.0);
-    sizes(&folder, report)
+    let goal = "time added to `cargo check` a function ≤ 1 × `#[tracing::instrument]`";
+    report.goal(goal, ratio, ratio <= 1.0);
+    // What they depend on takes a minute to compile.
+    if options.quick { Ok(()) } else { sizes(&folder, report) }
 }
 
 /// Prints what a function adds to the program.
@@ -60,16 +61,16 @@ fn sizes(folder: &Path, report: &mut Report) -> anyhow::Result<()> {
         cargo(folder, name, &["build", "--release"])?;
         bytes.push(fs::metadata(folder.join("target/release").join(name))?.len());
     }
-    report.say("\nsize of the program, release, stripped");
+    report.note("\nsize of the program, release, stripped");
     for ((name, _), size) in VARIANTS.iter().zip(&bytes) {
         let added = (*size as f64 - bytes[0] as f64) / f64::from(FUNCTIONS);
-        report.say(&format!("{name:<12} {size:>10} bytes, {added:>7.0} a function"));
+        report.note(&format!("{name:<12} {size:>10} bytes, {added:>7.0} a function"));
     }
     Ok(())
 }
 
 /// A program of its own, whose functions all can be called.
-fn write(folder: &Path, name: &str, attribute: &str) -> anyhow::Result<()> {
+fn write(folder: &Path, name: &str, attribute: &str, functions: u32) -> anyhow::Result<()> {
     let runtime = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../runtime");
     let manifest = format!(
         "[workspace]\n[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\
@@ -83,7 +84,7 @@ fn write(folder: &Path, name: &str, attribute: &str) -> anyhow::Result<()> {
         "//! Generated.\n\npub type BoxError = Box<dyn std::error::Error + Send + Sync>;\n\n\
          #[derive(serde::Serialize)]\npub struct OrderPaid<'a> {\n    pub order: &'a str,\n    pub cents: i64,\n}\n\n",
     );
-    for n in 0..FUNCTIONS {
+    for n in 0..functions {
         write!(
             source,
             "{attribute}\npub async fn pay_{n}(order: &str, cents: i64) -> Result<i64, BoxError> {{\n    \
@@ -93,12 +94,14 @@ fn write(folder: &Path, name: &str, attribute: &str) -> anyhow::Result<()> {
     }
     source.push_str("#[tokio::main(flavor = \"current_thread\")]\nasync fn main() {\n");
     source.push_str("    let which = std::env::args().count();\n    let paid = match which {\n");
-    for n in 0..FUNCTIONS {
+    for n in 0..functions {
         writeln!(source, "        {n} => pay_{n}(\"order\", 1).await,")?;
     }
     source.push_str("        _ => Ok(0),\n    };\n    println!(\"{paid:?}\");\n}\n");
     fs::create_dir_all(folder.join("src"))?;
     fs::write(folder.join("Cargo.toml"), manifest)?;
+    // The versions that the report names, and none from the network.
+    fs::write(folder.join("Cargo.lock"), LOCK)?;
     fs::write(folder.join("src/main.rs"), source)?;
     Ok(())
 }
