@@ -10,10 +10,10 @@ mod errors;
 mod expand;
 mod fallback;
 mod function;
+#[cfg(test)]
+mod fuzz;
 mod model;
 mod patterns;
-#[cfg(test)]
-mod soup;
 #[cfg(test)]
 mod tests;
 mod validate;

@@ -4,7 +4,7 @@
 //! Without the feature `fault-points` a point is nothing, and no bug is there.
 
 #[cfg(feature = "fault-points")]
-pub use armed::{BUGS, Fate, Fault, POINTS, arm, bug, is_lost, pending, point};
+pub use armed::{BUGS, Fault, FaultKind, POINTS, arm, bug, is_lost, pending, point};
 
 /// Marks a point.
 #[cfg(not(feature = "fault-points"))]
@@ -89,7 +89,7 @@ mod armed {
 
     /// What a fault does.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub enum Fate {
+    pub enum FaultKind {
         /// `SIGKILL`: the process has no chance to clean up.
         Die,
         /// `SIGSTOP`: it stands still, as when its machine is paused, until it gets `SIGCONT`.
@@ -102,7 +102,7 @@ mod armed {
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct Fault {
         /// What happens.
-        pub fate: Fate,
+        pub fate: FaultKind,
         /// Where, out of [`POINTS`].
         pub point: String,
         /// At which visit, from 1.
@@ -118,9 +118,9 @@ mod armed {
             let (fate, rest) = text.split_once('@').ok_or_else(wrong)?;
             let (point, visit) = rest.split_once(':').ok_or_else(wrong)?;
             let fate = match fate {
-                "die" => Fate::Die,
-                "freeze" => Fate::Freeze,
-                "lose" => Fate::Lose,
+                "die" => FaultKind::Die,
+                "freeze" => FaultKind::Freeze,
+                "lose" => FaultKind::Lose,
                 _ => return Err(wrong()),
             };
             if !POINTS.contains(&point) {
@@ -134,9 +134,9 @@ mod armed {
     impl std::fmt::Display for Fault {
         fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
             let fate = match self.fate {
-                Fate::Die => "die",
-                Fate::Freeze => "freeze",
-                Fate::Lose => "lose",
+                FaultKind::Die => "die",
+                FaultKind::Freeze => "freeze",
+                FaultKind::Lose => "lose",
             };
             write!(f, "{fate}@{}:{}", self.point, self.visit)
         }
@@ -155,18 +155,18 @@ mod armed {
     /// # Panics
     /// When the process can't be killed.
     pub fn point(name: &'static str) {
-        visit(name, |fate| fate != Fate::Lose, strike);
+        visit(name, |fate| fate != FaultKind::Lose, strike);
     }
 
     /// Whether the reply that has come at a point is lost before anybody reads it.
     pub fn is_lost(name: &'static str) -> bool {
         let mut lost = false;
-        visit(name, |fate| fate == Fate::Lose, |_| lost = true);
+        visit(name, |fate| fate == FaultKind::Lose, |_| lost = true);
         lost
     }
 
     /// Counts a visit to a point that has a fault of this kind next, and lets it happen if it is time.
-    fn visit(name: &'static str, is_kind: impl Fn(Fate) -> bool, happen: impl FnOnce(Fate)) {
+    fn visit(name: &'static str, is_kind: impl Fn(FaultKind) -> bool, happen: impl FnOnce(FaultKind)) {
         debug_assert!(POINTS.contains(&name), "`{name}` is not in the list of points");
         // Locked until it has happened: nobody else comes to a point meanwhile.
         let mut armed = ARMED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -179,14 +179,14 @@ mod armed {
         }
     }
 
-    fn strike(fate: Fate) {
+    fn strike(fate: FaultKind) {
         let signal = match fate {
-            Fate::Die => "-KILL",
-            Fate::Freeze => "-STOP",
-            Fate::Lose => return,
+            FaultKind::Die => "-KILL",
+            FaultKind::Freeze => "-STOP",
+            FaultKind::Lose => return,
         };
         let sent = Command::new("kill").arg(signal).arg(id().to_string()).status();
-        assert!(fate == Fate::Freeze && sent.is_ok_and(|sent| sent.success()), "`kill {signal}` failed");
+        assert!(fate == FaultKind::Freeze && sent.is_ok_and(|sent| sent.success()), "`kill {signal}` failed");
     }
 
     /// Makes a point of every moment at which `future` waits: a request is sent, its answer unread.

@@ -12,20 +12,20 @@ mod login;
 pub(crate) mod mysql;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod network;
-#[cfg(feature = "_sql")]
-mod part;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 mod refusal;
 #[cfg(feature = "_sql")]
 mod row;
+#[cfg(feature = "_sql")]
+mod schema_part;
 mod source;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
-#[cfg(feature = "sqlite")]
-mod turns;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod url;
+#[cfg(feature = "sqlite")]
+mod write_queue;
 
 use std::time::Duration;
 #[cfg(feature = "_sql")]

@@ -30,11 +30,11 @@ const IDLE: Duration = Duration::from_secs(20);
 pub(super) const MIGRATION: Duration = Duration::from_mins(1);
 
 /// A pool whose operations end in time, and are repeated when their connection turns out to be dead.
-pub(super) struct OwnPool<DB: Database> {
+pub(super) struct RetryingPool<DB: Database> {
     /// Makes connections, and has none.
     pool: Pool<DB>,
     login: Login<DB>,
-    idle: Arc<Idle<DB>>,
+    idle: Arc<IdleList<DB>>,
     /// As many as there may be connections.
     places: Semaphore,
     /// Begins every operation as a transaction, where a connection's next statement may reach
@@ -46,17 +46,17 @@ pub(super) struct OwnPool<DB: Database> {
 pub(super) type Bound<DB> = Query<'static, DB, <DB as Database>::Arguments>;
 
 /// Connections without an operation, those that were used last at the end.
-struct Idle<DB: Database>(Mutex<Vec<(Instant, DB::Connection)>>);
+struct IdleList<DB: Database>(Mutex<Vec<(Instant, DB::Connection)>>);
 
 /// A connection for one operation. Dropped before the operation's end, it is closed.
-pub(super) struct Lent<DB: Database> {
+pub(super) struct Checkout<DB: Database> {
     /// Always there, until it is dropped or kept.
     connection: Option<DB::Connection>,
-    idle: Arc<Idle<DB>>,
+    idle: Arc<IdleList<DB>>,
     prepared: bool,
 }
 
-impl<DB: Database + HasStatementCache> OwnPool<DB>
+impl<DB: Database + HasStatementCache> RetryingPool<DB>
 where
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
     DB::Arguments: IntoArguments<DB>,
@@ -88,7 +88,7 @@ where
     ) -> Result<Self, StoreError> {
         let pool = own(connections, login.options().await?, session);
         let places = Semaphore::new(pool.options().get_max_connections() as usize);
-        Ok(Self { pool, login: login.clone(), idle: Arc::new(Idle(Mutex::default())), places, begin })
+        Ok(Self { pool, login: login.clone(), idle: Arc::new(IdleList(Mutex::default())), places, begin })
     }
 
     /// The rows of a statement, which must be idempotent; `bind` gives it its values.
@@ -98,9 +98,9 @@ where
         bind: impl Fn(Bound<DB>) -> Bound<DB> + Send + Sync,
     ) -> Result<Vec<DB::Row>, StoreError> {
         let bind = &bind;
-        let work = |mut lent: Lent<DB>| async move {
-            let rows = bind(lent.query(sql)).fetch_all(&mut *lent).await?;
-            Ok((lent, rows))
+        let work = |mut checkout: Checkout<DB>| async move {
+            let rows = bind(checkout.query(sql)).fetch_all(&mut *checkout).await?;
+            Ok((checkout, rows))
         };
         self.run(work).await
     }
@@ -112,9 +112,9 @@ where
         bind: impl Fn(Bound<DB>) -> Bound<DB> + Send + Sync,
     ) -> Result<DB::QueryResult, StoreError> {
         let bind = &bind;
-        let work = |mut lent: Lent<DB>| async move {
-            let done = bind(lent.query(sql)).execute(&mut *lent).await?;
-            Ok((lent, done))
+        let work = |mut checkout: Checkout<DB>| async move {
+            let done = bind(checkout.query(sql)).execute(&mut *checkout).await?;
+            Ok((checkout, done))
         };
         self.run(work).await
     }
@@ -124,19 +124,19 @@ where
     pub(super) async fn transaction<T, Fut>(
         &self,
         patience: Duration,
-        work: impl Fn(Lent<DB>) -> Fut,
+        work: impl Fn(Checkout<DB>) -> Fut,
     ) -> Result<T, StoreError>
     where
-        Fut: Future<Output = Result<(Lent<DB>, T), sqlx::Error>>,
+        Fut: Future<Output = Result<(Checkout<DB>, T), sqlx::Error>>,
     {
         self.repeated(patience, Some(self.begin.clone().unwrap_or_else(|| "BEGIN".into_sql_str())), work)
             .await
     }
 
     /// The same, each statement by itself.
-    pub(super) async fn run<T, Fut>(&self, work: impl Fn(Lent<DB>) -> Fut) -> Result<T, StoreError>
+    pub(super) async fn run<T, Fut>(&self, work: impl Fn(Checkout<DB>) -> Fut) -> Result<T, StoreError>
     where
-        Fut: Future<Output = Result<(Lent<DB>, T), sqlx::Error>>,
+        Fut: Future<Output = Result<(Checkout<DB>, T), sqlx::Error>>,
     {
         self.repeated(PATIENCE, self.begin.clone(), work).await
     }
@@ -145,10 +145,10 @@ where
         &self,
         patience: Duration,
         begin: Option<SqlStr>,
-        work: impl Fn(Lent<DB>) -> Fut,
+        work: impl Fn(Checkout<DB>) -> Fut,
     ) -> Result<T, StoreError>
     where
-        Fut: Future<Output = Result<(Lent<DB>, T), sqlx::Error>>,
+        Fut: Future<Output = Result<(Checkout<DB>, T), sqlx::Error>>,
     {
         let done = timeout(patience, async {
             // All that are idle may be dead; and behind a pooler, all of the pooler's.
@@ -174,29 +174,29 @@ where
     async fn attempt<T, Fut>(
         &self,
         begin: Option<&SqlStr>,
-        work: &impl Fn(Lent<DB>) -> Fut,
+        work: &impl Fn(Checkout<DB>) -> Fut,
     ) -> Result<T, Failed>
     where
-        Fut: Future<Output = Result<(Lent<DB>, T), sqlx::Error>>,
+        Fut: Future<Output = Result<(Checkout<DB>, T), sqlx::Error>>,
     {
         let _place = self.places.acquire().await.map_err(|_| Failed::Connect(sqlx::Error::PoolClosed))?;
         let connection = match self.idle.take() {
             Some(connection) => connection,
             None => self.connect().await.map_err(Failed::Connect)?,
         };
-        let mut lent = Lent {
+        let mut checkout = Checkout {
             connection: Some(connection),
             idle: Arc::clone(&self.idle),
             prepared: self.begin.is_none(),
         };
         if let Some(begin) = begin {
-            (&mut *lent).execute(begin.clone()).await?;
+            (&mut *checkout).execute(begin.clone()).await?;
         }
-        let (mut lent, value) = work(lent).await?;
+        let (mut checkout, value) = work(checkout).await?;
         if begin.is_some() {
-            (&mut *lent).execute("COMMIT").await?;
+            (&mut *checkout).execute("COMMIT").await?;
         }
-        if let Some(connection) = lent.connection.take()
+        if let Some(connection) = checkout.connection.take()
             && !self.places.is_closed()
         {
             self.idle.keep(connection);
@@ -223,7 +223,7 @@ where
     }
 }
 
-impl<DB: Database> Idle<DB> {
+impl<DB: Database> IdleList<DB> {
     fn connections(&self) -> MutexGuard<'_, Vec<(Instant, DB::Connection)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -299,14 +299,14 @@ fn is_lost(error: &sqlx::Error) -> bool {
     }
 }
 
-impl<DB: Database + HasStatementCache> Lent<DB> {
+impl<DB: Database + HasStatementCache> Checkout<DB> {
     /// A statement with bound values.
     pub(super) fn query(&self, sql: &'static str) -> Bound<DB> {
         sqlx::query(sql).persistent(self.prepared)
     }
 }
 
-impl<DB: Database> Drop for Lent<DB> {
+impl<DB: Database> Drop for Checkout<DB> {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take()
             && fault::bug("not-closed")
@@ -316,7 +316,7 @@ impl<DB: Database> Drop for Lent<DB> {
     }
 }
 
-impl<DB: Database> Deref for Lent<DB> {
+impl<DB: Database> Deref for Checkout<DB> {
     type Target = DB::Connection;
 
     fn deref(&self) -> &Self::Target {
@@ -324,20 +324,20 @@ impl<DB: Database> Deref for Lent<DB> {
     }
 }
 
-impl<DB: Database> DerefMut for Lent<DB> {
+impl<DB: Database> DerefMut for Checkout<DB> {
     fn deref_mut(&mut self) -> &mut Self::Target {
         self.connection.as_mut().unwrap_or_else(|| unreachable!("it is taken at the end"))
     }
 }
 
-impl<DB: Database> fmt::Debug for OwnPool<DB> {
+impl<DB: Database> fmt::Debug for RetryingPool<DB> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OwnPool").field("pool", &self.pool).finish_non_exhaustive()
+        f.debug_struct("RetryingPool").field("pool", &self.pool).finish_non_exhaustive()
     }
 }
 
-impl<DB: Database> fmt::Debug for Lent<DB> {
+impl<DB: Database> fmt::Debug for Checkout<DB> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lent").finish_non_exhaustive()
+        f.debug_struct("Checkout").finish_non_exhaustive()
     }
 }

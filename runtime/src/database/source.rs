@@ -22,25 +22,25 @@ use crate::store::Store;
 /// where the tables are: see [`schema`](Self::schema).
 #[derive(Clone)]
 pub struct DatabaseSource {
-    place: Place,
+    place: Location,
     pooled: bool,
     schema: Option<String>,
 }
 
 #[derive(Clone)]
-enum Place {
+enum Location {
     Url(String),
     /// Asked for a URL before each connection.
     Provider(Provider),
     #[cfg(feature = "_sql")]
-    Known(Known),
+    DriverOptions(DriverOptions),
 }
 
 type Provider = Arc<dyn Fn() -> BoxFuture<'static, Result<String, String>> + Send + Sync>;
 
 /// The way into one kind of database.
 #[derive(Clone)]
-enum Known {
+enum DriverOptions {
     #[cfg(feature = "sqlite")]
     Sqlite(Box<sqlx::sqlite::SqliteConnectOptions>),
     #[cfg(feature = "postgres")]
@@ -53,15 +53,15 @@ enum Known {
 impl fmt::Debug for DatabaseSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.place {
-            Place::Url(url) => match scheme(url) {
+            Location::Url(url) => match scheme(url) {
                 "sqlite" => "DatabaseSource(sqlite:…)",
                 "postgres" | "postgresql" => "DatabaseSource(postgres:…)",
                 "mysql" | "mariadb" => "DatabaseSource(mysql:…)",
                 _ => "DatabaseSource(url)",
             },
-            Place::Provider(_) => "DatabaseSource(provider)",
+            Location::Provider(_) => "DatabaseSource(provider)",
             #[cfg(feature = "_sql")]
-            Place::Known(_) => "DatabaseSource(pool)",
+            Location::DriverOptions(_) => "DatabaseSource(pool)",
         })
     }
 }
@@ -74,7 +74,7 @@ impl From<&str> for DatabaseSource {
 
 impl From<String> for DatabaseSource {
     fn from(url: String) -> Self {
-        Self::at(Place::Url(url))
+        Self::at(Location::Url(url))
     }
 }
 
@@ -84,7 +84,7 @@ macro_rules! from_pool {
         #[cfg(feature = $feature)]
         impl From<&$pool> for DatabaseSource {
             fn from(pool: &$pool) -> Self {
-                Self::at(Place::Known($known(pool)))
+                Self::at(Location::DriverOptions($known(pool)))
             }
         }
 
@@ -98,11 +98,11 @@ macro_rules! from_pool {
 }
 
 // A SQLite file has neither passwords nor schemas.
-from_pool!("sqlite", sqlx::SqlitePool, |pool: &sqlx::SqlitePool| Known::Sqlite(Box::new(
+from_pool!("sqlite", sqlx::SqlitePool, |pool: &sqlx::SqlitePool| DriverOptions::Sqlite(Box::new(
     pool.connect_options().as_ref().clone()
 )));
-from_pool!("postgres", sqlx::PgPool, |pool| Known::Postgres(Login::of_pool(pool)));
-from_pool!("mysql", sqlx::MySqlPool, |pool| Known::MySql(Login::of_pool(pool)));
+from_pool!("postgres", sqlx::PgPool, |pool| DriverOptions::Postgres(Login::of_pool(pool)));
+from_pool!("mysql", sqlx::MySqlPool, |pool| DriverOptions::MySql(Login::of_pool(pool)));
 
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 const STORE: &str = "message store";
@@ -154,10 +154,10 @@ impl DatabaseSource {
             let url = provider();
             Box::pin(async move { url.await.map_err(|error| error.to_string()) }) as BoxFuture<'static, _>
         };
-        Self::at(Place::Provider(Arc::new(ask)))
+        Self::at(Location::Provider(Arc::new(ask)))
     }
 
-    const fn at(place: Place) -> Self {
+    const fn at(place: Location) -> Self {
         Self { place, pooled: false, schema: None }
     }
 
@@ -167,13 +167,13 @@ impl DatabaseSource {
         let schema = self.schema.as_deref();
         match self.resolve().await? {
             #[cfg(feature = "sqlite")]
-            Known::Sqlite(options) => Ok(Arc::new(super::sqlite::SqliteStore::open(*options).await?)),
+            DriverOptions::Sqlite(options) => Ok(Arc::new(super::sqlite::SqliteStore::open(*options).await?)),
             #[cfg(feature = "postgres")]
-            Known::Postgres(login) => Ok(Arc::new(
+            DriverOptions::Postgres(login) => Ok(Arc::new(
                 super::postgres::PostgresStore::open(login.of(STORE), schema, self.pooled).await?,
             )),
             #[cfg(feature = "mysql")]
-            Known::MySql(login) => {
+            DriverOptions::MySql(login) => {
                 Ok(Arc::new(super::mysql::MySqlStore::open(login.of(STORE), schema).await?))
             }
         }
@@ -185,27 +185,27 @@ impl DatabaseSource {
         let schema = self.schema.as_deref();
         match self.resolve().await? {
             #[cfg(feature = "sqlite")]
-            Known::Sqlite(options) => {
+            DriverOptions::Sqlite(options) => {
                 Ok(Arc::new(super::sqlite::SqliteFence::open(*options, lock_timeout).await?))
             }
             #[cfg(feature = "postgres")]
-            Known::Postgres(login) => Ok(Arc::new(
+            DriverOptions::Postgres(login) => Ok(Arc::new(
                 super::postgres::PostgresFence::open(login.of(FENCE), schema, lock_timeout, self.pooled)
                     .await?,
             )),
             #[cfg(feature = "mysql")]
-            Known::MySql(login) => {
+            DriverOptions::MySql(login) => {
                 Ok(Arc::new(super::mysql::MySqlFence::open(login.of(FENCE), schema, lock_timeout).await?))
             }
         }
     }
 
-    async fn resolve(&self) -> Result<Known, Error> {
+    async fn resolve(&self) -> Result<DriverOptions, Error> {
         let known = match &self.place {
             #[cfg(feature = "_sql")]
-            Place::Known(known) => known.clone(),
-            Place::Url(url) => resolve_url(url)?,
-            Place::Provider(provider) => {
+            Location::DriverOptions(known) => known.clone(),
+            Location::Url(url) => resolve_url(url)?,
+            Location::Provider(provider) => {
                 let url = provider().await.map_err(|why| Error::new(ErrorKind::Unavailable, no_url(&why)))?;
                 let known = resolve_url(&url)?;
                 #[cfg(any(feature = "postgres", feature = "mysql"))]
@@ -214,14 +214,14 @@ impl DatabaseSource {
             }
         };
         #[cfg(feature = "postgres")]
-        if matches!(known, Known::Postgres(_)) {
+        if matches!(known, DriverOptions::Postgres(_)) {
             return Ok(known);
         }
         if self.pooled {
             return Err(configuration("`behind_pooler` is for PostgreSQL only: leave it out"));
         }
         #[cfg(feature = "sqlite")]
-        if self.schema.is_some() && matches!(known, Known::Sqlite(_)) {
+        if self.schema.is_some() && matches!(known, DriverOptions::Sqlite(_)) {
             return Err(configuration(
                 "`schema` is for PostgreSQL and MySQL: a SQLite file has none, leave it out",
             ));
@@ -236,14 +236,14 @@ fn no_url(why: &str) -> String {
 
 /// What a provider's URL leads to is asked for again before each connection.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
-fn ask_each_time(known: &Known, provider: &Provider) -> Known {
+fn ask_each_time(known: &DriverOptions, provider: &Provider) -> DriverOptions {
     match known {
         #[cfg(feature = "sqlite")]
-        Known::Sqlite(options) => Known::Sqlite(options.clone()),
+        DriverOptions::Sqlite(options) => DriverOptions::Sqlite(options.clone()),
         #[cfg(feature = "postgres")]
-        Known::Postgres(_) => Known::Postgres(asking(provider, &super::url::POSTGRES)),
+        DriverOptions::Postgres(_) => DriverOptions::Postgres(asking(provider, &super::url::POSTGRES)),
         #[cfg(feature = "mysql")]
-        Known::MySql(_) => Known::MySql(asking(provider, &super::url::MYSQL)),
+        DriverOptions::MySql(_) => DriverOptions::MySql(asking(provider, &super::url::MYSQL)),
     }
 }
 
@@ -265,19 +265,19 @@ fn scheme(url: &str) -> &str {
 }
 
 // The URL itself stays out of every message: it may hold a password.
-fn resolve_url(url: &str) -> Result<Known, Error> {
+fn resolve_url(url: &str) -> Result<DriverOptions, Error> {
     match scheme(url) {
         #[cfg(feature = "sqlite")]
-        "sqlite" => url.parse().map(|options| Known::Sqlite(Box::new(options))).map_err(|_| {
+        "sqlite" => url.parse().map(|options| DriverOptions::Sqlite(Box::new(options))).map_err(|_| {
             configuration("the sqlite URL can't be read; it looks like `sqlite://path/to/file.db`")
         }),
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => {
-            super::url::POSTGRES.read(url).map(|options| Known::Postgres(Login::fixed(*options)))
+            super::url::POSTGRES.read(url).map(|options| DriverOptions::Postgres(Login::fixed(*options)))
         }
         #[cfg(feature = "mysql")]
         "mysql" | "mariadb" => {
-            super::url::MYSQL.read(url).map(|options| Known::MySql(Login::fixed(*options)))
+            super::url::MYSQL.read(url).map(|options| DriverOptions::MySql(Login::fixed(*options)))
         }
         #[cfg(not(feature = "sqlite"))]
         "sqlite" => Err(without_feature("sqlite")),

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::HeldStore;
 use crate::message::Half;
 use crate::message::state::{Applied, Event, MessageState};
-use crate::store::{Change, Hold, StoreError};
+use crate::store::{Hold, StoreError, Transition};
 
 /// What a try made of a row.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +23,7 @@ pub(crate) enum Tried {
 /// A row to be moved.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
-    pub(crate) change: Change,
+    pub(crate) change: Transition,
     pub(crate) half: Arc<Half>,
 }
 
@@ -41,7 +41,12 @@ impl Row {
 
 impl HeldStore {
     /// Applies `event`, and lets go of the rows, but for those over which the store failed. Waits out outages.
-    pub(crate) async fn settle(&self, event: Event, changes: &[Change], hold: Option<Hold>) -> Vec<Tried> {
+    pub(crate) async fn settle(
+        &self,
+        event: Event,
+        changes: &[Transition],
+        hold: Option<Hold>,
+    ) -> Vec<Tried> {
         // What is confirmed with no `hold` is anybody's at once.
         let for_anybody = event.target() == MessageState::Confirmed && hold.is_none();
         let done = self.each(changes, |changes| async move {

@@ -9,7 +9,7 @@ use crate::fence::FenceDatabase;
 use crate::fence::verdict::Verdict;
 use crate::message::state::{Applied, Event, MessageState};
 use crate::message::{AnsweredBy, CallId, FenceId, MessageId};
-use crate::store::{Change, MessageInfo, Store, StoreError};
+use crate::store::{MessageInfo, Store, StoreError, Transition};
 
 /// What an operator can do about messages. See [`Messenger::admin`].
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +75,7 @@ impl<'m> Admin<'m> {
                 }
             },
         };
-        let change = Change::of(id).amended(amended).because(format!("confirmed by hand: {reason}"));
+        let change = Transition::of(id).amended(amended).because(format!("confirmed by hand: {reason}"));
         self.decide(Event::OperatorConfirms, change).await
     }
 
@@ -94,8 +94,11 @@ impl<'m> Admin<'m> {
                 Some(_) | None => {}
             }
         }
-        self.decide(Event::OperatorCancels, Change::of(id).because(format!("cancelled by hand: {reason}")))
-            .await
+        self.decide(
+            Event::OperatorCancels,
+            Transition::of(id).because(format!("cancelled by hand: {reason}")),
+        )
+        .await
     }
 
     /// Tries again now: delivers a dead message, or one that waits for its next attempt; asks
@@ -108,7 +111,7 @@ impl<'m> Admin<'m> {
         let failed = |cause: StoreError| cause.into_error("the message could not be retried");
         if self.known(id).await?.state == MessageState::Dead {
             return self
-                .decide(Event::Revive, Change::of(id).because(format!("retried by hand: {reason}")))
+                .decide(Event::Revive, Transition::of(id).because(format!("retried by hand: {reason}")))
                 .await;
         }
         if self.store().make_due(id).await.map_err(failed)? {
@@ -148,7 +151,7 @@ impl<'m> Admin<'m> {
         row.ok_or_else(|| refused(format!("there is no message {id}")))
     }
 
-    async fn decide(self, event: Event, change: Change) -> Result<(), Error> {
+    async fn decide(self, event: Event, change: Transition) -> Result<(), Error> {
         let id = change.id;
         let applied = self.store().transition(event, &[change], None).await;
         match applied.map_err(|cause| cause.into_error("the message could not be decided"))?.first() {

@@ -16,8 +16,8 @@ use crate::message::state::{Applied, Event, MessageState};
 use crate::message::{AnsweredBy, CallId, Half, MessageId};
 
 pub(crate) use values::{
-    Attempts, Change, Claim, ClaimLimits, ClaimedRow, Finished, Flush, Hold, Holder, Reason, Release,
-    Renewed, Token, Undecodable,
+    Attempts, Claim, ClaimLimits, ClaimedRow, Finished, Flush, Hold, Holder, Reason, Release, Renewed, Token,
+    Transition, Undecodable,
 };
 pub use values::{MessageInfo, Stats, Unfinished};
 
@@ -90,7 +90,7 @@ pub(crate) trait Store: StoreAdmin + fmt::Debug + Send + Sync {
         &self,
         event: Event,
         from: &[MessageState],
-        changes: &[Change],
+        changes: &[Transition],
         hold: Option<Hold>,
         flush: Flush,
     ) -> Result<Vec<Applied>, StoreError>;
@@ -100,7 +100,7 @@ pub(crate) trait Store: StoreAdmin + fmt::Debug + Send + Sync {
     async fn transition(
         &self,
         event: Event,
-        changes: &[Change],
+        changes: &[Transition],
         hold: Option<Hold>,
     ) -> Result<Vec<Applied>, StoreError> {
         let relaxed = event.relaxed_sources();
@@ -110,7 +110,7 @@ pub(crate) trait Store: StoreAdmin + fmt::Debug + Send + Sync {
         let mut applied = self.apply_legibly(event, relaxed, changes, hold, Flush::Later).await?;
         let allowed =
             |one: &Applied| matches!(one, Applied::Conflict(state) if event.sources().contains(state));
-        let (places, rest): (Vec<usize>, Vec<Change>) = (0..)
+        let (places, rest): (Vec<usize>, Vec<Transition>) = (0..)
             .zip(changes)
             .filter(|(place, _)| applied.get(*place).is_some_and(allowed))
             .map(|(place, change)| (place, change.clone()))
@@ -130,7 +130,7 @@ pub(crate) trait Store: StoreAdmin + fmt::Debug + Send + Sync {
         &self,
         event: Event,
         from: &[MessageState],
-        changes: &[Change],
+        changes: &[Transition],
         hold: Option<Hold>,
         flush: Flush,
     ) -> Result<Vec<Applied>, StoreError> {

@@ -85,7 +85,7 @@ impl Deref for Reason {
 
 /// One row's part in a transition.
 #[derive(Clone, Debug)]
-pub(crate) struct Change {
+pub(crate) struct Transition {
     pub(crate) id: MessageId,
     /// When given, the row moves only if it is still held with this token.
     pub(crate) held_by: Option<Token>,
@@ -96,7 +96,7 @@ pub(crate) struct Change {
     pub(crate) answered_by: Option<AnsweredBy>,
 }
 
-impl Change {
+impl Transition {
     pub(crate) const fn of(id: MessageId) -> Self {
         Self { id, held_by: None, payload: None, reason: None, answered_by: None }
     }

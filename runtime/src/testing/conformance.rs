@@ -8,7 +8,8 @@ use crate::database::DatabaseSource;
 use crate::message::state::{Applied, Event, MessageState};
 use crate::message::{AnsweredBy, CallId, Half, Message, MessageId};
 use crate::store::{
-    Attempts, Change, Claim, ClaimLimits, ClaimedRow, Hold, Holder, Release, Store, StoreError, Unfinished,
+    Attempts, Claim, ClaimLimits, ClaimedRow, Hold, Holder, Release, Store, StoreError, Transition,
+    Unfinished,
 };
 
 const LEASE: Duration = Duration::from_hours(1);
@@ -86,7 +87,7 @@ async fn state(store: &dyn Store, id: MessageId) -> MessageState {
     store.find(id).await.expect("found").expect("there").state
 }
 
-async fn apply(store: &dyn Store, event: Event, change: Change) -> Applied {
+async fn apply(store: &dyn Store, event: Event, change: Transition) -> Applied {
     store.transition(event, &[change], None).await.expect("applied")[0]
 }
 
@@ -102,7 +103,7 @@ async fn message_in(store: &dyn Store, target: MessageState, hold: Hold) -> Mess
         MessageState::Dead => &[Event::BodyConfirms, Event::GiveUp],
     };
     for event in path {
-        assert_eq!(apply(store, *event, Change::of(id)).await, Applied::Moved);
+        assert_eq!(apply(store, *event, Transition::of(id)).await, Applied::Moved);
     }
     id
 }
@@ -121,7 +122,7 @@ async fn halves_are_stored_all_or_none_and_once(store: &dyn Store) {
     store.insert_halves(&both, hold(LEASE)).await.expect("stored");
     store.insert_halves(&both, hold(LEASE)).await.expect("a retry finds its own rows");
     assert_eq!(store.list(MessageState::Half, None, 10).await.expect("listed").len(), 2);
-    let changes = [Change::of(first.id), Change::of(second.id), Change::of(MessageId::new())];
+    let changes = [Transition::of(first.id), Transition::of(second.id), Transition::of(MessageId::new())];
     let applied = store.transition(Event::CancelFinal, &changes, None).await.expect("applied");
     assert_eq!(applied, [Applied::Moved, Applied::Moved, Applied::Missing]);
 }
@@ -132,7 +133,7 @@ async fn large_halves_are_stored_together(store: &dyn Store) {
     let large = || Half { message: Message::bytes("e", "r", "text/plain", payload.clone()), ..half("large") };
     let halves: Vec<_> = (0..20).map(|_| large()).collect();
     store.insert_halves(&halves.iter().collect::<Vec<_>>(), hold(LEASE)).await.expect("stored");
-    let changes: Vec<_> = halves.iter().map(|half| Change::of(half.id)).collect();
+    let changes: Vec<_> = halves.iter().map(|half| Transition::of(half.id)).collect();
     let applied = store.transition(Event::CancelFinal, &changes, None).await.expect("applied");
     assert_eq!(applied, [Applied::Moved; 20]);
 }
@@ -159,10 +160,14 @@ async fn every_event_in_every_state(store: &dyn Store) {
             } else {
                 (event.verdict(before), before)
             };
-            assert_eq!(apply(store, event, Change::of(id)).await, expected, "{event:?} in {before}");
+            assert_eq!(apply(store, event, Transition::of(id)).await, expected, "{event:?} in {before}");
             assert_eq!(state(store, id).await, after, "{event:?} in {before}");
             if expected == Applied::Moved {
-                assert_eq!(apply(store, event, Change::of(id)).await, Applied::Already, "{event:?} twice");
+                assert_eq!(
+                    apply(store, event, Transition::of(id)).await,
+                    Applied::Already,
+                    "{event:?} twice"
+                );
             }
         }
     }
@@ -171,9 +176,9 @@ async fn every_event_in_every_state(store: &dyn Store) {
 async fn rows_of_a_batch_move_each_by_its_own_state(store: &dyn Store) {
     let mut changes = Vec::new();
     for state in MessageState::ALL {
-        changes.push(Change::of(message_in(store, state, hold(LEASE)).await));
+        changes.push(Transition::of(message_in(store, state, hold(LEASE)).await));
     }
-    changes.push(Change::of(MessageId::new()));
+    changes.push(Transition::of(MessageId::new()));
     let applied = store.transition(Event::BodyConfirms, &changes, Some(hold(LEASE))).await.expect("applied");
     let (moved, already) = (Applied::Moved, Applied::Already);
     // In the order of `MessageState::ALL`: half, confirmed, cancelled, delivered, parked, dead.
@@ -186,9 +191,9 @@ async fn held_rows_are_nobody_elses(store: &dyn Store) {
     let id = stored(store, &half("held"), owner).await;
     assert!(store.claim_halves(&handler, all(), hold(LEASE)).await.expect("claims").rows.is_empty());
     assert!(!store.make_due(id).await.expect("hastens"), "a held row can't be hastened");
-    let stranger = Change::of(id).held_by(Uuid::new_v4());
+    let stranger = Transition::of(id).held_by(Uuid::new_v4());
     assert_eq!(apply(store, Event::CancelIfHeld, stranger).await, Applied::Conflict(MessageState::Half));
-    let own = Change::of(id).held_by(owner.token);
+    let own = Transition::of(id).held_by(owner.token);
     assert_eq!(apply(store, Event::CancelIfHeld, own).await, Applied::Moved);
 }
 
@@ -223,7 +228,7 @@ async fn only_a_checker_counts_what_it_enters(store: &dyn Store) {
     stored(store, &long, hold(LAPSED)).await;
     assert_eq!(claim(checker(LAPSED)).await.map(|row| row.taken_over), Some(Some(Holder::Process)));
     assert!(claim(checker(LAPSED)).await.is_none(), "a claim lasts for its half's `check_after`, too");
-    let change = Change::of(long.id);
+    let change = Transition::of(long.id);
     assert_eq!(apply(store, Event::CancelFinal, change).await, Applied::Moved);
 
     let half = Half { check_after: Duration::ZERO, ..half("entered") };
@@ -240,7 +245,7 @@ async fn only_a_checker_counts_what_it_enters(store: &dyn Store) {
     assert!(store.enter(id, long).await.expect("enters"));
     assert_eq!(attempts().await, 1);
     assert!(claim(checker(LAPSED)).await.is_none(), "its holder has entered, and holds it on");
-    assert_eq!(apply(store, Event::CancelFinal, Change::of(id)).await, Applied::Moved);
+    assert_eq!(apply(store, Event::CancelFinal, Transition::of(id)).await, Applied::Moved);
     assert!(!store.enter(id, long).await.expect("enters"), "decided");
 }
 
@@ -282,7 +287,7 @@ async fn renewal_takes_back_a_half_and_not_a_confirmed(store: &dyn Store) {
     assert!(!claim(store, all(), thief).await.expect("claims").rows.is_empty());
     let renewed = store.renew(&[half_id, confirmed], owner).await.expect("renews");
     assert_eq!(renewed.ids, [half_id]);
-    let cancel = Change::of(half_id).held_by(thief.token);
+    let cancel = Transition::of(half_id).held_by(thief.token);
     assert_eq!(apply(store, Event::CancelIfHeld, cancel).await, Applied::Conflict(MessageState::Half));
     assert!(store.renew(&[], owner).await.expect("renews nothing").database_clock > Duration::ZERO);
 }
@@ -312,11 +317,11 @@ async fn a_calls_messages_are_pruned_together(store: &dyn Store) {
         let finished = store.finished(Duration::ZERO, 10_000, &[]).await.expect("finds");
         finished.iter().filter(|one| one.call_id == CallId::of(first_id)).count()
     };
-    assert_eq!(apply(store, Event::CancelFinal, Change::of(first_id)).await, Applied::Moved);
-    assert_eq!(apply(store, Event::Park, Change::of(second_id)).await, Applied::Moved);
+    assert_eq!(apply(store, Event::CancelFinal, Transition::of(first_id)).await, Applied::Moved);
+    assert_eq!(apply(store, Event::Park, Transition::of(second_id)).await, Applied::Moved);
     wait_a_moment().await;
     assert_eq!(finished().await, 0, "the second waits for a person");
-    assert_eq!(apply(store, Event::OperatorCancels, Change::of(second_id)).await, Applied::Moved);
+    assert_eq!(apply(store, Event::OperatorCancels, Transition::of(second_id)).await, Applied::Moved);
     wait_a_moment().await;
     assert_eq!(finished().await, 2);
 }
@@ -336,7 +341,7 @@ async fn what_was_stored_comes_back(store: &dyn Store) {
         .header("name", "\"quoted\"\n");
     half.check_after = Duration::from_millis(12_345);
     let id = stored(store, &half, hold(LEASE)).await;
-    let change = Change::of(id).because("reason");
+    let change = Transition::of(id).because("reason");
     assert_eq!(apply(store, Event::BodyConfirms, change).await, Applied::Moved);
     let row = claimed(store, id).await;
     assert_eq!((&row.half.message, &row.half.answered_by), (&half.message, &half.answered_by));
@@ -350,7 +355,7 @@ async fn what_was_stored_comes_back(store: &dyn Store) {
 async fn an_amended_payload_replaces_the_first(store: &dyn Store) {
     for payload in [b"amended".as_slice(), b""] {
         let id = stored(store, &half("amended"), hold(LEASE)).await;
-        let change = Change::of(id).amended(Some(payload.to_vec()));
+        let change = Transition::of(id).amended(Some(payload.to_vec()));
         assert_eq!(apply(store, Event::BodyConfirms, change).await, Applied::Moved);
         assert_eq!(claimed(store, id).await.half.message.payload, payload);
     }
@@ -402,7 +407,7 @@ async fn each_service_takes_its_own(store: &dyn Store) {
     let both = [askable("shipping"), askable(OURS)];
     assert_eq!(store.claim_halves(&both, all(), hold(LEASE)).await.expect("claims").rows.len(), 6);
 
-    let changes: Vec<_> = ids.iter().copied().map(Change::of).collect();
+    let changes: Vec<_> = ids.iter().copied().map(Transition::of).collect();
     store.transition(Event::BodyConfirms, &changes, None).await.expect("applied");
     let services = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
     let taken = async |names: &[&str], bounds| {
@@ -434,7 +439,7 @@ async fn only_others_services_are_reported(store: &dyn Store) {
         for _ in 0..3 {
             let half = Half { service: service.into(), ..half("reported") };
             let id = stored(store, &half, hold(LEASE)).await;
-            assert_eq!(apply(store, Event::BodyConfirms, Change::of(id)).await, Applied::Moved);
+            assert_eq!(apply(store, Event::BodyConfirms, Transition::of(id)).await, Applied::Moved);
         }
     }
     let ours = [OURS.to_owned()];

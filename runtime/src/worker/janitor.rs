@@ -17,7 +17,7 @@ use crate::message::service::Services;
 use crate::message::state::Event;
 use crate::message::{AnsweredBy, FenceId, MessageId};
 use crate::settings::Settings;
-use crate::store::{Change, Finished, StoreError};
+use crate::store::{Finished, StoreError, Transition};
 
 /// Rows deleted in one statement.
 const BATCH: u32 = 500;
@@ -177,7 +177,7 @@ impl Janitor {
         let changes: Vec<_> = overdue
             .into_iter()
             .filter(|id| !self.held.leases().holds(id))
-            .map(|id| Change::of(id).because(why))
+            .map(|id| Transition::of(id).because(why))
             .collect();
         if !changes.is_empty() {
             tracing::error!(count = changes.len(), first = %changes[0].id, "half messages are parked: {why}");

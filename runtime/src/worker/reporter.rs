@@ -16,7 +16,7 @@ use crate::held::{HeldStore, Row, Tried};
 use crate::message::state::{Applied, Event};
 use crate::message::{AnsweredBy, Half, MessageId};
 use crate::rules::ending::{Decision, Ending};
-use crate::store::{Change, Hold, Release};
+use crate::store::{Hold, Release, Transition};
 
 /// Reports taken in one go.
 const BATCH: usize = 256;
@@ -41,7 +41,7 @@ struct Decided {
     confirmed: Vec<Row>,
     cancelled: Vec<Row>,
     /// Of calls whose body never ran.
-    withdrawn: Vec<Change>,
+    withdrawn: Vec<Transition>,
     /// Left to their handlers.
     left: Vec<(Arc<Half>, Release)>,
     /// Nobody can answer for them.
@@ -115,12 +115,12 @@ impl Reporter {
         let call = &report.call;
         match report.decision() {
             Decision::Confirm { amended } => {
-                decided.confirmed.extend(rows(call, |id| Change::of(id).amended(amended.clone())));
+                decided.confirmed.extend(rows(call, |id| Transition::of(id).amended(amended.clone())));
             }
             Decision::Cancel if report.ending == Ending::NeverRan => {
-                decided.withdrawn.extend(call.ids().map(Change::of));
+                decided.withdrawn.extend(call.ids().map(Transition::of));
             }
-            Decision::Cancel => decided.cancelled.extend(rows(call, Change::of)),
+            Decision::Cancel => decided.cancelled.extend(rows(call, Transition::of)),
             Decision::AskFence => {
                 if self.questions.send(Arc::clone(call)).is_err() {
                     self.held.let_go(call.ids());
@@ -135,7 +135,7 @@ impl Reporter {
             Decision::ParkForgotten => {
                 log_forgotten(call);
                 let why = "the function returned Ok without calling `begin` or `withhold`";
-                let park = |id| Change::of(id).because(why).answered_by(AnsweredBy::Nobody);
+                let park = |id| Transition::of(id).because(why).answered_by(AnsweredBy::Nobody);
                 decided.forgotten.extend(rows(call, park));
             }
         }
@@ -195,7 +195,7 @@ impl Reporter {
     }
 
     /// Halves whose caller left before the body ran: if this is lost, check-back settles them.
-    async fn withdraw(&self, withdrawn: Vec<Change>) {
+    async fn withdraw(&self, withdrawn: Vec<Transition>) {
         if withdrawn.is_empty() {
             return;
         }
@@ -237,7 +237,7 @@ fn log_forgotten(call: &LiveCall) {
 }
 
 /// What is to be done about each message of a call.
-fn rows(call: &LiveCall, change: impl Fn(MessageId) -> Change) -> impl Iterator<Item = Row> {
+fn rows(call: &LiveCall, change: impl Fn(MessageId) -> Transition) -> impl Iterator<Item = Row> {
     call.halves.iter().map(move |half| Row { change: change(half.id), half: Arc::clone(half) })
 }
 

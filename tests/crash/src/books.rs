@@ -7,9 +7,9 @@ use std::fmt;
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
+use crate::caller_log::{self, Answer};
 use crate::database::with_pool;
 use crate::history;
-use crate::notes::{self, Answer};
 use crate::place::Place;
 
 /// The tables of both sides. None forbids what must not happen, but one: `message_id` lets the
@@ -31,7 +31,7 @@ pub(crate) async fn forget(place: &Place) -> anyhow::Result<()> {
     place.business().await?.run("DELETE FROM done").await?;
     place.accounting().await?.run("DELETE FROM booked").await?;
     place.store().await?.run("DELETE FROM history").await?;
-    notes::forget(&place.directory)
+    caller_log::forget(&place.directory)
 }
 
 /// How the books compare.
@@ -70,10 +70,10 @@ impl Comparison {
         let (done, booked) = (done(place).await?, booked(place).await?);
         let mut it = Self {
             actions: done.len(),
-            duplicates: notes::duplicates(&place.directory)?,
+            duplicates: caller_log::duplicates(&place.directory)?,
             illegal: history::illegal(&place.store().await?).await?,
             stuck: stuck(place).await?,
-            leaks: notes::leaks(&place.directory)?,
+            leaks: caller_log::leaks(&place.directory)?,
             ..Self::default()
         };
         for (action, (parts, content)) in &done {
@@ -92,9 +92,9 @@ impl Comparison {
             |(action, part): &&(Uuid, i64)| done.get(action).is_none_or(|(parts, _)| part >= parts);
         it.phantoms =
             booked.keys().filter(is_phantom).map(|(action, part)| format!("{action} part {part}")).collect();
-        for (action, answer) in notes::told(&place.directory)? {
+        for (action, answer) in caller_log::told(&place.directory)? {
             match answer {
-                Answer::Robbed => it.robbed.push(action.to_string()),
+                Answer::Preempted => it.robbed.push(action.to_string()),
                 Answer::Done if !done.contains_key(&action) => it.lies.push(format!("{action}: done")),
                 Answer::Refused if done.contains_key(&action) => it.lies.push(format!("{action}: refused")),
                 Answer::Done | Answer::Refused => {}

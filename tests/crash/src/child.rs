@@ -10,8 +10,8 @@ use transactional_message::{Backoff, Messenger, Settings};
 use uuid::Uuid;
 
 use crate::broker::RETRY_DELAYS;
+use crate::caller_log::{self, CallerLog};
 use crate::database::{Database, with_pool};
-use crate::notes::{self, Told};
 use crate::place::Place;
 use crate::service::{self, Call, Shop};
 
@@ -78,7 +78,7 @@ pub(crate) async fn run(directory: &Path, life: Life) -> anyhow::Result<()> {
         return settle(&messenger, &place).await;
     }
     let shop = Shop { db: business, exchange: place.exchange() };
-    let told = Arc::new(Told::open(directory)?);
+    let told = Arc::new(CallerLog::open(directory)?);
     let draw = if life.rough { Call::draw_rough } else { Call::draw };
     let call_for_ever = |caller| {
         let (shop, told) = (shop.clone(), Arc::clone(&told));
@@ -141,7 +141,7 @@ async fn recovered(store: &Database, left: Uuid, place: &Place, began: Instant) 
         let count: i64 =
             with_pool!(store, pool => sqlx::query_scalar(select).bind(left).fetch_one(pool).await?);
         if count == 0 {
-            return if any { notes::recovered(&place.directory, began.elapsed()) } else { Ok(()) };
+            return if any { caller_log::recovered(&place.directory, began.elapsed()) } else { Ok(()) };
         }
         any = true;
         tokio::time::sleep(LOOK).await;

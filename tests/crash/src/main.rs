@@ -5,10 +5,10 @@
 
 mod books;
 mod broker;
+mod caller_log;
 mod child;
 mod database;
 mod history;
-mod notes;
 mod place;
 mod process;
 mod report;

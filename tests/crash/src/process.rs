@@ -8,7 +8,7 @@ use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
-use crate::notes;
+use crate::caller_log;
 use crate::place::Place;
 
 /// How long the service may take to come to a point, or to settle: a bound on a hang, no measure.
@@ -37,7 +37,7 @@ impl Service {
     {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg(name).arg(&place.directory).args(arguments);
-        command.stderr(notes::log(&place.directory)?).kill_on_drop(true);
+        command.stderr(caller_log::log(&place.directory)?).kill_on_drop(true);
         Ok(Self(command.spawn()?))
     }
 

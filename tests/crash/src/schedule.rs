@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use transactional_message::fault::{Fate, Fault, POINTS};
+use transactional_message::fault::{Fault, FaultKind, POINTS};
 
 /// The highest visit of a point that is drawn; in the first rounds it is lower.
 const VISITS: u32 = 40;
@@ -115,15 +115,15 @@ impl Schedule {
 
     fn strike(&mut self, target: Target) -> Strike {
         let faults = match target {
-            Target::Point(point) => vec![self.fault(Fate::Die, point)],
+            Target::Point(point) => vec![self.fault(FaultKind::Die, point)],
             Target::Anywhere => Vec::new(),
             Target::Frozen(point, then) => {
                 let common: Vec<_> = POINTS.into_iter().filter(|point| !RARE.contains(point)).collect();
                 let then = then.unwrap_or_else(|| common[self.random.usize(..common.len())]);
                 let soon = self.random.u32(1..=SOON);
                 vec![
-                    self.fault(Fate::Freeze, point),
-                    Fault { fate: Fate::Die, point: then.into(), visit: soon },
+                    self.fault(FaultKind::Freeze, point),
+                    Fault { fate: FaultKind::Die, point: then.into(), visit: soon },
                 ]
             }
         };
@@ -136,7 +136,7 @@ impl Schedule {
         }
     }
 
-    fn fault(&mut self, fate: Fate, point: &str) -> Fault {
+    fn fault(&mut self, fate: FaultKind, point: &str) -> Fault {
         let most = if RARE.contains(&point) {
             RARE_VISITS
         } else {

@@ -11,8 +11,8 @@ use transactional_message::{
 };
 use uuid::Uuid;
 
+use crate::caller_log::CallerLog;
 use crate::database::{Database, with_pool};
-use crate::notes::Told;
 
 const LONGEST: usize = 2000;
 /// Two leases.
@@ -33,7 +33,7 @@ pub(crate) struct Action {
 
 /// How a body does its work, and ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum Behaviour {
     Plain,
     /// Sends something else than what the arguments said.
     Amend,
@@ -56,17 +56,17 @@ pub(crate) enum Way {
 }
 
 /// Most are plain, so that most have a message.
-const WAYS: [Way; 10] = [
-    Way::Plain,
-    Way::Plain,
-    Way::Plain,
-    Way::Plain,
-    Way::Amend,
-    Way::Withhold,
-    Way::Retry,
-    Way::Swallow,
-    Way::Refuse,
-    Way::FailLate,
+const WAYS: [Behaviour; 10] = [
+    Behaviour::Plain,
+    Behaviour::Plain,
+    Behaviour::Plain,
+    Behaviour::Plain,
+    Behaviour::Amend,
+    Behaviour::Withhold,
+    Behaviour::Retry,
+    Behaviour::Swallow,
+    Behaviour::Refuse,
+    Behaviour::FailLate,
 ];
 
 #[derive(Debug, thiserror::Error)]
@@ -93,7 +93,7 @@ pub(crate) struct Shop {
 pub(crate) struct Call {
     pub(crate) action: Uuid,
     kind: CallKind,
-    way: Way,
+    way: Behaviour,
     content: String,
     /// When its caller leaves, if it does not wait.
     patience: Option<Duration>,
@@ -116,10 +116,10 @@ impl Call {
         };
         let way = match (kind, WAYS[random.usize(..WAYS.len())]) {
             // Which of two messages would be amended?
-            (CallKind::FencedTwice, Way::Amend) => Way::Plain,
+            (CallKind::FencedTwice, Behaviour::Amend) => Behaviour::Plain,
             (CallKind::Fenced | CallKind::FencedTwice, way) => way,
-            (CallKind::Handled, Way::Refuse) => Way::Refuse,
-            (CallKind::Handled, _) => Way::Plain,
+            (CallKind::Handled, Behaviour::Refuse) => Behaviour::Refuse,
+            (CallKind::Handled, _) => Behaviour::Plain,
         };
         let length = random.usize(1..LONGEST);
         Self {
@@ -134,8 +134,8 @@ impl Call {
     /// One in twenty bodies is slow, or panics: not among the others, which planted bugs count on.
     pub(crate) fn draw_rough(random: &mut fastrand::Rng) -> Self {
         let way = match random.u8(..40) {
-            0 => Way::Dawdle,
-            1 => Way::Panic,
+            0 => Behaviour::Dawdle,
+            1 => Behaviour::Panic,
             _ => return Self::draw(random),
         };
         Self { way, ..Self::plain(random) }
@@ -144,25 +144,26 @@ impl Call {
     /// How many messages there must be once it is done.
     const fn parts(&self) -> i64 {
         match (self.kind, self.way) {
-            (_, Way::Withhold) => 0,
+            (_, Behaviour::Withhold) => 0,
             (CallKind::FencedTwice, _) => 2,
             _ => 1,
         }
     }
 
     pub(crate) fn message(&self, part: i64) -> Action {
-        let content = if self.way == Way::Amend { "to be amended".into() } else { self.content.clone() };
+        let content =
+            if self.way == Behaviour::Amend { "to be amended".into() } else { self.content.clone() };
         Action { action: self.action, part, content }
     }
 
     /// A fenced call that does its work.
     pub(crate) fn plain(random: &mut fastrand::Rng) -> Self {
-        Self { kind: CallKind::Fenced, way: Way::Plain, patience: None, ..Self::draw(random) }
+        Self { kind: CallKind::Fenced, way: Behaviour::Plain, patience: None, ..Self::draw(random) }
     }
 
     /// A fenced call whose transaction the database rolls back, which it ignores.
     pub(crate) fn deadlock(random: &mut fastrand::Rng) -> Self {
-        Self { way: Way::Deadlock, ..Self::plain(random) }
+        Self { way: Behaviour::Deadlock, ..Self::plain(random) }
     }
 
     /// Makes the call.
@@ -175,8 +176,8 @@ impl Call {
     }
 
     /// Makes the call as its caller does, and writes down what that one was told.
-    pub(crate) async fn make(&self, shop: &Shop, told: &Told) -> anyhow::Result<()> {
-        if self.way == Way::Panic {
+    pub(crate) async fn make(&self, shop: &Shop, told: &CallerLog) -> anyhow::Result<()> {
+        if self.way == Behaviour::Panic {
             let (call, shop) = (self.clone(), shop.clone());
             // Whoever calls from a task of its own is told nothing.
             let _ = tokio::spawn(async move { call.run(&shop).await }).await;
@@ -260,7 +261,7 @@ async fn fenced_twice(shop: &Shop, call: &Call) -> Result<(), ActionError> {
 async fn handled(shop: &Shop, call: &Call) -> Result<(), ActionError> {
     let db = &shop.db;
     fault::point("mid-body");
-    if call.way == Way::Refuse {
+    if call.way == Behaviour::Refuse {
         return Err(ActionError::Refused);
     }
     with_pool!(db, pool => { record!(db, pool, call).await?; });
@@ -269,12 +270,12 @@ async fn handled(shop: &Shop, call: &Call) -> Result<(), ActionError> {
 
 /// What the body of a fenced call does.
 pub(crate) async fn act(db: &Database, call: &Call) -> Result<(), ActionError> {
-    if call.way == Way::Dawdle {
+    if call.way == Behaviour::Dawdle {
         tokio::time::sleep(SLOW).await;
     }
     with_pool!(db, pool => {
         let mut tx = begin(pool).await?;
-        if call.way == Way::Retry {
+        if call.way == Behaviour::Retry {
             record!(db, &mut *tx, call).await?;
             withhold()?;
             tx.rollback().await?;
@@ -283,24 +284,24 @@ pub(crate) async fn act(db: &Database, call: &Call) -> Result<(), ActionError> {
         record!(db, &mut *tx, call).await?;
         fault::point("mid-body");
         match call.way {
-            Way::Refuse => return Err(ActionError::Refused),
-            Way::Deadlock => {
+            Behaviour::Refuse => return Err(ActionError::Refused),
+            Behaviour::Deadlock => {
                 if cross!(pool, tx) {
                     record!(db, &mut *tx, call).await?;
                 }
             }
-            Way::Swallow => { let _ = record!(db, &mut *tx, call).await; }
-            Way::Withhold => withhold()?,
-            Way::Amend => {
+            Behaviour::Swallow => { let _ = record!(db, &mut *tx, call).await; }
+            Behaviour::Withhold => withhold()?,
+            Behaviour::Amend => {
                 tx.amend(&Action { action: call.action, part: 0, content: call.content.clone() })?;
             }
             // Without a message and a backtrace, whose symbols would be most of the memory.
-            Way::Panic => std::panic::resume_unwind(Box::new("as it was to")),
-            Way::Plain | Way::Retry | Way::FailLate | Way::Dawdle => {}
+            Behaviour::Panic => std::panic::resume_unwind(Box::new("as it was to")),
+            Behaviour::Plain | Behaviour::Retry | Behaviour::FailLate | Behaviour::Dawdle => {}
         }
         tx.commit().await?;
     });
-    if call.way == Way::FailLate { Err(ActionError::Late) } else { Ok(()) }
+    if call.way == Behaviour::FailLate { Err(ActionError::Late) } else { Ok(()) }
 }
 
 /// Exact, as a handler has to be: what is not there now can't come later, since its place is taken.

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 
 use crate::books::{self, Comparison};
+use crate::caller_log;
 use crate::database::Kind;
 use crate::history;
-use crate::notes;
 use crate::place::Place;
 use crate::process::{PATIENCE, Service};
 use crate::report::Report;
@@ -73,7 +73,7 @@ async fn strike_all(plan: &Plan, place: &Place, report: &mut Report) -> anyhow::
         if is_slow {
             comparison.robbed.clear();
         }
-        report.add(&comparison, notes::recoveries(&place.directory)?);
+        report.add(&comparison, caller_log::recoveries(&place.directory)?);
         println!("{:>5} kills: {comparison}", report.kills);
         anyhow::ensure!(comparison.agree(), "the books differ: {comparison}");
         books::forget(place).await?;

@@ -9,14 +9,14 @@
 
 mod calls;
 mod databases;
-mod listener;
 mod log;
-mod oracle;
 mod outage;
 mod plain;
 mod process;
 mod rabbit;
 mod says;
+mod scripted_consumer;
+mod scripted_handler;
 mod wait;
 mod world;
 
@@ -28,14 +28,14 @@ pub use databases::{
     Connection, Dialect, Fragile, MySqlDatabases, Place, PooledDatabase, PostgresSchemas, Remote,
     SqliteFiles, number, numbers, run, texts, write,
 };
-pub use listener::{Act, Heard, Listener};
 pub use log::Log;
-pub use oracle::{Oracle, Question, Word, ask};
 pub use outage::Outage;
 pub use plain::{AnsweredBy, call};
 pub use process::{Gate, Process, gate};
 pub use rabbit::{Rabbit, Taken, send};
 pub use says::{PASSWORD, says};
+pub use scripted_consumer::{Action, Delivery, ScriptedConsumer};
+pub use scripted_handler::{Question, Reply, ScriptedHandler, ask};
 pub use services::proxy::Proxy;
 pub use wait::{vanish, wait_until};
 pub use world::{World, fast};

@@ -8,7 +8,9 @@ use transactional_message::{
 };
 
 use crate::databases::{Connection, Dialect, Place, number, numbers, run, texts, write};
-use crate::{Listener, Oracle, Order, Outage, ShopError, fenced, handled, order, vanish, wait_until};
+use crate::{
+    Order, Outage, ScriptedConsumer, ScriptedHandler, ShopError, fenced, handled, order, vanish, wait_until,
+};
 
 /// One test's databases: `shop`, the business database; `books`, the consumers'; `store`, the
 /// message store.
@@ -21,9 +23,9 @@ pub struct World<P: Place> {
     /// The consumers' database, with the table `effects`.
     pub books: Pool<P::Db>,
     /// What handlers answer.
-    pub oracle: Oracle,
+    pub oracle: ScriptedHandler,
     /// What the consumer heard.
-    pub listener: Listener,
+    pub listener: ScriptedConsumer,
 }
 
 /// Settings for a test: what is due is done soon, and nothing but the lease is tight.
@@ -57,7 +59,7 @@ impl<P: Place> World<P> {
         let (shop, books) = (place.pool("shop", connections), place.pool("books", 4));
         run(&shop, P::Db::SHOP).await.expect("creates");
         run(&books, P::Db::BOOKS).await.expect("creates");
-        let (oracle, listener) = (Oracle::default(), Listener::new("books"));
+        let (oracle, listener) = (ScriptedHandler::default(), ScriptedConsumer::new("books"));
         Self { place, shop, books, oracle, listener }
     }
 
@@ -98,13 +100,13 @@ impl<P: Place> World<P> {
     }
 
     /// The same with another queue, and who listens there.
-    pub fn consumer_named(&self, queue: &str, listener: &Listener) -> Consumer {
+    pub fn consumer_named(&self, queue: &str, listener: &ScriptedConsumer) -> Consumer {
         P::Db::consumer(queue, self.books.clone(), listener.clone()).bind("shop", "#")
     }
 
     /// A listener at another queue.
-    pub fn another_listener(queue: &str) -> Listener {
-        Listener::new(queue)
+    pub fn another_listener(queue: &str) -> ScriptedConsumer {
+        ScriptedConsumer::new(queue)
     }
 
     /// Builds, migrates and starts.

@@ -21,10 +21,9 @@
 //! directory, and [`keep_on_disk`] says that memory won't do.
 //!
 //! Nothing is left behind: dropping a [`Server`] stops it and removes its directory, and when the
-//! process that started it dies, whichever way, a watcher does (see `home`).
+//! process that started it dies, whichever way, a watcher does (see `server_dir`).
 
 mod certificate;
-mod home;
 pub mod mariadb;
 pub mod pgbouncer;
 mod port;
@@ -34,10 +33,11 @@ mod program;
 pub mod proxy;
 pub mod rabbitmq;
 mod server;
+mod server_dir;
 pub mod shared;
 
-pub use home::keep_on_disk;
 pub use server::Server;
+pub use server_dir::keep_on_disk;
 
 /// The user of every server.
 pub const USER: &str = "tm";

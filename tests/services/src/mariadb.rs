@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use rustix::process::Signal;
 
-use crate::home::Home;
 use crate::process::run;
 use crate::server::{self, Launch, Server};
+use crate::server_dir::ServerDir;
 use crate::{PASSWORD, USER, port, program};
 
 /// The folder of another server's programs: `mysqld`, or `mariadbd` and `mariadb-install-db`.
@@ -37,7 +37,7 @@ async fn prepare(options: &[&str]) -> anyhow::Result<Server> {
     let is_mysql = std::env::var_os(PROGRAMS).is_some() && program::find("mysqld", &folders).is_ok();
     let server = program::find(if is_mysql { "mysqld" } else { "mariadbd" }, &folders)?;
 
-    let home = Home::new(None)?;
+    let home = ServerDir::new(None)?;
     // It refuses to run as root, but when told to.
     let root: &[&str] = if rustix::process::geteuid().is_root() { &["--user=root"] } else { &[] };
     let data = format!("--datadir={}/data", home.path().display());

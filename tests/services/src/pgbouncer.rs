@@ -4,8 +4,8 @@ use anyhow::Context;
 use rustix::process::Signal;
 use url::Url;
 
-use crate::home::Home;
 use crate::server::{self, Launch, Server};
+use crate::server_dir::ServerDir;
 use crate::{port, program};
 
 /// Starts a `PgBouncer` that pools transactions, in front of the PostgreSQL server with this URL.
@@ -43,7 +43,7 @@ pub async fn start(postgres_url: &str) -> anyhow::Result<Server> {
 
 fn prepare(mut url: Url, settings: &str, users: &str) -> anyhow::Result<Server> {
     let pgbouncer = program::find("pgbouncer", &program::path())?;
-    let home = Home::new(program::instead_of_root("postgres")?)?;
+    let home = ServerDir::new(program::instead_of_root("postgres")?)?;
     let [port] = port::free()?;
     home.write("users", users)?;
     let settings = home.write("pgbouncer.ini", &format!("{settings}listen_port = {port}\n"))?;

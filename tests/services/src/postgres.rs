@@ -4,9 +4,9 @@ use std::path::Path;
 
 use rustix::process::Signal;
 
-use crate::home::Home;
 use crate::process::run;
 use crate::server::{self, Launch, Server};
+use crate::server_dir::ServerDir;
 use crate::{PASSWORD, USER, port, program};
 
 /// Where Debian has the versions.
@@ -26,7 +26,7 @@ async fn prepare() -> anyhow::Result<Server> {
     let postgres = program::find("postgres", &folders)?;
     let initdb = program::find("initdb", &folders)?;
 
-    let home = Home::new(program::instead_of_root("postgres")?)?;
+    let home = ServerDir::new(program::instead_of_root("postgres")?)?;
     let data = home.path().join("data");
     let password = home.write("password", PASSWORD)?;
     let mut command = home.command(&initdb)?;

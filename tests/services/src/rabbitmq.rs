@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use rustix::process::Signal;
 
 use crate::certificate::Identity;
-use crate::home::Home;
 use crate::process::run;
 use crate::server::{self, Launch};
+use crate::server_dir::ServerDir;
 use crate::{PASSWORD, USER, port, program};
 
 /// RabbitMQ's own scripts. Those in /usr/sbin change to the user `rabbitmq`, who can't read our files.
@@ -106,7 +106,7 @@ fn prepare(lines: &str) -> anyhow::Result<crate::Server> {
     if program == "/bin/sh" {
         program::find("epmd", &program::path())?;
     }
-    let home = Home::new(None)?;
+    let home = ServerDir::new(None)?;
     let ports @ [plain, tls, distribution, epmd] = port::free()?;
     let settings = settings(&home, plain, tls, lines)?;
     let launch = Launch {
@@ -122,7 +122,7 @@ fn prepare(lines: &str) -> anyhow::Result<crate::Server> {
     Ok(crate::Server::new(home, launch))
 }
 
-fn settings(home: &Home, plain: u16, tls: u16, lines: &str) -> anyhow::Result<PathBuf> {
+fn settings(home: &ServerDir, plain: u16, tls: u16, lines: &str) -> anyhow::Result<PathBuf> {
     let Identity { authority, certificate, key } = Identity::new()?;
     let authority = home.write("authority.pem", &authority)?;
     let certificate = home.write("certificate.pem", &certificate)?;
@@ -147,7 +147,7 @@ fn settings(home: &Home, plain: u16, tls: u16, lines: &str) -> anyhow::Result<Pa
 
 /// What the node and `rabbitmqctl` need to know, to find each other and disturb nobody else.
 fn environment(
-    home: &Home,
+    home: &ServerDir,
     settings: &Path,
     distribution: u16,
     epmd: u16,

@@ -9,9 +9,9 @@ use anyhow::Context;
 use rustix::process::Signal;
 use tokio::net::TcpStream;
 
-use crate::home::Home;
 use crate::port;
 use crate::process::{Process, wait};
+use crate::server_dir::ServerDir;
 
 /// How often other ports are tried when somebody else took one.
 const ATTEMPTS: u32 = 5;
@@ -47,7 +47,7 @@ pub(crate) struct Launch {
 struct MessageState {
     process: Option<Process>,
     /// Until the server is stopped.
-    home: Option<Home>,
+    home: Option<ServerDir>,
 }
 
 /// Starts a new server, with other ports if somebody takes one before the server does.
@@ -66,7 +66,7 @@ pub(crate) async fn start(prepare: impl AsyncFn() -> anyhow::Result<Server>) -> 
 }
 
 impl Server {
-    pub(crate) fn new(home: Home, launch: Launch) -> Self {
+    pub(crate) fn new(home: ServerDir, launch: Launch) -> Self {
         let directory = home.path().to_owned();
         Self { launch, directory, state: Mutex::new(MessageState { process: None, home: Some(home) }) }
     }
@@ -158,7 +158,7 @@ impl Server {
         self.command_in(self.state().home.as_ref(), program)
     }
 
-    fn command_in(&self, home: Option<&Home>, program: &Path) -> anyhow::Result<Command> {
+    fn command_in(&self, home: Option<&ServerDir>, program: &Path) -> anyhow::Result<Command> {
         let home = home.with_context(|| format!("{} was stopped; its data is gone", self.launch.name))?;
         let mut command = home.command(program)?;
         command.envs(self.launch.environment.iter().map(|(name, value)| (name, value)));

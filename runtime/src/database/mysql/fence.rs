@@ -12,11 +12,11 @@ use sqlx::{MySql, MySqlConnection, MySqlPool, Row};
 
 use super::schema::{self, FENCE};
 use super::session::{check_server, find, session};
-use super::{Lent, decoded, id_list, ids, patience, weaknesses};
+use super::{Checkout, decoded, id_list, ids, patience, weaknesses};
 use crate::database::first_id;
 use crate::database::literal::{Literal, fill_at};
 use crate::database::login::Login;
-use crate::database::network::OwnPool;
+use crate::database::network::RetryingPool;
 use crate::database::refusal::not_opened;
 use crate::error::Error;
 use crate::fault;
@@ -33,7 +33,7 @@ use crate::store::StoreError;
 /// The business database in MySQL.
 #[derive(Debug)]
 pub(crate) struct MySqlFence {
-    pool: OwnPool<MySql>,
+    pool: RetryingPool<MySql>,
     /// The application's, if it gave one.
     business: Option<MySqlPool>,
     namespace: Namespace,
@@ -64,7 +64,7 @@ impl MySqlFence {
         let open = async {
             let (login, namespace) = find(login, schema).await?;
             let lock_timeout = lock_timeout.as_millis().div_ceil(1000).try_into().unwrap_or(1);
-            let pool = OwnPool::new(&login, CONNECTIONS, SESSION).await?;
+            let pool = RetryingPool::new(&login, CONNECTIONS, SESSION).await?;
             Ok(Self { pool, business: login.pool().cloned(), namespace, lock_timeout })
         };
         open.await.map_err(|cause| not_opened(cause, "the fence's database could not be opened"))
@@ -82,14 +82,16 @@ impl MySqlFence {
             " STRAIGHT_JOIN tm_fence_database d WHERE d.identity = ? ",
             "ON DUPLICATE KEY UPDATE outcome = tm_fence.outcome"
         );
-        let work = |mut lent: Lent| {
+        let work = |mut checkout: Checkout| {
             let list = &list;
             async move {
-                let patience = lent.query("SET SESSION innodb_lock_wait_timeout = ?").bind(self.lock_timeout);
-                patience.execute(&mut *lent).await?;
-                let insert = lent.query(insert).bind(FenceRow::Tombstone.code()).bind(list).bind(identity);
-                insert.execute(&mut *lent).await?;
-                Ok((lent, ()))
+                let patience =
+                    checkout.query("SET SESSION innodb_lock_wait_timeout = ?").bind(self.lock_timeout);
+                patience.execute(&mut *checkout).await?;
+                let insert =
+                    checkout.query(insert).bind(FenceRow::Tombstone.code()).bind(list).bind(identity);
+                insert.execute(&mut *checkout).await?;
+                Ok((checkout, ()))
             }
         };
         self.pool.run(work).await?;

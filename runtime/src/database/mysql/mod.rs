@@ -21,7 +21,7 @@ use sqlx::mysql::MySqlRow;
 use sqlx::{FromRow, MySql};
 use uuid::Uuid;
 
-use super::network::OwnPool;
+use super::network::RetryingPool;
 use crate::store::StoreError;
 
 /// Milliseconds since the Unix epoch, by the database's clock, when the statement was begun: the
@@ -62,7 +62,7 @@ macro_rules! names {
 }
 use names;
 
-type Lent = super::network::Lent<MySql>;
+type Checkout = super::network::Checkout<MySql>;
 
 /// When the server ends a statement (on MySQL, one that only reads): later than we wait ourselves, in seconds and in
 /// milliseconds.
@@ -105,7 +105,7 @@ const NO_DATABASE: &str = "the connection has no database: name one in the URL, 
     `mysql://user:password@host:3306/database`, in the pool's options, or by `schema`";
 
 /// Settings of the server under which a commit can be lost that was reported, each as a text.
-async fn weaknesses(pool: &OwnPool<MySql>) -> Result<Vec<String>, StoreError> {
+async fn weaknesses(pool: &RetryingPool<MySql>) -> Result<Vec<String>, StoreError> {
     // Some of them are unsigned.
     let sql = "SELECT CAST(@@GLOBAL.innodb_flush_log_at_trx_commit AS SIGNED), CAST(@@GLOBAL.log_bin AS SIGNED), \
                CAST(@@GLOBAL.sync_binlog AS SIGNED)";

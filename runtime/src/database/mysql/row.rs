@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use sqlx::MySql;
 use uuid::Uuid;
 
-use super::{JSON, Lent, decoded, id_list, ids, late_now};
+use super::{Checkout, JSON, decoded, id_list, ids, late_now};
 use crate::database::network::Bound;
 use crate::database::{millis, row};
 use crate::message::state::{Applied, Event, MessageState, mask};
 use crate::message::{Half, MessageId};
-use crate::store::{Change, Hold, StoreError, Token};
+use crate::store::{Hold, StoreError, Token, Transition};
 
 /// The columns of a whole row, and its age.
 macro_rules! columns {
@@ -88,7 +88,7 @@ pub(super) const PACKET: usize = 1024 * 1024;
 
 /// Inserts messages in `state`, held by us, with as few statements as can be.
 pub(super) async fn insert(
-    lent: &mut Lent,
+    checkout: &mut Checkout,
     halves: &[&Half],
     state: MessageState,
     hold: Hold,
@@ -96,8 +96,8 @@ pub(super) async fn insert(
     let mut rest = halves;
     let next = |rest| INSERTS.iter().find_map(|(rows, sql)| Some((fitting(rest, *rows)?, *sql)));
     while let Some(((halves, others), sql)) = next(rest) {
-        let query = halves.iter().fold(lent.query(sql), |query, half| bind(query, half, state, hold));
-        query.execute(&mut **lent).await?;
+        let query = halves.iter().fold(checkout.query(sql), |query, half| bind(query, half, state, hold));
+        query.execute(&mut **checkout).await?;
         rest = others;
     }
     Ok(())
@@ -136,23 +136,23 @@ fn bind(query: Bound<MySql>, half: &Half, state: MessageState, hold: Hold) -> Bo
 
 /// Applies `event` to rows that are in one of the states `from`, in the transaction that is open.
 pub(super) async fn transition(
-    lent: &mut Lent,
+    checkout: &mut Checkout,
     event: Event,
     from: &[MessageState],
-    changes: &[Change],
+    changes: &[Transition],
     hold: Option<Hold>,
 ) -> Result<Result<Vec<Applied>, StoreError>, sqlx::Error> {
-    let rows = lock(lent, changes).await?;
-    let free = |change: &&Change| {
+    let rows = lock(checkout, changes).await?;
+    let free = |change: &&Transition| {
         rows.get(&change.id).is_some_and(|(code, held_by)| {
             (1 << code) & mask(from) != 0 && (change.held_by.is_none() || change.held_by == *held_by)
         })
     };
-    let free: Vec<&Change> = changes.iter().filter(free).collect();
+    let free: Vec<&Transition> = changes.iter().filter(free).collect();
     let ids: Vec<_> = free.iter().map(|change| change.id).collect();
-    advance(lent, event, from, &ids, hold).await?;
+    advance(checkout, event, from, &ids, hold).await?;
     for change in &free {
-        write_contents(lent, change).await?;
+        write_contents(checkout, change).await?;
     }
     let all: Vec<_> = changes.iter().map(|change| change.id).collect();
     let states = rows.into_iter().map(|(id, (code, _))| (id, code)).collect();
@@ -186,7 +186,7 @@ const ADVANCES: [(usize, &str); 4] = [
 
 /// Moves those of the rows that are in one of the states `from`. Says how many that were.
 pub(super) async fn advance(
-    lent: &mut Lent,
+    checkout: &mut Checkout,
     event: Event,
     from: &[MessageState],
     ids: &[MessageId],
@@ -204,49 +204,50 @@ pub(super) async fn advance(
     for ids in sorted.chunks(longest) {
         let (places, sql) =
             ADVANCES.into_iter().find(|(places, _)| ids.len() <= *places).unwrap_or((longest, all));
-        let query = lent.query(sql).bind(code).bind(code).bind(hold.map(|hold| hold.token)).bind(due_in);
+        let query = checkout.query(sql).bind(code).bind(code).bind(hold.map(|hold| hold.token)).bind(due_in);
         let query = query.bind(code).bind(mask(from));
         let padded = ids.iter().chain(std::iter::repeat(&ids[ids.len() - 1])).take(places);
         let query = padded.fold(query, Bound::bind);
-        moved += query.execute(&mut **lent).await?.rows_affected();
+        moved += query.execute(&mut **checkout).await?.rows_affected();
     }
     Ok(moved)
 }
 
 /// Locks rows, in the order of their ids; says the state and the holder of each.
 async fn lock(
-    lent: &mut Lent,
-    changes: &[Change],
+    checkout: &mut Checkout,
+    changes: &[Transition],
 ) -> Result<HashMap<MessageId, (i64, Option<Uuid>)>, sqlx::Error> {
     let ids: Vec<_> = changes.iter().map(|change| change.id).collect();
-    let rows = lent
+    let rows = checkout
         .query(concat!(
             "SELECT m.id, m.state, m.held_by FROM ",
             ids!(),
             " STRAIGHT_JOIN tm_message m FORCE INDEX (PRIMARY) ON m.id = c.wanted FOR UPDATE"
         ))
         .bind(id_list(&ids))
-        .fetch_all(&mut **lent)
+        .fetch_all(&mut **checkout)
         .await?;
     let rows: Vec<(MessageId, i64, Option<Uuid>)> = decoded(&rows)?;
     Ok(rows.into_iter().map(|(id, state, held_by)| (id, (state, held_by))).collect())
 }
 
 /// Writes what a change has besides the state, if it has anything.
-async fn write_contents(lent: &mut Lent, change: &Change) -> Result<(), sqlx::Error> {
+async fn write_contents(checkout: &mut Checkout, change: &Transition) -> Result<(), sqlx::Error> {
     if change.payload.is_none() && change.reason.is_none() && change.answered_by.is_none() {
         return Ok(());
     }
-    lent.query(
-        "UPDATE tm_message SET payload = coalesce(?, payload), reason = coalesce(?, reason), \
+    checkout
+        .query(
+            "UPDATE tm_message SET payload = coalesce(?, payload), reason = coalesce(?, reason), \
          answered_by = coalesce(?, answered_by) WHERE id = ?",
-    )
-    .bind(&change.payload)
-    .bind(change.reason.as_deref())
-    .bind(change.answered_by.as_ref().map(ToString::to_string))
-    .bind(change.id)
-    .execute(&mut **lent)
-    .await?;
+        )
+        .bind(&change.payload)
+        .bind(change.reason.as_deref())
+        .bind(change.answered_by.as_ref().map(ToString::to_string))
+        .bind(change.id)
+        .execute(&mut **checkout)
+        .await?;
     Ok(())
 }
 
@@ -264,18 +265,22 @@ macro_rules! ours {
 pub(super) use ours;
 
 pub(super) async fn select_ours(
-    lent: &mut Lent,
+    checkout: &mut Checkout,
     sql: &'static str,
     list: &str,
     token: Token,
 ) -> Result<Vec<MessageId>, sqlx::Error> {
-    let rows = lent.query(sql).bind(list).bind(token).fetch_all(&mut **lent).await?;
+    let rows = checkout.query(sql).bind(list).bind(token).fetch_all(&mut **checkout).await?;
     Ok(decoded::<(MessageId,)>(&rows)?.into_iter().map(|(id,)| id).collect())
 }
 
 /// Renews rows that we have locked. Returns the database's clock.
-pub(super) async fn renew(lent: &mut Lent, free: &[MessageId], hold: Hold) -> Result<i64, sqlx::Error> {
-    lent.query(concat!(
+pub(super) async fn renew(
+    checkout: &mut Checkout,
+    free: &[MessageId],
+    hold: Hold,
+) -> Result<i64, sqlx::Error> {
+    checkout.query(concat!(
         "UPDATE ",
         ids!(),
         " STRAIGHT_JOIN tm_message m FORCE INDEX (PRIMARY) ON m.id = c.wanted SET m.held_by = ?, m.due_at = ",
@@ -285,8 +290,8 @@ pub(super) async fn renew(lent: &mut Lent, free: &[MessageId], hold: Hold) -> Re
     .bind(id_list(free))
     .bind(hold.token)
     .bind(millis(hold.lease))
-    .execute(&mut **lent)
+    .execute(&mut **checkout)
     .await?;
-    let clock = lent.query(concat!("SELECT ", late_now!())).fetch_all(&mut **lent).await?;
+    let clock = checkout.query(concat!("SELECT ", late_now!())).fetch_all(&mut **checkout).await?;
     Ok(decoded::<(i64,)>(&clock)?.first().map_or(0, |(clock,)| *clock))
 }

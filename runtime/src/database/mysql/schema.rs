@@ -2,43 +2,43 @@
 
 use sqlx::{Connection, Executor, MySql, MySqlConnection, MySqlPool};
 
-use super::{Lent, NO_DATABASE, decoded, patience};
+use super::{Checkout, NO_DATABASE, decoded, patience};
 use crate::database::literal::fill_at;
 use crate::database::login::{Login, PATIENCE, acquire};
-use crate::database::network::{MIGRATION, OwnPool};
-use crate::database::part::{Part, part};
+use crate::database::network::{MIGRATION, RetryingPool};
+use crate::database::schema_part::{SchemaPart, part};
 use crate::message::FenceId;
 use crate::sql::Namespace;
 use crate::sql::begin_on_pool;
 use crate::store::StoreError;
 
-pub(super) const MESSAGE: Part = part!("mysql", "message", ["1", "2"]);
-pub(super) const FENCE: Part = part!("mysql", "fence", ["1"]);
-pub(super) const INBOX: Part = part!("mysql", "inbox", ["1", "2"]);
+pub(super) const MESSAGE: SchemaPart = part!("mysql", "message", ["1", "2"]);
+pub(super) const FENCE: SchemaPart = part!("mysql", "fence", ["1"]);
+pub(super) const INBOX: SchemaPart = part!("mysql", "inbox", ["1", "2"]);
 
 /// Applies what is missing. A second process waits, and finds nothing to do.
-pub(super) async fn migrate(part: Part, pool: &OwnPool<MySql>) -> Result<(), StoreError> {
-    let work = |mut lent: Lent| async move {
-        lent.execute(concat!("SET ", patience!("70", "70000"))).await?;
-        let migrated = migrate_on_connection(part, &mut lent).await;
-        lent.execute(concat!("SET ", patience!("6", "6000"))).await?;
-        Ok((lent, migrated))
+pub(super) async fn migrate(part: SchemaPart, pool: &RetryingPool<MySql>) -> Result<(), StoreError> {
+    let work = |mut checkout: Checkout| async move {
+        checkout.execute(concat!("SET ", patience!("70", "70000"))).await?;
+        let migrated = migrate_on_connection(part, &mut checkout).await;
+        checkout.execute(concat!("SET ", patience!("6", "6000"))).await?;
+        Ok((checkout, migrated))
     };
     pool.transaction(MIGRATION, work).await?
 }
 
 /// Errs unless the tables have the version that this crate knows.
-pub(super) async fn check(part: Part, pool: &OwnPool<MySql>) -> Result<(), StoreError> {
-    let work = |mut lent: Lent| async move {
-        let checked = check_on_connection(part, &mut lent).await;
-        Ok((lent, checked))
+pub(super) async fn check(part: SchemaPart, pool: &RetryingPool<MySql>) -> Result<(), StoreError> {
+    let work = |mut checkout: Checkout| async move {
+        let checked = check_on_connection(part, &mut checkout).await;
+        Ok((checkout, checked))
     };
     pool.transaction(PATIENCE, work).await?
 }
 
 /// The same over a user's pool; says where the tables are.
 pub(super) async fn migrate_on(
-    part: Part,
+    part: SchemaPart,
     pool: &MySqlPool,
     schema: Option<&str>,
 ) -> Result<Namespace, StoreError> {
@@ -50,7 +50,7 @@ pub(super) async fn migrate_on(
 
 /// The same over a user's pool; says where the tables are.
 pub(super) async fn check_on(
-    part: Part,
+    part: SchemaPart,
     pool: &MySqlPool,
     schema: Option<&str>,
 ) -> Result<Namespace, StoreError> {
@@ -120,7 +120,7 @@ macro_rules! lock {
     };
 }
 
-async fn migrate_on_connection(part: Part, connection: &mut MySqlConnection) -> Result<(), StoreError> {
+async fn migrate_on_connection(part: SchemaPart, connection: &mut MySqlConnection) -> Result<(), StoreError> {
     // Most of the time there is nothing to do, and no right to create tables is needed for it.
     if check_on_connection(part, connection).await.is_ok() {
         return Ok(());
@@ -151,14 +151,14 @@ async fn migrate_on_connection(part: Part, connection: &mut MySqlConnection) -> 
     applied
 }
 
-async fn apply(part: Part, connection: &mut MySqlConnection) -> Result<(), StoreError> {
+async fn apply(part: SchemaPart, connection: &mut MySqlConnection) -> Result<(), StoreError> {
     for script in part.missing(version(connection, part).await?)? {
         sqlx::raw_sql(*script).execute(&mut *connection).await?;
     }
     check_on_connection(part, connection).await
 }
 
-async fn check_on_connection(part: Part, connection: &mut MySqlConnection) -> Result<(), StoreError> {
+async fn check_on_connection(part: SchemaPart, connection: &mut MySqlConnection) -> Result<(), StoreError> {
     part.require(version(connection, part).await?)?;
     // A server without InnoDB may have taken another engine, whose tables know no transactions.
     let rows = sqlx::query(
@@ -175,7 +175,7 @@ async fn check_on_connection(part: Part, connection: &mut MySqlConnection) -> Re
     }
 }
 
-async fn version(connection: &mut MySqlConnection, part: Part) -> Result<i64, StoreError> {
+async fn version(connection: &mut MySqlConnection, part: SchemaPart) -> Result<i64, StoreError> {
     let exists: Option<i64> = sqlx::query_scalar(
         "SELECT IF(DATABASE() IS NULL, NULL, count(*)) FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() \
          AND TABLE_NAME = 'tm_schema'",

@@ -7,7 +7,7 @@ use sqlx::{ConnectOptions, MySql};
 use super::row::PACKET;
 use super::{JSON, decoded, schema};
 use crate::database::login::Login;
-use crate::database::network::OwnPool;
+use crate::database::network::RetryingPool;
 use crate::message::limits::Limits;
 use crate::sql::Namespace;
 use crate::store::StoreError;
@@ -42,7 +42,7 @@ pub(super) async fn find(
 /// What goes along with the payloads of one statement: names, ids and numbers of the most rows that it can have.
 const ROOM: usize = 256 * 1024;
 /// Errs when something could never work on this server.
-pub(super) async fn check_server(pool: &OwnPool<MySql>, limits: Limits) -> Result<(), StoreError> {
+pub(super) async fn check_server(pool: &RetryingPool<MySql>, limits: Limits) -> Result<(), StoreError> {
     // Not each version has each of them.
     let sql = "SHOW VARIABLES WHERE Variable_name IN ('log_bin', 'binlog_format', 'max_allowed_packet')";
     let rows: Vec<(String, String)> = decoded(&pool.fetch(sql, |query| query).await?)?;

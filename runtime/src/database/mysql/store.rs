@@ -9,10 +9,10 @@ use uuid::Uuid;
 use super::row::{advance, columns, insert, ours, renew, select_ours, transition};
 use super::schema::{self, MESSAGE};
 use super::session::{check_server, find, session};
-use super::{Lent, decoded, id_list, ids, late_now, name_list, names, now, patience, weaknesses};
+use super::{Checkout, decoded, id_list, ids, late_now, name_list, names, now, patience, weaknesses};
 use crate::database::login::{Login, PATIENCE};
 use crate::database::millis;
-use crate::database::network::{Bound, OwnPool};
+use crate::database::network::{Bound, RetryingPool};
 use crate::database::refusal::not_opened;
 use crate::database::row::Reader;
 use crate::error::Error;
@@ -20,15 +20,15 @@ use crate::message::limits::Limits;
 use crate::message::state::{Applied, Event, MessageState};
 use crate::message::{AnsweredBy, Half, MessageId};
 use crate::store::{
-    Attempts, Change, Claim, ClaimLimits, Flush, Hold, Holder, Release, Renewed, Store, StoreError,
+    Attempts, Claim, ClaimLimits, Flush, Hold, Holder, Release, Renewed, Store, StoreError, Transition,
 };
 
 /// A message store in a MySQL database.
 #[derive(Debug)]
 pub(crate) struct MySqlStore {
-    pub(super) pool: OwnPool<MySql>,
+    pub(super) pool: RetryingPool<MySql>,
     /// Renewals never queue behind other operations of this process.
-    renewer: OwnPool<MySql>,
+    renewer: RetryingPool<MySql>,
 }
 
 /// Connections for everything but renewals. An operation takes a few milliseconds.
@@ -76,16 +76,16 @@ impl MySqlStore {
     pub(crate) async fn open(login: Login<MySql>, schema: Option<&str>) -> Result<Self, Error> {
         let open = async {
             let (login, _) = find(login, schema).await?;
-            let renewer = OwnPool::new(&login, 1, SESSION).await?;
-            Ok(Self { pool: OwnPool::new(&login, CONNECTIONS, SESSION).await?, renewer })
+            let renewer = RetryingPool::new(&login, 1, SESSION).await?;
+            Ok(Self { pool: RetryingPool::new(&login, CONNECTIONS, SESSION).await?, renewer })
         };
         open.await.map_err(|cause| not_opened(cause, "the message store could not be opened"))
     }
 
     async fn insert(&self, halves: &[&Half], state: MessageState, hold: Hold) -> Result<(), StoreError> {
-        let work = |mut lent: Lent| async move {
-            insert(&mut lent, halves, state, hold).await?;
-            Ok((lent, ()))
+        let work = |mut checkout: Checkout| async move {
+            insert(&mut checkout, halves, state, hold).await?;
+            Ok((checkout, ()))
         };
         // One row is a transaction by itself.
         match halves {
@@ -110,14 +110,14 @@ impl MySqlStore {
         }
         // An even share for each, so that one's backlog does not keep the others waiting.
         let share = (i64::from(bounds.rows) / i64::try_from(busy.len()).unwrap_or(1)).max(1);
-        let work = |mut lent: Lent| async move {
+        let work = |mut checkout: Checkout| async move {
             let mut found = Vec::new();
             for (name,) in busy {
-                let due = lent.query(due).bind(name).bind(lapsed_before).bind(share);
-                found.extend(decoded::<Found>(&due.fetch_all(&mut *lent).await?)?);
+                let due = checkout.query(due).bind(name).bind(lapsed_before).bind(share);
+                found.extend(decoded::<Found>(&due.fetch_all(&mut *checkout).await?)?);
             }
-            let claim = take(&mut lent, found, bounds.bytes, hold).await?;
-            Ok((lent, claim))
+            let claim = take(&mut checkout, found, bounds.bytes, hold).await?;
+            Ok((checkout, claim))
         };
         self.pool.transaction(PATIENCE, work).await
     }
@@ -128,16 +128,16 @@ impl MySqlStore {
         &self,
         event: Event,
         from: &[MessageState],
-        changes: &[Change],
+        changes: &[Transition],
         hold: Option<Hold>,
     ) -> Result<bool, StoreError> {
         let ids = &changes.iter().map(|change| change.id).collect::<Vec<_>>();
-        let work = |mut lent: Lent| async move {
-            let all = advance(&mut lent, event, from, ids, hold).await? == ids.len() as u64;
+        let work = |mut checkout: Checkout| async move {
+            let all = advance(&mut checkout, event, from, ids, hold).await? == ids.len() as u64;
             if !all {
-                (&mut *lent).execute("ROLLBACK").await?;
+                (&mut *checkout).execute("ROLLBACK").await?;
             }
-            Ok((lent, all))
+            Ok((checkout, all))
         };
         match changes {
             [_] => self.pool.run(work).await,
@@ -147,14 +147,19 @@ impl MySqlStore {
 }
 
 /// Takes rows that are locked, in the same transaction.
-async fn take(lent: &mut Lent, found: Vec<Found>, bytes: usize, hold: Hold) -> Result<Claim, sqlx::Error> {
+async fn take(
+    checkout: &mut Checkout,
+    found: Vec<Found>,
+    bytes: usize,
+    hold: Hold,
+) -> Result<Claim, sqlx::Error> {
     let mut claim = Claim::default();
     let found = fitting(found, bytes);
     if found.is_empty() {
         return Ok(claim);
     }
     let list = id_list(&found.iter().map(|(id, _, _)| *id).collect::<Vec<_>>());
-    lent.query(concat!(
+    checkout.query(concat!(
         "UPDATE ",
         ids!(),
         " STRAIGHT_JOIN tm_message m FORCE INDEX (PRIMARY) ON m.id = c.wanted SET m.held_by = ?, m.due_at = ",
@@ -164,9 +169,9 @@ async fn take(lent: &mut Lent, found: Vec<Found>, bytes: usize, hold: Hold) -> R
     .bind(&list)
     .bind(hold.token)
     .bind(millis(hold.lease))
-    .execute(&mut **lent)
+    .execute(&mut **checkout)
     .await?;
-    let rows = lent
+    let rows = checkout
         .query(concat!(
             "SELECT ",
             columns!(),
@@ -175,7 +180,7 @@ async fn take(lent: &mut Lent, found: Vec<Found>, bytes: usize, hold: Hold) -> R
             " STRAIGHT_JOIN tm_message m FORCE INDEX (PRIMARY) ON m.id = c.wanted"
         ))
         .bind(&list)
-        .fetch_all(&mut **lent)
+        .fetch_all(&mut **checkout)
         .await?;
     for row in &rows {
         Reader(row).claimed(&mut claim);
@@ -228,28 +233,28 @@ impl Store for MySqlStore {
         &self,
         event: Event,
         from: &[MessageState],
-        changes: &[Change],
+        changes: &[Transition],
         hold: Option<Hold>,
         _: Flush,
     ) -> Result<Vec<Applied>, StoreError> {
-        if changes.iter().all(Change::is_plain) && self.advance_all(event, from, changes, hold).await? {
+        if changes.iter().all(Transition::is_plain) && self.advance_all(event, from, changes, hold).await? {
             return Ok(vec![Applied::Moved; changes.len()]);
         }
-        let work = |mut lent: Lent| async move {
-            let applied = transition(&mut lent, event, from, changes, hold).await?;
-            Ok((lent, applied))
+        let work = |mut checkout: Checkout| async move {
+            let applied = transition(&mut checkout, event, from, changes, hold).await?;
+            Ok((checkout, applied))
         };
         self.pool.transaction(PATIENCE, work).await?
     }
 
     async fn renew(&self, ids: &[MessageId], hold: Hold) -> Result<Renewed, StoreError> {
         let list = &id_list(ids);
-        let work = |mut lent: Lent| async move {
-            let ours = select_ours(&mut lent, ours!(""), list, hold.token).await?;
-            let free = select_ours(&mut lent, ours!(" FOR UPDATE SKIP LOCKED"), list, hold.token).await?;
+        let work = |mut checkout: Checkout| async move {
+            let ours = select_ours(&mut checkout, ours!(""), list, hold.token).await?;
+            let free = select_ours(&mut checkout, ours!(" FOR UPDATE SKIP LOCKED"), list, hold.token).await?;
             // Without rows it writes nothing, but it fails where writing is not allowed.
-            let clock = renew(&mut lent, &free, hold).await?;
-            Ok((lent, (ours, free, clock)))
+            let clock = renew(&mut checkout, &free, hold).await?;
+            Ok((checkout, (ours, free, clock)))
         };
         let (ours, free, clock) = self.renewer.transaction(PATIENCE, work).await?;
         Ok(Renewed {

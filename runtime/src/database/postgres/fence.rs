@@ -13,7 +13,7 @@ use super::{decoded, weaknesses};
 use crate::database::first_id;
 use crate::database::literal::{Literal, fill_at};
 use crate::database::login::Login;
-use crate::database::network::{Bound, OwnPool};
+use crate::database::network::{Bound, RetryingPool};
 use crate::database::refusal::not_opened;
 use crate::error::Error;
 use crate::fence::FenceDatabase;
@@ -28,7 +28,7 @@ use crate::store::StoreError;
 /// The business database in PostgreSQL.
 #[derive(Debug)]
 pub(crate) struct PostgresFence {
-    pool: OwnPool<Postgres>,
+    pool: RetryingPool<Postgres>,
     /// The application's, if it gave one.
     business: Option<PgPool>,
     namespace: Namespace,

@@ -19,7 +19,7 @@ pub(crate) use store::PostgresStore;
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, Postgres};
 
-use super::network::OwnPool;
+use super::network::RetryingPool;
 use crate::store::StoreError;
 
 /// Milliseconds since the Unix epoch, by the database's clock.
@@ -47,11 +47,11 @@ macro_rules! state_in {
 }
 pub(crate) use state_in;
 
-type Lent = super::network::Lent<Postgres>;
+type Checkout = super::network::Checkout<Postgres>;
 
 /// Settings of the server under which a commit can be lost that was reported, each as a text. That
 /// `synchronous_commit` is off is none: what depends on it turns it on.
-async fn weaknesses(pool: &OwnPool<Postgres>) -> Result<Vec<String>, StoreError> {
+async fn weaknesses(pool: &RetryingPool<Postgres>) -> Result<Vec<String>, StoreError> {
     let sql = "SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off'";
     let rows = pool.fetch(sql, |query| query).await?;
     let settings: Vec<(String, String)> = decoded(&rows)?;

@@ -6,11 +6,11 @@ use serde_json::json;
 use sqlx::Postgres;
 
 use super::{clock, decoded, now, state_in};
-use crate::database::network::{Bound, OwnPool};
+use crate::database::network::{Bound, RetryingPool};
 use crate::database::{millis, row};
 use crate::message::state::{Applied, Event, MessageState, mask};
 use crate::message::{Half, Message, MessageId};
-use crate::store::{Change, Flush, Hold, StoreError};
+use crate::store::{Flush, Hold, StoreError, Transition};
 
 /// The columns of a row that is being claimed, and its age; `held_by` is its holder before.
 macro_rules! columns {
@@ -53,7 +53,7 @@ macro_rules! into_messages {
 
 /// Inserts messages in `state`, held by us, in one statement.
 pub(super) async fn insert(
-    pool: &OwnPool<Postgres>,
+    pool: &RetryingPool<Postgres>,
     halves: &[&Half],
     state: MessageState,
     hold: Hold,
@@ -98,7 +98,7 @@ pub(super) async fn insert(
 
 /// The same for one, which a lone call waits for: without lists, it takes the server half the time.
 async fn insert_one(
-    pool: &OwnPool<Postgres>,
+    pool: &RetryingPool<Postgres>,
     half: &Half,
     state: MessageState,
     hold: Hold,
@@ -139,10 +139,10 @@ async fn insert_one(
 /// Applies `event` to rows that are in one of the states `from`, in one statement; a second one finds
 /// out about those that it did not move.
 pub(super) async fn apply(
-    pool: &OwnPool<Postgres>,
+    pool: &RetryingPool<Postgres>,
     event: Event,
     from: &[MessageState],
-    changes: &[Change],
+    changes: &[Transition],
     hold: Option<Hold>,
     flush: Flush,
 ) -> Result<Vec<Applied>, StoreError> {
@@ -165,7 +165,7 @@ pub(super) async fn apply(
         " AND (c.held_by IS NULL OR m.held_by = c.held_by) RETURNING m.id"
     );
     let ids: Vec<_> = changes.iter().map(|change| change.id).collect();
-    let answered_by = |change: &Change| change.answered_by.as_ref().map(ToString::to_string);
+    let answered_by = |change: &Transition| change.answered_by.as_ref().map(ToString::to_string);
     let bind = |query: Bound<Postgres>| {
         query
             .bind(&ids)
@@ -185,7 +185,10 @@ pub(super) async fn apply(
     row::outcomes(event, &ids, &moved, &states(pool, &others).await?)
 }
 
-async fn states(pool: &OwnPool<Postgres>, ids: &[MessageId]) -> Result<HashMap<MessageId, i64>, StoreError> {
+async fn states(
+    pool: &RetryingPool<Postgres>,
+    ids: &[MessageId],
+) -> Result<HashMap<MessageId, i64>, StoreError> {
     if ids.is_empty() {
         return Ok(HashMap::new());
     }

@@ -2,40 +2,40 @@
 
 use sqlx::{Connection, PgConnection, PgPool, Postgres, Row, Transaction};
 
-use super::Lent;
+use super::Checkout;
 use crate::database::literal::{Literal, fill, fill_at};
 use crate::database::login::{Login, PATIENCE, acquire};
-use crate::database::network::{MIGRATION, OwnPool};
-use crate::database::part::{Part, part};
+use crate::database::network::{MIGRATION, RetryingPool};
+use crate::database::schema_part::{SchemaPart, part};
 use crate::message::FenceId;
 use crate::sql::Namespace;
 use crate::store::StoreError;
 
-pub(super) const MESSAGE: Part = part!("postgres", "message", ["1", "2"]);
-pub(super) const FENCE: Part = part!("postgres", "fence", ["1", "2"]);
-pub(super) const INBOX: Part = part!("postgres", "inbox", ["1", "2"]);
+pub(super) const MESSAGE: SchemaPart = part!("postgres", "message", ["1", "2"]);
+pub(super) const FENCE: SchemaPart = part!("postgres", "fence", ["1", "2"]);
+pub(super) const INBOX: SchemaPart = part!("postgres", "inbox", ["1", "2"]);
 
 /// Applies what is missing. A second process waits, and finds nothing to do.
-pub(super) async fn migrate(part: Part, pool: &OwnPool<Postgres>) -> Result<(), StoreError> {
-    let work = |mut lent: Lent| async move {
-        let migrated = migrate_in(part, &mut lent).await;
-        Ok((lent, migrated))
+pub(super) async fn migrate(part: SchemaPart, pool: &RetryingPool<Postgres>) -> Result<(), StoreError> {
+    let work = |mut checkout: Checkout| async move {
+        let migrated = migrate_in(part, &mut checkout).await;
+        Ok((checkout, migrated))
     };
     pool.transaction(MIGRATION, work).await?
 }
 
 /// Errs unless the tables have the version that this crate knows.
-pub(super) async fn check(part: Part, pool: &OwnPool<Postgres>) -> Result<(), StoreError> {
-    let work = |mut lent: Lent| async move {
-        let version = version(&mut lent, part).await?;
-        Ok((lent, version))
+pub(super) async fn check(part: SchemaPart, pool: &RetryingPool<Postgres>) -> Result<(), StoreError> {
+    let work = |mut checkout: Checkout| async move {
+        let version = version(&mut checkout, part).await?;
+        Ok((checkout, version))
     };
     part.require(pool.transaction(PATIENCE, work).await?)
 }
 
 /// The same over a user's pool; says where the tables are.
 pub(super) async fn migrate_on(
-    part: Part,
+    part: SchemaPart,
     pool: &PgPool,
     schema: Option<&str>,
 ) -> Result<Namespace, StoreError> {
@@ -47,7 +47,7 @@ pub(super) async fn migrate_on(
 
 /// The same over a user's pool; says where the tables are.
 pub(super) async fn check_on(
-    part: Part,
+    part: SchemaPart,
     pool: &PgPool,
     schema: Option<&str>,
 ) -> Result<Namespace, StoreError> {
@@ -60,7 +60,7 @@ pub(super) async fn check_on(
 
 /// A transaction in which the tables' place is the current schema.
 async fn begin_on(
-    part: Part,
+    part: SchemaPart,
     pool: &PgPool,
     schema: Option<&str>,
 ) -> Result<(Transaction<'static, Postgres>, Namespace), StoreError> {
@@ -75,7 +75,7 @@ async fn begin_on(
 pub(super) async fn find(
     login: &Login<Postgres>,
     schema: Option<&str>,
-    part: Part,
+    part: SchemaPart,
 ) -> Result<Namespace, StoreError> {
     let mut own = login.connect().await?;
     let found = match login.pool() {
@@ -89,7 +89,7 @@ pub(super) async fn find(
 /// In the text, and at once: behind a transaction pooler, too.
 async fn look(
     connection: &mut PgConnection,
-    part: Part,
+    part: SchemaPart,
     schema: Option<&str>,
 ) -> Result<Namespace, StoreError> {
     let sql = match schema {
@@ -134,7 +134,7 @@ pub(super) async fn leads_to(
 }
 
 // In a transaction, as all of the schema is; and nothing prepared, for transaction poolers.
-async fn migrate_in(part: Part, connection: &mut PgConnection) -> Result<(), StoreError> {
+async fn migrate_in(part: SchemaPart, connection: &mut PgConnection) -> Result<(), StoreError> {
     // Most of the time there is nothing to do, and no right to create tables is needed for it.
     if part.require(version(connection, part).await?).is_ok() {
         return Ok(());
@@ -149,7 +149,7 @@ async fn migrate_in(part: Part, connection: &mut PgConnection) -> Result<(), Sto
     Ok(())
 }
 
-async fn version(connection: &mut PgConnection, part: Part) -> Result<i64, sqlx::Error> {
+async fn version(connection: &mut PgConnection, part: SchemaPart) -> Result<i64, sqlx::Error> {
     // In the schema that is ours, not in another one of the search path. Not `to_regclass`: its cache forgets only when a table is locked, and after the wait for
     // somebody else's migration it would still say that there is none.
     let exists: bool = sqlx::query_scalar(

@@ -5,8 +5,8 @@ use sqlx::{ConnectOptions, Postgres};
 use super::schema;
 use crate::database::literal::{Literal, fill};
 use crate::database::login::Login;
-use crate::database::network::OwnPool;
-use crate::database::part::Part;
+use crate::database::network::RetryingPool;
+use crate::database::schema_part::SchemaPart;
 use crate::sql::Namespace;
 use crate::store::StoreError;
 
@@ -32,7 +32,7 @@ const TRANSACTION: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
 pub(super) async fn find(
     login: Login<Postgres>,
     schema: Option<&str>,
-    part: Part,
+    part: SchemaPart,
 ) -> Result<(Login<Postgres>, Namespace), StoreError> {
     let namespace = schema::find(&login, schema, part).await?;
     Ok((login.with(ConnectOptions::disable_statement_logging), namespace))
@@ -43,12 +43,12 @@ pub(super) async fn pool(
     namespace: &Namespace,
     connections: u32,
     pooled: bool,
-) -> Result<OwnPool<Postgres>, StoreError> {
+) -> Result<RetryingPool<Postgres>, StoreError> {
     let schema = namespace.to_string();
     let schema = [Literal::Text(&schema)];
     if pooled {
-        OwnPool::pooled(login, connections, fill(TRANSACTION, &schema)).await
+        RetryingPool::pooled(login, connections, fill(TRANSACTION, &schema)).await
     } else {
-        OwnPool::new(login, connections, fill(SESSION, &schema)).await
+        RetryingPool::new(login, connections, fill(SESSION, &schema)).await
     }
 }

@@ -12,20 +12,22 @@ use super::session::{find, pool};
 use super::{decoded, now, state_in, weaknesses};
 use crate::database::login::Login;
 use crate::database::millis;
-use crate::database::network::{Bound, OwnPool};
+use crate::database::network::{Bound, RetryingPool};
 use crate::database::refusal::not_opened;
 use crate::database::row::Reader;
 use crate::error::Error;
 use crate::message::state::{Applied, Event, MessageState};
 use crate::message::{AnsweredBy, Half, MessageId};
-use crate::store::{Attempts, Change, Claim, ClaimLimits, Flush, Hold, Release, Renewed, Store, StoreError};
+use crate::store::{
+    Attempts, Claim, ClaimLimits, Flush, Hold, Release, Renewed, Store, StoreError, Transition,
+};
 
 /// A message store in a PostgreSQL database.
 #[derive(Debug)]
 pub(crate) struct PostgresStore {
-    pub(super) pool: OwnPool<Postgres>,
+    pub(super) pool: RetryingPool<Postgres>,
     /// Renewals never queue behind other operations of this process.
-    renewer: OwnPool<Postgres>,
+    renewer: RetryingPool<Postgres>,
 }
 
 /// Connections for everything but renewals. An operation takes about a millisecond.
@@ -159,7 +161,7 @@ impl Store for PostgresStore {
         &self,
         event: Event,
         from: &[MessageState],
-        changes: &[Change],
+        changes: &[Transition],
         hold: Option<Hold>,
         flush: Flush,
     ) -> Result<Vec<Applied>, StoreError> {

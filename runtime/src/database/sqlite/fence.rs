@@ -16,7 +16,7 @@ use super::schema::{self, FENCE};
 use super::session::{pool, reach};
 use super::{PATIENCE, primary_code};
 use crate::database::first_id;
-use crate::database::turns::Turns;
+use crate::database::write_queue::WriteQueue;
 use crate::error::{Error, ErrorKind};
 use crate::fence::FenceDatabase;
 use crate::fence::verdict::Verdict;
@@ -31,7 +31,7 @@ use crate::store::StoreError;
 #[derive(Debug)]
 pub(crate) struct SqliteFence {
     pool: SqlitePool,
-    turns: Arc<Turns>,
+    turns: Arc<WriteQueue>,
     lock_timeout: Duration,
     /// Migrations wait for open transactions; questions don't.
     patient: SqlitePool,
@@ -40,7 +40,7 @@ pub(crate) struct SqliteFence {
 impl SqliteFence {
     pub(crate) async fn open(options: SqliteConnectOptions, lock_timeout: Duration) -> Result<Self, Error> {
         let options = options.create_if_missing(true);
-        let turns = Turns::of(options.get_filename());
+        let turns = WriteQueue::of(options.get_filename());
         let patient = pool(options.clone().busy_timeout(PATIENCE), 1);
         let pool = pool(options.busy_timeout(lock_timeout), 1);
         reach(&patient).await.map_err(|cause| {
@@ -153,7 +153,7 @@ impl TransactionDialect for Sqlite {
     }
 
     fn take_turn(pool: &SqlitePool) -> BoxFuture<'_, Result<WriteTurn, StoreError>> {
-        let turns = Turns::of(pool.connect_options().get_filename());
+        let turns = WriteQueue::of(pool.connect_options().get_filename());
         Box::pin(async move { turns.take(PATIENCE).await.map(WriteTurn::of) })
     }
 
@@ -207,10 +207,12 @@ impl FenceDialect for Sqlite {
     ) -> BoxFuture<'_, Result<(), CommitFailure>> {
         Box::pin(async move {
             prove(connection, fence.call_id, staged).await.map_err(CommitFailure::Unproven)?;
-            <Self as TransactionDialect>::commit(connection).await.map_err(|error| match primary_code(&error) {
-                // CONSTRAINT, as of a foreign key that was deferred: the transaction is still open.
-                Some(19) => CommitFailure::RolledBack(error),
-                _ => CommitFailure::Unclear(error),
+            <Self as TransactionDialect>::commit(connection).await.map_err(|error| {
+                match primary_code(&error) {
+                    // CONSTRAINT, as of a foreign key that was deferred: the transaction is still open.
+                    Some(19) => CommitFailure::RolledBack(error),
+                    _ => CommitFailure::Unclear(error),
+                }
             })
         })
     }

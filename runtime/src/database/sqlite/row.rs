@@ -11,7 +11,7 @@ use super::{now, patiently};
 use crate::database::{millis, row};
 use crate::message::state::{Applied, Event, MessageState, mask};
 use crate::message::{Half, MessageId};
-use crate::store::{Attempts, Change, Hold, Release, StoreError};
+use crate::store::{Attempts, Hold, Release, StoreError, Transition};
 
 /// The columns of a whole row that is being claimed, and its age.
 macro_rules! columns {
@@ -100,11 +100,11 @@ pub(super) async fn apply(
     writer: &SqlitePool,
     event: Event,
     from: &[MessageState],
-    changes: &[Change],
+    changes: &[Transition],
     hold: Option<Hold>,
 ) -> Result<Vec<Applied>, StoreError> {
     let mut payloads = Payloads::new();
-    let row = |change: &Change| {
+    let row = |change: &Transition| {
         json!([
             change.id.as_uuid().simple(),
             change.held_by.map(Uuid::simple),

@@ -3,15 +3,15 @@
 use sqlx::{SqliteConnection, SqlitePool};
 
 use super::begin;
-use crate::database::part::{Part, part};
+use crate::database::schema_part::{SchemaPart, part};
 use crate::store::StoreError;
 
-pub(super) const MESSAGE: Part = part!("sqlite", "message", ["1", "2"]);
-pub(super) const FENCE: Part = part!("sqlite", "fence", ["1"]);
-pub(super) const INBOX: Part = part!("sqlite", "inbox", ["1", "2"]);
+pub(super) const MESSAGE: SchemaPart = part!("sqlite", "message", ["1", "2"]);
+pub(super) const FENCE: SchemaPart = part!("sqlite", "fence", ["1"]);
+pub(super) const INBOX: SchemaPart = part!("sqlite", "inbox", ["1", "2"]);
 
 /// Applies what is missing, in one transaction; a second process waits and finds nothing to do.
-pub(super) async fn migrate(part: Part, pool: &SqlitePool) -> Result<(), StoreError> {
+pub(super) async fn migrate(part: SchemaPart, pool: &SqlitePool) -> Result<(), StoreError> {
     // Most of the time there is nothing to do, and no reason to wait for a writer.
     if check(part, pool).await.is_ok() {
         return Ok(());
@@ -25,12 +25,12 @@ pub(super) async fn migrate(part: Part, pool: &SqlitePool) -> Result<(), StoreEr
 }
 
 /// Errs unless the tables have the version that this crate knows.
-pub(super) async fn check(part: Part, pool: &SqlitePool) -> Result<(), StoreError> {
+pub(super) async fn check(part: SchemaPart, pool: &SqlitePool) -> Result<(), StoreError> {
     let mut connection = pool.acquire().await?;
     part.require(version(part, &mut connection).await?)
 }
 
-async fn version(part: Part, connection: &mut SqliteConnection) -> Result<i64, StoreError> {
+async fn version(part: SchemaPart, connection: &mut SqliteConnection) -> Result<i64, StoreError> {
     let exists: bool = sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'tm_schema')",
     )

@@ -14,11 +14,11 @@ use super::session::{pool, reach, writer};
 use super::{PATIENCE, begin, now, patiently};
 use crate::database::millis;
 use crate::database::row::Reader;
-use crate::database::turns::Turns;
+use crate::database::write_queue::WriteQueue;
 use crate::error::{Error, ErrorKind};
 use crate::message::state::{Applied, Event, MessageState};
 use crate::message::{AnsweredBy, Half, MessageId};
-use crate::store::{Change, Claim, ClaimLimits, Flush, Hold, Release, Renewed, Store, StoreError};
+use crate::store::{Claim, ClaimLimits, Flush, Hold, Release, Renewed, Store, StoreError, Transition};
 
 /// A message store in a SQLite file.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(crate) struct SqliteStore {
     pub(super) writer: SqlitePool,
     /// Its commits reach the disk with the next of the others.
     relaxed: SqlitePool,
-    pub(super) turns: Arc<Turns>,
+    pub(super) turns: Arc<WriteQueue>,
     /// Renewals never queue behind other writes of this process.
     renewer: SqlitePool,
     pub(super) reader: SqlitePool,
@@ -69,7 +69,7 @@ impl SqliteStore {
             .busy_timeout(PATIENCE);
         let name = options.get_filename().to_string_lossy().into_owned();
         let store = Self {
-            turns: Turns::of(options.get_filename()),
+            turns: WriteQueue::of(options.get_filename()),
             writer: writer(options.clone()),
             relaxed: writer(options.clone().synchronous(SqliteSynchronous::Normal)),
             renewer: writer(options.clone()),
@@ -194,7 +194,7 @@ impl Store for SqliteStore {
         &self,
         event: Event,
         from: &[MessageState],
-        changes: &[Change],
+        changes: &[Transition],
         hold: Option<Hold>,
         flush: Flush,
     ) -> Result<Vec<Applied>, StoreError> {

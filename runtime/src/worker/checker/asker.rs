@@ -11,7 +11,7 @@ use crate::message::service::Services;
 use crate::message::state::{Applied, Event};
 use crate::message::{MessageId, Outcome};
 use crate::settings::Settings;
-use crate::store::{Attempts, Change, Release, Token};
+use crate::store::{Attempts, Release, Token, Transition};
 use crate::transport::Transport;
 use crate::worker::alone::Alone;
 use crate::worker::relay::slots::RelayQueue;
@@ -78,9 +78,9 @@ impl Asker {
 }
 
 /// A half that is to be parked, and says so in the log.
-pub(super) fn parking(id: MessageId, held_by: Token, reason: String) -> Change {
+pub(super) fn parking(id: MessageId, held_by: Token, reason: String) -> Transition {
     tracing::error!(%id, reason, "a half message is parked: a person must confirm or cancel it");
-    Change::of(id).held_by(held_by).because(reason)
+    Transition::of(id).held_by(held_by).because(reason)
 }
 
 /// A half that is given back, to be asked about again.

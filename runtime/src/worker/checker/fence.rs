@@ -12,7 +12,7 @@ use crate::fence::verdict::Verdict;
 use crate::held::Row;
 use crate::message::state::Event;
 use crate::message::{CallId, FenceId, Half};
-use crate::store::{Attempts, Change, Token};
+use crate::store::{Attempts, Token, Transition};
 
 /// A half to be settled by its fence.
 pub(super) struct UnresolvedHalf {
@@ -57,7 +57,7 @@ pub(super) async fn apply_verdicts(
         };
         match event {
             Some(event) => {
-                let change = Change::of(unresolved.half.id).amended(payload).because(why);
+                let change = Transition::of(unresolved.half.id).amended(payload).because(why);
                 // By whose they are, since only our own go to our relay.
                 let is_ours = asker.services.has(&unresolved.half.service);
                 settled.entry((event, is_ours)).or_default().push(Row { change, half: unresolved.half });

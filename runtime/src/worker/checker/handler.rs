@@ -13,7 +13,7 @@ use crate::held::Row;
 use crate::message::Outcome;
 use crate::message::state::Event;
 use crate::rules::answer::{Step, after_handler};
-use crate::store::{Attempts, Change, ClaimedRow, Hold, Release};
+use crate::store::{Attempts, ClaimedRow, Hold, Release, Transition};
 use crate::worker::panic_text;
 
 /// A handler's answer.
@@ -88,7 +88,9 @@ impl Question {
         fault::point("tombstone-in");
         count(outcome);
         let follows = match after_handler(outcome, attempts, asker.settings.check_back_attempts) {
-            Step::Decide(event) => Follows::Decided(event, Row { change: Change::of(id).because(why), half }),
+            Step::Decide(event) => {
+                Follows::Decided(event, Row { change: Transition::of(id).because(why), half })
+            }
             Step::DecideIfHeld(Event::Park) => {
                 if !counted && let Err(error) = asker.held.store().enter(id, hold).await {
                     asker.held.log(&error);
@@ -97,7 +99,7 @@ impl Question {
                 Follows::Decided(Event::Park, Row { change: parking(id, held_by, why), half })
             }
             Step::DecideIfHeld(event) => {
-                let change = Change::of(id).held_by(held_by).because(why);
+                let change = Transition::of(id).held_by(held_by).because(why);
                 Follows::Decided(event, Row { change, half })
             }
             Step::AskAgain => {

@@ -25,7 +25,7 @@ use crate::held::HeldStore;
 use crate::message::service::Services;
 use crate::message::state::Event;
 use crate::settings::Settings;
-use crate::store::{Change, Claim, ClaimLimits, StoreError};
+use crate::store::{Claim, ClaimLimits, StoreError, Transition};
 use crate::transport::{Outgoing, Transport};
 
 /// Publishes confirmed messages, many at once, and records what became of each.
@@ -157,7 +157,7 @@ impl Relay {
                 return None;
             }
             if fault::bug("mark-before-ack") {
-                held.settle(Event::Acknowledged, &[Change::of(id)], None).await;
+                held.settle(Event::Acknowledged, &[Transition::of(id)], None).await;
             }
             let result = transport.publish(&message.outgoing).await;
             fault::point("acked");

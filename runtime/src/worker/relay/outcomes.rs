@@ -6,15 +6,15 @@ use crate::message::state::{Applied, Event, MessageState};
 use crate::message::{MessageId, age};
 use crate::rules::answer::{PublishVerdict, after_publish};
 use crate::settings::Backoff;
-use crate::store::{Attempts, Change, Release};
+use crate::store::{Attempts, Release, Transition};
 use crate::transport::PublishResult;
 
 /// What is to be recorded about a message that was published.
 #[derive(Clone, Debug)]
 pub(super) enum Outcome {
-    Delivered(Change),
+    Delivered(Transition),
     Again(Release),
-    Dead(Change),
+    Dead(Transition),
 }
 
 /// How often a delivery is tried, and with which pauses.
@@ -40,7 +40,7 @@ pub(super) fn outcome(
         _ => backoff.delay(0),
     };
     let reason = match result {
-        PublishResult::Acknowledged => return Outcome::Delivered(Change::of(id)),
+        PublishResult::Acknowledged => return Outcome::Delivered(Transition::of(id)),
         PublishResult::Unroutable(why) => format!("unroutable: {why}"),
         PublishResult::NotNow(why)
         | PublishResult::NotHere(why)
@@ -103,13 +103,13 @@ const fn is_forgotten(tried: &Tried) -> bool {
 }
 
 /// Those over which the store failed.
-fn failed_of(changes: Vec<Change>, tried: &[Tried]) -> Vec<Change> {
+fn failed_of(changes: Vec<Transition>, tried: &[Tried]) -> Vec<Transition> {
     let failed = changes.into_iter().zip(tried).filter(|(_, tried)| matches!(tried, Tried::Failed));
     failed.map(|(change, _)| change).collect()
 }
 
-fn dead(held: &HeldStore, id: MessageId, reason: String) -> Change {
-    Change::of(id).held_by(held.token()).because(reason)
+fn dead(held: &HeldStore, id: MessageId, reason: String) -> Transition {
+    Transition::of(id).held_by(held.token()).because(reason)
 }
 
 /// A message that was claimed, and can't be read. Should the store fail over it, it lapses, and is claimed again.

@@ -6,9 +6,9 @@ use transactional_message::ErrorKind;
 
 use super::messenger;
 use crate::books::{self, Comparison};
+use crate::caller_log::CallerLog;
 use crate::child;
 use crate::history;
-use crate::notes::Told;
 use crate::place::Place;
 use crate::service::{ActionError, Call, Shop};
 
@@ -23,7 +23,7 @@ pub(super) async fn play(place: &Place) -> anyhow::Result<()> {
     let mut random = fastrand::Rng::with_seed(0);
 
     proxy.play(MARKER, Trick::Measure);
-    Call::plain(&mut random).make(&shop, &Told::open(&place.directory)?).await?;
+    Call::plain(&mut random).make(&shop, &CallerLog::open(&place.directory)?).await?;
     let lengths = proxy.lengths();
     anyhow::ensure!(lengths.request > 0 && lengths.reply > 0, "no COMMIT was seen: {lengths:?}");
 

@@ -5,9 +5,9 @@ use transactional_message::ErrorKind;
 
 use super::messenger;
 use crate::books::{self, Comparison};
+use crate::caller_log::CallerLog;
 use crate::child;
 use crate::history;
-use crate::notes::Told;
 use crate::place::Place;
 use crate::service::{ActionError, Call, Shop};
 
@@ -21,7 +21,7 @@ pub(super) async fn play(place: &Place) -> anyhow::Result<()> {
     let shop = Shop { db: place.business().await?, exchange: place.exchange() };
     shop.db.run("CREATE TABLE crossing (id BIGINT PRIMARY KEY, n BIGINT)").await?;
     shop.db.run("INSERT INTO crossing (id, n) VALUES (1, 0), (2, 0)").await?;
-    let told = Told::open(&place.directory)?;
+    let told = CallerLog::open(&place.directory)?;
     let mut random = fastrand::Rng::with_seed(0);
     for number in 0..CALLS {
         if number % 2 == 0 {

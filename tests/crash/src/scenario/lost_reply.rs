@@ -1,6 +1,6 @@
 //! A commit takes effect, and its reply is lost: the caller gets an error, and the message is delivered.
 
-use transactional_message::fault::{self, Fate, Fault};
+use transactional_message::fault::{self, Fault, FaultKind};
 
 use super::ambiguous_commit::is_unclear;
 use super::messenger;
@@ -23,7 +23,7 @@ pub(super) async fn play(place: &Place) -> anyhow::Result<()> {
     for number in 0..CALLS {
         let call = Call::plain(&mut random);
         let is_lost = number % 2 == 0;
-        fault::arm(is_lost.then(|| Fault { fate: Fate::Lose, point: "commit-sent".into(), visit: 1 }));
+        fault::arm(is_lost.then(|| Fault { fate: FaultKind::Lose, point: "commit-sent".into(), visit: 1 }));
         let result = call.run(&shop).await;
         anyhow::ensure!(
             if is_lost { is_unclear(&result) } else { result.is_ok() },

@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::Args;
 
+use crate::caller_log;
 use crate::database::Kind;
 use crate::history;
-use crate::notes;
 use crate::place::Place;
 use crate::process::Service;
 use crate::supervisor;
@@ -87,7 +87,7 @@ async fn play(soak: &Soak, seed: u64, servers: &Servers, place: &Place) -> anyho
     let comparison = supervisor::compare(place).await?;
     let title = format!("{:?} + rabbitmq, seed {seed}", soak.database).to_lowercase();
     fs::write(file("svg"), picture::draw(&title, &sampler.samples, &faults)?)?;
-    let strangers = notes::strangers(&place.directory)?;
+    let strangers = caller_log::strangers(&place.directory)?;
     let report = Report { title, took, comparison, strangers, faults, samples: sampler.samples };
     fs::write(file("txt"), report.to_string())?;
     println!("{report}\n{}", file("{csv,svg,txt}").display());

@@ -9,8 +9,8 @@ use anyhow::Context;
 use rustix::process::Pid;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use crate::caller_log;
 use crate::database::{Database, with_pool};
-use crate::notes;
 use crate::place::Place;
 
 const PERIOD: Duration = Duration::from_secs(1);
@@ -91,7 +91,7 @@ impl<'a> Sampler<'a> {
         let mut csv = File::create(csv).with_context(|| format!("making {}", csv.display()))?;
         let states = "half,confirmed,cancelled,delivered,parked,dead";
         writeln!(csv, "seconds,memory_kib,files,threads,connections,answers,{states},queued")?;
-        let told = notes::follow(&place.directory)?;
+        let told = caller_log::follow(&place.directory)?;
         Ok(Self { place, store: place.store().await?, began, pid, port, told, csv, samples: Vec::new() })
     }
 

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Database, Pool};
 use transactional_message::{BusinessDatabase, Consumer, MessageId};
 use uuid::Uuid;
 
-use crate::Listener;
+use crate::ScriptedConsumer;
 
 /// A connection to a kind of database.
 pub type Connection<DB> = <DB as Database>::Connection;
@@ -85,7 +85,7 @@ pub trait Dialect: BusinessDatabase {
     ) -> BoxFuture<'c, Result<(), sqlx::Error>>;
 
     /// A consumer that listens there.
-    fn consumer(queue: &str, pool: Pool<Self>, listener: Listener) -> Consumer;
+    fn consumer(queue: &str, pool: Pool<Self>, listener: ScriptedConsumer) -> Consumer;
 }
 
 /// What is the same for all, and can't be written once for a generic `DB`: sqlx's traits are
@@ -131,7 +131,7 @@ macro_rules! speaks {
             Box::pin(async move { insert.execute(connection).await.map(drop) })
         }
 
-        fn consumer(queue: &str, pool: Pool<Self>, listener: Listener) -> Consumer {
+        fn consumer(queue: &str, pool: Pool<Self>, listener: ScriptedConsumer) -> Consumer {
             Consumer::new(queue, pool, listener)
         }
     };

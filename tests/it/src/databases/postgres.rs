@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::dialect::{speaks, statement};
 use super::place::{self, fresh_name, is_left};
 use super::{Dialect, Fragile, Place, Remote};
-use crate::Listener;
+use crate::ScriptedConsumer;
 
 /// Schemas in the database that `TM_TEST_POSTGRES_URL` leads to.
 #[derive(Clone, Debug)]

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::dialect::{speaks, statement};
 use super::{Dialect, Place};
-use crate::Listener;
+use crate::ScriptedConsumer;
 
 /// Files in a directory.
 #[derive(Clone, Debug)]

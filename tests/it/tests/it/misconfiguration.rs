@@ -158,9 +158,8 @@ async fn calls_that_name_no_fence_or_an_unknown_one_are_told_what_there_is() {
 async fn handlers_and_their_data_are_checked() {
     let world = World::new().await;
     let without_data = Messenger::builder(world.place.url("store"));
-    let data =
-        "which the messenger does not have: add `.data(..)` with a `it::oracle::Oracle` to its builder";
-    refused(without_data, &["takes `Data<it::oracle::Oracle>`", data]).await;
+    let data = "which the messenger does not have: add `.data(..)` with a `it::scripted_handler::ScriptedHandler` to its builder";
+    refused(without_data, &["takes `Data<it::scripted_handler::ScriptedHandler>`", data]).await;
     let twice = world.builder().check_back("it.handled", ask);
     refused(twice, &["there are two check-back handlers named `it.handled`", "must be unique"]).await;
     let twice = world.builder().check_back("by hand", ask).check_back("by hand", ask);

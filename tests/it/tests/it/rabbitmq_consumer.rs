@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use it::{Act, Heard, Listener, Log, Rabbit, order, send, wait_until};
+use it::{Action, Delivery, Log, Rabbit, ScriptedConsumer, order, send, wait_until};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldArray, FieldTable};
 use services::proxy::Trick;
@@ -16,7 +16,7 @@ use crate::World;
 const SOON: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(100)];
 
 /// A consumer of everything that is sent to the test's exchange, which tries again soon.
-fn consumer(world: &World, rabbit: &Rabbit, queue: &str, listener: &Listener) -> Consumer {
+fn consumer(world: &World, rabbit: &Rabbit, queue: &str, listener: &ScriptedConsumer) -> Consumer {
     Consumer::new(queue, world.books.clone(), listener.clone()).bind(&rabbit.exchange, "#").retry_delays(SOON)
 }
 
@@ -33,7 +33,7 @@ async fn pay(messenger: &Messenger, rabbit: &Rabbit, id: u64) {
     send(messenger, message.business_key(id).header("tenant", "t")).await;
 }
 
-fn attempts(heard: &[Heard]) -> Vec<u32> {
+fn attempts(heard: &[Delivery]) -> Vec<u32> {
     heard.iter().map(|heard| heard.attempt).collect()
 }
 
@@ -61,8 +61,8 @@ async fn what_failed_is_tried_again_and_has_one_effect() {
     let (world, rabbit) = (World::new().await, Rabbit::new().await);
     let queue = rabbit.queue("books");
     let messenger = start(&world, &rabbit, &queue, 5).await;
-    for (id, act) in [(1, Act::Fail), (2, Act::Panic), (3, Act::Swallow)] {
-        world.listener.will(id, [act, act, act, Act::Write]);
+    for (id, act) in [(1, Action::Fail), (2, Action::Panic), (3, Action::Swallow)] {
+        world.listener.will(id, [act, act, act, Action::Write]);
         pay(&messenger, &rabbit, id).await;
     }
     wait_until("all effects", async || world.all_effects().await == 3).await;
@@ -89,7 +89,7 @@ async fn what_fails_for_ever_is_dead_with_the_reason_and_may_be_put_back() {
     let (world, rabbit) = (World::new().await, Rabbit::new().await);
     let queue = rabbit.queue("books");
     let messenger = start(&world, &rabbit, &queue, 3).await;
-    world.listener.will(1, [Act::Fail]);
+    world.listener.will(1, [Action::Fail]);
     pay(&messenger, &rabbit, 1).await;
     let dead = rabbit.take(&format!("{queue}.dead"), 1).await.remove(0);
     assert_eq!(attempts(&world.listener.heard()), [1, 2, 3]);
@@ -107,7 +107,7 @@ async fn what_fails_for_ever_is_dead_with_the_reason_and_may_be_put_back() {
     assert_eq!(world.all_effects().await, 0);
 
     // A person moves it back, as tools do it: as it is, by the default exchange.
-    world.listener.will(1, [Act::Fail, Act::Write]);
+    world.listener.will(1, [Action::Fail, Action::Write]);
     rabbit.publish_to(&queue, &dead.body, dead.properties).await;
     wait_until("its effect", async || world.all_effects().await == 1).await;
     assert_eq!(attempts(&world.listener.heard()), [1, 2, 3, 1, 2]);
@@ -164,7 +164,7 @@ async fn two_queues_get_every_message_and_fail_for_themselves() {
     let messenger = World::start(builder).await;
     rabbit.is_consumed(&books).await;
     rabbit.is_consumed(&audit).await;
-    auditor.will(1, [Act::Fail, Act::Panic, Act::Write]);
+    auditor.will(1, [Action::Fail, Action::Panic, Action::Write]);
     for id in 1..20 {
         pay(&messenger, &rabbit, id).await;
     }
@@ -182,7 +182,7 @@ async fn a_shutdown_finishes_what_was_begun_and_leaves_the_rest_in_the_queue() {
     let messenger = World::start(rabbit.with(world.builder()).consumer(slow)).await;
     rabbit.is_consumed(&queue).await;
     for id in 0..10 {
-        world.listener.will(id, [Act::Slow(Duration::from_millis(500))]);
+        world.listener.will(id, [Action::Slow(Duration::from_millis(500))]);
         pay(&messenger, &rabbit, id).await;
     }
     wait_until("some are begun", async || !world.listener.heard().is_empty()).await;
@@ -272,7 +272,7 @@ async fn a_handler_that_never_returns_is_ended_and_keeps_nobody_waiting() {
     let messenger = World::start(rabbit.with(world.builder()).consumer(consumer)).await;
     rabbit.is_consumed(&queue).await;
     for id in [1000, 1001] {
-        world.listener.will(id, [Act::Never]);
+        world.listener.will(id, [Action::Never]);
         pay(&messenger, &rabbit, id).await;
     }
     for id in 0..5 {
@@ -296,7 +296,7 @@ async fn what_comes_again_while_it_is_being_handled_takes_no_second_connection()
     let consumer = consumer(&world, &rabbit, &queue, &world.listener);
     let messenger = World::start(world.builder().rabbitmq(through).consumer(consumer)).await;
     rabbit.is_consumed(&queue).await;
-    world.listener.will(1, [Act::Slow(Duration::from_secs(5))]);
+    world.listener.will(1, [Action::Slow(Duration::from_secs(5))]);
     pay(&messenger, &rabbit, 1).await;
     wait_until("it to be begun", async || !world.listener.heard().is_empty()).await;
     // The broker takes the message back, and delivers it again.
@@ -340,7 +340,7 @@ async fn a_process_that_does_not_deliver_may_consume() {
     rabbit.is_consumed(&queue).await;
     let delivering = World::start(rabbit.with(world.builder())).await;
     // Failing needs a publisher, too.
-    world.listener.will(1, [Act::Fail, Act::Write]);
+    world.listener.will(1, [Action::Fail, Action::Write]);
     pay(&delivering, &rabbit, 1).await;
     wait_until("its effect", async || world.all_effects().await == 1).await;
     assert_eq!(attempts(&world.listener.heard()), [1, 2]);

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use it::{Act, Log, order, send, wait_until};
+use it::{Action, Log, order, send, wait_until};
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Connection, ConnectionProperties};
@@ -167,7 +167,7 @@ async fn a_handler_past_rabbitmqs_patience_is_not_told_as_a_deleted_queue() {
     let rabbitmq = RabbitMq::new(broker.url()).exchange(EXCHANGE, ExchangeKind::Topic);
     let consumer = Consumer::new("books", world.books.clone(), world.listener.clone()).bind(EXCHANGE, "#");
     let messenger = World::start(world.builder().rabbitmq(rabbitmq).consumer(consumer.concurrency(1))).await;
-    world.listener.will(1, [Act::Slow(Duration::from_secs(20)), Act::Write]);
+    world.listener.will(1, [Action::Slow(Duration::from_secs(20)), Action::Write]);
     send_orders(&messenger, "paid", 1..2).await;
     // RabbitMQ 3.10 ends the channel, and says why; since 4.3 it ends the consumer, and does not.
     wait_until("the end of the consumer to be told", async || {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use it::{Act, Listener, Log, Rabbit, order, send, wait_until};
+use it::{Action, Log, Rabbit, ScriptedConsumer, order, send, wait_until};
 use lapin::BasicProperties;
 use lapin::types::AMQPValue;
 use sqlx::SqliteConnection;
@@ -16,7 +16,7 @@ use crate::World;
 const SOON: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(100)];
 const LIMIT: AMQPValue = AMQPValue::LongLongInt(1_000_000_000);
 
-fn consumer(world: &World, queue: &str, listener: &Listener) -> Consumer {
+fn consumer(world: &World, queue: &str, listener: &ScriptedConsumer) -> Consumer {
     Consumer::new(queue, world.books.clone(), listener.clone()).retry_delays(SOON)
 }
 
@@ -64,7 +64,7 @@ async fn a_dead_letter_may_be_looked_at_any_number_of_times_and_begins_anew() {
     let dead = format!("{queue}.dead");
     let consumer = consumer(&world, &queue, &world.listener).bind(&rabbit.exchange, "#").max_attempts(2);
     let messenger = start(&world, &rabbit, consumer, &queue).await;
-    world.listener.will(1, [Act::Fail, Act::Fail, Act::Write]);
+    world.listener.will(1, [Action::Fail, Action::Fail, Action::Write]);
     pay(&messenger, &rabbit.exchange, "order.paid", 1).await;
     rabbit.has(&dead, 1).await;
     rabbit.look_at(&dead, 25).await;
@@ -191,7 +191,7 @@ async fn what_rabbitmq_dead_letters_itself_is_noticed_and_begins_anew_where_it_w
     let dead = format!("{queue}.dead");
     let consumer = consumer(&world, &queue, &world.listener).bind(&rabbit.exchange, "#").concurrency(1);
     let messenger = start(&world, &rabbit, consumer, &queue).await;
-    world.listener.will(1, [Act::Slow(Duration::from_secs(1))]);
+    world.listener.will(1, [Action::Slow(Duration::from_secs(1))]);
     pay(&messenger, &rabbit.exchange, "order.paid", 1).await;
     wait_until("the consumer to be busy", async || !world.listener.heard().is_empty()).await;
     // In the queue behind it, it expires.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use it::{Act, Listener, order, send, wait_until};
+use it::{Action, ScriptedConsumer, order, send, wait_until};
 use transactional_message::{
     Consumer, ExchangeKind, Message, MessageState, Messenger, MessengerBuilder, RabbitMq,
 };
@@ -13,7 +13,7 @@ use crate::World;
 const CHECKLIST: &str = include_str!("../../../../PRODUCTION.md");
 const QUEUE: &str = "accounting.vouchers";
 
-fn consumer(world: &World, listener: &Listener) -> Consumer {
+fn consumer(world: &World, listener: &ScriptedConsumer) -> Consumer {
     let pause = Duration::from_millis(50);
     Consumer::new(QUEUE, world.books.clone(), listener.clone())
         .bind("payments", "payment.completed")
@@ -67,8 +67,8 @@ async fn the_checklists_rights_are_enough() {
 
     follow_the_checklist(&broker, "one.time").await;
     let sender = World::start(by(payments.builder(), &broker, "shop-payments", "one.time")).await;
-    accounting.listener.will(2, [Act::Fail, Act::Write]);
-    accounting.listener.will(3, [Act::Fail]);
+    accounting.listener.will(2, [Action::Fail, Action::Write]);
+    accounting.listener.will(3, [Action::Fail]);
     let receiver = by(accounting.builder(), &broker, "shop-accounting", "one.time");
     let receiver = World::start(receiver.consumer(consumer_of(&accounting))).await;
     for id in 2..=4 {

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use it::{Listener, fast};
+use it::{ScriptedConsumer, fast};
 use transactional_message::{ExchangeKind, MessageState, MessengerBuilder, RabbitMq};
 
 use crate::World;
 
 /// A builder of a service that delivers to the virtual host with its name, and consumes there.
-fn service(world: &World, broker: &str, name: &str, listener: &Listener) -> MessengerBuilder {
+fn service(world: &World, broker: &str, name: &str, listener: &ScriptedConsumer) -> MessengerBuilder {
     let (broker, _) = broker.rsplit_once('/').expect("a virtual host");
     let rabbitmq = RabbitMq::new(format!("{broker}/{name}")).exchange("shop", ExchangeKind::Topic);
     world.builder().service(name).rabbitmq(rabbitmq).consumer(world.consumer_named(name, listener))

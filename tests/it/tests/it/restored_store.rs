@@ -1,7 +1,7 @@
 //! A store that was restored from a backup while a body ran: its half message is gone.
 
 use it::AnsweredBy;
-use it::Oracle;
+use it::ScriptedHandler;
 use serde_json::json;
 use sqlx::SqlitePool;
 use transactional_message::testing::Recorder;
@@ -16,7 +16,8 @@ fn message() -> Message {
 /// A recorder whose handler `on.ly` always confirms.
 async fn recorder() -> Recorder {
     let confirm = |_: HalfMessage<RawPayload>| async { Ok::<_, String>(Outcome::Confirm) };
-    let configure = |builder: MessengerBuilder| builder.data(Oracle::default()).check_back("on.ly", confirm);
+    let configure =
+        |builder: MessengerBuilder| builder.data(ScriptedHandler::default()).check_back("on.ly", confirm);
     Recorder::with(configure).await.expect("works")
 }
 

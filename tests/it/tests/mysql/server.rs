@@ -33,7 +33,7 @@ async fn settings_that_lose_commits_are_named_at_the_start() {
     place.create(&["store", "shop"]).await;
     let warnings = async || {
         let (log, _guard) = Log::listen(LevelFilter::WARN);
-        let oracle = it::Oracle::default();
+        let oracle = it::ScriptedHandler::default();
         let builder = Messenger::builder(place.database("store")).settings(fast()).data(oracle);
         builder.fence("orders", place.database("shop")).build().await.expect("builds");
         log.lines_with(&["can lose"])
@@ -57,7 +57,8 @@ async fn where_sessions_begin_without_autocommit_what_is_stored_is_committed() {
     place.create(&["store", "shop", "books"]).await;
     let set = async |sql: &str| MySql::run(&mut place.connect().await, sql).await.expect("sets");
     set("SET GLOBAL autocommit = 0").await;
-    let messenger = Messenger::builder(place.database("store")).settings(fast()).data(it::Oracle::default());
+    let messenger =
+        Messenger::builder(place.database("store")).settings(fast()).data(it::ScriptedHandler::default());
     let messenger = World::start(messenger).await;
     let ended: Result<(), it::ShopError> =
         messenger.scope(async { it::handled(&it::order(1), async { Ok(()) }).await }).await;

@@ -107,7 +107,8 @@ async fn names_of_databases_may_be_as_long_as_the_server_lets_them() {
     place.create(&[&store, &shop, &books]).await;
     let (pool, listener) = (place.pool(&books, 4), World::another_listener("books"));
     run(&pool, MySql::BOOKS).await.expect("creates");
-    let builder = Messenger::builder(place.database(&store)).settings(fast()).data(it::Oracle::default());
+    let builder =
+        Messenger::builder(place.database(&store)).settings(fast()).data(it::ScriptedHandler::default());
     let builder = builder.fence("orders", place.database(&shop));
     World::start(builder.consumer(MySql::consumer("books", pool, listener).bind("shop", "#"))).await;
 }

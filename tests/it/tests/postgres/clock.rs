@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use it::{Place as _, Process, ShopError, Word, fast, fenced, number, order, run, wait_until};
+use it::{Place as _, Process, Reply, ShopError, fast, fenced, number, order, run, wait_until};
 use transactional_message::{MessageState, Messenger, MessengerBuilder, Settings, begin};
 
 use crate::World;
@@ -77,7 +77,7 @@ async fn a_clock_that_is_off(skew: &str) {
     let recovery = async {
         orphan(&world, 100).await;
         world.count(&other, MessageState::Cancelled, 1).await;
-        world.oracle.say(200, [Word::Confirm]);
+        world.oracle.say(200, [Reply::Confirm]);
         world.vanish(&own, 200).await;
         world.count(&other, MessageState::Delivered, 1).await;
         let age = world.oracle.asked(200)[0].age;

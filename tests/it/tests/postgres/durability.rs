@@ -20,7 +20,8 @@ async fn hasty() -> World {
 /// What a messenger with this store and this fence warns of when it is built.
 async fn warnings(place: &PostgresSchemas) -> Vec<String> {
     let (log, _guard) = Log::listen(LevelFilter::WARN);
-    let builder = Messenger::builder(place.database("store")).settings(fast()).data(it::Oracle::default());
+    let builder =
+        Messenger::builder(place.database("store")).settings(fast()).data(it::ScriptedHandler::default());
     builder.fence("orders", place.database("shop")).build().await.expect("builds");
     log.lines_with(&["can lose"])
 }

@@ -202,7 +202,7 @@ async fn a_body_that_gives_up_its_rights_commits() {
 async fn a_handler_that_gives_up_its_rights_has_its_effect() {
     let world = World::new().await;
     let set_role: &'static str = clerk(&world.place).await.leak();
-    world.listener.will(1, [it::Act::Run(set_role)]);
+    world.listener.will(1, [it::Action::Run(set_role)]);
     let messenger = world.messenger().await;
     world.handle(&messenger, 1).await.expect("ok");
     world.count(&messenger, MessageState::Delivered, 1).await;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use it::AnsweredBy;
 use it::{
-    Oracle, ShopError, Word, fast, handled, handled_asking, handled_late, handled_twice, order, vanish,
-    wait_until,
+    Reply, ScriptedHandler, ShopError, fast, handled, handled_asking, handled_late, handled_twice, order,
+    vanish, wait_until,
 };
 use transactional_message::{CallId, Data, HalfMessage, Message, MessageState, Messenger, Outcome, call_id};
 use uuid::Uuid;
@@ -23,7 +23,7 @@ async fn vanished_by_hand(messenger: &Messenger, handler: &str, message: Message
 async fn a_handler_is_told_everything_about_the_message() {
     let world = World::new().await;
     let messenger = world.messenger().await;
-    world.oracle.say(7, [Word::Unknown, Word::Error, Word::Confirm]);
+    world.oracle.say(7, [Reply::Unknown, Reply::Error, Reply::Confirm]);
     let id = std::sync::Mutex::new(CallId::from_uuid(Uuid::nil()));
     let body = async {
         *id.lock().expect("sole") = call_id();
@@ -48,7 +48,7 @@ async fn a_handler_is_told_everything_about_the_message() {
 async fn of_several_messages_each_is_asked_about_with_the_calls_id() {
     let world = World::new().await;
     let messenger = world.messenger().await;
-    world.oracle.say(1, [Word::Confirm]);
+    world.oracle.say(1, [Reply::Confirm]);
     let call = std::sync::Mutex::new(CallId::from_uuid(Uuid::nil()));
     let body = async {
         *call.lock().expect("sole") = call_id();
@@ -70,11 +70,11 @@ async fn what_is_no_clear_answer_is_counted_and_the_budget_parks() {
     let settings = fast().check_back_attempts(3).handler_timeout(Duration::from_millis(100));
     let messenger = world.messenger_with(settings).await;
     let cases = [
-        (1, Word::Unknown, "the handler `it.handled` answered Unknown"),
-        (2, Word::Error, "the handler `it.handled` failed: the oracle is asleep"),
-        (3, Word::Panic, "the handler `it.handled` panicked: the oracle is mad"),
-        (4, Word::Hang, "the handler `it.handled` did not answer within 100ms"),
-        (5, Word::Slow(Duration::from_secs(2)), "the handler `it.handled` did not answer within 100ms"),
+        (1, Reply::Unknown, "the handler `it.handled` answered Unknown"),
+        (2, Reply::Error, "the handler `it.handled` failed: the oracle is asleep"),
+        (3, Reply::Panic, "the handler `it.handled` panicked: the oracle is mad"),
+        (4, Reply::Hang, "the handler `it.handled` did not answer within 100ms"),
+        (5, Reply::Slow(Duration::from_secs(2)), "the handler `it.handled` did not answer within 100ms"),
     ];
     for (id, word, _) in cases {
         world.oracle.say(id, [word]);
@@ -103,11 +103,11 @@ async fn what_is_no_clear_answer_is_counted_and_the_budget_parks() {
 async fn a_message_that_was_parked_is_not_asked_about_again() {
     let world = World::new().await;
     let messenger = world.messenger_with(fast().check_back_attempts(1)).await;
-    world.oracle.say(1, [Word::Unknown, Word::Confirm]);
+    world.oracle.say(1, [Reply::Unknown, Reply::Confirm]);
     world.vanish(&messenger, 1).await;
     world.count(&messenger, MessageState::Parked, 1).await;
     // Another one, asked about after it.
-    world.oracle.say(2, [Word::Confirm]);
+    world.oracle.say(2, [Reply::Confirm]);
     world.vanish(&messenger, 2).await;
     world.count(&messenger, MessageState::Delivered, 1).await;
     assert_eq!(world.oracle.asked(1).len(), 1);
@@ -118,9 +118,9 @@ async fn a_message_that_was_parked_is_not_asked_about_again() {
 async fn an_err_is_believed_unless_the_function_says_to_ask() {
     let world = World::new().await;
     let messenger = world.messenger().await;
-    world.oracle.say(1, [Word::Confirm]);
-    world.oracle.say(2, [Word::Confirm]);
-    world.oracle.say(3, [Word::Cancel]);
+    world.oracle.say(1, [Reply::Confirm]);
+    world.oracle.say(2, [Reply::Confirm]);
+    world.oracle.say(3, [Reply::Cancel]);
     let err = async || Err::<(), _>(ShopError::Declined);
     messenger.scope(async { handled(&order(1), err()).await }).await.expect_err("declined");
     messenger.scope(async { handled_asking(&order(2), err()).await }).await.expect_err("declined");
@@ -138,7 +138,7 @@ async fn questions_come_after_check_after_and_not_in_the_order_of_the_calls() {
     let messenger = world.messenger().await;
     let late = Duration::from_millis(1500);
     for id in [1, 2, 3] {
-        world.oracle.say(id, [Word::Confirm]);
+        world.oracle.say(id, [Reply::Confirm]);
     }
     let panics = async || panic!("on purpose");
     vanish(messenger.scope(async { handled_late::<()>(&order(1), late, panics()).await })).await;
@@ -152,7 +152,7 @@ async fn questions_come_after_check_after_and_not_in_the_order_of_the_calls() {
 }
 
 /// Takes whatever it is; confirms what is not empty.
-async fn untyped(half: HalfMessage, _: Data<Oracle>) -> Outcome {
+async fn untyped(half: HalfMessage, _: Data<ScriptedHandler>) -> Outcome {
     assert_eq!((half.attempt, half.id.as_uuid()), (1, half.call_id.as_uuid()));
     if half.payload.0.is_empty() { Outcome::Cancel } else { Outcome::Confirm }
 }
@@ -178,12 +178,12 @@ async fn two_handlers_are_asked_side_by_side_and_one_that_hangs_delays_no_other(
     let settings = fast().handler_timeout(Duration::from_secs(20));
     let messenger = world.messenger_with(settings).await;
     for id in 0..10 {
-        world.oracle.say(id, [Word::Hang]);
+        world.oracle.say(id, [Reply::Hang]);
         world.vanish(&messenger, id).await;
     }
     wait_until("ten handlers to hang", async || world.oracle.questions().len() == 10).await;
     for id in 10..60 {
-        world.oracle.say(id, [Word::Confirm]);
+        world.oracle.say(id, [Reply::Confirm]);
         world.vanish(&messenger, id).await;
     }
     world.count(&messenger, MessageState::Delivered, 50).await;

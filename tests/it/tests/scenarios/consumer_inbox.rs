@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use it::AnsweredBy;
-use it::{Act, Dialect, fast, number, wait_until};
+use it::{Action, Dialect, fast, number, wait_until};
 use transactional_message::{Message, MessageInfo, MessageState, Messenger};
 
 use crate::{Db, World};
@@ -17,7 +17,7 @@ async fn a_handler_may_take_longer_than_a_broker() {
     let world = World::new().await;
     let settings = fast().publish_timeout(Duration::from_millis(20));
     let messenger = world.messenger_with(settings).await;
-    world.listener.will(1, [Act::Slow(Duration::from_millis(300)), Act::Write]);
+    world.listener.will(1, [Action::Slow(Duration::from_millis(300)), Action::Write]);
     world.handle(&messenger, 1).await.expect("ok");
     world.settled(&messenger).await;
     let message = only(&messenger, MessageState::Delivered).await;
@@ -30,8 +30,8 @@ async fn a_handler_may_take_longer_than_a_broker() {
 async fn what_a_failing_handler_wrote_is_rolled_back_and_tried_again() {
     let world = World::new().await;
     let messenger = world.messenger().await;
-    for (id, act) in [(1, Act::Fail), (2, Act::Panic)] {
-        world.listener.will(id, [act, act, Act::Write]);
+    for (id, act) in [(1, Action::Fail), (2, Action::Panic)] {
+        world.listener.will(id, [act, act, Action::Write]);
         world.handle(&messenger, id).await.expect("ok");
     }
     world.settled(&messenger).await;
@@ -46,7 +46,7 @@ async fn what_a_failing_handler_wrote_is_rolled_back_and_tried_again() {
 async fn a_swallowed_error_is_not_acknowledged() {
     let world = World::new().await;
     let messenger = world.messenger().await;
-    world.listener.will(1, [Act::Swallow, Act::Write]);
+    world.listener.will(1, [Action::Swallow, Action::Write]);
     world.handle(&messenger, 1).await.expect("ok");
     world.settled(&messenger).await;
     assert_eq!(world.effects_of_orders().await, [1]);
@@ -58,7 +58,7 @@ async fn a_handler_that_commits_by_itself_has_one_effect() {
     let world = World::new().await;
     let messenger = world.messenger().await;
     for id in 0..10 {
-        world.listener.will(id, [Act::Commit]);
+        world.listener.will(id, [Action::Commit]);
         world.handle(&messenger, id).await.expect("ok");
     }
     world.settled(&messenger).await;
@@ -71,7 +71,7 @@ async fn connections_of_the_consumers_pool_survive_handlers_that_end_the_transac
     let world = World::new().await;
     let attempts = 30;
     let messenger = World::start(world.builder().consumer(world.consumer().max_attempts(attempts))).await;
-    world.listener.will(1, [Act::Swallow]);
+    world.listener.will(1, [Action::Swallow]);
     world.handle(&messenger, 1).await.expect("ok");
     world.count(&messenger, MessageState::Dead, 1).await;
     let dead = only(&messenger, MessageState::Dead).await;
@@ -94,7 +94,7 @@ async fn every_queue_gets_every_message_once_also_when_another_queue_fails() {
         world.builder().consumer(world.consumer()).consumer(world.consumer_named("audit", &audit)),
     )
     .await;
-    audit.will(1, [Act::Fail, Act::Panic, Act::Fail, Act::Write]);
+    audit.will(1, [Action::Fail, Action::Panic, Action::Fail, Action::Write]);
     for id in 1..20 {
         world.handle(&messenger, id).await.expect("ok");
     }
@@ -117,8 +117,8 @@ async fn a_queue_that_gives_up_keeps_no_other_from_its_message() {
     )
     .await;
     // The strict queue refuses at once; the other one needs a second try.
-    strict.will(1, [Act::Fail, Act::Write]);
-    world.listener.will(1, [Act::Fail, Act::Write]);
+    strict.will(1, [Action::Fail, Action::Write]);
+    world.listener.will(1, [Action::Fail, Action::Write]);
     world.handle(&messenger, 1).await.expect("ok");
     wait_until("the patient queue's effect", async || world.all_effects().await > 0).await;
     world.settled(&messenger).await;

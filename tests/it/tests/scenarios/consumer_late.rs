@@ -101,7 +101,7 @@ async fn a_message_that_two_messengers_deliver_at_once_has_one_effect() {
     let messenger = async || World::start(world.builder().settings(settings).consumer(consumer())).await;
     let (one, two) = (messenger().await, messenger().await);
     for id in 0..20 {
-        world.listener.will(id, [it::Act::Slow(Duration::from_millis(400)), it::Act::Write]);
+        world.listener.will(id, [it::Action::Slow(Duration::from_millis(400)), it::Action::Write]);
         world.handle(if id % 2 == 0 { &one } else { &two }, id).await.expect("ok");
     }
     world.settled(&one).await;

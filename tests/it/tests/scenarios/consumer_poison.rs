@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use it::AnsweredBy;
-use it::{Act, Connection, Order, Place, ShopError, fast, run, texts, wait_until};
+use it::{Action, Connection, Order, Place, ShopError, fast, run, texts, wait_until};
 use transactional_message::{Consume, Consumer, Message, MessageInfo, MessageState, Messenger, Received};
 
 use crate::{Db, World};
@@ -26,8 +26,8 @@ async fn send(messenger: &Messenger, message: Message) {
 async fn poison_delays_no_neighbours_and_is_delivered_when_its_consumer_is_mended() {
     let world = World::new().await;
     let messenger = World::start(world.builder().consumer(world.consumer().max_attempts(3))).await;
-    world.listener.will(1000, [Act::Fail]);
-    world.listener.will(1001, [Act::Panic]);
+    world.listener.will(1000, [Action::Fail]);
+    world.listener.will(1001, [Action::Panic]);
     let good = join_all((0..50).map(|id| world.handle(&messenger, id)));
     let bad = join_all((1000..1002).map(|id| world.handle(&messenger, id)));
     let (bad, good) = tokio::join!(bad, good);
@@ -44,8 +44,8 @@ async fn poison_delays_no_neighbours_and_is_delivered_when_its_consumer_is_mende
         assert_eq!(message.reason.as_deref(), Some(expected));
     }
     // Mended; a person tries again.
-    world.listener.will(1000, [Act::Write]);
-    world.listener.will(1001, [Act::Write]);
+    world.listener.will(1000, [Action::Write]);
+    world.listener.will(1001, [Action::Write]);
     for message in dead {
         messenger.admin().retry(message.id, "mended").await.expect("tries again");
     }

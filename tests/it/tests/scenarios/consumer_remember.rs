@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use it::{Act, Listener, fast, number, wait_until};
+use it::{Action, ScriptedConsumer, fast, number, wait_until};
 use transactional_message::{MessageInfo, MessageState, Messenger, MessengerBuilder};
 
 use crate::World;
@@ -10,7 +10,7 @@ use crate::World;
 const WEEK: Duration = Duration::from_hours(7 * 24);
 
 /// Two queues get every message; one of them fails at first, so that a person tries again.
-fn builder(world: &World, mail: &Listener, remember: Duration) -> MessengerBuilder {
+fn builder(world: &World, mail: &ScriptedConsumer, remember: Duration) -> MessengerBuilder {
     let settings = fast().janitor_interval(Duration::from_millis(20));
     world
         .builder()
@@ -35,7 +35,7 @@ async fn is_pruned(world: &World) {
 async fn raising_it_makes_nothing_look_new_that_was_pruned() {
     let world = World::new().await;
     let mail = World::another_listener("mail");
-    mail.will(1, [Act::Fail, Act::Write]);
+    mail.will(1, [Action::Fail, Action::Write]);
     let short = World::start(builder(&world, &mail, Duration::from_secs(4))).await;
     world.handle(&short, 1).await.expect("ok");
     dead(&world, &short).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use it::{Act, Dialect, Place, number, run, wait_until};
+use it::{Action, Dialect, Place, number, run, wait_until};
 use transactional_message::MessageState;
 use uuid::Uuid;
 
@@ -17,7 +17,7 @@ async fn handlers_that_never_return_are_ended_and_keep_nobody_waiting() {
     let consumer = world.consumer().concurrency(2).max_attempts(2).handler_timeout(TIMEOUT);
     let messenger = World::start(world.builder().consumer(consumer)).await;
     for id in [1000, 1001] {
-        world.listener.will(id, [Act::Never]);
+        world.listener.will(id, [Action::Never]);
         world.handle(&messenger, id).await.expect("ok");
     }
     wait_until("one of them to be begun", async || !world.listener.heard().is_empty()).await;
@@ -58,7 +58,7 @@ async fn what_an_ended_handler_wrote_is_rolled_back_and_the_message_comes_again(
     let world = World::new().await;
     let consumer = world.consumer().handler_timeout(TIMEOUT);
     let messenger = World::start(world.builder().consumer(consumer)).await;
-    world.listener.will(1, [Act::Never, Act::Write]);
+    world.listener.will(1, [Action::Never, Action::Write]);
     world.handle(&messenger, 1).await.expect("ok");
     world.settled(&messenger).await;
     assert_eq!(world.effects_of_orders().await, [1]);

@@ -123,7 +123,7 @@ async fn of_a_handled_call() {
     let messenger = world.messenger().await;
     for times in 1.. {
         let id = u64::from(times);
-        world.oracle.say(id, [it::Word::Cancel]);
+        world.oracle.say(id, [it::Reply::Cancel]);
         let body = async {
             for _ in 0..5 {
                 tokio::task::yield_now().await;

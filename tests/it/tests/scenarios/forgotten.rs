@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use it::{Act, Word, run, wait_until};
+use it::{Action, Reply, run, wait_until};
 use transactional_message::MessageState;
 
 use crate::World;
@@ -19,9 +19,9 @@ async fn what_was_delivered_meanwhile_is_asked_about_and_delivered() {
     let world = World::new().await;
     let messenger = world.messenger().await;
     for id in [1, 2] {
-        world.listener.will(id, [Act::Slow(Duration::from_millis(500)), Act::Write]);
+        world.listener.will(id, [Action::Slow(Duration::from_millis(500)), Action::Write]);
     }
-    world.oracle.say(2, vec![Word::Confirm]);
+    world.oracle.say(2, vec![Reply::Confirm]);
     world.pay(&messenger, 1).await.expect("pays");
     forget_the_confirm(&world, 1).await;
     world.handle(&messenger, 2).await.expect("ok");
@@ -40,7 +40,7 @@ async fn what_was_given_up_meanwhile_is_asked_about_and_given_up() {
     let world = World::new().await;
     let consumer = world.consumer().handler_timeout(Duration::from_millis(500)).max_attempts(1);
     let messenger = World::start(world.builder().consumer(consumer)).await;
-    world.listener.will(1, [Act::Never]);
+    world.listener.will(1, [Action::Never]);
     world.pay(&messenger, 1).await.expect("pays");
     forget_the_confirm(&world, 1).await;
     world.count(&messenger, MessageState::Dead, 1).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use it::{Act, Dialect, Log, Process, ShopError, Word, fast, fenced, number, order, run, wait_until};
+use it::{Action, Dialect, Log, Process, Reply, ShopError, fast, fenced, number, order, run, wait_until};
 use tracing_subscriber::filter::LevelFilter;
 use transactional_message::{MessageState, Messenger, Settings, begin};
 use uuid::{NoContext, Timestamp, Uuid};
@@ -18,9 +18,9 @@ fn tidy() -> Settings {
 
 /// One message in each state that does not pass, and some that are finished.
 async fn all_kinds(world: &World, messenger: &Messenger) {
-    world.listener.will(100, [Act::Fail]);
+    world.listener.will(100, [Action::Fail]);
     world.handle(messenger, 100).await.expect("ok");
-    world.oracle.say(101, [Word::Unknown]);
+    world.oracle.say(101, [Reply::Unknown]);
     world.vanish(messenger, 101).await;
     for id in 0..20 {
         world.pay(messenger, id).await.expect("ok");

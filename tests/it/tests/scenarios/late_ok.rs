@@ -4,7 +4,7 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use it::{
-    Dialect, Gate, Order, Place, Process, ShopError, Word, fast, fenced, gate, handled, order, run,
+    Dialect, Gate, Order, Place, Process, Reply, ShopError, fast, fenced, gate, handled, order, run,
     wait_until,
 };
 use sqlx::Pool;
@@ -43,7 +43,7 @@ async fn only(messenger: &Messenger, state: MessageState) -> MessageInfo {
 /// A handled body that ends with `result` after it was given up, and what others made of it.
 async fn given_up(
     world: &World,
-    words: &[Word],
+    words: &[Reply],
     attempts: u32,
     state: MessageState,
     ends_well: bool,
@@ -69,7 +69,7 @@ async fn given_up(
 #[tokio::test]
 async fn a_late_ok_outranks_a_check_backs_cancel() {
     let world = World::new().await;
-    let other = given_up(&world, &[Word::Cancel], 20, MessageState::Cancelled, true).await;
+    let other = given_up(&world, &[Reply::Cancel], 20, MessageState::Cancelled, true).await;
     let delivered = only(&other, MessageState::Delivered).await;
     assert_eq!(world.listener.orders(), [1]);
     assert_eq!(world.effects(delivered.id).await, 1);
@@ -79,7 +79,7 @@ async fn a_late_ok_outranks_a_check_backs_cancel() {
 #[tokio::test]
 async fn a_late_ok_delivers_a_parked_message() {
     let world = World::new().await;
-    given_up(&world, &[Word::Unknown], 2, MessageState::Parked, true).await;
+    given_up(&world, &[Reply::Unknown], 2, MessageState::Parked, true).await;
     assert_eq!(world.listener.orders(), [1]);
     assert_eq!(world.oracle.asked(1).len(), 2);
 }
@@ -87,7 +87,7 @@ async fn a_late_ok_delivers_a_parked_message() {
 #[tokio::test]
 async fn a_late_ok_after_a_check_backs_confirm_delivers_nothing_more() {
     let world = World::new().await;
-    let other = given_up(&world, &[Word::Confirm], 20, MessageState::Delivered, true).await;
+    let other = given_up(&world, &[Reply::Confirm], 20, MessageState::Delivered, true).await;
     assert_eq!(world.listener.orders(), [1]);
     assert_eq!(other.stats().await.expect("counts").delivered, 1);
 }
@@ -95,11 +95,11 @@ async fn a_late_ok_after_a_check_backs_confirm_delivers_nothing_more() {
 #[tokio::test]
 async fn a_late_err_does_not_take_back_what_was_delivered_or_decide_what_was_parked() {
     let world = World::new().await;
-    let other = given_up(&world, &[Word::Confirm], 20, MessageState::Delivered, false).await;
+    let other = given_up(&world, &[Reply::Confirm], 20, MessageState::Delivered, false).await;
     assert_eq!(other.stats().await.expect("counts").delivered, 1);
 
     let world = World::new().await;
-    let other = given_up(&world, &[Word::Unknown], 1, MessageState::Parked, false).await;
+    let other = given_up(&world, &[Reply::Unknown], 1, MessageState::Parked, false).await;
     assert_eq!(other.stats().await.expect("counts").parked, 1);
     assert!(world.listener.orders().is_empty());
 }

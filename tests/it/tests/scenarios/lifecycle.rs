@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use it::{Dialect, Place, Process, ShopError, Word, order, run, says, wait_until};
+use it::{Dialect, Place, Process, Reply, ShopError, order, run, says, wait_until};
 use tokio::runtime::Handle;
 use transactional_message::{ErrorKind, MessageState};
 
@@ -128,7 +128,7 @@ async fn a_messenger_whose_runtime_has_ended_takes_no_calls_and_says_so() {
     assert!(world.orders().await.is_empty());
     // What it had taken on is another's.
     let other = world.messenger().await;
-    world.oracle.say(1, [Word::Confirm]);
+    world.oracle.say(1, [Reply::Confirm]);
     world.settled(&other).await;
     assert_eq!(other.stats().await.expect("counts").delivered, 1);
 }

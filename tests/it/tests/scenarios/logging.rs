@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use it::AnsweredBy;
-use it::{Act, Connection, Log, Order, ShopError, fast, fenced, order};
+use it::{Action, Connection, Log, Order, ShopError, fast, fenced, order};
 use tracing_subscriber::filter::LevelFilter;
 use transactional_message::{Consumer, Message, MessageState, Messenger, Received, begin};
 
@@ -47,7 +47,7 @@ async fn payloads_are_in_no_log_and_no_reason() {
         world.builder().settings(settings).consumer(world.consumer().max_attempts(2)).consumer(typed),
     )
     .await;
-    world.listener.will(1, [Act::Fail, Act::Fail]);
+    world.listener.will(1, [Action::Fail, Action::Fail]);
     send(&messenger, "shop", format!("{{\"id\": 1, \"note\": \"{SECRET}\"}}")).await;
     send(&messenger, "shop", format!("{{\"id\": \"{SECRET}\"}}")).await;
     send(&messenger, "nowhere", format!("\"{SECRET}\"")).await;

@@ -1,6 +1,6 @@
 //! Bodies and handlers that move their session elsewhere: our statements know where the tables are.
 
-use it::{Act, Dialect, Order, Place, fenced, order, run};
+use it::{Action, Dialect, Order, Place, fenced, order, run};
 use transactional_message::testing::Recorder;
 use transactional_message::{ErrorKind, MessageState, begin, call_id, withhold};
 
@@ -69,7 +69,7 @@ async fn a_moved_session_is_still_refused_by_a_tombstone() {
 #[tokio::test]
 async fn a_handler_that_moves_its_session_has_its_effect_once() {
     let world = World::new().await;
-    world.listener.will(1, [Act::Run(Db::MOVES)]);
+    world.listener.will(1, [Action::Run(Db::MOVES)]);
     let messenger = world.messenger().await;
     world.handle(&messenger, 1).await.expect("ok");
     world.count(&messenger, MessageState::Delivered, 1).await;

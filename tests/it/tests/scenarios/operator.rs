@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use it::{Word, fast, handled, handled_late, order, vanish, wait_until};
+use it::{Reply, fast, handled, handled_late, order, vanish, wait_until};
 use transactional_message::{Backoff, Error, ErrorKind, MessageId, MessageState, Messenger};
 use uuid::Uuid;
 
@@ -79,7 +79,7 @@ async fn a_live_body_is_not_the_operators_business() {
 async fn a_half_that_waits_for_its_question_is_asked_about_at_once_on_demand() {
     let world = World::new().await;
     let messenger = world.messenger().await;
-    world.oracle.say(1, [Word::Confirm]);
+    world.oracle.say(1, [Reply::Confirm]);
     let body = async { panic!("on purpose") };
     vanish(messenger.scope(async { handled_late::<()>(&order(1), HOUR, body).await })).await;
     let id = newest(&messenger, MessageState::Half).await;
@@ -150,7 +150,7 @@ async fn a_dead_message_is_delivered_after_a_retry() {
 /// A parked message with a handler.
 async fn parked(world: &World) -> (Messenger, MessageId) {
     let messenger = world.messenger_with(fast().check_back_attempts(1)).await;
-    world.oracle.say(1, [Word::Unknown]);
+    world.oracle.say(1, [Reply::Unknown]);
     world.vanish(&messenger, 1).await;
     let id = newest(&messenger, MessageState::Parked).await;
     refused(messenger.admin().retry(id, "test").await, "is parked: there is nothing to try again");

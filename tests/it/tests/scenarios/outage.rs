@@ -207,7 +207,7 @@ async fn an_outage_under_handled_bodies_asks_no_question() {
     let other = world.messenger_with(fast().poll_interval(Duration::from_millis(2))).await;
     let (over, wait) = tokio::sync::watch::channel(false);
     let body = async |id: u64| {
-        world.oracle.say(id, [it::Word::Cancel]);
+        world.oracle.say(id, [it::Reply::Cancel]);
         let mut wait = wait.clone();
         let body = async {
             wait.wait_for(|over| *over).await.expect("ends");

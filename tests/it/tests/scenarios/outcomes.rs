@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
-use it::{ShopError, Word, fast, fenced, handled, handled_asking, order, wait_until};
+use it::{Reply, ShopError, fast, fenced, handled, handled_asking, order, wait_until};
 use transactional_message::{MessageState, Messenger, begin, call_id, withhold};
 
 use crate::World;
@@ -121,11 +121,11 @@ async fn handled_calls_send_what_their_end_or_their_handler_says() {
     let messenger = world.messenger_with(settings).await;
     // What a vanished body's handler says, by turns.
     let answers = [
-        vec![Word::Confirm],
-        vec![Word::Cancel],
-        vec![Word::Unknown, Word::Error, Word::Confirm],
-        vec![Word::Panic, Word::Unknown, Word::Cancel],
-        vec![Word::Unknown],
+        vec![Reply::Confirm],
+        vec![Reply::Cancel],
+        vec![Reply::Unknown, Reply::Error, Reply::Confirm],
+        vec![Reply::Panic, Reply::Unknown, Reply::Cancel],
+        vec![Reply::Unknown],
     ];
     let vanishes = |end| matches!(end, End::Panic | End::Dropped | End::PanicAfterAll);
     for id in ids() {
@@ -223,7 +223,7 @@ async fn in_a_live_process_nothing_waits_for_a_lease() {
         0 => world.handle(&messenger, id).await.expect("ok"),
         // Asked about by the checker.
         1 => {
-            world.oracle.say(id, [Word::Unknown, Word::Confirm]);
+            world.oracle.say(id, [Reply::Unknown, Reply::Confirm]);
             world.vanish(&messenger, id).await;
         }
         _ => world.commit_and_decline(&messenger, id).await,

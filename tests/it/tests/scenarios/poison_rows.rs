@@ -1,7 +1,7 @@
 //! One row that the store refuses delays none of its neighbours, and is found again.
 
 use futures_util::future::join_all;
-use it::{Act, Dialect, Word, fast, number, run, wait_until};
+use it::{Action, Dialect, Reply, fast, number, run, wait_until};
 use sqlx::Pool;
 use transactional_message::{MessageState, Messenger};
 
@@ -30,7 +30,7 @@ async fn a_confirm_that_is_refused() {
     let world = World::new().await;
     let messenger = world.messenger().await;
     let store = refuse(&world, 1).await;
-    world.oracle.say(13, [Word::Confirm]);
+    world.oracle.say(13, [Reply::Confirm]);
     let ended = join_all((0..30).map(|id| world.handle(&messenger, id))).await;
     assert!(ended.iter().all(Result::is_ok), "the report is not the caller's affair");
     all_but_one_are(&messenger, MessageState::Delivered).await;
@@ -59,7 +59,7 @@ async fn a_cancel_that_is_refused() {
     let messenger = world.messenger().await;
     let store = refuse(&world, 2).await;
     for id in 0..30 {
-        world.oracle.say(id, [Word::Cancel]);
+        world.oracle.say(id, [Reply::Cancel]);
     }
     join_all((0..30).map(|id| world.vanish(&messenger, id))).await;
     all_but_one_are(&messenger, MessageState::Cancelled).await;
@@ -91,8 +91,8 @@ async fn a_nul_character_in_an_error_is_no_poison() {
     let consumer = world.consumer().max_attempts(2);
     let messenger = World::start(world.builder().settings(settings).consumer(consumer)).await;
     for id in 0..10 {
-        world.oracle.say(id, [if id == 3 { Word::Nul } else { Word::Confirm }]);
-        world.listener.will(id, [if id == 4 { Act::Nul } else { Act::Write }]);
+        world.oracle.say(id, [if id == 3 { Reply::Nul } else { Reply::Confirm }]);
+        world.listener.will(id, [if id == 4 { Action::Nul } else { Action::Write }]);
     }
     join_all((0..10).map(|id| world.vanish(&messenger, id))).await;
     world.count(&messenger, MessageState::Delivered, 8).await;
@@ -145,11 +145,11 @@ async fn an_answer_that_the_store_fails_over_is_brought_to_it_again() {
     let store = world.store();
     run(&store, Db::trouble(2, Db::STRANGE[0])).await.expect("creates");
     for id in 0..5 {
-        world.oracle.say(id, [Word::Cancel]);
+        world.oracle.say(id, [Reply::Cancel]);
         world.vanish(&messenger, id).await;
     }
     wait_until("the questions", async || world.oracle.questions().len() == 5).await;
-    world.oracle.say(5, [Word::Confirm]);
+    world.oracle.say(5, [Reply::Confirm]);
     world.vanish(&messenger, 5).await;
     world.count(&messenger, MessageState::Delivered, 1).await;
     allow(&store).await;

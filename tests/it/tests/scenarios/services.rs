@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use it::AnsweredBy;
-use it::{Dialect, Listener, Log, Oracle, Process, ShopError, Word, ask, fast, fenced, handled, order};
+use it::{
+    Dialect, Log, Process, Reply, ScriptedConsumer, ScriptedHandler, ShopError, ask, fast, fenced, handled,
+    order,
+};
 use it::{numbers, run, texts, wait_until};
 use tracing_subscriber::filter::LevelFilter;
 use transactional_message::{Message, MessageState, Messenger, MessengerBuilder, begin};
@@ -14,14 +17,14 @@ use crate::{Db, World};
 
 /// A service with an oracle and consumers of its own.
 struct Service {
-    oracle: Oracle,
-    listener: Listener,
+    oracle: ScriptedHandler,
+    listener: ScriptedConsumer,
     name: &'static str,
 }
 
 impl Service {
     fn new(name: &'static str) -> Self {
-        Self { oracle: Oracle::default(), listener: World::another_listener(name), name }
+        Self { oracle: ScriptedHandler::default(), listener: World::another_listener(name), name }
     }
 
     fn builder(&self, world: &World) -> MessengerBuilder {
@@ -83,16 +86,16 @@ async fn a_service_is_not_asked_about_another_ones_calls() {
     let world = World::new().await;
     let (orders, billing) = (Service::new("orders"), Service::new("billing"));
     let other = billing.start(&world).await;
-    billing.oracle.say(1, [Word::Cancel]);
+    billing.oracle.say(1, [Reply::Cancel]);
     orders.dies(&world, 1).await;
     // Its own call, which dies later, is settled: by then the other one's lease has lapsed, too.
-    billing.oracle.say(2, [Word::Confirm]);
+    billing.oracle.say(2, [Reply::Confirm]);
     billing.dies(&world, 2).await;
     world.count(&other, MessageState::Delivered, 1).await;
     assert_eq!(info(&other, MessageState::Half).await, [("orders".to_owned(), "handler:pay".to_owned(), 0)]);
     assert!(billing.oracle.asked(1).is_empty(), "a stranger was asked, and said Cancel");
 
-    orders.oracle.say(1, [Word::Confirm]);
+    orders.oracle.say(1, [Reply::Confirm]);
     let own = orders.start(&world).await;
     world.settled(&own).await;
     assert_eq!((orders.listener.orders(), billing.listener.orders()), (vec![1], vec![2]));
@@ -145,7 +148,7 @@ async fn a_renamed_service_takes_over_its_old_name() {
     let undelivered = fast().deliver(false);
     let nameless = World::start(world.builder().settings(undelivered)).await;
     world.handle(&nameless, 3).await.expect("ok");
-    new.oracle.say(1, [Word::Confirm]);
+    new.oracle.say(1, [Reply::Confirm]);
 
     let renamed = new.builder(&world).service_alias("shop").service_alias("default");
     let renamed = World::start(renamed).await;
@@ -164,7 +167,7 @@ async fn a_person_decides_for_every_service() {
     let (orders, billing) = (Service::new("orders"), Service::new("billing"));
     let undelivered = fast().check_back_attempts(1);
     let own = World::start(orders.builder(&world).settings(undelivered)).await;
-    orders.oracle.say(1, [Word::Unknown]);
+    orders.oracle.say(1, [Reply::Unknown]);
     world.vanish(&own, 1).await;
     world.count(&own, MessageState::Parked, 1).await;
     assert!(own.shutdown(Duration::from_secs(10)).await);
@@ -236,7 +239,7 @@ async fn a_handler_that_answers_for_another_package_is_reported() {
         process.kill().await;
         assert_eq!(texts(&world.store(), "SELECT package FROM tm_message WHERE state = 0").await, ["it"]);
         run(&world.store(), format!("UPDATE tm_message SET package = '{package}'")).await.expect("changes");
-        world.oracle.say(1, [Word::Confirm]);
+        world.oracle.say(1, [Reply::Confirm]);
         let messenger = world.messenger().await;
         world.settled(&messenger).await;
         let lines = log.lines_with(&["answers for a half message of the package"]);
@@ -274,8 +277,8 @@ async fn a_store_of_the_first_version_is_upgraded_with_what_is_in_it() {
     run(&pool, scripts("message").remove(0)).await.expect("runs");
     run(&pool, old_insert(0, 1, "handler:it.handled")).await.expect("inserts");
     run(&pool, old_insert(1, 2, "handler:it.handled")).await.expect("inserts");
-    world.oracle.say(1, [Word::Confirm]);
-    world.oracle.say(3, [Word::Confirm]);
+    world.oracle.say(1, [Reply::Confirm]);
+    world.oracle.say(3, [Reply::Confirm]);
     let unready =
         world.builder().build().await.expect("builds").start().await.expect_err("starts").to_string();
     assert!(unready.contains("are at version 1") && unready.contains("Messenger::migrate"), "{unready}");

@@ -2,7 +2,7 @@
 
 use futures_util::FutureExt;
 use it::AnsweredBy;
-use it::{Process, ShopError, Word, fast, fenced_twice, handled_twice, number, order, vanish};
+use it::{Process, Reply, ShopError, fast, fenced_twice, handled_twice, number, order, vanish};
 use serde_json::json;
 use transactional_message::testing::Recorder;
 use transactional_message::{ErrorKind, Message, MessageState, Messenger, begin, withhold};
@@ -110,7 +110,7 @@ async fn stacked_messages_with_handlers_are_confirmed_and_cancelled_together() {
     messenger.scope(async { handled_twice(&order(1), async { Ok(()) }).await }).await.expect("ok");
     let err = async { Err(ShopError::Declined) };
     messenger.scope(async { handled_twice::<()>(&order(2), err).await }).await.expect_err("declined");
-    world.oracle.say(3, [Word::Confirm]);
+    world.oracle.say(3, [Reply::Confirm]);
     let panics = async { panic!("on purpose") };
     vanish(messenger.scope(async { handled_twice::<()>(&order(3), panics).await })).await;
     world.settled(&messenger).await;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use it::{Act, ShopError, fast, handled, order, vanish, wait_until};
+use it::{Action, ShopError, fast, handled, order, vanish, wait_until};
 use transactional_message::{ErrorKind, MessageState, Settings};
 
 use crate::World;
@@ -53,7 +53,7 @@ async fn under_load_everything_that_was_ok_is_delivered_or_found_by_the_next_sta
 async fn a_deadline_cuts_off_and_the_next_start_goes_on() {
     let world = World::new().await;
     let messenger = world.messenger().await;
-    world.listener.will(0, [Act::Slow(Duration::from_hours(1)), Act::Write]);
+    world.listener.will(0, [Action::Slow(Duration::from_hours(1)), Action::Write]);
     for id in 0..20 {
         world.handle(&messenger, id).await.expect("ok");
     }
@@ -104,7 +104,7 @@ async fn bodies_that_run_are_waited_for() {
 #[tokio::test]
 async fn a_body_that_outlives_the_deadline_is_settled_by_the_next_start() {
     let world = World::new().await;
-    world.oracle.say(1, [it::Word::Confirm]);
+    world.oracle.say(1, [it::Reply::Confirm]);
     let messenger = world.messenger().await;
     let (go_on, wait) = tokio::sync::oneshot::channel::<()>();
     let body = async {
@@ -166,7 +166,7 @@ async fn a_shutdown_gives_its_rows_back_so_that_others_need_not_wait_for_the_lea
     for id in 0..5 {
         world.handle(&leaving, id).await.expect("ok");
     }
-    world.oracle.say(9, [it::Word::Confirm]);
+    world.oracle.say(9, [it::Reply::Confirm]);
     world.vanish(&leaving, 9).await;
     assert!(leaving.shutdown(LONG).await);
     let after = world.messenger().await;

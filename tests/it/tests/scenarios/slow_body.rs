@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use it::{Word, fast, fenced, handled, number, order, wait_until};
+use it::{Reply, fast, fenced, handled, number, order, wait_until};
 use transactional_message::{Messenger, begin};
 
 use crate::World;
@@ -43,7 +43,7 @@ async fn a_handler_is_never_asked_about_slow_bodies_however_many_they_are() {
     let (progress, watch) = tokio::sync::watch::channel(0);
     let slow = async |id: u64| {
         // A wrong question would be answered wrongly.
-        world.oracle.say(id, [Word::Cancel]);
+        world.oracle.say(id, [Reply::Cancel]);
         let mut begins = watch.clone();
         begins.wait_for(|upto| id < *upto).await.expect("begins");
         let body = async {
@@ -141,7 +141,7 @@ async fn a_fence_is_never_asked_about_a_slow_transaction() {
 async fn a_slow_check_back_handler_is_not_asked_twice_at_once() {
     let world = World::new().await;
     let (own, other) = messengers(&world).await;
-    world.oracle.say(1, [Word::Slow(three_leases())]);
+    world.oracle.say(1, [Reply::Slow(three_leases())]);
     world.vanish(&own, 1).await;
     world.settled(&other).await;
     assert_eq!(world.oracle.asked(1).len(), 1);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use it::AnsweredBy;
-use it::{Dialect, Oracle, Place, Process, ShopError, Word, ask, order, wait_until};
+use it::{Dialect, Place, Process, Reply, ScriptedHandler, ShopError, ask, order, wait_until};
 use transactional_message::{Message, MessageState, Messenger, MessengerBuilder};
 
 use crate::{Db, World};
@@ -15,7 +15,7 @@ async fn two_messengers_share_the_questions_and_the_deliveries() {
     let world = World::new().await;
     let (one, two) = tokio::join!(world.messenger(), world.messenger());
     for id in 0..60 {
-        world.oracle.say(id, [Word::Confirm]);
+        world.oracle.say(id, [Reply::Confirm]);
     }
     join_all((0..60).map(|id| world.vanish(if id % 2 == 0 { &one } else { &two }, id))).await;
     join_all((60..100).map(async |id| {
@@ -78,8 +78,8 @@ async fn a_messenger_without_the_handler_leaves_its_questions_to_others() {
     assert_eq!((half.answered_by.as_str(), half.attempts), ("handler:by hand", 0));
     assert!(world.oracle.questions().is_empty());
 
-    let oracle = Oracle::default();
-    oracle.say(1, [Word::Confirm]);
+    let oracle = ScriptedHandler::default();
+    oracle.say(1, [Reply::Confirm]);
     let with = world.builder().data(oracle.clone()).check_back("by hand", ask).consumer(world.consumer());
     let with = World::start(with).await;
     world.settled(&with).await;
@@ -92,7 +92,7 @@ async fn a_messenger_without_the_handler_leaves_its_questions_to_others() {
 async fn a_handler_answers_for_its_old_name() {
     let world = World::new().await;
     died(&world, world.elsewhere().builder().check_back("old", ask), "old", 1).await;
-    world.oracle.say(1, [Word::Confirm]);
+    world.oracle.say(1, [Reply::Confirm]);
     let renamed = world.builder().check_back("new", ask).alias("old", "new").consumer(world.consumer());
     let renamed = World::start(renamed).await;
     world.settled(&renamed).await;
@@ -108,7 +108,7 @@ async fn a_process_that_dies_is_taken_over_by_the_one_that_is_left() {
     for id in 0..3 {
         world
             .oracle
-            .say(id, [[Word::Confirm, Word::Cancel, Word::Unknown][usize::try_from(id).expect("small")]]);
+            .say(id, [[Reply::Confirm, Reply::Cancel, Reply::Unknown][usize::try_from(id).expect("small")]]);
     }
     let (reached, mut wait) = tokio::sync::mpsc::channel(3);
     let builder = world.elsewhere().builder();
@@ -133,7 +133,7 @@ async fn a_process_that_dies_is_taken_over_by_the_one_that_is_left() {
     world.count(&left, MessageState::Cancelled, 1).await;
     world.count(&left, MessageState::Delivered, 1).await;
     wait_until("the third to be asked about again and again", async || world.oracle.asked(2).len() > 2).await;
-    world.oracle.say(2, [Word::Confirm]);
+    world.oracle.say(2, [Reply::Confirm]);
     world.settled(&left).await;
     assert_eq!(world.listener.orders(), [0, 2]);
     // What a dead process has sent may still be in flight: it is not asked about at once.

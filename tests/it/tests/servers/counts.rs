@@ -1,7 +1,7 @@
 //! A store that can't hold every text: what is counted arrives all the same.
 
 use futures_util::future::join_all;
-use it::{Act, Word};
+use it::{Action, Reply};
 use transactional_message::{MessageState, Messenger};
 
 use crate::World;
@@ -10,10 +10,10 @@ use crate::World;
 /// that can't hold everything.
 pub(crate) async fn counts_arrive_without_their_texts(world: &World, messenger: &Messenger) {
     for id in 0..5 {
-        world.listener.will(id, [if id == 3 { Act::Foreign } else { Act::Write }]);
+        world.listener.will(id, [if id == 3 { Action::Foreign } else { Action::Write }]);
     }
     for id in 5..10 {
-        world.oracle.say(id, [if id == 7 { Word::Foreign } else { Word::Confirm }]);
+        world.oracle.say(id, [if id == 7 { Reply::Foreign } else { Reply::Confirm }]);
     }
     join_all((0..5).map(|id| world.handle(messenger, id))).await;
     join_all((5..10).map(|id| world.vanish(messenger, id))).await;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use it::{Fragile, Place as _, Process, ShopError, Word, fenced, order, wait_until};
+use it::{Fragile, Place as _, Process, Reply, ShopError, fenced, order, wait_until};
 use services::proxy::Trick;
 use transactional_message::{MessageState, begin};
 
@@ -81,7 +81,7 @@ async fn a_silent_business_database_is_asked_until_it_answers() {
     };
     wait_until("somebody to be asked about in vain", asked).await;
     for id in 100..120 {
-        world.oracle.say(id, [Word::Confirm]);
+        world.oracle.say(id, [Reply::Confirm]);
         world.vanish(&messenger, id).await;
     }
     world.count(&messenger, MessageState::Delivered, 20).await;

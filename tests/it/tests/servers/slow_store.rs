@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use it::{Dialect as _, Fragile, Process, ShopError, Word, fast, fenced, handled, order, wait_until};
+use it::{Dialect as _, Fragile, Process, Reply, ShopError, fast, fenced, handled, order, wait_until};
 use transactional_message::{MessageState, Messenger, begin};
 
 use crate::{Db, World};
@@ -46,7 +46,7 @@ async fn orphans_are_settled_with_answers_of(tenths: u32) {
     let slow = World { place, ..world.elsewhere() };
     let (own, other) = (messenger(&slow).await, messenger(&slow).await);
     // A question about the live body would be answered wrongly.
-    world.oracle.say(HANDLED, [Word::Cancel]);
+    world.oracle.say(HANDLED, [Reply::Cancel]);
     let (over, wait) = tokio::sync::watch::channel(false);
     let end = async || wait.clone().wait_for(|over| *over).await.map(|_| ()).expect("ends");
     let fenced_body = async {

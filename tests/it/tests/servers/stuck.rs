@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use it::{Act, wait_until};
+use it::{Action, wait_until};
 use transactional_message::MessageState;
 
 use crate::World;
@@ -14,7 +14,7 @@ async fn a_handler_that_waits_for_a_statement_keeps_neither_its_place_nor_its_lo
     let consumer = world.consumer().concurrency(2).handler_timeout(Duration::from_millis(500));
     let messenger = World::start(world.builder().consumer(consumer)).await;
     for id in [1000, 1001] {
-        world.listener.will(id, [Act::Stuck, Act::Write]);
+        world.listener.will(id, [Action::Stuck, Action::Write]);
         world.handle(&messenger, id).await.expect("ok");
     }
     wait_until("both to be begun", async || world.listener.heard().len() == 2).await;

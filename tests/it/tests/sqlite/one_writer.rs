@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use it::AnsweredBy;
-use it::{Act, fenced, handled, order, wait_until};
+use it::{Action, fenced, handled, order, wait_until};
 use transactional_message::{ErrorKind, MessageState, begin};
 
 use crate::World;
@@ -59,7 +59,7 @@ async fn a_handler_that_never_returns_stops_nobody_for_longer_than_its_timeout()
     let world = World::new().await;
     let consumer = world.consumer().max_attempts(2).handler_timeout(Duration::from_millis(500));
     let messenger = World::start(world.builder_on("books").consumer(consumer)).await;
-    world.listener.will(1, [Act::Never]);
+    world.listener.will(1, [Action::Never]);
     world.handle(&messenger, 1).await.expect("ok");
     wait_until("it to be begun", async || !world.listener.heard().is_empty()).await;
     for id in 2..6 {

@@ -1,6 +1,7 @@
 //! The source tree keeps its own rules.
 
 mod imports;
+mod map;
 mod text;
 
 use std::path::{Path, PathBuf};

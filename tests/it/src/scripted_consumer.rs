@@ -12,20 +12,20 @@ use crate::databases::{Connection, Dialect};
 
 /// Handles every message, and remembers each delivery, duplicates too.
 #[derive(Clone, Debug)]
-pub struct Listener {
+pub struct ScriptedConsumer {
     queue: String,
     memory: Arc<Mutex<Memory>>,
 }
 
 #[derive(Debug, Default)]
 struct Memory {
-    heard: Vec<Heard>,
-    acts: HashMap<u64, VecDeque<Act>>,
+    heard: Vec<Delivery>,
+    acts: HashMap<u64, VecDeque<Action>>,
 }
 
 /// One delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Heard {
+pub struct Delivery {
     /// The message's id.
     pub id: MessageId,
     /// Its routing key.
@@ -42,7 +42,7 @@ pub struct Heard {
 
 /// What the handler does with a delivery; by default it writes the effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Act {
+pub enum Action {
     /// Writes the effect.
     Write,
     /// Writes the effect, and fails.
@@ -67,18 +67,18 @@ pub enum Act {
     Stuck,
 }
 
-impl Listener {
+impl ScriptedConsumer {
     pub(crate) fn new(queue: &str) -> Self {
         Self { queue: queue.into(), memory: Arc::default() }
     }
 
     /// Says what will be done about `order`: one act a delivery, the last one for ever.
-    pub fn will(&self, order: u64, acts: impl IntoIterator<Item = Act>) {
+    pub fn will(&self, order: u64, acts: impl IntoIterator<Item = Action>) {
         self.memory().acts.insert(order, acts.into_iter().collect());
     }
 
     /// All deliveries, in order.
-    pub fn heard(&self) -> Vec<Heard> {
+    pub fn heard(&self) -> Vec<Delivery> {
         self.memory().heard.clone()
     }
 
@@ -95,15 +95,15 @@ impl Listener {
     }
 
     /// The deliveries of one order.
-    pub fn heard_of(&self, order: u64) -> Vec<Heard> {
+    pub fn heard_of(&self, order: u64) -> Vec<Delivery> {
         self.heard().into_iter().filter(|heard| heard.order == Some(order)).collect()
     }
 
-    fn note(&self, message: &Received<RawPayload>) -> Act {
+    fn note(&self, message: &Received<RawPayload>) -> Action {
         let body = String::from_utf8_lossy(&message.payload.0).into_owned();
         let order = serde_json::from_str::<Order>(&body).ok().map(|order| order.id);
         let mut memory = self.memory();
-        memory.heard.push(Heard {
+        memory.heard.push(Delivery {
             id: message.id,
             routing_key: message.routing_key.clone(),
             body,
@@ -111,9 +111,9 @@ impl Listener {
             attempt: message.attempt,
             properties: (message.business_key.clone(), message.message_type.clone(), message.headers.clone()),
         });
-        let Some(acts) = order.and_then(|order| memory.acts.get_mut(&order)) else { return Act::Write };
+        let Some(acts) = order.and_then(|order| memory.acts.get_mut(&order)) else { return Action::Write };
         let next = if acts.len() > 1 { acts.pop_front() } else { acts.front().copied() };
-        next.unwrap_or(Act::Write)
+        next.unwrap_or(Action::Write)
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
@@ -126,32 +126,32 @@ async fn handle<DB: Dialect>(
     connection: &mut Connection<DB>,
     message: Received<RawPayload>,
     queue: String,
-    act: Act,
+    act: Action,
 ) -> Result<(), String> {
     let body = String::from_utf8_lossy(&message.payload.0).into_owned();
     DB::effect(connection, &queue, message.id, &body).await.map_err(|error| error.to_string())?;
     match act {
-        Act::Write => Ok(()),
-        Act::Fail => Err("no ink".into()),
-        Act::Nul => Err("no\0ink".into()),
-        Act::Foreign => Err("→ no ink 💶".into()),
-        Act::Panic => panic!("the listener fell over"),
-        Act::Swallow => {
+        Action::Write => Ok(()),
+        Action::Fail => Err("no ink".into()),
+        Action::Nul => Err("no\0ink".into()),
+        Action::Foreign => Err("→ no ink 💶".into()),
+        Action::Panic => panic!("the listener fell over"),
+        Action::Swallow => {
             let failed = DB::run(connection, DB::SWALLOWED.0).await;
             assert!(failed.is_err(), "the statement was to fail");
             Ok(())
         }
-        Act::Commit => {
+        Action::Commit => {
             DB::run(connection, "COMMIT").await.expect("commits");
             Ok(())
         }
-        Act::Run(sql) => DB::run(connection, sql).await.map(drop).map_err(|error| error.to_string()),
-        Act::Slow(time) => {
+        Action::Run(sql) => DB::run(connection, sql).await.map(drop).map_err(|error| error.to_string()),
+        Action::Slow(time) => {
             tokio::time::sleep(time).await;
             Ok(())
         }
-        Act::Never => std::future::pending().await,
-        Act::Stuck => {
+        Action::Never => std::future::pending().await,
+        Action::Stuck => {
             let _ = DB::run(connection, DB::STUCK).await;
             std::future::pending().await
         }
@@ -161,7 +161,7 @@ async fn handle<DB: Dialect>(
 // Not for every `DB` at once: the connection alone does not say which it is.
 macro_rules! listens {
     ($database:ty, $connection:ty) => {
-        impl<'c> Consume<'c, $connection, RawPayload> for Listener {
+        impl<'c> Consume<'c, $connection, RawPayload> for ScriptedConsumer {
             type Error = String;
             type Future = BoxFuture<'c, Result<(), String>>;
 

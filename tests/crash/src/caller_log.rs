@@ -18,7 +18,7 @@ const STRANGERS: &str = "fence rows whose message the store does not know";
 
 /// What callers were told.
 #[derive(Debug)]
-pub(crate) struct Told(File);
+pub(crate) struct CallerLog(File);
 
 /// A caller's answer, for sure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,10 +26,10 @@ pub(crate) enum Answer {
     Done,
     Refused,
     /// Somebody decided the call while its body was alive.
-    Robbed,
+    Preempted,
 }
 
-impl Told {
+impl CallerLog {
     pub(crate) fn open(directory: &Path) -> anyhow::Result<Self> {
         Ok(Self(appending(directory, TOLD)?))
     }
@@ -67,7 +67,7 @@ pub(crate) fn told(directory: &Path) -> anyhow::Result<Vec<(Uuid, Answer)>> {
         let answer = match word {
             "done" => Answer::Done,
             "refused" => Answer::Refused,
-            "robbed" => Answer::Robbed,
+            "robbed" => Answer::Preempted,
             _ => return None,
         };
         Some((action.parse().ok()?, answer))

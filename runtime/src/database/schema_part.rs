@@ -8,7 +8,7 @@ use crate::store::StoreError;
 
 /// A set of tables that is migrated on its own.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Part {
+pub(super) struct SchemaPart {
     pub(super) name: &'static str,
     /// The table by which it is found.
     #[cfg_attr(
@@ -20,7 +20,7 @@ pub(super) struct Part {
     pub(super) scripts: &'static [&'static str],
 }
 
-impl Part {
+impl SchemaPart {
     /// The scripts that a database at `version` lacks.
     pub(super) fn missing(self, version: i64) -> Result<&'static [&'static str], StoreError> {
         let applied = usize::try_from(version).unwrap_or(usize::MAX);
@@ -50,7 +50,7 @@ impl Part {
 /// A part with its scripts, by their versions, for one kind of database.
 macro_rules! part {
     ($database:literal, $name:literal, [$($version:literal),+]) => {
-        Part {
+        SchemaPart {
             name: $name,
             table: concat!("tm_", $name),
             scripts: &[$(include_str!(concat!("../../../migrations/", $database, "/", $name, "_", $version, ".sql"))),+],

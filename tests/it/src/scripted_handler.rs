@@ -10,17 +10,17 @@ use crate::Order;
 
 /// The data that every handler in this binary takes.
 #[derive(Clone, Debug, Default)]
-pub struct Oracle(Arc<Mutex<Known>>);
+pub struct ScriptedHandler(Arc<Mutex<Known>>);
 
 #[derive(Debug, Default)]
 struct Known {
-    answers: HashMap<u64, VecDeque<Word>>,
+    answers: HashMap<u64, VecDeque<Reply>>,
     asked: Vec<Question>,
 }
 
 /// What a handler does when it is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Word {
+pub enum Reply {
     /// Answers [`Outcome::Confirm`].
     Confirm,
     /// Answers [`Outcome::Cancel`].
@@ -58,9 +58,9 @@ pub struct Question {
     pub attempt: u32,
 }
 
-impl Oracle {
+impl ScriptedHandler {
     /// Says what will be answered about `order`: one word a question, the last one for ever.
-    pub fn say(&self, order: u64, words: impl IntoIterator<Item = Word>) {
+    pub fn say(&self, order: u64, words: impl IntoIterator<Item = Reply>) {
         self.known().answers.insert(order, words.into_iter().collect());
     }
 
@@ -74,7 +74,7 @@ impl Oracle {
         self.questions().into_iter().filter(|question| question.order == order).collect()
     }
 
-    fn next(&self, question: Question) -> Option<Word> {
+    fn next(&self, question: Question) -> Option<Reply> {
         let mut known = self.known();
         let order = question.order;
         known.asked.push(question);
@@ -89,22 +89,22 @@ impl Oracle {
 
 /// The handler of all annotated functions here, and of those that tests register by hand.
 /// It fails when it was told nothing about the order.
-pub async fn ask(half: HalfMessage<Order>, oracle: Data<Oracle>) -> Result<Outcome, String> {
+pub async fn ask(half: HalfMessage<Order>, oracle: Data<ScriptedHandler>) -> Result<Outcome, String> {
     let order = half.payload.id;
     let HalfMessage { id, call_id, business_key: key, age, attempt, .. } = half;
     match oracle.next(Question { order, id, call_id, key, age, attempt }) {
-        Some(Word::Confirm) => Ok(Outcome::Confirm),
-        Some(Word::Cancel) => Ok(Outcome::Cancel),
-        Some(Word::Unknown) => Ok(Outcome::Unknown),
-        Some(Word::Error) => Err("the oracle is asleep".into()),
-        Some(Word::Nul) => Err("the oracle\0is asleep".into()),
-        Some(Word::Foreign) => Err("→ the oracle is asleep 💶".into()),
-        Some(Word::Panic) => panic!("the oracle is mad"),
-        Some(Word::Slow(time)) => {
+        Some(Reply::Confirm) => Ok(Outcome::Confirm),
+        Some(Reply::Cancel) => Ok(Outcome::Cancel),
+        Some(Reply::Unknown) => Ok(Outcome::Unknown),
+        Some(Reply::Error) => Err("the oracle is asleep".into()),
+        Some(Reply::Nul) => Err("the oracle\0is asleep".into()),
+        Some(Reply::Foreign) => Err("→ the oracle is asleep 💶".into()),
+        Some(Reply::Panic) => panic!("the oracle is mad"),
+        Some(Reply::Slow(time)) => {
             tokio::time::sleep(time).await;
             Ok(Outcome::Confirm)
         }
-        Some(Word::Hang) => std::future::pending().await,
+        Some(Reply::Hang) => std::future::pending().await,
         None => Err(format!("nobody expected a question about order {order}")),
     }
 }

@@ -18,11 +18,11 @@ use crate::store::StoreError;
 
 /// The queues of all files that this process writes to.
 static FILES: OnceLock<Mutex<Files>> = OnceLock::new();
-type Files = HashMap<(PathBuf, Id), Weak<Turns>>;
+type Files = HashMap<(PathBuf, Id), Weak<WriteQueue>>;
 
 /// The queue of one file.
 #[derive(Debug, Default)]
-pub(crate) struct Turns {
+pub(crate) struct WriteQueue {
     /// Held while waiting for the turn, so that only one waits there besides the urgent.
     order: Queue<()>,
     turn: Arc<Queue<()>>,
@@ -31,7 +31,7 @@ pub(crate) struct Turns {
 /// It is our turn until this is dropped.
 pub(crate) type Turn = OwnedMutexGuard<()>;
 
-impl Turns {
+impl WriteQueue {
     pub(crate) fn of(file: &Path) -> Arc<Self> {
         let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
         let file = (file.canonicalize().unwrap_or(file), Handle::current().id());
@@ -72,8 +72,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn turns_are_taken_in_order_and_the_urgent_goes_before_all_but_one() {
-        let turns = Turns::of(Path::new("order.db"));
-        assert!(Arc::ptr_eq(&turns, &Turns::of(Path::new("./order.db"))), "one queue a file");
+        let turns = WriteQueue::of(Path::new("order.db"));
+        assert!(Arc::ptr_eq(&turns, &WriteQueue::of(Path::new("./order.db"))), "one queue a file");
         let (log, first) = (Arc::new(Mutex::new(Vec::new())), turns.take(PATIENCE).await.expect("free"));
         let mut waiting = tokio::task::JoinSet::new();
         for name in ["a", "b", "c", "urgent"] {
@@ -94,7 +94,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn patience_has_an_end_that_is_explained() {
-        let turns = Turns::of(Path::new("patience.db"));
+        let turns = WriteQueue::of(Path::new("patience.db"));
         let _first = turns.take(PATIENCE).await.expect("free");
         let error = turns.take(PATIENCE).await.expect_err("taken").to_string();
         assert!(error.contains("one writer at a time"), "{error}");

@@ -39,13 +39,13 @@ for attempt in $(seq 30); do rm -rf -- "$1" && break; sleep 0.1; done
 
 /// A server's directory. Dropping it removes it.
 #[derive(Debug)]
-pub(crate) struct Home {
+pub(crate) struct ServerDir {
     directory: TempDir,
     watcher: Child,
     user: Option<User>,
 }
 
-impl Home {
+impl ServerDir {
     /// For a server that runs as this user.
     pub(crate) fn new(user: Option<User>) -> anyhow::Result<Self> {
         let parent = parent();
@@ -103,7 +103,7 @@ impl Home {
     }
 }
 
-impl Drop for Home {
+impl Drop for ServerDir {
     fn drop(&mut self) {
         let _ = self.watcher.kill();
         let _ = self.watcher.wait();
