@@ -41,7 +41,7 @@ struct Subscriber {
     bindings: Vec<(String, Pattern)>,
     deliveries: mpsc::Sender<Delivery>,
     /// One for each delivery that is not settled yet.
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     /// How old a message may be that nobody can read, before it is dead.
     undecodable_after: Duration,
 }
@@ -118,7 +118,7 @@ impl Transport for InProcess {
     }
 
     fn capacity(&self) -> usize {
-        self.queues().iter().map(|queue| queue.places.available_permits()).max().unwrap_or(QUEUE_LENGTH)
+        self.queues().iter().map(|queue| queue.permits.available_permits()).max().unwrap_or(QUEUE_LENGTH)
     }
 
     fn most_in_hand(&self) -> usize {
@@ -130,15 +130,15 @@ impl Transport for InProcess {
         let pattern = |(exchange, pattern): (String, String)| (exchange, Pattern::new(&pattern));
         let Queue { name, bindings, undecodable_after, .. } = queue;
         let bindings = bindings.into_iter().map(pattern).collect();
-        let places = Arc::new(Semaphore::new(QUEUE_LENGTH));
-        self.queues().push(Subscriber { name, bindings, deliveries, places, undecodable_after });
+        let permits = Arc::new(Semaphore::new(QUEUE_LENGTH));
+        self.queues().push(Subscriber { name, bindings, deliveries, permits, undecodable_after });
         Ok(receiver)
     }
 }
 
 impl Subscriber {
     async fn deliver(&self, outgoing: &Outgoing, suspect: bool) -> Disposition {
-        let Ok(_place) = self.places.try_acquire() else {
+        let Ok(_place) = self.permits.try_acquire() else {
             return Disposition::NotNow(format!("the queue `{}` is full", self.name));
         };
         let (settle, settled) = oneshot::channel();

@@ -119,13 +119,13 @@ impl<'c, DB: BusinessDatabase> BeginOn<'c> for &'c mut PoolConnection<DB> {
 
     fn open(self, isolation: Option<Isolation>, fence: Option<FenceKey>) -> Opening<'c, DB> {
         Box::pin(async move {
-            let mut unsettled = CloseGuard::new(self);
-            let opened = on_connection::<DB>(unsettled.connection(), isolation, fence).await;
+            let mut guard = CloseGuard::new(self);
+            let opened = on_connection::<DB>(guard.connection(), isolation, fence).await;
             let opened = opened.map(|(held, turn)| {
                 held.leave_open();
                 turn
             });
-            unsettled.settle();
+            guard.settle();
             let turn = opened?;
             Ok((RawTransaction::new(ConnectionRef::Lent(self)), turn))
         })

@@ -10,9 +10,9 @@ use crate::message::{Message, Payload};
 
 /// The fence that answers for a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Answerer {
-    OnlyFence,
-    Fence(String),
+pub(super) enum Fence {
+    Only,
+    Named(String),
 }
 
 /// The name of a check-back handler: a text, or what an attribute registered.
@@ -65,7 +65,7 @@ impl From<&HandlerRegistration> for HandlerName {
 #[must_use = "a call does nothing until it is run"]
 pub struct Call {
     pub(super) name: String,
-    pub(super) answerer: Option<Answerer>,
+    pub(super) fence: Option<Fence>,
     pub(super) calls: Option<Calls>,
     pub(super) ask_on_err: bool,
     pub(super) check_after: Option<Duration>,
@@ -79,7 +79,7 @@ impl Call {
     pub fn new(name: impl Display) -> Self {
         Self {
             name: name.to_string(),
-            answerer: None,
+            fence: None,
             calls: None,
             ask_on_err: false,
             check_after: None,
@@ -90,13 +90,13 @@ impl Call {
 
     /// `fence`: the messenger's only fence answers for all messages.
     pub fn fence(mut self) -> Self {
-        self.answerer = Some(Answerer::OnlyFence);
+        self.fence = Some(Fence::Only);
         self
     }
 
     /// `fence = "name"`: the fence with this name does.
     pub fn fence_named(mut self, name: impl Display) -> Self {
-        self.answerer = Some(Answerer::Fence(name.to_string()));
+        self.fence = Some(Fence::Named(name.to_string()));
         self
     }
 

@@ -8,16 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::live::LiveCall;
-use crate::held::{HeldStore, one_by_one};
+use crate::held::{HeldStore, fit};
+use crate::message::Half;
 use crate::store::StoreError;
 
 /// Calls that may be on their way to the store. More wait, each in its own future.
 const PERMITS: usize = 4096;
 /// Statements on their way at once: while one is being committed, the next one is being worked on.
 const LANES: usize = 2;
-/// The most that goes in one statement.
-const ROWS: usize = 256;
-const BYTES: usize = 4 * 1024 * 1024;
 
 /// The way of half messages to the store.
 #[derive(Debug)]
@@ -131,12 +129,16 @@ impl GroupCommit {
     /// Writes a batch. One that fails by what may be one call's fault is written call by call, so that a poison
     /// one fails alone.
     async fn write(&self, batch: Vec<Waiting>) {
-        let stored = one_by_one(&batch, |batch| async move {
-            let halves: Vec<_> = batch.iter().flat_map(|waiting| waiting.call.halves()).collect();
-            self.held.insert(&halves).await?;
-            Ok(vec![(); batch.len()])
-        });
-        for (stored, waiting) in stored.await.into_iter().zip(batch) {
+        let halves: Vec<_> = batch.iter().flat_map(|waiting| waiting.call.halves()).collect();
+        let stored = self.held.insert(&halves).await;
+        let refused = batch.len() > 1 && stored.as_ref().is_err_and(StoreError::may_be_one_rows);
+        for waiting in batch {
+            // Each is answered at once: its caller waits, and need not wait for the others, too.
+            let stored = if refused {
+                self.held.insert(&waiting.call.halves().collect::<Vec<_>>()).await
+            } else {
+                stored.clone()
+            };
             // Nobody listens any more when the call was given up; its ticket cancels the half.
             let _ = waiting.stored.send(stored);
         }
@@ -150,13 +152,10 @@ impl GroupCommit {
 impl Queue {
     /// What has waited longest: as many calls as fit, and one at least.
     fn take_batch(&mut self) -> Vec<Waiting> {
-        let (mut rows, mut bytes) = (0, 0);
-        let fits = |waiting: &&Waiting| {
-            rows += waiting.call.halves.len();
-            bytes += waiting.call.halves.iter().map(|half| half.message.payload.len()).sum::<usize>();
-            rows <= ROWS && bytes <= BYTES
-        };
-        let count = self.waiting.iter().take_while(fits).count().max(1);
-        self.waiting.drain(..count.min(self.waiting.len())).collect()
+        let bytes = |half: &Arc<Half>| half.message.payload.len();
+        let size =
+            |waiting: &Waiting| (waiting.call.halves.len(), waiting.call.halves.iter().map(bytes).sum());
+        let count = fit(self.waiting.iter().map(size));
+        self.waiting.drain(..count).collect()
     }
 }

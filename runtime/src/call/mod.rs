@@ -4,9 +4,9 @@ pub(crate) mod admission;
 #[cfg(feature = "_sql")]
 mod begin;
 pub(crate) mod calls;
-mod describe;
 mod description;
 pub(crate) mod group_commit;
+mod halves;
 pub(crate) mod live;
 mod run;
 pub(crate) mod scope;

@@ -6,9 +6,9 @@ use futures_util::future::BoxFuture;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::calls::{self, Calls};
-use super::describe::describe;
 use super::description::Call;
 use super::group_commit::Permit;
+use super::halves::to_live;
 use super::live::LiveCall;
 use super::scope::{self, CALL};
 use super::ticket::Ticket;
@@ -87,7 +87,7 @@ async fn begin(call: Call) -> Result<Ticket, Error> {
     let calls = call.calls.clone().map_or_else(calls::current, Ok)?;
     refuse_nesting(&call.name)?;
     let alive = calls.admission.admit(&call.name)?;
-    let live = Arc::new(describe(&calls, call)?);
+    let live = Arc::new(to_live(&calls, call)?);
     if live.halves.is_empty() {
         return Ok(Ticket::new(calls, live, alive));
     }

@@ -59,7 +59,7 @@ impl<'c, DB: BusinessDatabase> FencedTransaction<'c, DB> {
         tx.ends();
         let commit = async {
             match open.commit_begins().filter(|_| !fault::bug("no-probe")) {
-                Some((fence, staged)) => DB::commit_fenced(&mut tx, fence, staged).await,
+                Some((fence, write)) => DB::commit_fenced(&mut tx, fence, write).await,
                 None => DB::commit(&mut tx).await.map_err(CommitFailure::Unclear),
             }
         };

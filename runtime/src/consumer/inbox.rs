@@ -14,9 +14,8 @@ use super::{Consume, Received};
 use crate::check_back::Decode;
 use crate::fault;
 use crate::message::{Message, MessageId, age};
-use crate::sql::Namespace;
 use crate::sql::{
-    BusinessDatabase, InboxEntry, InboxKey, InboxQueue, RawTransaction, WriteTurn, begin_on_pool,
+    BusinessDatabase, InboxEntry, InboxKey, InboxQueue, Namespace, RawTransaction, WriteTurn, begin_on_pool,
 };
 use crate::store::StoreError;
 use crate::transport::Disposition;

@@ -39,7 +39,7 @@ const UNDECODABLE_AFTER: Duration = Duration::from_hours(1);
 /// that its effect happens once per message, however often the message is delivered. A handler
 /// that fails is asked again with growing pauses, up to [`max_attempts`](Self::max_attempts). After that,
 /// and when nobody could decode its body for [some time](Self::undecodable_after), the message is
-/// dead, with the reason, and waits for a person.
+/// dead, with the reason, and waits for an operator.
 ///
 /// Within the process, a message waits in the message store for its next attempt, and is dead there.
 /// With RabbitMQ it waits in the queues `<queue>.retry.<delay>`, and the dead are in `<queue>.dead`.

@@ -53,12 +53,12 @@ impl<DB: Database> Login<DB> {
     /// The same, with options that are ours.
     pub(super) fn with(
         self,
-        change: impl Fn(Options<DB>) -> Options<DB> + Clone + Send + Sync + 'static,
+        transition: impl Fn(Options<DB>) -> Options<DB> + Clone + Send + Sync + 'static,
     ) -> Self {
         let Self { ask, pool, refused, what } = self;
         let ask = move || {
-            let (options, change) = (ask(), change.clone());
-            Box::pin(async move { options.await.map(change) }) as BoxFuture<'static, _>
+            let (options, transition) = (ask(), transition.clone());
+            Box::pin(async move { options.await.map(transition) }) as BoxFuture<'static, _>
         };
         Self { ask: Arc::new(ask), pool, refused, what }
     }

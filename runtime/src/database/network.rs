@@ -36,7 +36,7 @@ pub(super) struct RetryingPool<DB: Database> {
     login: Login<DB>,
     idle: Arc<IdleList<DB>>,
     /// As many as there may be connections.
-    places: Semaphore,
+    permits: Semaphore,
     /// Begins every operation as a transaction, where a connection's next statement may reach
     /// another session: behind a transaction pooler. Nothing is prepared there.
     begin: Option<SqlStr>,
@@ -87,8 +87,8 @@ where
         begin: Option<SqlStr>,
     ) -> Result<Self, StoreError> {
         let pool = own(connections, login.options().await?, session);
-        let places = Semaphore::new(pool.options().get_max_connections() as usize);
-        Ok(Self { pool, login: login.clone(), idle: Arc::new(IdleList(Mutex::default())), places, begin })
+        let permits = Semaphore::new(pool.options().get_max_connections() as usize);
+        Ok(Self { pool, login: login.clone(), idle: Arc::new(IdleList(Mutex::default())), permits, begin })
     }
 
     /// The rows of a statement, which must be idempotent; `bind` gives it its values.
@@ -179,7 +179,7 @@ where
     where
         Fut: Future<Output = Result<(Checkout<DB>, T), sqlx::Error>>,
     {
-        let _place = self.places.acquire().await.map_err(|_| Failed::Connect(sqlx::Error::PoolClosed))?;
+        let _place = self.permits.acquire().await.map_err(|_| Failed::Connect(sqlx::Error::PoolClosed))?;
         let connection = match self.idle.take() {
             Some(connection) => connection,
             None => self.connect().await.map_err(Failed::Connect)?,
@@ -197,7 +197,7 @@ where
             (&mut *checkout).execute("COMMIT").await?;
         }
         if let Some(connection) = checkout.connection.take()
-            && !self.places.is_closed()
+            && !self.permits.is_closed()
         {
             self.idle.keep(connection);
         }
@@ -213,7 +213,7 @@ where
     }
 
     pub(super) async fn close(&self) {
-        self.places.close();
+        self.permits.close();
         self.pool.close().await;
         let idle: Vec<_> = self.idle.connections().drain(..).collect();
         for (_, connection) in idle {

@@ -105,7 +105,7 @@ where
         }))
     }
 
-    /// What a person is shown: also of a row that is of no use to the workers.
+    /// What an operator is shown: also of a row that is of no use to the workers.
     pub(super) fn summary(&self) -> Result<MessageInfo, StoreError> {
         let row = self.0;
         let code: i64 = row.try_get("state")?;

@@ -22,7 +22,7 @@ use crate::store::Store;
 /// where the tables are: see [`schema`](Self::schema).
 #[derive(Clone)]
 pub struct DatabaseSource {
-    place: Location,
+    location: Location,
     pooled: bool,
     schema: Option<String>,
 }
@@ -52,7 +52,7 @@ enum DriverOptions {
 // Connection options and URLs carry passwords.
 impl fmt::Debug for DatabaseSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match &self.place {
+        f.write_str(match &self.location {
             Location::Url(url) => match scheme(url) {
                 "sqlite" => "DatabaseSource(sqlite:…)",
                 "postgres" | "postgresql" => "DatabaseSource(postgres:…)",
@@ -80,11 +80,11 @@ impl From<String> for DatabaseSource {
 
 /// A pool, by reference and by value.
 macro_rules! from_pool {
-    ($feature:literal, $pool:ty, $known:expr) => {
+    ($feature:literal, $pool:ty, $options:expr) => {
         #[cfg(feature = $feature)]
         impl From<&$pool> for DatabaseSource {
             fn from(pool: &$pool) -> Self {
-                Self::at(Location::DriverOptions($known(pool)))
+                Self::at(Location::DriverOptions($options(pool)))
             }
         }
 
@@ -157,8 +157,8 @@ impl DatabaseSource {
         Self::at(Location::Provider(Arc::new(ask)))
     }
 
-    const fn at(place: Location) -> Self {
-        Self { place, pooled: false, schema: None }
+    const fn at(location: Location) -> Self {
+        Self { location, pooled: false, schema: None }
     }
 
     /// Opens the message store there.
@@ -201,32 +201,32 @@ impl DatabaseSource {
     }
 
     async fn resolve(&self) -> Result<DriverOptions, Error> {
-        let known = match &self.place {
+        let options = match &self.location {
             #[cfg(feature = "_sql")]
-            Location::DriverOptions(known) => known.clone(),
+            Location::DriverOptions(options) => options.clone(),
             Location::Url(url) => resolve_url(url)?,
             Location::Provider(provider) => {
                 let url = provider().await.map_err(|why| Error::new(ErrorKind::Unavailable, no_url(&why)))?;
-                let known = resolve_url(&url)?;
+                let options = resolve_url(&url)?;
                 #[cfg(any(feature = "postgres", feature = "mysql"))]
-                let known = ask_each_time(&known, provider);
-                known
+                let options = ask_each_time(&options, provider);
+                options
             }
         };
         #[cfg(feature = "postgres")]
-        if matches!(known, DriverOptions::Postgres(_)) {
-            return Ok(known);
+        if matches!(options, DriverOptions::Postgres(_)) {
+            return Ok(options);
         }
         if self.pooled {
             return Err(configuration("`behind_pooler` is for PostgreSQL only: leave it out"));
         }
         #[cfg(feature = "sqlite")]
-        if self.schema.is_some() && matches!(known, DriverOptions::Sqlite(_)) {
+        if self.schema.is_some() && matches!(options, DriverOptions::Sqlite(_)) {
             return Err(configuration(
                 "`schema` is for PostgreSQL and MySQL: a SQLite file has none, leave it out",
             ));
         }
-        Ok(known)
+        Ok(options)
     }
 }
 
@@ -236,8 +236,8 @@ fn no_url(why: &str) -> String {
 
 /// What a provider's URL leads to is asked for again before each connection.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
-fn ask_each_time(known: &DriverOptions, provider: &Provider) -> DriverOptions {
-    match known {
+fn ask_each_time(options: &DriverOptions, provider: &Provider) -> DriverOptions {
+    match options {
         #[cfg(feature = "sqlite")]
         DriverOptions::Sqlite(options) => DriverOptions::Sqlite(options.clone()),
         #[cfg(feature = "postgres")]

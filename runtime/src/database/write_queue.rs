@@ -36,12 +36,12 @@ impl WriteQueue {
         let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
         let file = (file.canonicalize().unwrap_or(file), Handle::current().id());
         let mut files = FILES.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
-        files.retain(|_, turns| turns.strong_count() > 0);
+        files.retain(|_, queue| queue.strong_count() > 0);
         let known = files.get(&file).and_then(Weak::upgrade);
         known.unwrap_or_else(|| {
-            let turns = Arc::new(Self::default());
-            files.insert(file, Arc::downgrade(&turns));
-            turns
+            let queue = Arc::new(Self::default());
+            files.insert(file, Arc::downgrade(&queue));
+            queue
         })
     }
 
@@ -72,16 +72,16 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn turns_are_taken_in_order_and_the_urgent_goes_before_all_but_one() {
-        let turns = WriteQueue::of(Path::new("order.db"));
-        assert!(Arc::ptr_eq(&turns, &WriteQueue::of(Path::new("./order.db"))), "one queue a file");
-        let (log, first) = (Arc::new(Mutex::new(Vec::new())), turns.take(PATIENCE).await.expect("free"));
+        let queue = WriteQueue::of(Path::new("order.db"));
+        assert!(Arc::ptr_eq(&queue, &WriteQueue::of(Path::new("./order.db"))), "one queue a file");
+        let (log, first) = (Arc::new(Mutex::new(Vec::new())), queue.take(PATIENCE).await.expect("free"));
         let mut waiting = tokio::task::JoinSet::new();
         for name in ["a", "b", "c", "urgent"] {
-            let (turns, log) = (Arc::clone(&turns), Arc::clone(&log));
+            let (queue, log) = (Arc::clone(&queue), Arc::clone(&log));
             waiting.spawn(async move {
                 let _turn = match name {
-                    "urgent" => turns.take_urgently().await,
-                    _ => turns.take(PATIENCE).await.expect("in time"),
+                    "urgent" => queue.take_urgently().await,
+                    _ => queue.take(PATIENCE).await.expect("in time"),
                 };
                 log.lock().expect("unpoisoned").push(name);
             });
@@ -94,9 +94,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn patience_has_an_end_that_is_explained() {
-        let turns = WriteQueue::of(Path::new("patience.db"));
-        let _first = turns.take(PATIENCE).await.expect("free");
-        let error = turns.take(PATIENCE).await.expect_err("taken").to_string();
+        let queue = WriteQueue::of(Path::new("patience.db"));
+        let _first = queue.take(PATIENCE).await.expect("free");
+        let error = queue.take(PATIENCE).await.expect_err("taken").to_string();
         assert!(error.contains("one writer at a time"), "{error}");
     }
 }

@@ -35,7 +35,7 @@ impl Verdict {
         }
     }
 
-    /// Whether a person may decide so, too.
+    /// Whether an operator may decide so, too.
     pub(crate) fn allows(&self, event: Event) -> bool {
         self.event().is_some_and(|own| own.target() == event.target())
     }

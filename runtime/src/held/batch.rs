@@ -3,8 +3,27 @@
 use super::HeldStore;
 use crate::store::StoreError;
 
+/// The most halves that go in one statement.
+const ROWS: usize = 256;
+/// The most bytes of their payloads.
+const BYTES: usize = 4 * 1024 * 1024;
+
+/// How many of these fit in one statement, given the rows and the bytes of each: one at least, if there is one.
+pub(crate) fn fit(sizes: impl IntoIterator<Item = (usize, usize)>) -> usize {
+    let (mut rows, mut bytes, mut count) = (0, 0, 0);
+    for (more_rows, more_bytes) in sizes {
+        rows += more_rows;
+        bytes += more_bytes;
+        if count > 0 && (rows > ROWS || bytes > BYTES) {
+            break;
+        }
+        count += 1;
+    }
+    count
+}
+
 /// Runs a statement about many rows. When it fails in a way that may be one row's fault, runs it once for each.
-pub(crate) async fn one_by_one<'r, R, T: Clone, Fut>(
+async fn one_by_one<'r, R, T: Clone, Fut>(
     rows: &'r [R],
     statement: impl Fn(&'r [R]) -> Fut,
 ) -> Vec<Result<T, StoreError>>

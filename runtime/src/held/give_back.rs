@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::HeldStore;
+use super::batch::fit;
 use crate::message::{Half, MessageId};
 use crate::store::{Attempts, Release, StoreError};
 
@@ -34,7 +35,18 @@ impl HeldStore {
 
     /// Leaves halves of calls that have ended to the store, to be asked about: stored again first, should they be gone
     /// from it, since from here on only the store knows of them. Returns those over which the store failed.
-    pub(crate) async fn leave(&self, halves: Vec<(Arc<Half>, Release)>) -> Vec<(Arc<Half>, Release)> {
+    pub(crate) async fn leave(&self, mut halves: Vec<(Arc<Half>, Release)>) -> Vec<(Arc<Half>, Release)> {
+        let mut failed = Vec::new();
+        while !halves.is_empty() {
+            let count = fit(halves.iter().map(|(half, _)| (1, half.message.payload.len())));
+            let rest = halves.split_off(count);
+            failed.extend(self.leave_batch(halves).await);
+            halves = rest;
+        }
+        failed
+    }
+
+    async fn leave_batch(&self, halves: Vec<(Arc<Half>, Release)>) -> Vec<(Arc<Half>, Release)> {
         let stored = self
             .each(&halves, |halves| async move {
                 let rows: Vec<&Half> = halves.iter().map(|(half, _)| &**half).collect();

@@ -1,7 +1,7 @@
 //! The rows that this process holds, and how long it has been in touch with the store.
 //!
 //! Whoever works on a row holds its lease: a running body, a publish in flight. What is held here
-//! is renewed by the keeper; a holder that dies renews nothing, and its rows lapse.
+//! is renewed by the lease renewer; a holder that dies renews nothing, and its rows lapse.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};

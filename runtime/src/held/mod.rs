@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::message::{Half, MessageId};
 use crate::settings::Backoff;
 use crate::store::{Hold, Store, StoreError, Token};
-pub(crate) use batch::one_by_one;
+pub(crate) use batch::fit;
 use lease::Leases;
 pub(crate) use settle::{Row, Tried};
 

@@ -23,19 +23,19 @@ pub(crate) enum Tried {
 /// A row to be moved.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
-    pub(crate) change: Transition,
+    pub(crate) transition: Transition,
     pub(crate) half: Arc<Half>,
 }
 
 impl Row {
     /// The message, with its new payload if it has one.
     pub(crate) fn amended(&self) -> Arc<Half> {
-        self.half.amended(self.change.payload.as_ref())
+        self.half.amended(self.transition.payload.as_ref())
     }
 
     /// The bytes of that payload.
     pub(crate) fn size(&self) -> usize {
-        self.change.payload.as_ref().unwrap_or(&self.half.message.payload).len()
+        self.transition.payload.as_ref().unwrap_or(&self.half.message.payload).len()
     }
 }
 
@@ -44,16 +44,17 @@ impl HeldStore {
     pub(crate) async fn settle(
         &self,
         event: Event,
-        changes: &[Transition],
+        transitions: &[Transition],
         hold: Option<Hold>,
     ) -> Vec<Tried> {
         // What is confirmed with no `hold` is anybody's at once.
         let for_anybody = event.target() == MessageState::Confirmed && hold.is_none();
-        let done = self.each(changes, |changes| async move {
-            let freed: Vec<_> = changes.iter().filter(|_| for_anybody).map(|change| change.id).collect();
+        let done = self.each(transitions, |transitions| async move {
+            let freed: Vec<_> =
+                transitions.iter().filter(|_| for_anybody).map(|transition| transition.id).collect();
             // Taken for each try: the one that succeeds may come long after the first.
             let deadline = self.leases().deadline();
-            let transition = self.store().transition(event, changes, hold);
+            let transition = self.store().transition(event, transitions, hold);
             let applied = self.freeing(&freed, transition).await?;
             Ok(applied.into_iter().map(|applied| (applied, deadline)).collect())
         });
@@ -73,8 +74,8 @@ impl HeldStore {
             Tried::Applied(..) => !for_anybody,
             Tried::Refused => true,
         };
-        let over = changes.iter().zip(&tried).filter(|(_, tried)| is_over(tried));
-        self.leases().let_go(over.map(|(change, _)| &change.id));
+        let over = transitions.iter().zip(&tried).filter(|(_, tried)| is_over(tried));
+        self.leases().let_go(over.map(|(transition, _)| &transition.id));
         tried
     }
 
@@ -85,8 +86,8 @@ impl HeldStore {
         while !rows.is_empty() {
             tokio::time::sleep(self.pause(failures)).await;
             failures = failures.saturating_add(1);
-            let changes: Vec<_> = rows.iter().map(|row| row.change.clone()).collect();
-            let tried = self.settle(event, &changes, None).await;
+            let transitions: Vec<_> = rows.iter().map(|row| row.transition.clone()).collect();
+            let tried = self.settle(event, &transitions, None).await;
             let mut failed = Vec::new();
             for (row, tried) in rows.into_iter().zip(tried) {
                 match tried {

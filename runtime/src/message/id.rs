@@ -63,14 +63,16 @@ macro_rules! id {
 id! {
     /// Identifies a message for its whole life: a UUID of version 7, made once, the same at every delivery.
     ///
-    /// sqlx takes it as it takes a [`Uuid`].
+    /// sqlx binds and reads it as it does a [`Uuid`]; its macros, which want that very type, take
+    /// [`as_uuid()`](Self::as_uuid).
     MessageId
 }
 
 id! {
     /// Identifies a call: a UUID of version 7, which is also the id of the call's first message.
     ///
-    /// sqlx takes it as it takes a [`Uuid`].
+    /// sqlx binds and reads it as it does a [`Uuid`]; its macros, which want that very type, take
+    /// [`as_uuid()`](Self::as_uuid).
     CallId
 }
 

@@ -132,7 +132,7 @@ pub(crate) enum AnsweredBy {
     Fence(FenceId),
     /// The check-back handler with this name, in a process of this service.
     Handler { service: String, name: String },
-    /// Nobody but a person: a fenced function that forgot `begin` has no fence row.
+    /// Nobody but an operator: a fenced function that forgot `begin` has no fence row.
     Nobody,
 }
 

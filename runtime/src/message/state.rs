@@ -6,7 +6,7 @@
 //! ```text
 //! Half ──► Confirmed ──► Delivered
 //!  │ │         ▲ │ ▲         ▲
-//!  │ └► Parked ┘ └►Dead ─────┘      Parked, Dead: wait for a person
+//!  │ └► Parked ┘ └►Dead ─────┘      Parked, Dead: wait for an operator
 //!  └──► Cancelled ─► Confirmed      late `Ok` of the body itself
 //! ```
 
@@ -26,9 +26,9 @@ pub enum MessageState {
     Cancelled,
     /// Acknowledged by the transport.
     Delivered,
-    /// A half message that nobody could answer for: waits for a person.
+    /// A half message that nobody could answer for: waits for an operator.
     Parked,
-    /// A confirmed message that could not be delivered: waits for a person.
+    /// A confirmed message that could not be delivered: waits for an operator.
     Dead,
 }
 

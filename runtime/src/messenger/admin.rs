@@ -75,8 +75,8 @@ impl<'m> Admin<'m> {
                 }
             },
         };
-        let change = Transition::of(id).amended(amended).because(format!("confirmed by hand: {reason}"));
-        self.decide(Event::OperatorConfirms, change).await
+        let transition = Transition::of(id).amended(amended).because(format!("confirmed by hand: {reason}"));
+        self.decide(Event::OperatorConfirms, transition).await
     }
 
     /// Removes a parked message: its business action took no effect, and never will. A fenced
@@ -151,9 +151,9 @@ impl<'m> Admin<'m> {
         row.ok_or_else(|| refused(format!("there is no message {id}")))
     }
 
-    async fn decide(self, event: Event, change: Transition) -> Result<(), Error> {
-        let id = change.id;
-        let applied = self.store().transition(event, &[change], None).await;
+    async fn decide(self, event: Event, transition: Transition) -> Result<(), Error> {
+        let id = transition.id;
+        let applied = self.store().transition(event, &[transition], None).await;
         match applied.map_err(|cause| cause.into_error("the message could not be decided"))?.first() {
             Some(Applied::Moved) => Ok(()),
             Some(Applied::Already) => Err(refused(format!("message {id} was decided so before"))),

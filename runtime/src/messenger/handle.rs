@@ -168,7 +168,8 @@ impl Messenger {
 }
 
 impl Call {
-    /// `messenger = …`: the messenger that runs the call. Default: the one in scope, or the global one.
+    /// `messenger = …`, in generated code: the messenger that runs the call.
+    #[doc(hidden)]
     pub fn messenger(self, messenger: &Messenger) -> Self {
         self.run_by(&messenger.calls)
     }

@@ -22,7 +22,7 @@ pub trait FenceDialect: TransactionDialect {
     fn commit_fenced(
         connection: &mut Self::Connection,
         fence: FenceKey,
-        staged: FenceWrite,
+        write: FenceWrite,
     ) -> BoxFuture<'_, Result<(), CommitFailure>>;
 }
 

@@ -179,10 +179,10 @@ pub(crate) async fn begin_on_pool<DB: TransactionDialect>(
     pool: &Pool<DB>,
 ) -> Result<(RawTransaction<'static, DB>, WriteTurn), StoreError> {
     let (mut connection, turn) = fit_connection(pool).await?;
-    let mut unsettled = CloseGuard::new(&mut connection);
+    let mut guard = CloseGuard::new(&mut connection);
     let statement = DB::begin_statement(None, Giver::Transaction);
-    begin::<DB>(unsettled.connection(), statement).await?;
-    unsettled.settle();
+    begin::<DB>(guard.connection(), statement).await?;
+    guard.settle();
     Ok((RawTransaction::new(ConnectionRef::Pool(connection)), turn))
 }
 

@@ -90,7 +90,7 @@ pub(crate) trait Store: StoreAdmin + fmt::Debug + Send + Sync {
         &self,
         event: Event,
         from: &[MessageState],
-        changes: &[Transition],
+        transitions: &[Transition],
         hold: Option<Hold>,
         flush: Flush,
     ) -> Result<Vec<Applied>, StoreError>;
@@ -100,20 +100,20 @@ pub(crate) trait Store: StoreAdmin + fmt::Debug + Send + Sync {
     async fn transition(
         &self,
         event: Event,
-        changes: &[Transition],
+        transitions: &[Transition],
         hold: Option<Hold>,
     ) -> Result<Vec<Applied>, StoreError> {
         let relaxed = event.relaxed_sources();
         if relaxed.is_empty() {
-            return self.apply_legibly(event, event.sources(), changes, hold, Flush::Now).await;
+            return self.apply_legibly(event, event.sources(), transitions, hold, Flush::Now).await;
         }
-        let mut applied = self.apply_legibly(event, relaxed, changes, hold, Flush::Later).await?;
+        let mut applied = self.apply_legibly(event, relaxed, transitions, hold, Flush::Later).await?;
         let allowed =
             |one: &Applied| matches!(one, Applied::Conflict(state) if event.sources().contains(state));
         let (places, rest): (Vec<usize>, Vec<Transition>) = (0..)
-            .zip(changes)
+            .zip(transitions)
             .filter(|(place, _)| applied.get(*place).is_some_and(allowed))
-            .map(|(place, change)| (place, change.clone()))
+            .map(|(place, transition)| (place, transition.clone()))
             .unzip();
         if !rest.is_empty() {
             let again = self.apply_legibly(event, event.sources(), &rest, hold, Flush::Now).await?;
@@ -130,17 +130,17 @@ pub(crate) trait Store: StoreAdmin + fmt::Debug + Send + Sync {
         &self,
         event: Event,
         from: &[MessageState],
-        changes: &[Transition],
+        transitions: &[Transition],
         hold: Option<Hold>,
         flush: Flush,
     ) -> Result<Vec<Applied>, StoreError> {
-        let mut applied = self.apply(event, from, changes, hold, flush).await;
+        let mut applied = self.apply(event, from, transitions, hold, flush).await;
         if matches!(applied, Err(StoreError::Refused(_))) {
-            let mut changes = changes.to_vec();
+            let mut transitions = transitions.to_vec();
             while matches!(applied, Err(StoreError::Refused(_)))
-                && Reason::simplify(changes.iter_mut().map(|change| &mut change.reason))
+                && Reason::simplify(transitions.iter_mut().map(|transition| &mut transition.reason))
             {
-                applied = self.apply(event, from, &changes, hold, flush).await;
+                applied = self.apply(event, from, &transitions, hold, flush).await;
             }
         }
         applied
@@ -178,7 +178,7 @@ pub(crate) trait Store: StoreAdmin + fmt::Debug + Send + Sync {
     async fn claim_halves(
         &self,
         askable: &[AnsweredBy],
-        bounds: ClaimLimits,
+        limits: ClaimLimits,
         hold: Hold,
     ) -> Result<Claim, StoreError>;
 
@@ -190,7 +190,7 @@ pub(crate) trait Store: StoreAdmin + fmt::Debug + Send + Sync {
     async fn claim_confirmed(
         &self,
         services: &[String],
-        bounds: ClaimLimits,
+        limits: ClaimLimits,
         hold: Hold,
     ) -> Result<Claim, StoreError>;
 

@@ -40,7 +40,7 @@ pub(crate) struct Hold {
     pub(crate) lease: Duration,
 }
 
-/// Why something became of a row, for a person who reads it later. Other people's error texts get
+/// Why something became of a row, for an operator who reads it later. Other people's error texts get
 /// here: so it is bounded, and has no NUL, which PostgreSQL's text cannot hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reason(String);
@@ -147,7 +147,7 @@ pub(crate) struct Release {
     pub(crate) reason: Option<Reason>,
 }
 
-/// What a postponement does to the row's count of attempts.
+/// What a release does to the row's count of attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Attempts {
     Keep,
@@ -220,9 +220,9 @@ pub struct Stats {
     pub cancelled: u64,
     /// Delivered, not yet pruned.
     pub delivered: u64,
-    /// Half messages that wait for a person.
+    /// Half messages that wait for an operator.
     pub parked: u64,
-    /// Confirmed messages that wait for a person.
+    /// Confirmed messages that wait for an operator.
     pub dead: u64,
     /// Age of the oldest half or confirmed message.
     pub oldest_unfinished: Option<Duration>,
@@ -276,7 +276,7 @@ impl Stats {
     }
 }
 
-/// A message as a person sees it. The payload is left out: it may be private.
+/// A message as an operator sees it. The payload is left out: it may be private.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MessageInfo {

@@ -74,8 +74,8 @@ fn half(answered_by: &str) -> Half {
 }
 
 /// Claims what is confirmed.
-async fn claim(store: &dyn Store, bounds: ClaimLimits, hold: Hold) -> Result<Claim, StoreError> {
-    store.claim_confirmed(&[OURS.into()], bounds, hold).await
+async fn claim(store: &dyn Store, limits: ClaimLimits, hold: Hold) -> Result<Claim, StoreError> {
+    store.claim_confirmed(&[OURS.into()], limits, hold).await
 }
 
 async fn stored(store: &dyn Store, half: &Half, hold: Hold) -> MessageId {
@@ -87,8 +87,8 @@ async fn state(store: &dyn Store, id: MessageId) -> MessageState {
     store.find(id).await.expect("found").expect("there").state
 }
 
-async fn apply(store: &dyn Store, event: Event, change: Transition) -> Applied {
-    store.transition(event, &[change], None).await.expect("applied")[0]
+async fn apply(store: &dyn Store, event: Event, transition: Transition) -> Applied {
+    store.transition(event, &[transition], None).await.expect("applied")[0]
 }
 
 /// Takes a fresh message to `target` by legal moves.
@@ -122,8 +122,8 @@ async fn halves_are_stored_all_or_none_and_once(store: &dyn Store) {
     store.insert_halves(&both, hold(LEASE)).await.expect("stored");
     store.insert_halves(&both, hold(LEASE)).await.expect("a retry finds its own rows");
     assert_eq!(store.list(MessageState::Half, None, 10).await.expect("listed").len(), 2);
-    let changes = [Transition::of(first.id), Transition::of(second.id), Transition::of(MessageId::new())];
-    let applied = store.transition(Event::CancelFinal, &changes, None).await.expect("applied");
+    let transitions = [Transition::of(first.id), Transition::of(second.id), Transition::of(MessageId::new())];
+    let applied = store.transition(Event::CancelFinal, &transitions, None).await.expect("applied");
     assert_eq!(applied, [Applied::Moved, Applied::Moved, Applied::Missing]);
 }
 
@@ -133,8 +133,8 @@ async fn large_halves_are_stored_together(store: &dyn Store) {
     let large = || Half { message: Message::bytes("e", "r", "text/plain", payload.clone()), ..half("large") };
     let halves: Vec<_> = (0..20).map(|_| large()).collect();
     store.insert_halves(&halves.iter().collect::<Vec<_>>(), hold(LEASE)).await.expect("stored");
-    let changes: Vec<_> = halves.iter().map(|half| Transition::of(half.id)).collect();
-    let applied = store.transition(Event::CancelFinal, &changes, None).await.expect("applied");
+    let transitions: Vec<_> = halves.iter().map(|half| Transition::of(half.id)).collect();
+    let applied = store.transition(Event::CancelFinal, &transitions, None).await.expect("applied");
     assert_eq!(applied, [Applied::Moved; 20]);
 }
 
@@ -174,12 +174,13 @@ async fn every_event_in_every_state(store: &dyn Store) {
 }
 
 async fn rows_of_a_batch_move_each_by_its_own_state(store: &dyn Store) {
-    let mut changes = Vec::new();
+    let mut transitions = Vec::new();
     for state in MessageState::ALL {
-        changes.push(Transition::of(message_in(store, state, hold(LEASE)).await));
+        transitions.push(Transition::of(message_in(store, state, hold(LEASE)).await));
     }
-    changes.push(Transition::of(MessageId::new()));
-    let applied = store.transition(Event::BodyConfirms, &changes, Some(hold(LEASE))).await.expect("applied");
+    transitions.push(Transition::of(MessageId::new()));
+    let applied =
+        store.transition(Event::BodyConfirms, &transitions, Some(hold(LEASE))).await.expect("applied");
     let (moved, already) = (Applied::Moved, Applied::Already);
     // In the order of `MessageState::ALL`: half, confirmed, cancelled, delivered, parked, dead.
     assert_eq!(applied, [moved, already, moved, already, moved, already, Applied::Missing]);
@@ -190,7 +191,7 @@ async fn held_rows_are_nobody_elses(store: &dyn Store) {
     let owner = hold(LEASE);
     let id = stored(store, &half("held"), owner).await;
     assert!(store.claim_halves(&handler, all(), hold(LEASE)).await.expect("claims").rows.is_empty());
-    assert!(!store.make_due(id).await.expect("hastens"), "a held row can't be hastened");
+    assert!(!store.make_due(id).await.expect("asks"), "a held row is not made due");
     let stranger = Transition::of(id).held_by(Uuid::new_v4());
     assert_eq!(apply(store, Event::CancelIfHeld, stranger).await, Applied::Conflict(MessageState::Half));
     let own = Transition::of(id).held_by(owner.token);
@@ -207,10 +208,10 @@ async fn lapsed_rows_are_taken_once(store: &dyn Store, other: &dyn Store) {
     assert!(store.claim_halves(&handler, patient, hold(LEASE)).await.expect("claims").rows.is_empty());
     let expired = ClaimLimits { lapsed_before: Some(Duration::from_secs(1)), ..all() };
     assert!(store.claim_halves(&handler, expired, hold(LEASE)).await.expect("claims").rows.is_empty());
-    let bounds = ClaimLimits { rows: 15, ..all() };
+    let limits = ClaimLimits { rows: 15, ..all() };
     let (one, two) = tokio::join!(
-        store.claim_halves(&handler, bounds, hold(LEASE)),
-        other.claim_halves(&handler, bounds, hold(LEASE))
+        store.claim_halves(&handler, limits, hold(LEASE)),
+        other.claim_halves(&handler, limits, hold(LEASE))
     );
     let mut taken: Vec<_> = [one, two].into_iter().flat_map(|claim| claim.expect("claims").rows).collect();
     assert!(taken.iter().all(|row| row.taken_over == Some(Holder::Process) && row.attempts == 0));
@@ -228,8 +229,8 @@ async fn only_a_checker_counts_what_it_enters(store: &dyn Store) {
     stored(store, &long, hold(LAPSED)).await;
     assert_eq!(claim(checker(LAPSED)).await.map(|row| row.taken_over), Some(Some(Holder::Process)));
     assert!(claim(checker(LAPSED)).await.is_none(), "a claim lasts for its half's `check_after`, too");
-    let change = Transition::of(long.id);
-    assert_eq!(apply(store, Event::CancelFinal, change).await, Applied::Moved);
+    let transition = Transition::of(long.id);
+    assert_eq!(apply(store, Event::CancelFinal, transition).await, Applied::Moved);
 
     let half = Half { check_after: Duration::ZERO, ..half("entered") };
     let id = stored(store, &half, hold(LAPSED)).await;
@@ -272,7 +273,7 @@ async fn postponing_gives_back(store: &dyn Store) {
     assert!(claim(store, all(), hold(LEASE)).await.expect("claims").rows.is_empty(), "not the holder");
     store.release(&[back(owner.token, LEASE, Attempts::Spend)]).await.expect("postpones");
     assert!(claim(store, all(), hold(LEASE)).await.expect("claims").rows.is_empty(), "not due");
-    assert!(store.make_due(id).await.expect("hastens"));
+    assert!(store.make_due(id).await.expect("makes it due"));
     let row = claim(store, all(), hold(LEASE)).await.expect("claims").rows.remove(0);
     assert_eq!(row.attempts, 1);
     assert_eq!(store.find(id).await.expect("found").expect("there").reason.as_deref(), Some("why"));
@@ -320,7 +321,7 @@ async fn a_calls_messages_are_pruned_together(store: &dyn Store) {
     assert_eq!(apply(store, Event::CancelFinal, Transition::of(first_id)).await, Applied::Moved);
     assert_eq!(apply(store, Event::Park, Transition::of(second_id)).await, Applied::Moved);
     wait_a_moment().await;
-    assert_eq!(finished().await, 0, "the second waits for a person");
+    assert_eq!(finished().await, 0, "the second waits for an operator");
     assert_eq!(apply(store, Event::OperatorCancels, Transition::of(second_id)).await, Applied::Moved);
     wait_a_moment().await;
     assert_eq!(finished().await, 2);
@@ -341,8 +342,8 @@ async fn what_was_stored_comes_back(store: &dyn Store) {
         .header("name", "\"quoted\"\n");
     half.check_after = Duration::from_millis(12_345);
     let id = stored(store, &half, hold(LEASE)).await;
-    let change = Transition::of(id).because("reason");
-    assert_eq!(apply(store, Event::BodyConfirms, change).await, Applied::Moved);
+    let transition = Transition::of(id).because("reason");
+    assert_eq!(apply(store, Event::BodyConfirms, transition).await, Applied::Moved);
     let row = claimed(store, id).await;
     assert_eq!((&row.half.message, &row.half.answered_by), (&half.message, &half.answered_by));
     assert_eq!((row.half.check_after, row.half.call_id), (half.check_after, half.call_id));
@@ -355,8 +356,8 @@ async fn what_was_stored_comes_back(store: &dyn Store) {
 async fn an_amended_payload_replaces_the_first(store: &dyn Store) {
     for payload in [b"amended".as_slice(), b""] {
         let id = stored(store, &half("amended"), hold(LEASE)).await;
-        let change = Transition::of(id).amended(Some(payload.to_vec()));
-        assert_eq!(apply(store, Event::BodyConfirms, change).await, Applied::Moved);
+        let transition = Transition::of(id).amended(Some(payload.to_vec()));
+        assert_eq!(apply(store, Event::BodyConfirms, transition).await, Applied::Moved);
         assert_eq!(claimed(store, id).await.half.message.payload, payload);
     }
 }
@@ -407,11 +408,11 @@ async fn each_service_takes_its_own(store: &dyn Store) {
     let both = [askable("shipping"), askable(OURS)];
     assert_eq!(store.claim_halves(&both, all(), hold(LEASE)).await.expect("claims").rows.len(), 6);
 
-    let changes: Vec<_> = ids.iter().copied().map(Transition::of).collect();
-    store.transition(Event::BodyConfirms, &changes, None).await.expect("applied");
+    let transitions: Vec<_> = ids.iter().copied().map(Transition::of).collect();
+    store.transition(Event::BodyConfirms, &transitions, None).await.expect("applied");
     let services = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-    let taken = async |names: &[&str], bounds| {
-        let claim = store.claim_confirmed(&services(names), bounds, hold(LEASE)).await.expect("claims");
+    let taken = async |names: &[&str], limits| {
+        let claim = store.claim_confirmed(&services(names), limits, hold(LEASE)).await.expect("claims");
         claim.rows.into_iter().map(|row| (row.half.service.clone(), row.half.id)).collect::<Vec<_>>()
     };
     assert!(taken(&["nobody"], all()).await.is_empty() && taken(&[], all()).await.is_empty());

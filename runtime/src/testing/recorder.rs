@@ -189,12 +189,9 @@ impl<DB: BusinessDatabase> Recorder<DB> {
     async fn work(&self) -> Result<(), StoreError> {
         let store = self.held.store();
         let mut workers = self.workers.lock().await;
-        let lost = {
-            let mut reports = self.reports();
-            reports.pass_on();
-            std::mem::take(&mut reports.lost)
-        };
+        self.reports().pass_on();
         workers.reporter.run_once().await;
+        let lost = std::mem::take(&mut self.reports().lost);
         // What a lapsed lease would do: the rows are anybody's.
         self.held.let_go(lost.iter().copied());
         store.give_back(&lost.into_iter().map(|id| self.held.release(id)).collect::<Vec<_>>()).await?;

@@ -174,16 +174,16 @@ impl Janitor {
             .overdue_halves(self.settings.check_back_horizon, BATCH, &handlers, lapsed_before)
             .await?;
         let why = "nobody answered for it within the setting `check_back_horizon`";
-        let changes: Vec<_> = overdue
+        let transitions: Vec<_> = overdue
             .into_iter()
             .filter(|id| !self.held.leases().holds(id))
             .map(|id| Transition::of(id).because(why))
             .collect();
-        if !changes.is_empty() {
-            tracing::error!(count = changes.len(), first = %changes[0].id, "half messages are parked: {why}");
-            self.held.store().transition(Event::Park, &changes, None).await?;
+        if !transitions.is_empty() {
+            tracing::error!(count = transitions.len(), first = %transitions[0].id, "half messages are parked: {why}");
+            self.held.store().transition(Event::Park, &transitions, None).await?;
         }
-        Ok(changes.len())
+        Ok(transitions.len())
     }
 
     async fn unknown_fences(&self) -> Result<usize, StoreError> {
@@ -238,7 +238,7 @@ impl Janitor {
         }
     }
 
-    /// Tells a person what has changed since the last round.
+    /// Tells an operator what has changed since the last round.
     fn tell(&self, report: &Report) {
         if report.unknown_fences > 0 && report.unknown_fences != self.told.unknown_fences {
             tracing::warn!(

@@ -102,11 +102,12 @@ impl Reporter {
         }
         let Decided { confirmed, cancelled, withdrawn, left, forgotten } = decided;
         let mut rest = Rest::default();
-        self.confirm(confirmed, &mut rest).await;
-        self.settle(Event::CancelFinal, cancelled, &mut rest).await;
-        self.settle(Event::Park, forgotten, &mut rest).await;
+        // Should a confirm panic, again and again, these are done all the same.
         self.withdraw(withdrawn).await;
         rest.left = self.held.leave(left).await;
+        self.settle(Event::Park, forgotten, &mut rest).await;
+        self.confirm(confirmed, &mut rest).await;
+        self.settle(Event::CancelFinal, cancelled, &mut rest).await;
         self.pending.clear();
         self.pursue(rest);
     }
@@ -202,26 +203,29 @@ impl Reporter {
         if let Err(error) = self.held.store().transition(Event::CancelFinal, &withdrawn, None).await {
             self.held.log(&error);
         }
-        self.held.let_go(withdrawn.iter().map(|change| change.id));
+        self.held.let_go(withdrawn.iter().map(|transition| transition.id));
     }
 
-    /// What has nothing more to it than the change.
+    /// What has nothing more to it than the transition.
     async fn settle(&self, event: Event, rows: Vec<Row>, rest: &mut Rest) {
+        if rows.is_empty() {
+            return;
+        }
         let tried = self.apply(event, &rows, None).await;
         let failed = rows.into_iter().zip(tried).filter(|(_, tried)| matches!(tried, Tried::Failed));
         rest.rows.push((event, failed.map(|(row, _)| row).collect()));
     }
 
     async fn apply(&self, event: Event, rows: &[Row], hold: Option<Hold>) -> Vec<Tried> {
-        let changes: Vec<_> = rows.iter().map(|row| row.change.clone()).collect();
-        let tried = self.held.settle(event, &changes, hold).await;
-        for (change, tried) in changes.iter().zip(&tried) {
+        let transitions: Vec<_> = rows.iter().map(|row| row.transition.clone()).collect();
+        let tried = self.held.settle(event, &transitions, hold).await;
+        for (transition, tried) in transitions.iter().zip(&tried) {
             if let Tried::Applied(Applied::Conflict(state), _) = tried {
-                tracing::info!(id = %change.id, ?event, %state, "a report came after the message was decided otherwise");
+                tracing::info!(id = %transition.id, ?event, %state, "a report came after the message was decided otherwise");
             }
         }
         metrics::counter!("transactional_message_reports_total", "event" => event.target().name())
-            .increment(changes.len() as u64);
+            .increment(transitions.len() as u64);
         tried
     }
 }
@@ -237,8 +241,8 @@ fn log_forgotten(call: &LiveCall) {
 }
 
 /// What is to be done about each message of a call.
-fn rows(call: &LiveCall, change: impl Fn(MessageId) -> Transition) -> impl Iterator<Item = Row> {
-    call.halves.iter().map(move |half| Row { change: change(half.id), half: Arc::clone(half) })
+fn rows(call: &LiveCall, transition: impl Fn(MessageId) -> Transition) -> impl Iterator<Item = Row> {
+    call.halves.iter().map(move |half| Row { transition: transition(half.id), half: Arc::clone(half) })
 }
 
 #[async_trait]
@@ -250,8 +254,10 @@ impl Worker for Reporter {
         loop {
             if self.pending.is_empty() {
                 let Self { reports, pending, .. } = self;
+                // Once the last call is gone, there is only the end to wait for.
+                let is_open = !(reports.is_closed() && reports.is_empty());
                 tokio::select! {
-                    _ = reports.recv_many(pending, BATCH) => {}
+                    _ = reports.recv_many(pending, BATCH), if is_open => {}
                     () = stop.cancelled() => return self.run_once().await,
                 }
             }

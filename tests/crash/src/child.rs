@@ -21,7 +21,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// work, not over a backlog.
 const LONGEST_PAUSE: u64 = 50;
 const PAUSE_PER_CALL: u32 = 3;
-/// In effect without a limit: what waits for a person here is a bug.
+/// In effect without a limit: what waits for an operator here is a bug.
 const ATTEMPTS: u32 = 100_000;
 
 /// What the service does in this life.

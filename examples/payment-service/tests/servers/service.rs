@@ -76,7 +76,7 @@ impl Service {
         read(&self.log)
     }
 
-    /// Waits until no message is undecided or on its way, and none waits for a person.
+    /// Waits until no message is undecided or on its way, and none waits for an operator.
     pub(crate) async fn settled(&self) {
         wait_until("every message to be settled", async || {
             let Ok(messages) = self.get("messages").await else { return false };

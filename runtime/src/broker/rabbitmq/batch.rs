@@ -1,7 +1,7 @@
-//! A window: messages that are published one after the other and judged together.
+//! A batch: messages that are published one after the other and judged together.
 //!
 //! lapin hands a returned message to whichever publisher confirm is next, so no single one can be
-//! believed. But every return comes before its own confirm: once the whole window is confirmed, its
+//! believed. But every return comes before its own confirm: once the whole batch is confirmed, its
 //! returns are all here, and each says by its `message_id` whose it is. This holds only for a
 //! channel on which nobody else publishes.
 
@@ -25,7 +25,7 @@ pub(super) enum ReturnStatus {
     Refused,
 }
 
-/// What a publisher confirm carried. The returned message may be any of the window's.
+/// What a publisher confirm carried. The returned message may be any of the batch's.
 #[derive(Clone, Debug)]
 struct Reply {
     acked: bool,
@@ -42,22 +42,22 @@ struct Returned {
 /// any of them.
 pub(super) async fn publish(
     channel: &Channel,
-    letters: &[&AmqpMessage],
+    messages: &[&AmqpMessage],
 ) -> Result<Vec<ReturnStatus>, lapin::Error> {
-    let mut confirms = Vec::with_capacity(letters.len());
-    for letter in letters {
-        confirms.push(quietly(send(channel, letter)).await?);
+    let mut confirms = Vec::with_capacity(messages.len());
+    for message in messages {
+        confirms.push(quietly(send(channel, message)).await?);
     }
-    let mut replies = Vec::with_capacity(letters.len());
+    let mut replies = Vec::with_capacity(messages.len());
     for confirm in confirms {
         replies.push(Reply::from(fault::pending("published", confirm).await?));
     }
-    let ids: Vec<_> = letters.iter().map(|letter| id(letter)).collect();
+    let ids: Vec<_> = messages.iter().map(|message| id(message)).collect();
     Ok(judge(&ids, &replies))
 }
 
-async fn send(channel: &Channel, letter: &AmqpMessage) -> Result<PublisherConfirm, lapin::Error> {
-    let AmqpMessage { exchange, routing_key, properties, body } = letter;
+async fn send(channel: &Channel, message: &AmqpMessage) -> Result<PublisherConfirm, lapin::Error> {
+    let AmqpMessage { exchange, routing_key, properties, body } = message;
     let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
     channel
         .basic_publish(exchange.clone(), routing_key.clone(), options, body.bytes(), properties.clone())
@@ -73,8 +73,8 @@ async fn quietly<F: Future>(future: F) -> F::Output {
     }
 }
 
-fn id(letter: &AmqpMessage) -> Option<&str> {
-    letter.properties.message_id().as_ref().map(lapin::types::ShortString::as_str)
+fn id(message: &AmqpMessage) -> Option<&str> {
+    message.properties.message_id().as_ref().map(lapin::types::ShortString::as_str)
 }
 
 impl From<Confirmation> for Reply {
@@ -94,14 +94,14 @@ impl From<&BasicReturnMessage> for Returned {
     }
 }
 
-/// Judges a window whose every message was answered. A message without an id is only delivered when
+/// Judges a batch whose every message was answered. A message without an id is only delivered when
 /// no such message came back.
 fn judge(ids: &[Option<&str>], replies: &[Reply]) -> Vec<ReturnStatus> {
     let returned = |id: Option<&str>| {
         let mut returned = replies.iter().filter_map(|reply| reply.returned.as_ref());
         returned.find(|returned| returned.message_id.as_deref() == id)
     };
-    let mut fates = Vec::with_capacity(ids.len());
+    let mut statuses = Vec::with_capacity(ids.len());
     for (id, reply) in ids.iter().zip(replies) {
         let returned = if fault::bug("returns-ignored") {
             None
@@ -110,13 +110,13 @@ fn judge(ids: &[Option<&str>], replies: &[Reply]) -> Vec<ReturnStatus> {
         } else {
             returned(*id)
         };
-        fates.push(match returned {
+        statuses.push(match returned {
             Some(returned) => ReturnStatus::Returned(returned.said.clone()),
             None if reply.acked => ReturnStatus::Delivered,
             None => ReturnStatus::Refused,
         });
     }
-    fates
+    statuses
 }
 
 #[cfg(test)]
@@ -136,15 +136,15 @@ mod tests {
     fn a_return_belongs_to_the_message_whose_id_it_has() {
         // As lapin has been seen to do it: the second message came back, the first's confirm says so.
         let replies = [reply(true, Some("b")), reply(true, None), reply(true, None)];
-        let fates = judge(&[Some("a"), Some("b"), Some("c")], &replies);
-        assert_eq!(fates, [ReturnStatus::Delivered, returned(), ReturnStatus::Delivered]);
+        let statuses = judge(&[Some("a"), Some("b"), Some("c")], &replies);
+        assert_eq!(statuses, [ReturnStatus::Delivered, returned(), ReturnStatus::Delivered]);
     }
 
     #[test]
     fn only_what_was_acked_is_delivered() {
         let replies = [reply(false, None), reply(true, None), reply(false, Some("c"))];
-        let fates = judge(&[Some("a"), Some("b"), Some("c")], &replies);
-        assert_eq!(fates, [ReturnStatus::Refused, ReturnStatus::Delivered, returned()]);
+        let statuses = judge(&[Some("a"), Some("b"), Some("c")], &replies);
+        assert_eq!(statuses, [ReturnStatus::Refused, ReturnStatus::Delivered, returned()]);
     }
 
     #[test]
@@ -155,7 +155,7 @@ mod tests {
         // No id at all.
         let nameless =
             Reply { acked: true, returned: Some(Returned { message_id: None, said: String::new() }) };
-        let fates = judge(&[None, Some("b")], &[reply(true, None), nameless]);
-        assert_eq!(fates, [ReturnStatus::Returned(String::new()), ReturnStatus::Delivered]);
+        let statuses = judge(&[None, Some("b")], &[reply(true, None), nameless]);
+        assert_eq!(statuses, [ReturnStatus::Returned(String::new()), ReturnStatus::Delivered]);
     }
 }

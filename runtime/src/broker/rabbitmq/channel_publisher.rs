@@ -73,14 +73,14 @@ impl<'a> ChannelPublisher<'a> {
     /// Publishes a batch, and answers each of its messages, or makes suspects of them.
     async fn deliver(&mut self, batch: Vec<PendingPublish>) -> Result<(), ConnectError> {
         let batch = self.with_known_exchanges(Self::that_fit(self.connection, batch)).await?;
-        let letters: Vec<_> = batch.iter().map(|job| &job.letter).collect();
-        let Some(first) = letters.first() else { return Ok(()) };
-        let (alone, exchange, key) = (letters.len() == 1, first.exchange.clone(), first.routing_key.clone());
-        let failure = match self.publish(&letters).await {
-            Ok(fates) => {
-                for (job, fate) in batch.into_iter().zip(fates) {
-                    let publication = publication(&job.letter, fate);
-                    job.answer(publication);
+        let messages: Vec<_> = batch.iter().map(|pending| &pending.message).collect();
+        let Some(first) = messages.first() else { return Ok(()) };
+        let (alone, exchange, key) = (messages.len() == 1, first.exchange.clone(), first.routing_key.clone());
+        let failure = match self.publish(&messages).await {
+            Ok(statuses) => {
+                for (pending, status) in batch.into_iter().zip(statuses) {
+                    let result = result(&pending.message, status);
+                    pending.answer(result);
                 }
                 return Ok(());
             }
@@ -98,8 +98,8 @@ impl<'a> ChannelPublisher<'a> {
                 What::RoutingKey => self.refuse_key((exchange, key), why),
                 What::Message => {}
             }
-            for job in batch {
-                job.answer(PublishResult::Failed(why.clone()));
+            for pending in batch {
+                pending.answer(PublishResult::Failed(why.clone()));
             }
         } else {
             self.queue.suspect(batch);
@@ -107,9 +107,9 @@ impl<'a> ChannelPublisher<'a> {
         if failure.ends_the_connection { Err(failure.trouble) } else { Ok(()) }
     }
 
-    async fn publish(&mut self, letters: &[&AmqpMessage]) -> Result<Vec<ReturnStatus>, Failure> {
+    async fn publish(&mut self, messages: &[&AmqpMessage]) -> Result<Vec<ReturnStatus>, Failure> {
         let channel = self.channel().await?;
-        self.wait_for(batch::publish(&channel, letters)).await
+        self.wait_for(batch::publish(&channel, messages)).await
     }
 
     async fn channel(&mut self) -> Result<Channel, Failure> {
@@ -164,10 +164,10 @@ impl<'a> ChannelPublisher<'a> {
     fn that_fit(connection: &Connection, batch: Vec<PendingPublish>) -> Vec<PendingPublish> {
         let frame_bytes = connection.configuration().frame_max();
         let mut fitting = Vec::with_capacity(batch.len());
-        for job in batch {
-            match job.letter.does_not_fit(frame_bytes) {
-                Some(why) => job.answer(PublishResult::Refused(why)),
-                None => fitting.push(job),
+        for pending in batch {
+            match pending.message.does_not_fit(frame_bytes) {
+                Some(why) => pending.answer(PublishResult::Refused(why)),
+                None => fitting.push(pending),
             }
         }
         fitting
@@ -180,16 +180,16 @@ impl<'a> ChannelPublisher<'a> {
     ) -> Result<Vec<PendingPublish>, ConnectError> {
         let mut known = Vec::with_capacity(batch.len());
         let mut batch = batch.into_iter();
-        while let Some(job) = batch.next() {
-            match self.exchange(&job.letter.exchange).await {
-                Ok(Ok(())) => match self.refused_key(&job.letter) {
-                    Some(why) => job.answer(PublishResult::Failed(why)),
-                    None => known.push(job),
+        while let Some(pending) = batch.next() {
+            match self.exchange(&pending.message.exchange).await {
+                Ok(Ok(())) => match self.refused_key(&pending.message) {
+                    Some(why) => pending.answer(PublishResult::Failed(why)),
+                    None => known.push(pending),
                 },
-                Ok(Err(why)) => job.answer(PublishResult::Failed(why)),
+                Ok(Err(why)) => pending.answer(PublishResult::Failed(why)),
                 Err(trouble) => {
-                    for job in known.into_iter().chain([job]).chain(batch) {
-                        job.answer(PublishResult::NotNow(trouble.why.clone()));
+                    for pending in known.into_iter().chain([pending]).chain(batch) {
+                        pending.answer(PublishResult::NotNow(trouble.why.clone()));
                     }
                     return Err(trouble);
                 }
@@ -224,11 +224,11 @@ impl<'a> ChannelPublisher<'a> {
         self.remember(exchange, Err(Refused::now(why)));
     }
 
-    fn remember(&mut self, exchange: Short, standing: Result<(), Refused>) {
+    fn remember(&mut self, exchange: Short, known: Result<(), Refused>) {
         if self.exchanges.len() >= REMEMBERED {
             self.exchanges.clear();
         }
-        self.exchanges.insert(exchange, standing);
+        self.exchanges.insert(exchange, known);
     }
 
     fn refuse_key(&mut self, key: (Short, Short), why: &str) {
@@ -238,11 +238,11 @@ impl<'a> ChannelPublisher<'a> {
         self.keys.insert(key, Refused::now(why));
     }
 
-    fn refused_key(&self, letter: &AmqpMessage) -> Option<String> {
+    fn refused_key(&self, message: &AmqpMessage) -> Option<String> {
         if self.keys.is_empty() {
             return None;
         }
-        let refused = self.keys.get(&(letter.exchange.clone(), letter.routing_key.clone()))?;
+        let refused = self.keys.get(&(message.exchange.clone(), message.routing_key.clone()))?;
         (Instant::now() < refused.until).then(|| refused.why.clone())
     }
 }
@@ -277,17 +277,17 @@ fn refused_what(code: Option<u16>, said: &str) -> What {
     }
 }
 
-fn publication(letter: &AmqpMessage, fate: ReturnStatus) -> PublishResult {
-    match fate {
+fn result(message: &AmqpMessage, status: ReturnStatus) -> PublishResult {
+    match status {
         ReturnStatus::Delivered => PublishResult::Acknowledged,
         ReturnStatus::Returned(said) => PublishResult::Unroutable(format!(
             "no queue is bound to exchange `{}` for the routing key `{}` (the broker says: {said})",
-            letter.exchange, letter.routing_key
+            message.exchange, message.routing_key
         )),
         ReturnStatus::Refused => PublishResult::Failed(format!(
             "a queue refused the message (negative publisher confirm): one that is bound to exchange `{}` for \
              the routing key `{}` is full, or has lost too many of its nodes",
-            letter.exchange, letter.routing_key
+            message.exchange, message.routing_key
         )),
     }
 }

@@ -25,7 +25,7 @@ const RECONNECT: Backoff = Backoff::new(Duration::from_millis(200), Duration::fr
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ConnectError {
     pub(super) why: String,
-    /// Goes on until a person does something about it.
+    /// Goes on until an operator does something about it.
     pub(super) permanent: bool,
 }
 
@@ -34,7 +34,7 @@ impl ConnectError {
         Self { why: why.into(), permanent: false }
     }
 
-    pub(super) fn lasting(why: impl Into<String>) -> Self {
+    pub(super) fn permanent(why: impl Into<String>) -> Self {
         Self { why: why.into(), permanent: true }
     }
 }
@@ -118,19 +118,19 @@ fn hush() {
 fn refused(error: &lapin::Error) -> ConnectError {
     let said = text(error);
     match code(error) {
-        Some(403) => ConnectError::lasting(format!(
+        Some(403) => ConnectError::permanent(format!(
             "{said} (check user and password in the URL; the user `guest` may log in from the broker's own host only)"
         )),
-        Some(530) => ConnectError::lasting(format!(
+        Some(530) => ConnectError::permanent(format!(
             "{said} (check the virtual host in the URL, and that the user has permissions there)"
         )),
-        _ if matches!(error.kind(), ErrorKind::ParsingError(_)) => ConnectError::lasting(format!(
+        _ if matches!(error.kind(), ErrorKind::ParsingError(_)) => ConnectError::permanent(format!(
             "{said} (this is no AMQP: if it is a port for TLS, begin the URL with `amqps://`)"
         )),
-        _ if said.contains("InvalidContentType") => ConnectError::lasting(format!(
+        _ if said.contains("InvalidContentType") => ConnectError::permanent(format!(
             "{said} (this is no TLS: begin the URL with `amqp://`, or give the port for TLS, usually 5671)"
         )),
-        _ if said.contains("certificate") => ConnectError::lasting(format!(
+        _ if said.contains("certificate") => ConnectError::permanent(format!(
             "{said} (a private certificate authority is trusted by `RabbitMq::ca_certificate`; the URL must have the host name of the certificate)"
         )),
         _ => ConnectError::passing(said),
@@ -179,9 +179,9 @@ impl Reconnect {
         self.failed = self.failed.saturating_add(1);
         let why = trouble.why.as_str();
         if self.told.as_deref() == Some(why) {
-            tracing::debug!(%broker, purpose, why, ?retry_in, "RabbitMQ: still not");
+            tracing::debug!(%broker, purpose, why, ?retry_in, "RabbitMQ: still not connected");
         } else if trouble.permanent {
-            tracing::error!(%broker, purpose, why, "RabbitMQ: this needs a person; will try again");
+            tracing::error!(%broker, purpose, why, "RabbitMQ: operator action required; will try again");
         } else {
             tracing::warn!(%broker, purpose, why, "RabbitMQ: not connected; will try again");
         }

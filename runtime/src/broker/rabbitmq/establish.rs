@@ -228,15 +228,15 @@ fn explain_queue(wanted: &Declaration, error: &lapin::Error) -> ConnectError {
 fn explain(what: &str, name: &str, like: &str, error: &lapin::Error) -> ConnectError {
     let said = text(error);
     match code(error) {
-        Some(404) if what == "exchange" => ConnectError::lasting(missing_exchange(name)),
-        Some(404) => ConnectError::lasting(format!(
+        Some(404) if what == "exchange" => ConnectError::permanent(missing_exchange(name)),
+        Some(404) => ConnectError::permanent(format!(
             "the {what} `{name}` does not exist: create it (durable{like}), or leave out `RabbitMq::passive`"
         )),
-        Some(406) => ConnectError::lasting(format!(
+        Some(406) => ConnectError::permanent(format!(
             "the {what} `{name}` exists, but not as it is needed (durable{like}); {said}. \
              Use another name, delete it when it is empty, or take it as it is with `RabbitMq::passive`"
         )),
-        Some(403) => ConnectError::lasting(format!(
+        Some(403) => ConnectError::permanent(format!(
             "{said}. Give the user the right, or have somebody else create the {what} `{name}` (durable{like}) \
              and its bindings, and use `RabbitMq::passive`"
         )),

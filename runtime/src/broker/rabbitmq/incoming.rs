@@ -101,7 +101,7 @@ impl Incoming {
 
     /// The same message for another queue, with these headers of ours. Its own are left out if they need more than
     /// this room.
-    pub(super) fn onward(
+    pub(super) fn rerouted(
         &self,
         queue: &Short,
         room: usize,
@@ -217,7 +217,7 @@ fn string(value: &AMQPValue) -> Option<String> {
 mod tests {
     use lapin::types::{FieldArray, LongString};
 
-    use super::super::properties::letter;
+    use super::super::properties::amqp_message;
     use super::super::properties::tests::{message, outgoing};
     use super::*;
 
@@ -231,9 +231,9 @@ mod tests {
         AMQPValue::LongString(text.into())
     }
 
-    /// As the broker delivers a letter from the queue `books`.
-    fn arrived(letter: &AmqpMessage, count: Option<AMQPValue>) -> Incoming {
-        let AmqpMessage { exchange, routing_key, properties, body } = letter;
+    /// As the broker delivers a message from the queue `books`.
+    fn arrived(amqp_message: &AmqpMessage, count: Option<AMQPValue>) -> Incoming {
+        let AmqpMessage { exchange, routing_key, properties, body } = amqp_message;
         let mut delivery =
             Delivery::mock(1, exchange.clone(), routing_key.clone(), false, body.bytes().to_vec());
         let mut headers = properties.headers().clone().unwrap_or_default();
@@ -249,22 +249,22 @@ mod tests {
     #[test]
     fn a_message_arrives_as_it_was_sent() {
         let outgoing = outgoing(message());
-        let letter = letter(&outgoing, Some(&short("shop-service"))).expect("fits");
-        assert_eq!(letter.properties.app_id().as_ref().map(Short::as_str), Some("shop-service"));
-        assert_eq!(*letter.properties.delivery_mode(), Some(PERSISTENT));
+        let amqp_message = amqp_message(&outgoing, Some(&short("shop-service"))).expect("fits");
+        assert_eq!(amqp_message.properties.app_id().as_ref().map(Short::as_str), Some("shop-service"));
+        assert_eq!(*amqp_message.properties.delivery_mode(), Some(PERSISTENT));
         let made = outgoing.half.id.as_uuid().get_timestamp().expect("a UUIDv7").to_unix().0;
-        assert_eq!(*letter.properties.timestamp(), Some(made));
-        let incoming = arrived(&letter, None);
+        assert_eq!(*amqp_message.properties.timestamp(), Some(made));
+        let incoming = arrived(&amqp_message, None);
         assert_eq!(incoming.id, Ok(outgoing.half.id));
         assert_eq!((incoming.attempt, incoming.message()), (1, message()));
     }
 
     #[test]
     fn a_message_that_waited_still_shows_where_it_was_sent() {
-        let letter = letter(&outgoing(message()), None).expect("fits");
-        let first = arrived(&letter, Some(AMQPValue::LongLongInt(2)));
+        let amqp_message = amqp_message(&outgoing(message()), None).expect("fits");
+        let first = arrived(&amqp_message, Some(AMQPValue::LongLongInt(2)));
         assert_eq!(first.attempt, 1, "the broker's count is not believed");
-        let waiting = first.onward(&short("books"), ROOM, &[(ATTEMPT, AMQPValue::LongLongInt(4))]);
+        let waiting = first.rerouted(&short("books"), ROOM, &[(ATTEMPT, AMQPValue::LongLongInt(4))]);
         assert_eq!(
             waiting.properties.headers().as_ref().map(|table| table.contains_key("x-death")),
             Some(false)
@@ -272,7 +272,7 @@ mod tests {
         let again = arrived(&waiting, Some(AMQPValue::LongLongInt(1)));
         assert_eq!((again.id.clone(), again.attempt, again.message()), (first.id, 4, message()));
         // A dead one that was put back begins anew.
-        let dead = again.onward(
+        let dead = again.rerouted(
             &short("books"),
             ROOM,
             &[(ATTEMPT, AMQPValue::LongLongInt(5)), (REASON, AMQPValue::Void)],
@@ -344,14 +344,14 @@ mod tests {
         }
         let properties = BasicProperties::default().with_message_id("7".into()).with_headers(headers);
         let body = Body::Bytes(Arc::default());
-        let letter = AmqpMessage { exchange: short(""), routing_key: short("books"), properties, body };
-        let incoming = arrived(&letter, None);
+        let amqp_message = AmqpMessage { exchange: short(""), routing_key: short("books"), properties, body };
+        let incoming = arrived(&amqp_message, None);
         assert!(incoming.id.as_ref().expect_err("no UUID").contains("not a UUID"));
         assert_eq!(incoming.attempt, 1);
         let headers = incoming.message().headers;
         let names: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         assert_eq!(names, [("bytes", "\u{fffd}\0"), ("flag", "true"), ("number", "-3")]);
-        let nameless = AmqpMessage { properties: BasicProperties::default(), ..letter };
+        let nameless = AmqpMessage { properties: BasicProperties::default(), ..amqp_message };
         assert!(arrived(&nameless, None).id.expect_err("no id").contains("no `message_id`"));
     }
 }

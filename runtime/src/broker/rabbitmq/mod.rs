@@ -175,8 +175,8 @@ pub(crate) struct RabbitMqTransport {
 #[async_trait]
 impl Transport for RabbitMqTransport {
     async fn publish(&self, outgoing: &Outgoing) -> PublishResult {
-        match properties::letter(outgoing, self.app_id.as_ref()) {
-            Ok(letter) => self.publisher.publish(letter).await,
+        match properties::amqp_message(outgoing, self.app_id.as_ref()) {
+            Ok(amqp_message) => self.publisher.publish(amqp_message).await,
             Err(why) => PublishResult::Refused(why),
         }
     }

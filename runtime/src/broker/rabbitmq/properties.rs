@@ -94,7 +94,7 @@ fn too_large(headers: usize, room: usize, frame_bytes: u32) -> String {
 
 /// A message on its way out. `Err`: AMQP can't carry it, ever. What was checked when it was stored
 /// may have been another version of this crate's, or somebody's own `INSERT`.
-pub(super) fn letter(outgoing: &Outgoing, app_id: Option<&Short>) -> Result<AmqpMessage, String> {
+pub(super) fn amqp_message(outgoing: &Outgoing, app_id: Option<&Short>) -> Result<AmqpMessage, String> {
     let Outgoing { half, attempt, .. } = outgoing;
     let message = &half.message;
     amqp(message)?;
@@ -186,7 +186,7 @@ pub(super) mod tests {
     #[test]
     fn what_amqp_cannot_carry_is_refused() {
         let long = "x".repeat(256);
-        let refused = |message| letter(&outgoing(message), None).expect_err("accepted");
+        let refused = |message| amqp_message(&outgoing(message), None).expect_err("accepted");
         assert!(refused(Message::bytes(&long, "", "", "")).contains("exchange has 256 bytes"));
         assert!(refused(Message::bytes("", &long, "", "")).contains("routing key"));
         assert!(refused(message().business_key(&long)).contains("key"));
@@ -209,9 +209,9 @@ pub(super) mod tests {
             let refused = refusal(&with(bytes), frame);
             assert_eq!(refused.is_none(), fits, "{bytes} in {frame}: {refused:?}");
         }
-        let letter = letter(&outgoing(with(10_000)), None).expect("AMQP carries it");
-        let why = letter.does_not_fit(8192).expect("too large");
+        let amqp_message = amqp_message(&outgoing(with(10_000)), None).expect("AMQP carries it");
+        let why = amqp_message.does_not_fit(8192).expect("too large");
         assert!(why.contains("`frame_max` is 8192"), "{why}");
-        assert_eq!(letter.does_not_fit(FRAME_BYTES), None);
+        assert_eq!(amqp_message.does_not_fit(FRAME_BYTES), None);
     }
 }

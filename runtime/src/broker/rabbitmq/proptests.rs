@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::incoming::Incoming;
 use super::properties::{
-    ATTEMPT, AmqpMessage, Body, EXCHANGE, QUEUE, REASON, ROUTING_KEY, Short, letter, table_bytes,
+    ATTEMPT, AmqpMessage, Body, EXCHANGE, QUEUE, REASON, ROUTING_KEY, Short, amqp_message, table_bytes,
 };
 use crate::message::limits::{HEADERS_BYTES, Limits};
 use crate::message::{AnsweredBy, CallId, Half, Message, MessageId};
@@ -159,8 +159,8 @@ fn outgoing(message: Message, attempt: u32) -> Outgoing {
 }
 
 /// What arrives at a consumer of `books`.
-fn arrived(letter: &AmqpMessage) -> Incoming {
-    let AmqpMessage { exchange, routing_key, properties, body } = letter;
+fn arrived(amqp_message: &AmqpMessage) -> Incoming {
+    let AmqpMessage { exchange, routing_key, properties, body } = amqp_message;
     let mut delivery = Delivery::mock(1, exchange.clone(), routing_key.clone(), false, body.bytes().to_vec());
     delivery.properties = properties.clone();
     Incoming::new(delivery, &"books".into())
@@ -179,12 +179,12 @@ proptest! {
         let message = incoming.message();
         prop_assert_eq!(&message.payload, &body);
         let reason = AMQPValue::LongString("x".repeat(1024).into());
-        let onward = incoming.onward(&"q".repeat(255).as_str().into(), HEADERS_BYTES, &[(REASON, reason), (QUEUE, AMQPValue::Void)]);
-        prop_assert!(written(&onward.properties) < FRAME - 64, "{} bytes", written(&onward.properties));
-        let Body::Bytes(carried) = &onward.body else { panic!("is not copied") };
+        let rerouted = incoming.rerouted(&"q".repeat(255).as_str().into(), HEADERS_BYTES, &[(REASON, reason), (QUEUE, AMQPValue::Void)]);
+        prop_assert!(written(&rerouted.properties) < FRAME - 64, "{} bytes", written(&rerouted.properties));
+        let Body::Bytes(carried) = &rerouted.body else { panic!("is not copied") };
         prop_assert_eq!(&**carried, &body);
-        prop_assert_eq!((onward.properties.user_id(), onward.properties.expiration()), (&None, &None));
-        let again = arrived(&AmqpMessage { routing_key: "books".into(), ..onward });
+        prop_assert_eq!((rerouted.properties.user_id(), rerouted.properties.expiration()), (&None, &None));
+        let again = arrived(&AmqpMessage { routing_key: "books".into(), ..rerouted });
         prop_assert_eq!(&again.id, &incoming.id);
         prop_assert_eq!((again.exchange, again.routing_key), (incoming.exchange, incoming.routing_key));
     }
@@ -200,12 +200,12 @@ proptest! {
     #[test]
     fn whatever_is_sent_arrives_or_is_refused(message in messages(), attempt in any::<u32>()) {
         let within_limits = Limits { body_bytes: usize::MAX, headers_bytes: 64 * 1024 }.check(&message).is_ok();
-        let Ok(letter) = letter(&outgoing(message.clone(), attempt), None) else {
+        let Ok(amqp_message) = amqp_message(&outgoing(message.clone(), attempt), None) else {
             prop_assert!(!within_limits);
             return Ok(());
         };
-        prop_assert!(written(&letter.properties) < HEADERS_BYTES + 4096);
-        let back = arrived(&letter).message();
+        prop_assert!(written(&amqp_message.properties) < HEADERS_BYTES + 4096);
+        let back = arrived(&amqp_message).message();
         // Of headers with one name the last; those of brokers and of ours are left out.
         let theirs: BTreeMap<_, _> =
             message.headers.into_iter().filter(|(name, _)| !NAMES[..11].iter().any(|own| name.starts_with(own))).collect();
@@ -234,6 +234,6 @@ fn a_full_frame_does_not_become_more_than_one() {
     let body = Body::Bytes(Arc::default());
     let incoming =
         arrived(&AmqpMessage { exchange: "".into(), routing_key: "books".into(), properties, body });
-    let onward = incoming.onward(&"books".into(), HEADERS_BYTES, &[(REASON, filler(1024))]);
-    assert!(written(&onward.properties) < FRAME - 64, "{} bytes", written(&onward.properties));
+    let rerouted = incoming.rerouted(&"books".into(), HEADERS_BYTES, &[(REASON, filler(1024))]);
+    assert!(written(&rerouted.properties) < FRAME - 64, "{} bytes", written(&rerouted.properties));
 }

@@ -16,17 +16,17 @@ pub(super) const BATCH: usize = 256;
 /// Bytes of bodies after which a batch is closed. lapin keeps a copy of each until it is sent.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 
-/// A letter, and who waits for its fate.
+/// A message, and who waits for its fate.
 #[derive(Debug)]
 pub(super) struct PendingPublish {
-    pub(super) letter: AmqpMessage,
+    pub(super) message: AmqpMessage,
     answer: oneshot::Sender<PublishResult>,
 }
 
 impl PendingPublish {
-    pub(super) fn answer(self, publication: PublishResult) {
+    pub(super) fn answer(self, result: PublishResult) {
         // Nobody listens any more when the caller has left.
-        let _ = self.answer.send(publication);
+        let _ = self.answer.send(result);
     }
 }
 
@@ -46,7 +46,7 @@ pub(super) struct PublishQueue {
     broker: Broker,
     /// How long a batch may take.
     pub(super) patience: Duration,
-    jobs: mpsc::Sender<PendingPublish>,
+    sender: mpsc::Sender<PendingPublish>,
     waiting: AsyncMutex<mpsc::Receiver<PendingPublish>>,
     /// Messages of a batch that failed as a whole: one of them may be why. Published one by one, so
     /// that only that one is blamed.
@@ -56,19 +56,19 @@ pub(super) struct PublishQueue {
 
 impl PublishQueue {
     pub(super) fn new(broker: Broker, patience: Duration, length: usize) -> Self {
-        let (jobs, waiting) = mpsc::channel(length);
+        let (sender, waiting) = mpsc::channel(length);
         let status = watch::Sender::new(BrokerStatus::Away("not connected yet".into()));
         let (waiting, suspects) = (AsyncMutex::new(waiting), Mutex::default());
-        Self { broker, patience, jobs, waiting, suspects, status }
+        Self { broker, patience, sender, waiting, suspects, status }
     }
 
-    /// Publishes a letter, and waits until its fate is known.
-    pub(super) async fn publish(&self, letter: AmqpMessage) -> PublishResult {
+    /// Publishes a message, and waits until its fate is known.
+    pub(super) async fn publish(&self, message: AmqpMessage) -> PublishResult {
         if let Some(reason) = self.unavailable() {
             return PublishResult::NotNow(reason);
         }
         let (answer, answered) = oneshot::channel();
-        if self.jobs.send(PendingPublish { letter, answer }).await.is_err() {
+        if self.sender.send(PendingPublish { message, answer }).await.is_err() {
             return PublishResult::NotNow("the publisher has stopped".into());
         }
         // Counted: a message over which the publisher panics must not come again for ever.
@@ -76,7 +76,7 @@ impl PublishQueue {
     }
 
     pub(super) fn capacity(&self) -> usize {
-        if self.unavailable().is_some() { 0 } else { self.jobs.capacity() }
+        if self.unavailable().is_some() { 0 } else { self.sender.capacity() }
     }
 
     fn unavailable(&self) -> Option<String> {
@@ -96,11 +96,11 @@ impl PublishQueue {
         }
         let mut waiting = self.waiting.lock().await;
         let Some(first) = waiting.recv().await else { return pending().await };
-        let mut bytes = first.letter.body.bytes().len();
+        let mut bytes = first.message.body.bytes().len();
         let mut batch = vec![first];
         while batch.len() < BATCH && bytes < BATCH_BYTES {
             let Ok(next) = waiting.try_recv() else { break };
-            bytes += next.letter.body.bytes().len();
+            bytes += next.message.body.bytes().len();
             batch.push(next);
         }
         batch
@@ -111,7 +111,7 @@ impl PublishQueue {
         self.suspects().extend(batch);
     }
 
-    /// Puts off whatever comes in; never ends.
+    /// Answers everything with "not now", until it is dropped.
     pub(super) async fn put_off(&self) {
         let mut waiting = self.waiting.lock().await;
         while let Some(job) = waiting.recv().await {

@@ -17,9 +17,11 @@ use super::topology::{Queues, Topology};
 use crate::transport::PublishResult;
 
 const PURPOSE: &str = "publishing";
-/// Channels of the connection; each has an owner. Two, so that one window is on its way while the
+/// Channels of the connection; each has one publisher. Two, so that one batch is on its way while the
 /// other is being confirmed.
 const CHANNELS: usize = 2;
+
+/// Keeps one connection for publishing, and its channels.
 #[derive(Debug)]
 pub(super) struct Publisher {
     broker: Broker,
@@ -50,17 +52,17 @@ impl Publisher {
     }
 
     /// Keeps a connection until `stop`. Nothing is published before there are the queues of this process's own
-    /// consumers, except those that a person has to see to: what the broker gives to others alone would never
+    /// consumers, except those that an operator has to see to: what the broker gives to others alone would never
     /// come here.
     pub(super) async fn run(&self, own: &[Arc<Queues>], stop: &CancellationToken) {
-        let mut tries = Reconnect::default();
+        let mut reconnect = Reconnect::default();
         // After a panic it would still say otherwise.
         self.queue.status.send_replace(BrokerStatus::Away("not connected yet".into()));
         while !stop.is_cancelled() {
             let trouble = tokio::select! {
                 connected = self.connect(own) => match connected {
                     Ok(connected) => {
-                        tries.succeeded(&self.broker, PURPOSE);
+                        reconnect.succeeded(&self.broker, PURPOSE);
                         self.serve(connected, stop).await
                     }
                     Err(trouble) => {
@@ -76,7 +78,7 @@ impl Publisher {
                 break;
             }
             self.queue.status.send_replace(BrokerStatus::Away(trouble.why.clone()));
-            let pause = tries.failed(&self.broker, PURPOSE, &trouble);
+            let pause = reconnect.failed(&self.broker, PURPOSE, &trouble);
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.queue.put_off() => {}
@@ -117,7 +119,7 @@ impl Publisher {
         Ok(wrong)
     }
 
-    /// Lets owners publish until the connection is lost, or `stop`.
+    /// Lets the channels publish until the connection is lost, or `stop`.
     async fn serve(&self, connected: Connected, stop: &CancellationToken) -> ConnectError {
         let Connected { connection, mut events } = connected;
         let lost = CancellationToken::new();
@@ -140,13 +142,13 @@ impl Publisher {
             lost.cancel();
             trouble
         };
-        let owners = join_all((0..CHANNELS).map(|_| async {
+        let publishers = join_all((0..CHANNELS).map(|_| async {
             let trouble = ChannelPublisher::new(&self.queue, &connection, &lost).run().await;
-            // If one of them is in trouble with the connection, all are.
+            // If the connection fails for one of them, it has failed for all.
             lost.cancel();
             trouble
         }));
-        let (seen, met) = tokio::join!(watching, owners);
+        let (seen, met) = tokio::join!(watching, publishers);
         close(connection).await;
         let met = met.into_iter().flatten().next();
         met.or(seen).unwrap_or_else(|| ConnectError::passing("the connection was closed"))

@@ -84,7 +84,7 @@ impl Rerouter<'_> {
         let (id, attempt) = (shown(incoming), incoming.attempt);
         metrics::counter!("transactional_message_consumer_dead_total").increment(1);
         tracing::error!(queue = %self.queues.main, dead_letters = %self.queues.dead, id, attempt, why,
-            "a message can't be handled and waits for a person");
+            "a message can't be handled and waits for an operator");
         let text = |text: &str| AMQPValue::LongString(text.into());
         let notes = [
             (REASON, text(bounded(why))),
@@ -104,13 +104,13 @@ impl Rerouter<'_> {
     ) -> Result<bool, ConnectError> {
         let mut tries = 0;
         loop {
-            let letter: AmqpMessage =
-                incoming.onward(queue, room_for_headers(self.publisher.frame_bytes()), notes);
-            match self.publisher.publish(letter).await {
+            let amqp_message: AmqpMessage =
+                incoming.rerouted(queue, room_for_headers(self.publisher.frame_bytes()), notes);
+            match self.publisher.publish(amqp_message).await {
                 PublishResult::Acknowledged => return Ok(true),
                 // Deleted: a new session declares it again.
                 PublishResult::Unroutable(_) => {
-                    return Err(ConnectError::lasting(format!("the queue `{queue}` does not exist")));
+                    return Err(ConnectError::permanent(format!("the queue `{queue}` does not exist")));
                 }
                 PublishResult::Failed(why)
                 | PublishResult::NotNow(why)

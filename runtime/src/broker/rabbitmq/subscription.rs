@@ -65,7 +65,7 @@ struct Begun {
 /// What a session goes on with.
 struct Session<'a> {
     subscription: &'a Subscription,
-    onward: Rerouter<'a>,
+    rerouter: Rerouter<'a>,
 }
 
 impl Subscription {
@@ -97,12 +97,12 @@ impl Subscription {
     /// Consumes until `stop`, over however many connections; then lets what was taken be finished.
     pub(super) async fn run(&self, publisher: &Publisher, stop: &CancellationToken) {
         let purpose = format!("consuming {}", self.queues.main);
-        let mut tries = Reconnect::default();
+        let mut reconnect = Reconnect::default();
         while !stop.is_cancelled() {
             let ended = tokio::select! {
                 opened = self.open(&purpose) => match opened {
                     Ok((mut connected, begun)) => {
-                        tries.succeeded(&self.broker, &purpose);
+                        reconnect.succeeded(&self.broker, &purpose);
                         let ended = self.consume(&mut connected, begun, publisher, stop).await;
                         close(connected.connection).await;
                         ended
@@ -112,7 +112,7 @@ impl Subscription {
                 () = stop.cancelled() => Ok(()),
             };
             let Err(trouble) = ended else { return };
-            let pause = tries.failed(&self.broker, &purpose, &trouble);
+            let pause = reconnect.failed(&self.broker, &purpose, &trouble);
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = stop.cancelled() => {}
@@ -148,8 +148,8 @@ impl Subscription {
         publisher: &Publisher,
         stop: &CancellationToken,
     ) -> Result<(), ConnectError> {
-        let onward = Rerouter { publisher, queues: &self.queues, dead_letters: &self.dead_letters, stop };
-        let session = Session { subscription: self, onward };
+        let rerouter = Rerouter { publisher, queues: &self.queues, dead_letters: &self.dead_letters, stop };
+        let session = Session { subscription: self, rerouter };
         let Connected { connection, events } = connected;
         let tag = consumer.tag();
         let cancelling = async {
@@ -248,7 +248,7 @@ impl Session<'_> {
                 "a message that RabbitMQ itself had put to the dead letters is back, and begins anew");
         }
         let settled = match &incoming.id {
-            Err(why) => self.onward.bury(&incoming, why).await?,
+            Err(why) => self.rerouter.bury(&incoming, why).await?,
             Ok(id) => self.handle(*id, &incoming).await?,
         };
         if settled {
@@ -268,19 +268,19 @@ impl Session<'_> {
                     metrics::counter!("transactional_message_consumed_total").increment(1);
                     return Ok(true);
                 }
-                Disposition::Failed(why) => return self.onward.retry(incoming, &why).await,
-                Disposition::Rejected(why) => return self.onward.bury(incoming, &why).await,
+                Disposition::Failed(why) => return self.rerouter.retry(incoming, &why).await,
+                Disposition::Rejected(why) => return self.rerouter.bury(incoming, &why).await,
                 Disposition::Undecodable(why) => {
                     let patience = self.subscription.undecodable_after;
-                    return self.onward.wait_for_a_reader(incoming, &why, patience).await;
+                    return self.rerouter.wait_for_a_reader(incoming, &why, patience).await;
                 }
                 // The broker does not let a message be held for ever.
                 Disposition::NotNow(why) if held_since.elapsed() > HOLD => {
-                    return self.onward.put_off(incoming, &why).await;
+                    return self.rerouter.put_off(incoming, &why).await;
                 }
                 Disposition::NotNow(why) => {
                     tracing::debug!(%id, why, "a message could not be tried, and waits");
-                    if !self.onward.pause(tries).await {
+                    if !self.rerouter.pause(tries).await {
                         return Ok(false);
                     }
                     tries += 1;

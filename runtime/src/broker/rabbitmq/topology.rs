@@ -190,7 +190,7 @@ fn long(text: &str) -> AMQPValue {
     AMQPValue::LongString(text.into())
 }
 
-/// `, x-queue-type=quorum, …`, for a person who creates the queue.
+/// `, x-queue-type=quorum, …`, for an operator who creates the queue.
 pub(super) fn describe(arguments: &FieldTable) -> String {
     let one = |(name, value): (&ShortString, &AMQPValue)| match value {
         AMQPValue::LongLongInt(number) => format!(", {name}={number}"),

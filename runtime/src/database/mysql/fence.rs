@@ -331,11 +331,11 @@ impl FenceDialect for MySql {
     fn commit_fenced(
         connection: &mut MySqlConnection,
         fence: FenceKey,
-        staged: FenceWrite,
+        write: FenceWrite,
     ) -> BoxFuture<'_, Result<(), CommitFailure>> {
         Box::pin(async move {
-            if staged.changes_the_row() {
-                write(connection, &fence, staged).await.map_err(CommitFailure::Unproven)?;
+            if write.changes_the_row() {
+                write_row(connection, &fence, write).await.map_err(CommitFailure::Unproven)?;
                 return <Self as TransactionDialect>::commit(connection)
                     .await
                     .map_err(CommitFailure::Unclear);
@@ -378,16 +378,16 @@ async fn outcome(connection: &mut MySqlConnection, fence: &FenceKey) -> Result<O
 
 /// Proves that the transaction is still the one that the fence row was written in, and writes what was
 /// staged.
-async fn write(
+async fn write_row(
     connection: &mut MySqlConnection,
     fence: &FenceKey,
-    staged: FenceWrite,
+    write: FenceWrite,
 ) -> Result<(), StoreError> {
     release(connection, "RELEASE SAVEPOINT tm_fence").await?;
     let update = "UPDATE $0.tm_fence SET outcome = ?, amended = ? WHERE call_id = ? AND outcome = ?";
     let updated = sqlx::query(fill_at(&fence.namespace, update, &[]))
-        .bind(staged.row.code())
-        .bind(staged.amended)
+        .bind(write.row.code())
+        .bind(write.amended)
         .bind(fence.call_id)
         .bind(FenceRow::Committed.code())
         .execute(connection)

@@ -15,7 +15,7 @@ use crate::message::state::MessageState;
 use crate::message::{AnsweredBy, CallId, MessageId};
 use crate::store::{Finished, MessageInfo, Stats, StoreAdmin, StoreError, Unfinished};
 
-/// The newest rows of one state and service. Those that are finished, or wait for a person, are never due; said so,
+/// The newest rows of one state and service. Those that are finished, or wait for an operator, are never due; said so,
 /// the index of what is due has them in the order of their ids. The others are sorted for the purpose.
 macro_rules! newest {
     ($state:literal) => {

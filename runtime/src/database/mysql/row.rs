@@ -26,7 +26,7 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
-/// The columns that a person is shown.
+/// The columns that an operator is shown.
 macro_rules! summary {
     () => {
         concat!(
@@ -139,22 +139,22 @@ pub(super) async fn transition(
     checkout: &mut Checkout,
     event: Event,
     from: &[MessageState],
-    changes: &[Transition],
+    transitions: &[Transition],
     hold: Option<Hold>,
 ) -> Result<Result<Vec<Applied>, StoreError>, sqlx::Error> {
-    let rows = lock(checkout, changes).await?;
-    let free = |change: &&Transition| {
-        rows.get(&change.id).is_some_and(|(code, held_by)| {
-            (1 << code) & mask(from) != 0 && (change.held_by.is_none() || change.held_by == *held_by)
+    let rows = lock(checkout, transitions).await?;
+    let free = |transition: &&Transition| {
+        rows.get(&transition.id).is_some_and(|(code, held_by)| {
+            (1 << code) & mask(from) != 0 && (transition.held_by.is_none() || transition.held_by == *held_by)
         })
     };
-    let free: Vec<&Transition> = changes.iter().filter(free).collect();
-    let ids: Vec<_> = free.iter().map(|change| change.id).collect();
+    let free: Vec<&Transition> = transitions.iter().filter(free).collect();
+    let ids: Vec<_> = free.iter().map(|transition| transition.id).collect();
     advance(checkout, event, from, &ids, hold).await?;
-    for change in &free {
-        write_contents(checkout, change).await?;
+    for transition in &free {
+        write_contents(checkout, transition).await?;
     }
-    let all: Vec<_> = changes.iter().map(|change| change.id).collect();
+    let all: Vec<_> = transitions.iter().map(|transition| transition.id).collect();
     let states = rows.into_iter().map(|(id, (code, _))| (id, code)).collect();
     Ok(row::outcomes(event, &all, &ids.into_iter().collect(), &states))
 }
@@ -194,7 +194,7 @@ pub(super) async fn advance(
 ) -> Result<u64, sqlx::Error> {
     let code = event.target().code();
     let hold = hold.filter(|_| event.target() == MessageState::Confirmed);
-    // Nobody holds what is finished, or waits for a person, and it is never due.
+    // Nobody holds what is finished, or waits for an operator, and it is never due.
     let due_in =
         (event.target() == MessageState::Confirmed).then(|| hold.map_or(0, |hold| millis(hold.lease)));
     let mut sorted = ids.to_vec();
@@ -202,11 +202,11 @@ pub(super) async fn advance(
     let (longest, all) = ADVANCES[ADVANCES.len() - 1];
     let mut moved = 0;
     for ids in sorted.chunks(longest) {
-        let (places, sql) =
-            ADVANCES.into_iter().find(|(places, _)| ids.len() <= *places).unwrap_or((longest, all));
+        let (permits, sql) =
+            ADVANCES.into_iter().find(|(permits, _)| ids.len() <= *permits).unwrap_or((longest, all));
         let query = checkout.query(sql).bind(code).bind(code).bind(hold.map(|hold| hold.token)).bind(due_in);
         let query = query.bind(code).bind(mask(from));
-        let padded = ids.iter().chain(std::iter::repeat(&ids[ids.len() - 1])).take(places);
+        let padded = ids.iter().chain(std::iter::repeat(&ids[ids.len() - 1])).take(permits);
         let query = padded.fold(query, Bound::bind);
         moved += query.execute(&mut **checkout).await?.rows_affected();
     }
@@ -216,9 +216,9 @@ pub(super) async fn advance(
 /// Locks rows, in the order of their ids; says the state and the holder of each.
 async fn lock(
     checkout: &mut Checkout,
-    changes: &[Transition],
+    transitions: &[Transition],
 ) -> Result<HashMap<MessageId, (i64, Option<Uuid>)>, sqlx::Error> {
-    let ids: Vec<_> = changes.iter().map(|change| change.id).collect();
+    let ids: Vec<_> = transitions.iter().map(|transition| transition.id).collect();
     let rows = checkout
         .query(concat!(
             "SELECT m.id, m.state, m.held_by FROM ",
@@ -233,8 +233,8 @@ async fn lock(
 }
 
 /// Writes what a change has besides the state, if it has anything.
-async fn write_contents(checkout: &mut Checkout, change: &Transition) -> Result<(), sqlx::Error> {
-    if change.payload.is_none() && change.reason.is_none() && change.answered_by.is_none() {
+async fn write_contents(checkout: &mut Checkout, transition: &Transition) -> Result<(), sqlx::Error> {
+    if transition.payload.is_none() && transition.reason.is_none() && transition.answered_by.is_none() {
         return Ok(());
     }
     checkout
@@ -242,10 +242,10 @@ async fn write_contents(checkout: &mut Checkout, change: &Transition) -> Result<
             "UPDATE tm_message SET payload = coalesce(?, payload), reason = coalesce(?, reason), \
          answered_by = coalesce(?, answered_by) WHERE id = ?",
         )
-        .bind(&change.payload)
-        .bind(change.reason.as_deref())
-        .bind(change.answered_by.as_ref().map(ToString::to_string))
-        .bind(change.id)
+        .bind(&transition.payload)
+        .bind(transition.reason.as_deref())
+        .bind(transition.answered_by.as_ref().map(ToString::to_string))
+        .bind(transition.id)
         .execute(&mut **checkout)
         .await?;
     Ok(())

@@ -8,8 +8,7 @@ use crate::database::login::{Login, PATIENCE, acquire};
 use crate::database::network::{MIGRATION, RetryingPool};
 use crate::database::schema_part::{SchemaPart, part};
 use crate::message::FenceId;
-use crate::sql::Namespace;
-use crate::sql::begin_on_pool;
+use crate::sql::{Namespace, begin_on_pool};
 use crate::store::StoreError;
 
 pub(super) const MESSAGE: SchemaPart = part!("mysql", "message", ["1", "2"]);

@@ -41,6 +41,7 @@ pub(super) async fn find(
 
 /// What goes along with the payloads of one statement: names, ids and numbers of the most rows that it can have.
 const ROOM: usize = 256 * 1024;
+
 /// Errs when something could never work on this server.
 pub(super) async fn check_server(pool: &RetryingPool<MySql>, limits: Limits) -> Result<(), StoreError> {
     // Not each version has each of them.

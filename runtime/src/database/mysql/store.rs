@@ -99,24 +99,24 @@ impl MySqlStore {
         &self,
         (busy, due): (&'static str, &'static str),
         names: String,
-        bounds: ClaimLimits,
+        limits: ClaimLimits,
         hold: Hold,
     ) -> Result<Claim, StoreError> {
-        let lapsed_before = bounds.lapsed_before.map(millis);
+        let lapsed_before = limits.lapsed_before.map(millis);
         let busy = self.pool.fetch(busy, |query| query.bind(&names).bind(lapsed_before)).await?;
         let busy = &decoded::<(String,)>(&busy)?;
         if busy.is_empty() {
             return Ok(Claim::default());
         }
         // An even share for each, so that one's backlog does not keep the others waiting.
-        let share = (i64::from(bounds.rows) / i64::try_from(busy.len()).unwrap_or(1)).max(1);
+        let share = (i64::from(limits.rows) / i64::try_from(busy.len()).unwrap_or(1)).max(1);
         let work = |mut checkout: Checkout| async move {
             let mut found = Vec::new();
             for (name,) in busy {
                 let due = checkout.query(due).bind(name).bind(lapsed_before).bind(share);
                 found.extend(decoded::<Found>(&due.fetch_all(&mut *checkout).await?)?);
             }
-            let claim = take(&mut checkout, found, bounds.bytes, hold).await?;
+            let claim = take(&mut checkout, found, limits.bytes, hold).await?;
             Ok((checkout, claim))
         };
         self.pool.transaction(PATIENCE, work).await
@@ -128,10 +128,10 @@ impl MySqlStore {
         &self,
         event: Event,
         from: &[MessageState],
-        changes: &[Transition],
+        transitions: &[Transition],
         hold: Option<Hold>,
     ) -> Result<bool, StoreError> {
-        let ids = &changes.iter().map(|change| change.id).collect::<Vec<_>>();
+        let ids = &transitions.iter().map(|transition| transition.id).collect::<Vec<_>>();
         let work = |mut checkout: Checkout| async move {
             let all = advance(&mut checkout, event, from, ids, hold).await? == ids.len() as u64;
             if !all {
@@ -139,7 +139,7 @@ impl MySqlStore {
             }
             Ok((checkout, all))
         };
-        match changes {
+        match transitions {
             [_] => self.pool.run(work).await,
             _ => self.pool.transaction(PATIENCE, work).await,
         }
@@ -233,15 +233,17 @@ impl Store for MySqlStore {
         &self,
         event: Event,
         from: &[MessageState],
-        changes: &[Transition],
+        transitions: &[Transition],
         hold: Option<Hold>,
         _: Flush,
     ) -> Result<Vec<Applied>, StoreError> {
-        if changes.iter().all(Transition::is_plain) && self.advance_all(event, from, changes, hold).await? {
-            return Ok(vec![Applied::Moved; changes.len()]);
+        if transitions.iter().all(Transition::is_plain)
+            && self.advance_all(event, from, transitions, hold).await?
+        {
+            return Ok(vec![Applied::Moved; transitions.len()]);
         }
         let work = |mut checkout: Checkout| async move {
-            let applied = transition(&mut checkout, event, from, changes, hold).await?;
+            let applied = transition(&mut checkout, event, from, transitions, hold).await?;
             Ok((checkout, applied))
         };
         self.pool.transaction(PATIENCE, work).await?
@@ -289,10 +291,10 @@ impl Store for MySqlStore {
     async fn claim_halves(
         &self,
         askable: &[AnsweredBy],
-        bounds: ClaimLimits,
+        limits: ClaimLimits,
         hold: Hold,
     ) -> Result<Claim, StoreError> {
-        self.claim(HALVES, name_list(askable), bounds, hold).await
+        self.claim(HALVES, name_list(askable), limits, hold).await
     }
 
     async fn enter(&self, id: MessageId, hold: Hold) -> Result<bool, StoreError> {
@@ -308,10 +310,10 @@ impl Store for MySqlStore {
     async fn claim_confirmed(
         &self,
         services: &[String],
-        bounds: ClaimLimits,
+        limits: ClaimLimits,
         hold: Hold,
     ) -> Result<Claim, StoreError> {
-        self.claim(CONFIRMED, name_list(services), bounds, hold).await
+        self.claim(CONFIRMED, name_list(services), limits, hold).await
     }
 
     async fn close(&self) {

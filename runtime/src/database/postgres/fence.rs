@@ -268,10 +268,10 @@ impl FenceDialect for Postgres {
     fn commit_fenced(
         connection: &mut PgConnection,
         fence: FenceKey,
-        staged: FenceWrite,
+        write: FenceWrite,
     ) -> BoxFuture<'_, Result<(), CommitFailure>> {
         Box::pin(async move {
-            let FenceWrite { row, amended } = staged;
+            let FenceWrite { row, amended } = write;
             let FenceKey { namespace, call_id, .. } = &fence;
             let commit = if let Some(payload) = amended {
                 let amended = amend(connection, &fence, row, &payload).await;

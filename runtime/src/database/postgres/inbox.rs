@@ -11,8 +11,7 @@ use super::{decoded, now};
 use crate::database::literal::{Literal, fill, fill_at};
 use crate::database::millis;
 use crate::message::MessageId;
-use crate::sql::Namespace;
-use crate::sql::{InboxDialect, InboxEntry, InboxKey, InboxQueue};
+use crate::sql::{InboxDialect, InboxEntry, InboxKey, InboxQueue, Namespace};
 use crate::store::StoreError;
 
 fn key(message: InboxKey<'_>) -> [Literal<'_>; 2] {

@@ -26,7 +26,7 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
-/// The columns that a person is shown.
+/// The columns that an operator is shown.
 macro_rules! summary {
     () => {
         concat!(
@@ -142,7 +142,7 @@ pub(super) async fn apply(
     pool: &RetryingPool<Postgres>,
     event: Event,
     from: &[MessageState],
-    changes: &[Transition],
+    transitions: &[Transition],
     hold: Option<Hold>,
     flush: Flush,
 ) -> Result<Vec<Applied>, StoreError> {
@@ -164,15 +164,15 @@ pub(super) async fn apply(
         state_in!("m.", "$6"),
         " AND (c.held_by IS NULL OR m.held_by = c.held_by) RETURNING m.id"
     );
-    let ids: Vec<_> = changes.iter().map(|change| change.id).collect();
-    let answered_by = |change: &Transition| change.answered_by.as_ref().map(ToString::to_string);
+    let ids: Vec<_> = transitions.iter().map(|transition| transition.id).collect();
+    let answered_by = |transition: &Transition| transition.answered_by.as_ref().map(ToString::to_string);
     let bind = |query: Bound<Postgres>| {
         query
             .bind(&ids)
-            .bind(changes.iter().map(|change| change.held_by).collect::<Vec<_>>())
-            .bind(changes.iter().map(|change| change.payload.as_deref()).collect::<Vec<_>>())
-            .bind(changes.iter().map(|change| change.reason.as_deref()).collect::<Vec<_>>())
-            .bind(changes.iter().map(answered_by).collect::<Vec<_>>())
+            .bind(transitions.iter().map(|transition| transition.held_by).collect::<Vec<_>>())
+            .bind(transitions.iter().map(|transition| transition.payload.as_deref()).collect::<Vec<_>>())
+            .bind(transitions.iter().map(|transition| transition.reason.as_deref()).collect::<Vec<_>>())
+            .bind(transitions.iter().map(answered_by).collect::<Vec<_>>())
             .bind(mask(from))
             .bind(event.target().code())
             .bind(hold.map(|hold| hold.token))

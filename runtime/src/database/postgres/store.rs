@@ -115,14 +115,14 @@ impl PostgresStore {
         &self,
         take: &'static str,
         names: &[String],
-        bounds: ClaimLimits,
+        limits: ClaimLimits,
         hold: Hold,
     ) -> Result<Claim, StoreError> {
         let bind = |query: Bound<Postgres>| {
             query
-                .bind(bounds.lapsed_before.map(millis))
-                .bind(i64::from(bounds.rows))
-                .bind(i64::try_from(bounds.bytes).unwrap_or(i64::MAX))
+                .bind(limits.lapsed_before.map(millis))
+                .bind(i64::from(limits.rows))
+                .bind(i64::try_from(limits.bytes).unwrap_or(i64::MAX))
                 .bind(hold.token)
                 .bind(millis(hold.lease))
                 .bind(names)
@@ -161,11 +161,11 @@ impl Store for PostgresStore {
         &self,
         event: Event,
         from: &[MessageState],
-        changes: &[Transition],
+        transitions: &[Transition],
         hold: Option<Hold>,
         flush: Flush,
     ) -> Result<Vec<Applied>, StoreError> {
-        apply(&self.pool, event, from, changes, hold, flush).await
+        apply(&self.pool, event, from, transitions, hold, flush).await
     }
 
     async fn renew(&self, ids: &[MessageId], hold: Hold) -> Result<Renewed, StoreError> {
@@ -226,14 +226,14 @@ impl Store for PostgresStore {
     async fn claim_halves(
         &self,
         askable: &[AnsweredBy],
-        bounds: ClaimLimits,
+        limits: ClaimLimits,
         hold: Hold,
     ) -> Result<Claim, StoreError> {
         if askable.is_empty() {
             return Ok(Claim::default());
         }
         let names: Vec<_> = askable.iter().map(ToString::to_string).collect();
-        self.claim(TAKE_HALVES, &names, bounds, hold).await
+        self.claim(TAKE_HALVES, &names, limits, hold).await
     }
 
     async fn enter(&self, id: MessageId, hold: Hold) -> Result<bool, StoreError> {
@@ -249,10 +249,10 @@ impl Store for PostgresStore {
     async fn claim_confirmed(
         &self,
         services: &[String],
-        bounds: ClaimLimits,
+        limits: ClaimLimits,
         hold: Hold,
     ) -> Result<Claim, StoreError> {
-        self.claim(TAKE_CONFIRMED, services, bounds, hold).await
+        self.claim(TAKE_CONFIRMED, services, limits, hold).await
     }
 
     async fn close(&self) {

@@ -31,7 +31,7 @@ use crate::store::StoreError;
 #[derive(Debug)]
 pub(crate) struct SqliteFence {
     pool: SqlitePool,
-    turns: Arc<WriteQueue>,
+    queue: Arc<WriteQueue>,
     lock_timeout: Duration,
     /// Migrations wait for open transactions; questions don't.
     patient: SqlitePool,
@@ -40,13 +40,13 @@ pub(crate) struct SqliteFence {
 impl SqliteFence {
     pub(crate) async fn open(options: SqliteConnectOptions, lock_timeout: Duration) -> Result<Self, Error> {
         let options = options.create_if_missing(true);
-        let turns = WriteQueue::of(options.get_filename());
+        let queue = WriteQueue::of(options.get_filename());
         let patient = pool(options.clone().busy_timeout(PATIENCE), 1);
         let pool = pool(options.busy_timeout(lock_timeout), 1);
         reach(&patient).await.map_err(|cause| {
             Error::new(ErrorKind::Unavailable, "the fence's database could not be opened").with_source(cause)
         })?;
-        Ok(Self { pool, turns, lock_timeout, patient })
+        Ok(Self { pool, queue, lock_timeout, patient })
     }
 
     async fn insert_tombstones(
@@ -54,7 +54,7 @@ impl SqliteFence {
         identity: FenceId,
         call_ids: &[CallId],
     ) -> Result<Vec<(CallId, Verdict)>, StoreError> {
-        let _turn = self.turns.take(self.lock_timeout).await?;
+        let _turn = self.queue.take(self.lock_timeout).await?;
         // `DO UPDATE`, though it changes nothing, makes the row that was first come back.
         let rows = sqlx::query(concat!(
             "INSERT INTO tm_fence (call_id, outcome) SELECT unhex(value), ?1 FROM json_each(?2) ",
@@ -121,7 +121,7 @@ impl FenceDatabase for SqliteFence {
     }
 
     async fn forget(&self, call_ids: &[CallId]) -> Result<(), StoreError> {
-        let _turn = self.turns.take(PATIENCE).await?;
+        let _turn = self.queue.take(PATIENCE).await?;
         sqlx::query("DELETE FROM tm_fence WHERE call_id IN (SELECT unhex(value) FROM json_each(?))")
             .bind(id_list(call_ids))
             .execute(&self.pool)
@@ -153,8 +153,8 @@ impl TransactionDialect for Sqlite {
     }
 
     fn take_turn(pool: &SqlitePool) -> BoxFuture<'_, Result<WriteTurn, StoreError>> {
-        let turns = WriteQueue::of(pool.connect_options().get_filename());
-        Box::pin(async move { turns.take(PATIENCE).await.map(WriteTurn::of) })
+        let queue = WriteQueue::of(pool.connect_options().get_filename());
+        Box::pin(async move { queue.take(PATIENCE).await.map(WriteTurn::of) })
     }
 
     // Fails, and changes nothing, when a transaction is open.
@@ -203,10 +203,10 @@ impl FenceDialect for Sqlite {
     fn commit_fenced(
         connection: &mut SqliteConnection,
         fence: FenceKey,
-        staged: FenceWrite,
+        write: FenceWrite,
     ) -> BoxFuture<'_, Result<(), CommitFailure>> {
         Box::pin(async move {
-            prove(connection, fence.call_id, staged).await.map_err(CommitFailure::Unproven)?;
+            prove(connection, fence.call_id, write).await.map_err(CommitFailure::Unproven)?;
             <Self as TransactionDialect>::commit(connection).await.map_err(|error| {
                 match primary_code(&error) {
                     // CONSTRAINT, as of a foreign key that was deferred: the transaction is still open.
@@ -222,14 +222,14 @@ impl FenceDialect for Sqlite {
 async fn prove(
     connection: &mut SqliteConnection,
     call_id: CallId,
-    staged: FenceWrite,
+    write: FenceWrite,
 ) -> Result<(), StoreError> {
     release(connection, "RELEASE tm_fence").await?;
     let updated = sqlx::query(
         "UPDATE main.tm_fence SET outcome = ?1, amended = ?2 WHERE call_id = ?3 AND outcome = ?4",
     )
-    .bind(staged.row.code())
-    .bind(staged.amended)
+    .bind(write.row.code())
+    .bind(write.amended)
     .bind(call_id)
     .bind(FenceRow::Committed.code())
     .execute(connection)

@@ -12,8 +12,7 @@ use super::now;
 use super::schema::{self, INBOX};
 use crate::database::millis;
 use crate::message::MessageId;
-use crate::sql::Namespace;
-use crate::sql::{InboxDialect, InboxEntry, InboxKey, InboxQueue};
+use crate::sql::{InboxDialect, InboxEntry, InboxKey, InboxQueue, Namespace};
 use crate::store::StoreError;
 
 async fn is_there(connection: &mut SqliteConnection, message: InboxKey<'_>) -> Result<bool, StoreError> {

@@ -56,7 +56,7 @@ impl StoreAdmin for SqliteStore {
     }
 
     async fn delete_finished(&self, ids: &[MessageId]) -> Result<u64, StoreError> {
-        let _turn = self.turns.take(PATIENCE).await?;
+        let _turn = self.queue.take(PATIENCE).await?;
         let sql =
             "DELETE FROM tm_message WHERE id IN (SELECT unhex(value) FROM json_each(?1)) AND state IN (2, 3)";
         let list = id_list(ids);
@@ -163,14 +163,14 @@ impl StoreAdmin for SqliteStore {
     }
 
     async fn make_due(&self, id: MessageId) -> Result<bool, StoreError> {
-        let _turn = self.turns.take(PATIENCE).await?;
+        let _turn = self.queue.take(PATIENCE).await?;
         let sql = concat!(
             "UPDATE tm_message SET due_at = ",
             now!(),
             " WHERE id = ?1 AND state IN (0, 1) AND held_by IS NULL"
         );
-        let hastened = patiently(|| sqlx::query(sql).bind(id).execute(&self.writer)).await?;
-        Ok(hastened.rows_affected() == 1)
+        let updated = patiently(|| sqlx::query(sql).bind(id).execute(&self.writer)).await?;
+        Ok(updated.rows_affected() == 1)
     }
 
     async fn stats(&self) -> Result<Stats, StoreError> {

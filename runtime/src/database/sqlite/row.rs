@@ -27,7 +27,7 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
-/// The columns that a person is shown.
+/// The columns that an operator is shown.
 macro_rules! summary {
     () => {
         concat!(
@@ -100,21 +100,21 @@ pub(super) async fn apply(
     writer: &SqlitePool,
     event: Event,
     from: &[MessageState],
-    changes: &[Transition],
+    transitions: &[Transition],
     hold: Option<Hold>,
 ) -> Result<Vec<Applied>, StoreError> {
     let mut payloads = Payloads::new();
-    let row = |change: &Transition| {
+    let row = |transition: &Transition| {
         json!([
-            change.id.as_uuid().simple(),
-            change.held_by.map(Uuid::simple),
-            change.reason.as_deref(),
-            change.answered_by.as_ref().map(ToString::to_string),
-            change.payload.as_ref().map(|payload| payloads.place(payload)),
-            change.payload.as_ref().map(Vec::len),
+            transition.id.as_uuid().simple(),
+            transition.held_by.map(Uuid::simple),
+            transition.reason.as_deref(),
+            transition.answered_by.as_ref().map(ToString::to_string),
+            transition.payload.as_ref().map(|payload| payloads.place(payload)),
+            transition.payload.as_ref().map(Vec::len),
         ])
     };
-    let rows = changes.iter().map(row).collect::<Value>().to_string();
+    let rows = transitions.iter().map(row).collect::<Value>().to_string();
     let sql = concat!(
         "UPDATE tm_message AS m SET state = ?1, payload = coalesce(c.payload, m.payload), ",
         "reason = coalesce(c.reason, m.reason), answered_by = coalesce(c.answered_by, m.answered_by), ",
@@ -139,7 +139,7 @@ pub(super) async fn apply(
             .fetch_all(writer)
     };
     let moved: HashSet<MessageId> = patiently(update).await?.into_iter().collect();
-    let ids: Vec<_> = changes.iter().map(|change| change.id).collect();
+    let ids: Vec<_> = transitions.iter().map(|transition| transition.id).collect();
     let others: Vec<_> = ids.iter().filter(|id| !moved.contains(id)).copied().collect();
     row::outcomes(event, &ids, &moved, &states(writer, &others).await?)
 }
@@ -153,7 +153,7 @@ async fn states(pool: &SqlitePool, ids: &[MessageId]) -> Result<HashMap<MessageI
     Ok(rows.into_iter().collect())
 }
 
-/// Gives rows back that are still held by whom the postponement says.
+/// Gives rows back that are still held by the holder that the release names.
 pub(super) async fn release(writer: &SqlitePool, releases: &[Release]) -> Result<(), StoreError> {
     let row = |one: &Release| {
         let attempts = i64::from(one.attempts == Attempts::Spend);

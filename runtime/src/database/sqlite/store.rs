@@ -26,7 +26,7 @@ pub(crate) struct SqliteStore {
     pub(super) writer: SqlitePool,
     /// Its commits reach the disk with the next of the others.
     relaxed: SqlitePool,
-    pub(super) turns: Arc<WriteQueue>,
+    pub(super) queue: Arc<WriteQueue>,
     /// Renewals never queue behind other writes of this process.
     renewer: SqlitePool,
     pub(super) reader: SqlitePool,
@@ -69,7 +69,7 @@ impl SqliteStore {
             .busy_timeout(PATIENCE);
         let name = options.get_filename().to_string_lossy().into_owned();
         let store = Self {
-            turns: WriteQueue::of(options.get_filename()),
+            queue: WriteQueue::of(options.get_filename()),
             writer: writer(options.clone()),
             relaxed: writer(options.clone().synchronous(SqliteSynchronous::Normal)),
             renewer: writer(options.clone()),
@@ -83,7 +83,7 @@ impl SqliteStore {
     }
 
     async fn insert(&self, halves: &[&Half], state: MessageState, hold: Hold) -> Result<(), StoreError> {
-        let _turn = self.turns.take(PATIENCE).await?;
+        let _turn = self.queue.take(PATIENCE).await?;
         row::insert(&self.writer, halves, state, hold).await
     }
 
@@ -92,28 +92,28 @@ impl SqliteStore {
         &self,
         (any_due, due): (&'static str, &'static str),
         names: &[String],
-        bounds: ClaimLimits,
+        limits: ClaimLimits,
         hold: Hold,
     ) -> Result<Claim, StoreError> {
         // A look without the write lock first: most of the time nothing is due.
         let busy: Vec<String> = sqlx::query_scalar(any_due)
             .bind(serde_json::json!(names).to_string())
-            .bind(bounds.lapsed_before.map(millis))
+            .bind(limits.lapsed_before.map(millis))
             .fetch_all(&self.reader)
             .await?;
         let mut claim = Claim::default();
         if busy.is_empty() {
             return Ok(claim);
         }
-        let mut bytes = bounds.bytes;
+        let mut bytes = limits.bytes;
         // An even share for each, so that one's backlog does not keep the others waiting.
-        let share = (bounds.rows as usize / busy.len()).max(1);
-        let _turn = self.turns.take(PATIENCE).await?;
+        let share = (limits.rows as usize / busy.len()).max(1);
+        let _turn = self.queue.take(PATIENCE).await?;
         let mut tx = begin(&self.writer).await?;
         for name in busy {
             let select = sqlx::query(due)
                 .bind(name)
-                .bind(bounds.lapsed_before.map(millis))
+                .bind(limits.lapsed_before.map(millis))
                 .bind(i64::try_from(share).unwrap_or(i64::MAX));
             Self::take(&mut tx, select, &mut bytes, hold, &mut claim).await?;
         }
@@ -194,7 +194,7 @@ impl Store for SqliteStore {
         &self,
         event: Event,
         from: &[MessageState],
-        changes: &[Transition],
+        transitions: &[Transition],
         hold: Option<Hold>,
         flush: Flush,
     ) -> Result<Vec<Applied>, StoreError> {
@@ -202,12 +202,12 @@ impl Store for SqliteStore {
             Flush::Now => &self.writer,
             Flush::Later => &self.relaxed,
         };
-        let _turn = self.turns.take(PATIENCE).await?;
-        row::apply(writer, event, from, changes, hold).await
+        let _turn = self.queue.take(PATIENCE).await?;
+        row::apply(writer, event, from, transitions, hold).await
     }
 
     async fn renew(&self, ids: &[MessageId], hold: Hold) -> Result<Renewed, StoreError> {
-        let _turn = self.turns.take_urgently().await;
+        let _turn = self.queue.take_urgently().await;
         let sql = concat!(
             "UPDATE tm_message SET held_by = ?1, attempts = CASE state WHEN 0 THEN 0 ELSE attempts END, due_at = ",
             now!(),
@@ -229,22 +229,22 @@ impl Store for SqliteStore {
     }
 
     async fn release(&self, releases: &[Release]) -> Result<(), StoreError> {
-        let _turn = self.turns.take(PATIENCE).await?;
+        let _turn = self.queue.take(PATIENCE).await?;
         row::release(&self.writer, releases).await
     }
 
     async fn claim_halves(
         &self,
         askable: &[AnsweredBy],
-        bounds: ClaimLimits,
+        limits: ClaimLimits,
         hold: Hold,
     ) -> Result<Claim, StoreError> {
         let names: Vec<String> = askable.iter().map(ToString::to_string).collect();
-        self.claim(HALVES, &names, bounds, hold).await
+        self.claim(HALVES, &names, limits, hold).await
     }
 
     async fn enter(&self, id: MessageId, hold: Hold) -> Result<bool, StoreError> {
-        let _turn = self.turns.take(PATIENCE).await?;
+        let _turn = self.queue.take(PATIENCE).await?;
         let sql = concat!(
             "UPDATE tm_message SET attempts = attempts + 1, due_at = ",
             now!(),
@@ -258,10 +258,10 @@ impl Store for SqliteStore {
     async fn claim_confirmed(
         &self,
         services: &[String],
-        bounds: ClaimLimits,
+        limits: ClaimLimits,
         hold: Hold,
     ) -> Result<Claim, StoreError> {
-        self.claim(CONFIRMED, services, bounds, hold).await
+        self.claim(CONFIRMED, services, limits, hold).await
     }
 
     async fn close(&self) {

@@ -8,9 +8,8 @@ use uuid::Uuid;
 
 use super::world::{Call, Report};
 use crate::fence::verdict::Verdict;
-use crate::message::Outcome;
 use crate::message::state::{Applied, Event, MessageState};
-use crate::message::{AnsweredBy, FenceId};
+use crate::message::{AnsweredBy, FenceId, Outcome};
 use crate::rules::answer::{Step, ToTriage, Triage, after_handler, triage};
 use crate::rules::body::{Body, Resolver};
 use crate::rules::ending::{Decision, Ending, decide};

@@ -37,17 +37,17 @@ impl Asker {
     ///
     /// `live`: about calls that this process has just run.
     pub(super) async fn decide(&self, event: Event, answers: Vec<Row>, live: bool) -> Vec<Row> {
-        let changes: Vec<_> = answers.iter().map(|row| row.change.clone()).collect();
+        let transitions: Vec<_> = answers.iter().map(|row| row.transition.clone()).collect();
         if live && fault::bug("answer-forgotten") {
             // What the store does not take at the first try is forgotten.
-            let _ = self.held.store().transition(event, &changes, None).await;
+            let _ = self.held.store().transition(event, &transitions, None).await;
             return Vec::new();
         }
         let is_ours = answers.iter().all(|row| self.services.has(&row.half.service));
         let goes_on = event == Event::CheckBackConfirms && is_ours && self.transport.capacity() > 0;
         let wanted = if goes_on { &answers[..] } else { &[] };
         let mut slots = self.relay.reserve(wanted.iter().map(Row::size));
-        let (ours, anybodys) = changes.split_at(slots.len());
+        let (ours, anybodys) = transitions.split_at(slots.len());
         let mut tried = self.held.settle(event, ours, Some(self.held.hold())).await;
         for (row, tried) in answers.iter().zip(&tried) {
             if let Tried::Applied(Applied::Moved, deadline) = tried {
@@ -58,7 +58,7 @@ impl Asker {
         tried.extend(self.held.settle(event, anybodys, None).await);
         let mut failed = Vec::new();
         for (row, tried) in answers.into_iter().zip(tried) {
-            tracing::debug!(id = %row.change.id, ?event, ?tried, "a check-back settled a message");
+            tracing::debug!(id = %row.transition.id, ?event, ?tried, "a check-back settled a message");
             match tried {
                 Tried::Failed => failed.push(row),
                 Tried::Applied(Applied::Missing, _) if live && event == Event::CheckBackConfirms => {
@@ -79,7 +79,7 @@ impl Asker {
 
 /// A half that is to be parked, and says so in the log.
 pub(super) fn parking(id: MessageId, held_by: Token, reason: String) -> Transition {
-    tracing::error!(%id, reason, "a half message is parked: a person must confirm or cancel it");
+    tracing::error!(%id, reason, "a half message is parked: an operator must confirm or cancel it");
     Transition::of(id).held_by(held_by).because(reason)
 }
 

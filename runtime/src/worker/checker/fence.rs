@@ -57,10 +57,10 @@ pub(super) async fn apply_verdicts(
         };
         match event {
             Some(event) => {
-                let change = Transition::of(unresolved.half.id).amended(payload).because(why);
+                let transition = Transition::of(unresolved.half.id).amended(payload).because(why);
                 // By whose they are, since only our own go to our relay.
                 let is_ours = asker.services.has(&unresolved.half.service);
-                settled.entry((event, is_ours)).or_default().push(Row { change, half: unresolved.half });
+                settled.entry((event, is_ours)).or_default().push(Row { transition, half: unresolved.half });
             }
             None => unsettled.push((unresolved, why)),
         }

@@ -89,18 +89,18 @@ impl Question {
         count(outcome);
         let follows = match after_handler(outcome, attempts, asker.settings.check_back_attempts) {
             Step::Decide(event) => {
-                Follows::Decided(event, Row { change: Transition::of(id).because(why), half })
+                Follows::Decided(event, Row { transition: Transition::of(id).because(why), half })
             }
             Step::DecideIfHeld(Event::Park) => {
                 if !counted && let Err(error) = asker.held.store().enter(id, hold).await {
                     asker.held.log(&error);
                 }
                 let why = format!("asked {attempts} times without an answer; the last time {why}");
-                Follows::Decided(Event::Park, Row { change: parking(id, held_by, why), half })
+                Follows::Decided(Event::Park, Row { transition: parking(id, held_by, why), half })
             }
             Step::DecideIfHeld(event) => {
-                let change = Transition::of(id).held_by(held_by).because(why);
-                Follows::Decided(event, Row { change, half })
+                let transition = Transition::of(id).held_by(held_by).because(why);
+                Follows::Decided(event, Row { transition, half })
             }
             Step::AskAgain => {
                 let after = asker.settings.check_back_backoff.delay(attempts.saturating_sub(1));
@@ -122,7 +122,7 @@ pub(super) async fn settle(asker: &Asker, answers: Vec<HandlerAnswer>) -> Vec<Ha
     for HandlerAnswer { follows, until } in answers {
         match follows {
             Follows::Decided(event, row) => {
-                untils.insert(row.change.id, until);
+                untils.insert(row.transition.id, until);
                 decided.entry(event).or_default().push(row);
             }
             Follows::AskAgain(back) => {
@@ -134,8 +134,10 @@ pub(super) async fn settle(asker: &Asker, answers: Vec<HandlerAnswer>) -> Vec<Ha
     let mut failed = Vec::new();
     for (event, answers) in decided {
         for row in asker.decide(event, answers, false).await {
-            failed
-                .push(HandlerAnswer { until: untils[&row.change.id], follows: Follows::Decided(event, row) });
+            failed.push(HandlerAnswer {
+                until: untils[&row.transition.id],
+                follows: Follows::Decided(event, row),
+            });
         }
     }
     for back in asker.held.give_back(again).await {

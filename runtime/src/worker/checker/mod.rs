@@ -207,9 +207,9 @@ impl Checker {
         let asker = &self.asker;
         // A token of its own: a body that takes its row back makes this claim's Cancel void.
         let hold = Hold { token: Holder::checkers_token(), lease };
-        let bounds = ClaimLimits { rows, bytes: BYTES, lapsed_before: asker.held.leases().lapsed_before() };
+        let limits = ClaimLimits { rows, bytes: BYTES, lapsed_before: asker.held.leases().lapsed_before() };
         let until = Instant::now() + lease;
-        let claim = asker.held.store().claim_halves(askable, bounds, hold).await?;
+        let claim = asker.held.store().claim_halves(askable, limits, hold).await?;
         let count = claim.rows.len();
         for row in claim.undecodable {
             tracing::error!(id = %row.id, why = row.why, "a half message can't be read and is parked");
@@ -224,7 +224,7 @@ impl Checker {
     }
 
     /// A handler is about to answer for what another package stored under its name: two services that should have
-    /// names, or one that was split or renamed. Nobody but a person knows, so it is only said, and once.
+    /// names, or one that was split or renamed. Nobody but an operator knows, so it is only said, and once.
     fn warn_of_stranger(&mut self, name: &str, row: &ClaimedRow) {
         let Some((ours, theirs)) = self.asker.handlers.stranger_to(name, &row.half) else { return };
         if self.strangers.insert((name.to_owned(), theirs.to_owned())) {
@@ -299,7 +299,7 @@ impl Checker {
     }
 }
 
-/// So many that there may be more: it is looked for them without waiting for the next poll.
+/// So many that there may be more: the checker looks for them without waiting for the next poll.
 const fn is_many(count: usize, room: u32) -> bool {
     count >= room.div_ceil(2) as usize
 }
@@ -314,6 +314,7 @@ impl Worker for Checker {
         loop {
             self.settle_more();
             self.ask_a_suspect();
+            let has_reporter = !(self.questions.is_closed() && self.questions.is_empty());
             tokio::select! {
                 Some(done) = self.suspected.join_next() => self.answers.extend(done.ok().flatten()),
                 Some(done) = self.asking.join_next() => {
@@ -333,7 +334,7 @@ impl Worker for Checker {
                 Some(more) = self.fence_queues.answered() => if more {
                     next = next.min(self.rested());
                 },
-                _ = self.questions.recv_many(&mut calls, WINDOW as usize) => {
+                _ = self.questions.recv_many(&mut calls, WINDOW as usize), if has_reporter => {
                     self.ask_own(std::mem::take(&mut calls));
                 }
                 () = sleep_until(next) => {

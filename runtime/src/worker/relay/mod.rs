@@ -16,7 +16,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use outcomes::{Delivery, Outcome, bury, outcome, record};
+use outcomes::{Recorded, RetryPolicy, bury, judge, record};
 use slots::{Memory, Queued};
 
 use super::{PACE, Worker};
@@ -41,14 +41,14 @@ pub(crate) struct Relay {
     claiming: JoinSet<Result<Batch, StoreError>>,
     /// The last one found as much as it may, so that there may be more.
     more: bool,
-    publishing: JoinSet<Option<Outcome>>,
+    publishing: JoinSet<Option<Recorded>>,
     /// Known outcomes that no statement carries yet.
-    published: Vec<Outcome>,
+    published: Vec<Recorded>,
     /// The statement that carries known outcomes to the store, one at a time; and which.
-    recording: JoinSet<Vec<Outcome>>,
-    recorded: Vec<Outcome>,
+    recording: JoinSet<Vec<Recorded>>,
+    recorded: Vec<Recorded>,
     /// What the store failed over waits here until it is tried again.
-    later: JoinSet<Vec<Outcome>>,
+    later: JoinSet<Vec<Recorded>>,
     failures: u32,
     /// When the next one may begin.
     next_record: Instant,
@@ -163,7 +163,7 @@ impl Relay {
             fault::point("acked");
             message.settled = true;
             drop(message.memory.take());
-            Some(outcome(&held, Delivery { attempts, backoff }, id, message.outgoing.attempt, result))
+            Some(judge(&held, RetryPolicy { attempts, backoff }, id, message.outgoing.attempt, result))
         });
     }
 
@@ -185,7 +185,7 @@ impl Relay {
     }
 
     /// What a panic kept from being recorded is recorded again; what the store failed over, after a pause.
-    fn was_recorded(&mut self, done: Result<Vec<Outcome>, JoinError>) {
+    fn was_recorded(&mut self, done: Result<Vec<Recorded>, JoinError>) {
         let recorded = std::mem::take(&mut self.recorded);
         match done {
             Err(_) => self.published.extend(recorded),

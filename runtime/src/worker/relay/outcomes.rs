@@ -11,7 +11,7 @@ use crate::transport::PublishResult;
 
 /// What is to be recorded about a message that was published.
 #[derive(Clone, Debug)]
-pub(super) enum Outcome {
+pub(super) enum Recorded {
     Delivered(Transition),
     Again(Release),
     Dead(Transition),
@@ -19,19 +19,19 @@ pub(super) enum Outcome {
 
 /// How often a delivery is tried, and with which pauses.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Delivery {
+pub(super) struct RetryPolicy {
     pub(super) attempts: u32,
     pub(super) backoff: Backoff,
 }
 
 /// Decides what is to be recorded, and says so.
-pub(super) fn outcome(
+pub(super) fn judge(
     held: &HeldStore,
-    policy: Delivery,
+    policy: RetryPolicy,
     id: MessageId,
     attempt: u32,
     result: PublishResult,
-) -> Outcome {
+) -> Recorded {
     let verdict = after_publish(&result, attempt, policy.attempts);
     let backoff = policy.backoff;
     let uncounted_pause = match result {
@@ -40,7 +40,7 @@ pub(super) fn outcome(
         _ => backoff.delay(0),
     };
     let reason = match result {
-        PublishResult::Acknowledged => return Outcome::Delivered(Transition::of(id)),
+        PublishResult::Acknowledged => return Recorded::Delivered(Transition::of(id)),
         PublishResult::Unroutable(why) => format!("unroutable: {why}"),
         PublishResult::NotNow(why)
         | PublishResult::NotHere(why)
@@ -49,15 +49,15 @@ pub(super) fn outcome(
     };
     let again = |after, attempts, reason: String| {
         let held_by = held.token();
-        Outcome::Again(Release { id, held_by, after, attempts, reason: Some(reason.into()) })
+        Recorded::Again(Release { id, held_by, after, attempts, reason: Some(reason.into()) })
     };
     if verdict == PublishVerdict::AgainUncounted {
         return again(uncounted_pause, Attempts::Keep, reason);
     }
     metrics::counter!("transactional_message_delivery_failures_total").increment(1);
     if verdict == PublishVerdict::Dead {
-        tracing::error!(%id, attempt, reason, "a message can't be delivered and waits for a person");
-        return Outcome::Dead(dead(held, id, reason));
+        tracing::error!(%id, attempt, reason, "a message can't be delivered and waits for an operator");
+        return Recorded::Dead(dead(held, id, reason));
     }
     let after = backoff.delay(attempt.saturating_sub(1));
     tracing::warn!(%id, attempt, reason, retry_in = ?after, "a message was not delivered");
@@ -65,13 +65,13 @@ pub(super) fn outcome(
 }
 
 /// Records what became of messages. Returns what the store failed over.
-pub(super) async fn record(held: &HeldStore, outcomes: Vec<Outcome>) -> Vec<Outcome> {
+pub(super) async fn record(held: &HeldStore, outcomes: Vec<Recorded>) -> Vec<Recorded> {
     let (mut delivered, mut again, mut dead) = (Vec::new(), Vec::new(), Vec::new());
     for outcome in outcomes {
         match outcome {
-            Outcome::Delivered(change) => delivered.push(change),
-            Outcome::Again(back) => again.push(back),
-            Outcome::Dead(change) => dead.push(change),
+            Recorded::Delivered(transition) => delivered.push(transition),
+            Recorded::Again(back) => again.push(back),
+            Recorded::Dead(transition) => dead.push(transition),
         }
     }
     let mut failed = Vec::new();
@@ -79,22 +79,22 @@ pub(super) async fn record(held: &HeldStore, outcomes: Vec<Outcome>) -> Vec<Outc
         // What is not recorded is published again: a duplicate, no loss.
         let marked = held.settle(Event::Acknowledged, &delivered, None);
         let marked = fault::pending("mark-sent", marked).await;
-        for (change, _) in delivered.iter().zip(&marked).filter(|(_, tried)| is_forgotten(tried)) {
+        for (transition, _) in delivered.iter().zip(&marked).filter(|(_, tried)| is_forgotten(tried)) {
             tracing::warn!(
-                id = %change.id,
+                id = %transition.id,
                 "the message store has forgotten that a message was confirmed, as in a crash: it is asked about, and delivered again"
             );
         }
         fault::point("marked");
         let (done, not_done) = (delivered.len(), failed_of(delivered, &marked));
         metrics::counter!("transactional_message_delivered_total").increment((done - not_done.len()) as u64);
-        failed.extend(not_done.into_iter().map(Outcome::Delivered));
+        failed.extend(not_done.into_iter().map(Recorded::Delivered));
     }
     if !dead.is_empty() {
         let buried = held.settle(Event::GiveUp, &dead, None).await;
-        failed.extend(failed_of(dead, &buried).into_iter().map(Outcome::Dead));
+        failed.extend(failed_of(dead, &buried).into_iter().map(Recorded::Dead));
     }
-    failed.extend(held.give_back(again).await.into_iter().map(Outcome::Again));
+    failed.extend(held.give_back(again).await.into_iter().map(Recorded::Again));
     failed
 }
 
@@ -103,9 +103,9 @@ const fn is_forgotten(tried: &Tried) -> bool {
 }
 
 /// Those over which the store failed.
-fn failed_of(changes: Vec<Transition>, tried: &[Tried]) -> Vec<Transition> {
-    let failed = changes.into_iter().zip(tried).filter(|(_, tried)| matches!(tried, Tried::Failed));
-    failed.map(|(change, _)| change).collect()
+fn failed_of(transitions: Vec<Transition>, tried: &[Tried]) -> Vec<Transition> {
+    let failed = transitions.into_iter().zip(tried).filter(|(_, tried)| matches!(tried, Tried::Failed));
+    failed.map(|(transition, _)| transition).collect()
 }
 
 fn dead(held: &HeldStore, id: MessageId, reason: String) -> Transition {

@@ -7,7 +7,7 @@ use sqlx::Pool;
 
 use crate::{Db, World};
 
-/// All versions of a part, in order: what a person with the right to create tables is given.
+/// All versions of a part, in order: what an operator with the right to create tables is given.
 pub(super) fn scripts(part: &str) -> Vec<String> {
     let migrations = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../runtime/migrations").join(Db::FOLDER);
     let script =

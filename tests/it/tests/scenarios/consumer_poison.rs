@@ -1,4 +1,4 @@
-//! A message that can't be handled, or finds nobody, waits for a person and delays nobody.
+//! A message that can't be handled, or finds nobody, waits for an operator and delays nobody.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,7 +43,7 @@ async fn poison_delays_no_neighbours_and_is_delivered_when_its_consumer_is_mende
         };
         assert_eq!(message.reason.as_deref(), Some(expected));
     }
-    // Mended; a person tries again.
+    // Mended; an operator tries again.
     world.listener.will(1000, [Action::Write]);
     world.listener.will(1001, [Action::Write]);
     for message in dead {
@@ -237,6 +237,7 @@ async fn a_row_that_can_not_be_read_is_put_aside_and_its_neighbours_go_on() {
     let reasons = texts(&store, sql).await;
     assert!(reasons[0].contains("headers"), "{reasons:?}");
     assert!(reasons[1].contains("no such kind"), "{reasons:?}");
-    let listed = messenger.admin().list(MessageState::Dead, None, 10).await.expect("a person can see them");
+    let listed =
+        messenger.admin().list(MessageState::Dead, None, 10).await.expect("an operator can see them");
     assert_eq!(listed.len(), 2);
 }

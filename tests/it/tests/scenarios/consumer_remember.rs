@@ -9,7 +9,7 @@ use crate::World;
 
 const WEEK: Duration = Duration::from_hours(7 * 24);
 
-/// Two queues get every message; one of them fails at first, so that a person tries again.
+/// Two queues get every message; one of them fails at first, so that an operator tries again.
 fn builder(world: &World, mail: &ScriptedConsumer, remember: Duration) -> MessengerBuilder {
     let settings = fast().janitor_interval(Duration::from_millis(20));
     world

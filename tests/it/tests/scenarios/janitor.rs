@@ -51,7 +51,7 @@ async fn finished_messages_go_with_their_fence_rows_and_the_others_stay() {
     world.count(&janitor, MessageState::Cancelled, 0).await;
     wait_until("the fence rows to go", async || world.fences(1).await + world.fences(2).await == 0).await;
     let stats = janitor.stats().await.expect("counts");
-    assert_eq!((stats.dead, stats.parked), (1, 1), "they wait for a person");
+    assert_eq!((stats.dead, stats.parked), (1, 1), "they wait for an operator");
     assert_eq!(world.orders().await, (0..20).collect::<Vec<_>>(), "business rows are none of its business");
     // New calls go on, and go, too.
     world.pay(&janitor, 200).await.expect("ok");

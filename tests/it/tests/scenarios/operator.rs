@@ -1,4 +1,4 @@
-//! What a person can do: exactly what the state allows, with an answer that says why not.
+//! What an operator can do: exactly what the state allows, with an answer that says why not.
 
 use std::time::Duration;
 

@@ -1,10 +1,10 @@
-//! From the description of a call to its halves: works out who answers for them, and checks them.
+//! Makes a call's halves: works out who answers for them, and checks them.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::calls::Calls;
-use super::description::{Answerer, Call, HandlerName};
+use super::description::{Call, Fence, HandlerName};
 use super::live::LiveCall;
 use super::scope::CallScope;
 use crate::error::{Error, ErrorKind};
@@ -12,16 +12,27 @@ use crate::message::{AnsweredBy, CallId, Half, Message, MessageId};
 use crate::rules::body::{Body, Resolver};
 use crate::sql::Namespace;
 
-pub(super) fn describe(calls: &Calls, call: Call) -> Result<LiveCall, Error> {
+/// The longest name of a call.
+const NAME_BYTES: usize = 1000;
+
+pub(super) fn to_live(calls: &Calls, call: Call) -> Result<LiveCall, Error> {
     if let Some(broken) = call.broken {
         return Err(broken);
     }
+    check_name(&call.name)?;
+    if call.fence.is_some() && (call.ask_on_err || call.check_after.is_some()) {
+        let name = call.name;
+        let why = format!(
+            "`{name}` is fenced, and says `ask_on_err` or `check_after`: they are for check-back handlers"
+        );
+        return Err(Error::new(ErrorKind::Misuse, why));
+    }
     let ids: Vec<_> = call.messages.iter().map(|_| MessageId::new()).collect();
     let call_id = ids.first().copied().map_or_else(CallId::new, CallId::of);
-    let resolver = match &call.answerer {
+    let resolver = match &call.fence {
         None => Resolver::Handler,
-        Some(Answerer::OnlyFence) => Resolver::Fence(calls.fences.only(&call.name)?),
-        Some(Answerer::Fence(fence)) => Resolver::Fence(calls.fences.named(fence, &call.name)?),
+        Some(Fence::Only) => Resolver::Fence(calls.fences.only(&call.name)?),
+        Some(Fence::Named(fence)) => Resolver::Fence(calls.fences.named(fence, &call.name)?),
     };
     let check_after = call.check_after.unwrap_or(calls.settings.check_after);
     let mut halves = Vec::with_capacity(ids.len());
@@ -53,6 +64,16 @@ pub(super) fn describe(calls: &Calls, call: Call) -> Result<LiveCall, Error> {
         body: Mutex::new(Body::default()),
     };
     Ok(LiveCall { scope: Arc::new(scope), halves, ask_on_err: call.ask_on_err, check_after })
+}
+
+/// It is stored with every message, beside texts that were checked when they were compiled.
+fn check_name(name: &str) -> Result<(), Error> {
+    if name.len() <= NAME_BYTES && !name.contains('\0') {
+        return Ok(());
+    }
+    let bytes = name.len();
+    let why = format!("the name of a call has {bytes} bytes: it may have {NAME_BYTES}, none of them NUL");
+    Err(Error::new(ErrorKind::InvalidMessage, why))
 }
 
 /// Refuses what could never be stored or published.
