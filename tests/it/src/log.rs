@@ -1,12 +1,13 @@
 //! A log in memory.
 
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tracing::Dispatch;
-use tracing::subscriber::{DefaultGuard, NoSubscriber};
+use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
+
+use crate::ProcessLog;
 
 /// What is logged, as text.
 #[derive(Clone, Debug, Default)]
@@ -17,8 +18,7 @@ impl Log {
     pub fn listen(level: LevelFilter) -> (Self, DefaultGuard) {
         // As long as a process has one subscriber, tracing asks the current thread's about a new event, and remembers the
         // answer for all threads: another test that logs the same first would silence this one. So there are two.
-        static ANOTHER: OnceLock<Dispatch> = OnceLock::new();
-        ANOTHER.get_or_init(|| Dispatch::new(NoSubscriber::new()));
+        ProcessLog::get();
         let log = Self::default();
         let subscriber = tracing_subscriber::fmt()
             .with_ansi(false)

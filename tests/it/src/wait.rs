@@ -5,14 +5,19 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 
+use crate::ProcessLog;
+
 /// A bound on a hang, and no measure of speed: far more than anything here takes on a busy machine.
 const LIMIT: Duration = Duration::from_mins(2);
 
-/// Waits until `condition` holds, and panics with `what` when it never does.
+/// Waits until `condition` holds, and panics with `what`, and the last lines of the log, when it never does.
 pub async fn wait_until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let started = Instant::now();
+    let (started, _listening) = (Instant::now(), ProcessLog::get());
     while !condition().await {
-        assert!(started.elapsed() < LIMIT, "waited {LIMIT:?} in vain for: {what}");
+        if started.elapsed() >= LIMIT {
+            let log = ProcessLog::get().last_lines();
+            panic!("waited {LIMIT:?} in vain for: {what}\nwhat this test logged last:\n{log}");
+        }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

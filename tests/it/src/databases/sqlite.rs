@@ -17,12 +17,25 @@ use crate::ScriptedConsumer;
 
 /// Files in a directory.
 #[derive(Clone, Debug)]
-pub struct SqliteFiles(Arc<TempDir>);
+pub struct SqliteFiles(Arc<Folder>);
+
+/// Deleted with its test, unless that fails.
+#[derive(Debug)]
+struct Folder(TempDir);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.disable_cleanup(true);
+            eprintln!("the databases of this test are kept: {}", self.0.path().display());
+        }
+    }
+}
 
 impl SqliteFiles {
     /// A file in the directory.
     pub fn file(&self, name: &str) -> PathBuf {
-        self.0.path().join(format!("{name}.db"))
+        self.0.0.path().join(format!("{name}.db"))
     }
 
     fn open(&self, name: &str, connections: u32, patience: Duration) -> SqlitePool {
@@ -41,7 +54,7 @@ impl Place for SqliteFiles {
     const ONE_SERVER: bool = false;
 
     async fn new() -> Self {
-        Self(Arc::new(TempDir::new().expect("a directory")))
+        Self(Arc::new(Folder(TempDir::new().expect("a directory"))))
     }
 
     async fn create(&self, _: &[&str]) {

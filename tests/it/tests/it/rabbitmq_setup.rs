@@ -1,70 +1,18 @@
 //! What people set up wrongly, and what they are told; and what they are never told.
 
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use it::{Rabbit, order, send, wait_until};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::MakeWriter;
+use it::{ProcessLog, Rabbit, order, send, wait_until};
 use transactional_message::{Consumer, ErrorKind, ExchangeKind, Message, MessageState, RabbitMq};
 
 use crate::World;
 
-/// What the whole process logs from now on: connections have threads of their own, which only a
-/// global subscriber hears.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn of_the_process() -> &'static Self {
-        static LOG: OnceLock<Log> = OnceLock::new();
-        LOG.get_or_init(|| {
-            let log = Self::default();
-            // Whatever the client library would say, at its most talkative, would be here.
-            let filter = EnvFilter::new("warn,transactional_message=info,lapin=trace");
-            let subscriber =
-                tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(log.clone());
-            tracing::subscriber::set_global_default(subscriber.finish()).expect("the only one");
-            log
-        })
-    }
-
-    fn bytes(&self) -> MutexGuard<'_, Vec<u8>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.bytes()).into_owned()
-    }
-
-    /// Waits for a line that has all these parts.
-    async fn says(&self, parts: &[&str]) -> String {
-        let line = || {
-            self.text().lines().find(|line| parts.iter().all(|part| line.contains(part))).map(str::to_owned)
-        };
-        wait_until(&format!("a line of the log with {parts:?}"), async || line().is_some()).await;
-        line().expect("just seen")
-    }
-}
-
-impl Write for &Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.bytes().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = &'a Self;
-
-    fn make_writer(&'a self) -> Self::Writer {
-        self
-    }
+/// Waits for a line of the log that has all these parts. Connections have threads of their own.
+async fn says(log: &ProcessLog, parts: &[&str]) -> String {
+    let line =
+        || log.text().lines().find(|line| parts.iter().all(|part| line.contains(part))).map(str::to_owned);
+    wait_until(&format!("a line of the log with {parts:?}"), async || line().is_some()).await;
+    line().expect("just seen")
 }
 
 #[tokio::test]
@@ -95,13 +43,13 @@ async fn mistakes_are_told_when_the_messenger_is_built() {
 
 #[tokio::test]
 async fn a_refused_login_is_told_once_and_without_the_password() {
-    let (log, rabbit, world) = (Log::of_the_process(), Rabbit::new().await, World::new().await);
+    let (log, rabbit, world) = (ProcessLog::of_everything(), Rabbit::new().await, World::new().await);
     let (proxy, through) = rabbit.proxy(true).await;
     let (_, host) = through.rsplit_once('@').expect("a login");
     let user = rabbit.queue("nobody");
     let url = format!("amqp://{user}:s3cr3t@{host}");
     let messenger = World::start(world.builder().rabbitmq(url)).await;
-    log.says(&["ERROR", "ACCESS_REFUSED", "check user and password"]).await;
+    says(log, &["ERROR", "ACCESS_REFUSED", "check user and password"]).await;
     wait_until("the third time that it is tried", async || proxy.callers() >= 3).await;
     let ours = |line: &&str| line.contains("ERROR transactional_message") && line.contains("ACCESS_REFUSED");
     assert_eq!(log.text().lines().filter(ours).count(), 1, "once is enough");
@@ -111,7 +59,7 @@ async fn a_refused_login_is_told_once_and_without_the_password() {
 
 #[tokio::test]
 async fn tls_trusts_the_authority_that_it_is_given_and_no_other() {
-    let (log, rabbit, world) = (Log::of_the_process(), Rabbit::new().await, World::new().await);
+    let (log, rabbit, world) = (ProcessLog::of_everything(), Rabbit::new().await, World::new().await);
     let variable = |name: &str| {
         std::env::var(name).unwrap_or_else(|_| panic!("this test needs a RabbitMQ with TLS: set {name}"))
     };
@@ -121,7 +69,7 @@ async fn tls_trusts_the_authority_that_it_is_given_and_no_other() {
     let queue = rabbit.queue("all");
     rabbit.bind(&queue, "#").await;
     let distrustful = World::start(world.builder_on("other.db").rabbitmq(url.as_str())).await;
-    log.says(&["ERROR", "invalid peer certificate", "RabbitMq::ca_certificate"]).await;
+    says(log, &["ERROR", "invalid peer certificate", "RabbitMq::ca_certificate"]).await;
     distrustful.shutdown(Duration::from_secs(5)).await;
     let messenger = World::start(world.builder().rabbitmq(RabbitMq::new(url).ca_certificate(pem))).await;
     send(&messenger, Message::json(&rabbit.exchange, "x", &order(1)).expect("encodes")).await;
@@ -131,11 +79,11 @@ async fn tls_trusts_the_authority_that_it_is_given_and_no_other() {
 #[tokio::test]
 async fn a_returned_body_is_in_no_log() {
     const SECRET: &str = "s3cr3t-body";
-    let (log, rabbit, world) = (Log::of_the_process(), Rabbit::new().await, World::new().await);
+    let (log, rabbit, world) = (ProcessLog::of_everything(), Rabbit::new().await, World::new().await);
     let messenger = World::start(rabbit.with(world.builder())).await;
     let message = Message::bytes(&rabbit.exchange, "nowhere", "text/plain", SECRET);
     send(&messenger, message.header("private", SECRET)).await;
-    log.says(&["unroutable", &rabbit.exchange]).await;
+    says(log, &["unroutable", &rabbit.exchange]).await;
     let text = log.text();
     let bytes = format!("{:?}", SECRET.as_bytes());
     let leak =
@@ -145,7 +93,7 @@ async fn a_returned_body_is_in_no_log() {
 
 #[tokio::test]
 async fn without_rights_everything_must_be_there() {
-    let (log, rabbit, world) = (Log::of_the_process(), Rabbit::new().await, World::new().await);
+    let (log, rabbit, world) = (ProcessLog::of_everything(), Rabbit::new().await, World::new().await);
     let queue = rabbit.queue("books");
     let consumer = || {
         Consumer::new(&queue, world.books.clone(), world.listener.clone())
@@ -154,8 +102,8 @@ async fn without_rights_everything_must_be_there() {
     };
     let passive =
         World::start(world.builder().rabbitmq(rabbit.settings().passive()).consumer(consumer())).await;
-    log.says(&["ERROR", &rabbit.exchange, "does not exist", "RabbitMq::exchange"]).await;
-    let missing = log.says(&["ERROR", &format!("the queue `{queue}.dead` does not exist")]).await;
+    says(log, &["ERROR", &rabbit.exchange, "does not exist", "RabbitMq::exchange"]).await;
+    let missing = says(log, &["ERROR", &format!("the queue `{queue}.dead` does not exist")]).await;
     assert!(missing.contains("x-queue-type=quorum") && missing.contains("RabbitMq::passive"), "{missing}");
     assert_eq!(rabbit.ready(&queue).await, None, "nothing was declared");
 
@@ -171,7 +119,7 @@ async fn without_rights_everything_must_be_there() {
 
 #[tokio::test]
 async fn a_queue_or_an_exchange_of_another_kind_is_told() {
-    let (log, rabbit, world) = (Log::of_the_process(), Rabbit::new().await, World::new().await);
+    let (log, rabbit, world) = (ProcessLog::of_everything(), Rabbit::new().await, World::new().await);
     let queue = rabbit.queue("classic");
     rabbit.declare_exchange().await;
     rabbit.bind(&queue, "#").await;
@@ -179,8 +127,8 @@ async fn a_queue_or_an_exchange_of_another_kind_is_told() {
         Consumer::new(&queue, world.books.clone(), world.listener.clone()).bind(&rabbit.exchange, "#");
     let other = RabbitMq::new(&rabbit.url).exchange(&rabbit.exchange, ExchangeKind::Fanout);
     let messenger = World::start(world.builder().rabbitmq(other).consumer(consumer)).await;
-    log.says(&["ERROR", &queue, "not as it is needed", "PRECONDITION_FAILED"]).await;
-    log.says(&["ERROR", &rabbit.exchange, "not as it is needed", "PRECONDITION_FAILED"]).await;
+    says(log, &["ERROR", &queue, "not as it is needed", "PRECONDITION_FAILED"]).await;
+    says(log, &["ERROR", &rabbit.exchange, "not as it is needed", "PRECONDITION_FAILED"]).await;
     // What can be delivered is delivered.
     send(&messenger, Message::json(&rabbit.exchange, "x", &order(1)).expect("encodes")).await;
     world.count(&messenger, MessageState::Delivered, 1).await;
@@ -188,12 +136,12 @@ async fn a_queue_or_an_exchange_of_another_kind_is_told() {
 
 #[tokio::test]
 async fn a_binding_to_a_missing_exchange_is_told_and_made_later() {
-    let (log, rabbit, world) = (Log::of_the_process(), Rabbit::new().await, World::new().await);
+    let (log, rabbit, world) = (ProcessLog::of_everything(), Rabbit::new().await, World::new().await);
     let queue = rabbit.queue("books");
     let consumer =
         Consumer::new(&queue, world.books.clone(), world.listener.clone()).bind(&rabbit.exchange, "#");
     let messenger = World::start(world.builder().rabbitmq(rabbit.url.as_str()).consumer(consumer)).await;
-    log.says(&["ERROR", &queue, "a binding is refused", &rabbit.exchange, "does not exist"]).await;
+    says(log, &["ERROR", &queue, "a binding is refused", &rabbit.exchange, "does not exist"]).await;
     rabbit.declare_exchange().await;
     rabbit.is_consumed(&queue).await;
     send(&messenger, Message::json(&rabbit.exchange, "x", &order(1)).expect("encodes")).await;
