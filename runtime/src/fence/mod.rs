@@ -8,16 +8,24 @@
 pub(crate) mod registry;
 pub(crate) mod verdict;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 
 use crate::message::limits::Limits;
 use crate::message::{CallId, FenceId};
 use crate::sql::Namespace;
 use crate::store::StoreError;
 use verdict::Verdict;
+
+/// Calls asked about in one statement.
+const BATCH: usize = 256;
+
+/// A database's identity, and what the fence row of a call says: its number, and the payload that replaces the first one.
+pub(crate) type FoundRow = (FenceId, Option<i64>, Option<Vec<u8>>);
 
 /// The checker's side of a business database.
 #[async_trait]
@@ -42,13 +50,64 @@ pub(crate) trait FenceDatabase: fmt::Debug + Send + Sync {
     /// application's pool does not lead to it.
     async fn identity(&self) -> Result<FenceId, StoreError>;
 
-    /// Asks for calls: inserts the tombstone where no fence row is. Waits for an open transaction
-    /// only up to the lock time-out. Never an error: what is not a clear answer is `Unknown`.
-    async fn ask(&self, identity: FenceId, call_ids: &[CallId]) -> Vec<Verdict>;
+    /// Inserts the tombstone of each call that has no fence row, and says what is there then. Waits for an open
+    /// transaction only up to the lock time-out. Without an answer for a call, the database has another identity.
+    async fn insert_tombstones(
+        &self,
+        identity: FenceId,
+        call_ids: &[CallId],
+    ) -> Result<Vec<(CallId, Verdict)>, StoreError>;
+
+    /// The database's identity, and the call's row if there is one.
+    async fn find_row(&self, call_id: CallId) -> Result<Option<FoundRow>, StoreError>;
+
+    /// Whether another transaction's lock is on rows, so that calls can be answered that it is not about. On SQLite it is
+    /// on everything.
+    fn locks_rows(&self) -> bool {
+        true
+    }
+
+    /// Asks for calls. Never an error: what is not a clear answer is `Unknown`.
+    async fn ask(&self, identity: FenceId, call_ids: &[CallId]) -> Vec<Verdict> {
+        // A call with several messages is asked about once: a statement can't insert a row twice.
+        let mut asked = call_ids.to_vec();
+        asked.sort_unstable();
+        asked.dedup();
+        let mut answers = HashMap::new();
+        for asked in asked.chunks(BATCH) {
+            match self.insert_tombstones(identity, asked).await {
+                Ok(some) => answers.extend(some),
+                // One open transaction keeps no other call from being answered.
+                Err(_) if self.locks_rows() && asked.len() > 1 => {
+                    answers.extend(join_all(asked.iter().map(|id| self.ask_one(identity, *id))).await);
+                }
+                Err(error) => {
+                    let unknown = |id: &CallId| (*id, Verdict::Unknown(error.to_string()));
+                    answers.extend(asked.iter().map(unknown));
+                }
+            }
+        }
+        call_ids.iter().map(|id| answers.get(id).cloned().unwrap_or_else(Verdict::wrong_database)).collect()
+    }
+
+    /// Asks for one call.
+    async fn ask_one(&self, identity: FenceId, call_id: CallId) -> (CallId, Verdict) {
+        let answer = self.insert_tombstones(identity, &[call_id]).await;
+        let answer = answer.map(|mut answers| answers.pop().map_or(Verdict::wrong_database(), |(_, it)| it));
+        (call_id, answer.unwrap_or_else(|error| Verdict::Unknown(error.to_string())))
+    }
 
     /// What the fence row says, without writing one where none is. Not an answer to a check-back:
     /// a transaction may be open.
-    async fn read(&self, identity: FenceId, call_id: CallId) -> Option<Verdict>;
+    async fn read(&self, identity: FenceId, call_id: CallId) -> Option<Verdict> {
+        match self.find_row(call_id).await {
+            Ok(Some((found, outcome, amended))) if found == identity => {
+                outcome.map(|outcome| Verdict::of_row(outcome, amended))
+            }
+            Ok(_) => Some(Verdict::wrong_database()),
+            Err(error) => Some(Verdict::Unknown(error.to_string())),
+        }
+    }
 
     /// Deletes fence rows whose messages are finished.
     async fn forget(&self, call_ids: &[CallId]) -> Result<(), StoreError>;

@@ -1,7 +1,7 @@
 //! What a fence answers, and what that means for the message.
 
+use crate::message::Outcome;
 use crate::message::state::Event;
-use crate::message::{CallId, Outcome};
 use crate::sql::FenceRow;
 
 /// The fence's answer for one call.
@@ -48,7 +48,6 @@ impl Verdict {
     }
 
     /// Reads a fence row. A number that we don't know is no answer: a newer version may have written it.
-    #[cfg(feature = "_sql")]
     pub(crate) fn of_row(code: i64, amended: Option<Vec<u8>>) -> Self {
         match FenceRow::of_code(code) {
             Some(FenceRow::Committed) => Self::Committed { amended },
@@ -56,11 +55,5 @@ impl Verdict {
             Some(FenceRow::Withheld) => Self::Withheld,
             None => Self::Unknown(format!("the fence row says {code}, which this version does not know")),
         }
-    }
-
-    /// The answers in the order of `call_ids`.
-    pub(crate) fn of_each(call_ids: &[CallId], answers: &[(CallId, Self)]) -> Vec<Self> {
-        let answer = |id: &CallId| answers.iter().find(|(answered, _)| answered == id);
-        call_ids.iter().map(|id| answer(id).map_or_else(Self::wrong_database, |(_, it)| it.clone())).collect()
     }
 }

@@ -99,7 +99,10 @@ fn resolve(modules: &Modules, from: &[String], path: &[String], depth: usize) ->
             let whole: Vec<_> = stands_for.iter().chain(tail).cloned().collect();
             return resolve(modules, &at, &whole, depth + 1);
         }
-        return by_glob(modules, &at, module, &rest, depth);
+        let found = by_glob(modules, &at, module, &rest, depth);
+        // What is not written there was made by a macro.
+        let is_a_path = at != from || depth > 0 || path.first().is_some_and(|first| first == "self");
+        return found.or_else(|| is_a_path.then(|| module.file.clone()));
     }
 }
 

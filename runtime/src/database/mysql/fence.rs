@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::BoxFuture;
 use sqlx::mysql::MySqlDatabaseError;
 use sqlx::{MySql, MySqlConnection, MySqlPool, Row};
 
@@ -20,8 +20,8 @@ use crate::database::network::RetryingPool;
 use crate::database::refusal::not_opened;
 use crate::error::Error;
 use crate::fault;
-use crate::fence::FenceDatabase;
 use crate::fence::verdict::Verdict;
+use crate::fence::{FenceDatabase, FoundRow};
 use crate::message::limits::Limits;
 use crate::message::{CallId, FenceId};
 use crate::sql::{
@@ -69,48 +69,6 @@ impl MySqlFence {
         };
         open.await.map_err(|cause| not_opened(cause, "the fence's database could not be opened"))
     }
-
-    async fn insert_tombstones(
-        &self,
-        identity: FenceId,
-        call_ids: &[CallId],
-    ) -> Result<Vec<(CallId, Verdict)>, StoreError> {
-        let list = id_list(call_ids);
-        let insert = concat!(
-            "INSERT INTO tm_fence (call_id, outcome) SELECT c.wanted, ? FROM ",
-            ids!(),
-            " STRAIGHT_JOIN tm_fence_database d WHERE d.identity = ? ",
-            "ON DUPLICATE KEY UPDATE outcome = tm_fence.outcome"
-        );
-        let work = |mut checkout: Checkout| {
-            let list = &list;
-            async move {
-                let patience =
-                    checkout.query("SET SESSION innodb_lock_wait_timeout = ?").bind(self.lock_timeout);
-                patience.execute(&mut *checkout).await?;
-                let insert =
-                    checkout.query(insert).bind(FenceRow::Tombstone.code()).bind(list).bind(identity);
-                insert.execute(&mut *checkout).await?;
-                Ok((checkout, ()))
-            }
-        };
-        self.pool.run(work).await?;
-        // Committed by itself; what is there now stays as it is.
-        let select = concat!(
-            "SELECT f.call_id, f.outcome, f.amended FROM ",
-            ids!(),
-            " STRAIGHT_JOIN tm_fence f FORCE INDEX (PRIMARY) ON f.call_id = c.wanted STRAIGHT_JOIN tm_fence_database d WHERE d.identity = ?"
-        );
-        let rows = self.pool.fetch(select, |query| query.bind(&list).bind(identity)).await?;
-        let rows: Vec<(CallId, i64, Option<Vec<u8>>)> = decoded(&rows)?;
-        Ok(rows.into_iter().map(|(id, outcome, amended)| (id, Verdict::of_row(outcome, amended))).collect())
-    }
-
-    async fn ask_one(&self, identity: FenceId, call_id: CallId) -> (CallId, Verdict) {
-        let answer = self.insert_tombstones(identity, &[call_id]).await;
-        let answer = answer.map(|mut answers| answers.pop().map_or(Verdict::wrong_database(), |(_, it)| it));
-        (call_id, answer.unwrap_or_else(|error| Verdict::Unknown(error.to_string())))
-    }
 }
 
 #[async_trait]
@@ -148,31 +106,47 @@ impl FenceDatabase for MySqlFence {
         }
     }
 
-    async fn ask(&self, identity: FenceId, call_ids: &[CallId]) -> Vec<Verdict> {
-        // A call with several messages is asked about once: a statement can't insert a row twice.
-        let mut asked = call_ids.to_vec();
-        asked.sort_unstable();
-        asked.dedup();
-        let answers = match self.insert_tombstones(identity, &asked).await {
-            Ok(answers) => answers,
-            // One open transaction keeps no other call from being answered.
-            Err(_) => join_all(asked.iter().map(|id| self.ask_one(identity, *id))).await,
+    async fn insert_tombstones(
+        &self,
+        identity: FenceId,
+        call_ids: &[CallId],
+    ) -> Result<Vec<(CallId, Verdict)>, StoreError> {
+        let list = id_list(call_ids);
+        let insert = concat!(
+            "INSERT INTO tm_fence (call_id, outcome) SELECT c.wanted, ? FROM ",
+            ids!(),
+            " STRAIGHT_JOIN tm_fence_database d WHERE d.identity = ? ",
+            "ON DUPLICATE KEY UPDATE outcome = tm_fence.outcome"
+        );
+        let work = |mut checkout: Checkout| {
+            let list = &list;
+            async move {
+                let patience =
+                    checkout.query("SET SESSION innodb_lock_wait_timeout = ?").bind(self.lock_timeout);
+                patience.execute(&mut *checkout).await?;
+                let insert =
+                    checkout.query(insert).bind(FenceRow::Tombstone.code()).bind(list).bind(identity);
+                insert.execute(&mut *checkout).await?;
+                Ok((checkout, ()))
+            }
         };
-        Verdict::of_each(call_ids, &answers)
+        self.pool.run(work).await?;
+        // Committed by itself; what is there now stays as it is.
+        let select = concat!(
+            "SELECT f.call_id, f.outcome, f.amended FROM ",
+            ids!(),
+            " STRAIGHT_JOIN tm_fence f FORCE INDEX (PRIMARY) ON f.call_id = c.wanted STRAIGHT_JOIN tm_fence_database d WHERE d.identity = ?"
+        );
+        let rows = self.pool.fetch(select, |query| query.bind(&list).bind(identity)).await?;
+        let rows: Vec<(CallId, i64, Option<Vec<u8>>)> = decoded(&rows)?;
+        Ok(rows.into_iter().map(|(id, outcome, amended)| (id, Verdict::of_row(outcome, amended))).collect())
     }
 
-    async fn read(&self, identity: FenceId, call_id: CallId) -> Option<Verdict> {
+    async fn find_row(&self, call_id: CallId) -> Result<Option<FoundRow>, StoreError> {
         let sql = "SELECT d.identity, f.outcome, f.amended FROM tm_fence_database d \
                    LEFT JOIN tm_fence f ON f.call_id = ?";
-        let rows = self.pool.fetch(sql, |query| query.bind(call_id)).await;
-        let rows = rows.and_then(|rows| Ok(decoded::<(FenceId, Option<i64>, Option<Vec<u8>>)>(&rows)?));
-        match rows.map(|mut rows| rows.pop()) {
-            Ok(Some((found, outcome, amended))) if found == identity => {
-                outcome.map(|outcome| Verdict::of_row(outcome, amended))
-            }
-            Ok(_) => Some(Verdict::wrong_database()),
-            Err(error) => Some(Verdict::Unknown(error.to_string())),
-        }
+        let rows = self.pool.fetch(sql, |query| query.bind(call_id)).await?;
+        Ok(decoded(&rows)?.pop())
     }
 
     async fn forget(&self, call_ids: &[CallId]) -> Result<(), StoreError> {

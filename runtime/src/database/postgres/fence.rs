@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::BoxFuture;
 use sqlx::{PgConnection, PgPool, Postgres, Row, SqlSafeStr};
 
 use super::errors::{NO_RIGHT, code, no_right};
@@ -16,8 +16,8 @@ use crate::database::login::Login;
 use crate::database::network::{Bound, RetryingPool};
 use crate::database::refusal::not_opened;
 use crate::error::Error;
-use crate::fence::FenceDatabase;
 use crate::fence::verdict::Verdict;
+use crate::fence::{FenceDatabase, FoundRow};
 use crate::message::{CallId, FenceId};
 use crate::sql::{
     CommitFailure, FenceDialect, FenceKey, FenceRefusal, FenceRow, FenceWrite, Giver, Isolation, Namespace,
@@ -52,35 +52,6 @@ impl PostgresFence {
         };
         open.await.map_err(|cause| not_opened(cause, "the fence's database could not be opened"))
     }
-
-    async fn insert_tombstones(
-        &self,
-        identity: FenceId,
-        call_ids: &[CallId],
-    ) -> Result<Vec<(CallId, Verdict)>, StoreError> {
-        // `DO UPDATE`, though it changes nothing, makes the row that was first come back. The
-        // configuration takes effect because the statement asks for what `set_config` returns.
-        let sql = concat!(
-            "WITH configured AS MATERIALIZED (SELECT set_config('lock_timeout', $4, true) AS value) ",
-            "INSERT INTO tm_fence AS f (call_id, outcome) SELECT call_id, $1 FROM configured, ",
-            "unnest($2::uuid[]) AS asked (call_id), tm_fence_database d ",
-            "WHERE d.identity = $3 AND configured.value IS NOT NULL ORDER BY call_id ",
-            "ON CONFLICT (call_id) DO UPDATE SET outcome = f.outcome RETURNING call_id, outcome, amended"
-        );
-        let lock_timeout = format!("{}ms", self.lock_timeout.as_millis().max(1));
-        let bind = |query: Bound<Postgres>| {
-            query.bind(FenceRow::Tombstone.code()).bind(call_ids).bind(identity).bind(&lock_timeout)
-        };
-        // All rows are read to the end: only then has the statement committed.
-        let rows: Vec<(CallId, i64, Option<Vec<u8>>)> = decoded(&self.pool.fetch(sql, bind).await?)?;
-        Ok(rows.into_iter().map(|(id, outcome, amended)| (id, Verdict::of_row(outcome, amended))).collect())
-    }
-
-    async fn ask_one(&self, identity: FenceId, call_id: CallId) -> (CallId, Verdict) {
-        let answer = self.insert_tombstones(identity, &[call_id]).await;
-        let answer = answer.map(|mut answers| answers.pop().map_or(Verdict::wrong_database(), |(_, it)| it));
-        (call_id, answer.unwrap_or_else(|error| Verdict::Unknown(error.to_string())))
-    }
 }
 
 #[async_trait]
@@ -114,31 +85,34 @@ impl FenceDatabase for PostgresFence {
         }
     }
 
-    async fn ask(&self, identity: FenceId, call_ids: &[CallId]) -> Vec<Verdict> {
-        // A call with several messages is asked about once: a statement can't insert a row twice.
-        let mut asked = call_ids.to_vec();
-        asked.sort_unstable();
-        asked.dedup();
-        let answers = match self.insert_tombstones(identity, &asked).await {
-            Ok(answers) => answers,
-            // One open transaction keeps no other call from being answered.
-            Err(_) => join_all(asked.iter().map(|id| self.ask_one(identity, *id))).await,
+    async fn insert_tombstones(
+        &self,
+        identity: FenceId,
+        call_ids: &[CallId],
+    ) -> Result<Vec<(CallId, Verdict)>, StoreError> {
+        // `DO UPDATE`, though it changes nothing, makes the row that was first come back. The
+        // configuration takes effect because the statement asks for what `set_config` returns.
+        let sql = concat!(
+            "WITH configured AS MATERIALIZED (SELECT set_config('lock_timeout', $4, true) AS value) ",
+            "INSERT INTO tm_fence AS f (call_id, outcome) SELECT call_id, $1 FROM configured, ",
+            "unnest($2::uuid[]) AS asked (call_id), tm_fence_database d ",
+            "WHERE d.identity = $3 AND configured.value IS NOT NULL ORDER BY call_id ",
+            "ON CONFLICT (call_id) DO UPDATE SET outcome = f.outcome RETURNING call_id, outcome, amended"
+        );
+        let lock_timeout = format!("{}ms", self.lock_timeout.as_millis().max(1));
+        let bind = |query: Bound<Postgres>| {
+            query.bind(FenceRow::Tombstone.code()).bind(call_ids).bind(identity).bind(&lock_timeout)
         };
-        Verdict::of_each(call_ids, &answers)
+        // All rows are read to the end: only then has the statement committed.
+        let rows: Vec<(CallId, i64, Option<Vec<u8>>)> = decoded(&self.pool.fetch(sql, bind).await?)?;
+        Ok(rows.into_iter().map(|(id, outcome, amended)| (id, Verdict::of_row(outcome, amended))).collect())
     }
 
-    async fn read(&self, identity: FenceId, call_id: CallId) -> Option<Verdict> {
+    async fn find_row(&self, call_id: CallId) -> Result<Option<FoundRow>, StoreError> {
         let sql = "SELECT d.identity, f.outcome, f.amended FROM tm_fence_database d \
                    LEFT JOIN tm_fence f ON f.call_id = $1";
-        let rows = self.pool.fetch(sql, |query| query.bind(call_id)).await;
-        let rows = rows.and_then(|rows| decoded::<(FenceId, Option<i64>, Option<Vec<u8>>)>(&rows));
-        match rows.map(|mut rows| rows.pop()) {
-            Ok(Some((found, outcome, amended))) if found == identity => {
-                outcome.map(|outcome| Verdict::of_row(outcome, amended))
-            }
-            Ok(_) => Some(Verdict::wrong_database()),
-            Err(error) => Some(Verdict::Unknown(error.to_string())),
-        }
+        let rows = self.pool.fetch(sql, |query| query.bind(call_id)).await?;
+        Ok(decoded(&rows)?.pop())
     }
 
     async fn forget(&self, call_ids: &[CallId]) -> Result<(), StoreError> {

@@ -18,8 +18,8 @@ use super::{PATIENCE, primary_code};
 use crate::database::first_id;
 use crate::database::write_queue::WriteQueue;
 use crate::error::{Error, ErrorKind};
-use crate::fence::FenceDatabase;
 use crate::fence::verdict::Verdict;
+use crate::fence::{FenceDatabase, FoundRow};
 use crate::message::{CallId, FenceId};
 use crate::sql::{
     CommitFailure, FenceDialect, FenceKey, FenceRefusal, FenceRow, FenceWrite, Giver, Isolation, Namespace,
@@ -48,29 +48,6 @@ impl SqliteFence {
         })?;
         Ok(Self { pool, queue, lock_timeout, patient })
     }
-
-    async fn insert_tombstones(
-        &self,
-        identity: FenceId,
-        call_ids: &[CallId],
-    ) -> Result<Vec<(CallId, Verdict)>, StoreError> {
-        let _turn = self.queue.take(self.lock_timeout).await?;
-        // `DO UPDATE`, though it changes nothing, makes the row that was first come back.
-        let rows = sqlx::query(concat!(
-            "INSERT INTO tm_fence (call_id, outcome) SELECT unhex(value), ?1 FROM json_each(?2) ",
-            "WHERE EXISTS (SELECT 1 FROM tm_fence_database WHERE identity = ?3) ",
-            "ON CONFLICT (call_id) DO UPDATE SET outcome = outcome RETURNING call_id, outcome, amended"
-        ))
-        .bind(FenceRow::Tombstone.code())
-        .bind(id_list(call_ids))
-        .bind(identity)
-        .fetch_all(&self.pool)
-        .await?;
-        let verdict = |row: &sqlx::sqlite::SqliteRow| {
-            Ok((row.try_get("call_id")?, Verdict::of_row(row.try_get("outcome")?, row.try_get("amended")?)))
-        };
-        rows.iter().map(verdict).collect()
-    }
 }
 
 #[async_trait]
@@ -97,27 +74,41 @@ impl FenceDatabase for SqliteFence {
         Ok(sqlx::query_scalar("SELECT identity FROM tm_fence_database").fetch_one(&self.pool).await?)
     }
 
-    async fn ask(&self, identity: FenceId, call_ids: &[CallId]) -> Vec<Verdict> {
-        match self.insert_tombstones(identity, call_ids).await {
-            Ok(answers) => Verdict::of_each(call_ids, &answers),
-            Err(error) => vec![Verdict::Unknown(error.to_string()); call_ids.len()],
-        }
+    async fn insert_tombstones(
+        &self,
+        identity: FenceId,
+        call_ids: &[CallId],
+    ) -> Result<Vec<(CallId, Verdict)>, StoreError> {
+        let _turn = self.queue.take(self.lock_timeout).await?;
+        // `DO UPDATE`, though it changes nothing, makes the row that was first come back.
+        let rows = sqlx::query(concat!(
+            "INSERT INTO tm_fence (call_id, outcome) SELECT unhex(value), ?1 FROM json_each(?2) ",
+            "WHERE EXISTS (SELECT 1 FROM tm_fence_database WHERE identity = ?3) ",
+            "ON CONFLICT (call_id) DO UPDATE SET outcome = outcome RETURNING call_id, outcome, amended"
+        ))
+        .bind(FenceRow::Tombstone.code())
+        .bind(id_list(call_ids))
+        .bind(identity)
+        .fetch_all(&self.pool)
+        .await?;
+        let verdict = |row: &sqlx::sqlite::SqliteRow| {
+            Ok((row.try_get("call_id")?, Verdict::of_row(row.try_get("outcome")?, row.try_get("amended")?)))
+        };
+        rows.iter().map(verdict).collect()
     }
 
-    async fn read(&self, identity: FenceId, call_id: CallId) -> Option<Verdict> {
-        let row: Result<Option<(FenceId, Option<i64>, Option<Vec<u8>>)>, _> = sqlx::query_as(
+    async fn find_row(&self, call_id: CallId) -> Result<Option<FoundRow>, StoreError> {
+        let row = sqlx::query_as(
             "SELECT d.identity, f.outcome, f.amended FROM tm_fence_database d LEFT JOIN tm_fence f ON f.call_id = ?",
         )
         .bind(call_id)
         .fetch_optional(&self.pool)
-        .await;
-        match row {
-            Ok(Some((found, outcome, amended))) if found == identity => {
-                outcome.map(|outcome| Verdict::of_row(outcome, amended))
-            }
-            Ok(_) => Some(Verdict::wrong_database()),
-            Err(error) => Some(Verdict::Unknown(StoreError::from(error).to_string())),
-        }
+        .await?;
+        Ok(row)
+    }
+
+    fn locks_rows(&self) -> bool {
+        false
     }
 
     async fn forget(&self, call_ids: &[CallId]) -> Result<(), StoreError> {

@@ -51,7 +51,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "worker",
         ],
     ),
+    // Generated code, documentation, and what users test with.
     ("private", &["call"]),
+    ("guide", &[]),
     (
         "testing",
         &["call", "consumer", "database", "held", "message", "messenger", "sql", "store", "transport"],
@@ -161,6 +163,7 @@ fn a_planted_import_is_found() {
         ("transport/mod.rs", "use crate::Backoff as _B;"),
         ("held/mod.rs", "use crate::call::Call as _C;"),
         ("store/mod.rs", "use crate::worker::alone::*; type A = Alone;"),
+        ("transport/mod.rs", "use crate::sql::MadeByAMacro as _M;"),
         ("message/mod.rs", "fn f() -> Option<crate::Messenger> { None }"),
         ("rules/answer.rs", "fn f() { println!(\"{:?}\", crate::held::lease::Leases::new()); }"),
     ] {
