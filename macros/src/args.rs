@@ -11,7 +11,7 @@ use syn::{Attribute, Error, Expr, ExprLit, ExprPath, Lit, LitStr, Meta, Path, Re
 
 use crate::errors::Errors;
 
-const NAMES: &str = "`exchange`, `routing_key`, `message`, `fence`, `check_back`, `name`, `key`, `headers`, \
+pub(crate) const NAMES: &str = "`exchange`, `routing_key`, `message`, `fence`, `check_back`, `name`, `business_key`, `headers`, \
                      `type`, `on_err`, `check_after`, `error`, `messenger`, `crate`";
 
 /// The arguments of one attribute.

@@ -8,6 +8,7 @@ use quote::{ToTokens, quote};
 use syn::parse::{Parse, ParseStream, Parser};
 use syn::{Attribute, File, ImplItem, Item, Meta};
 
+use crate::args::NAMES;
 use crate::expansion;
 use crate::function::is_ours;
 
@@ -324,4 +325,30 @@ fn bad_args() {
             }
         },
     );
+}
+
+/// What errors offer is understood, and documented; and nothing else is.
+#[test]
+fn the_arguments_that_errors_list_are_known_and_documented() {
+    let listed: Vec<_> = NAMES.split('`').skip(1).step_by(2).collect();
+    let function = quote!(
+        async fn ship() -> Result<(), ShipError> {
+            Ok(())
+        }
+    );
+    for name in &listed {
+        let ident = syn::parse_str::<TokenStream>(name).unwrap();
+        let text = expansion(quote!(#ident = 1), function.clone()).to_string();
+        assert!(!text.contains("unknown argument"), "`{name}` is listed, and unknown");
+    }
+    let documented: Vec<_> = include_str!("lib.rs")
+        .lines()
+        .filter_map(|line| line.strip_prefix("/// | `")?.split(['`', ' ']).next())
+        .collect();
+    for name in &listed {
+        assert!(documented.contains(name), "`{name}` is not in the table of the documentation");
+    }
+    for name in documented {
+        assert!(listed.contains(&name), "`{name}` is documented, and errors don't list it");
+    }
 }

@@ -178,6 +178,8 @@ setters! {
     headers_limit: usize,
 }
 
+/// A message that waits longer than this for its next attempt waits for an operator.
+const LONGEST_PAUSE: Duration = Duration::from_hours(7 * 24);
 /// Longer than anything is kept.
 const YEARS: Duration = Duration::from_hours(100 * 365 * 24);
 
@@ -221,8 +223,11 @@ impl Settings {
             ("delivery_backoff", self.delivery_backoff),
             ("report_backoff", self.report_backoff),
         ] {
-            if backoff.first.is_zero() || backoff.max < backoff.first {
-                return Err(wrong(name, backoff, "must begin above zero and end no lower than it begins"));
+            if backoff.first.is_zero() || backoff.max < backoff.first || backoff.max > LONGEST_PAUSE {
+                let remedy = format!(
+                    "must begin above zero, and end no lower than it begins and at most at {LONGEST_PAUSE:?}"
+                );
+                return Err(wrong(name, backoff, &remedy));
             }
         }
         if self.relay_queue_bytes < self.body_limit {
@@ -293,6 +298,10 @@ mod tests {
                     ..default
                 },
                 "`delivery_backoff`",
+            ),
+            (
+                Settings { report_backoff: Backoff::new(Duration::from_secs(1), Duration::MAX), ..default },
+                "at most at 604800s",
             ),
         ] {
             let error = settings.validate().expect_err("accepted").to_string();

@@ -9,7 +9,7 @@ use super::live::LiveCall;
 use super::scope::CallScope;
 use crate::error::{Error, ErrorKind};
 use crate::message::{AnsweredBy, CallId, Half, Message, MessageId};
-use crate::rules::body::{Body, Resolver};
+use crate::rules::body_state::{Body, Resolver};
 use crate::sql::Namespace;
 
 /// The longest name of a call.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::scope::CallScope;
 use crate::fault;
 use crate::message::{CallId, FenceId, Half, MessageId};
-use crate::rules::body::Resolver;
+use crate::rules::body_state::Resolver;
 use crate::rules::ending::{Decision, Ending, decide};
 
 /// A call whose halves are stored. Its payloads stay in memory until its report is acknowledged.

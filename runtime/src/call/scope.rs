@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::error::{Error, ErrorKind};
 use crate::message::CallId;
 use crate::message::limits::Limits;
-use crate::rules::body::{Body, Commit, Resolver, WaitsForItself, Withheld};
+use crate::rules::body_state::{Body, Commit, Resolver, WaitsForItself, Withheld};
 use crate::sql::{FenceKey, FenceRow, FenceWrite, Namespace};
 
 tokio::task_local! {

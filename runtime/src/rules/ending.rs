@@ -1,6 +1,6 @@
 //! What a body's ending means for its messages: a pure function, and the table that it implements.
 
-use super::body::{Body, Commit, Resolver, Withheld};
+use super::body_state::{Body, Commit, Resolver, Withheld};
 
 /// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

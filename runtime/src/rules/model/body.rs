@@ -4,7 +4,7 @@ use super::rules::{Bug, May, Model};
 use super::steps::{At, Cause, Steps};
 use super::world::{Asker, Body, Call, Change, Effect, Fence, Holder, Message, Relay, Report, Row, Truth};
 use crate::message::state::{Applied, Event, MessageState};
-use crate::rules::body::{Commit, Withheld};
+use crate::rules::body_state::{Commit, Withheld};
 use crate::rules::ending::Ending;
 
 use Cause::{Fault, System};

@@ -22,7 +22,7 @@ mod world;
 use rules::{By, May, Model};
 use world::{Body, Call, Effect, Fence, Message, Truth, World};
 
-use super::body::{Commit, Withheld};
+use super::body_state::{Commit, Withheld};
 
 impl Model {
     const fn new(name: &'static str, witness: By, may: &'static [May]) -> Self {

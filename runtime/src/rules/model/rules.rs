@@ -11,7 +11,7 @@ use crate::fence::verdict::Verdict;
 use crate::message::state::{Applied, Event, MessageState};
 use crate::message::{AnsweredBy, FenceId, Outcome};
 use crate::rules::answer::{Step, ToTriage, Triage, after_handler, triage};
-use crate::rules::body::{Body, Resolver};
+use crate::rules::body_state::{Body, Resolver};
 use crate::rules::ending::{Decision, Ending, decide};
 use crate::store::Holder;
 

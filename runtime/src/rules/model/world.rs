@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::rules::{Bug, Model};
 use crate::message::state::{Applied, Event, MessageState};
-use crate::rules::body::{Commit, Withheld};
+use crate::rules::body_state::{Commit, Withheld};
 use crate::rules::ending::Ending;
 
 /// One moment. Slots that the configuration does not use stay `None`.

@@ -11,7 +11,7 @@ use crate::message::service::Services;
 use crate::message::state::{Applied, Event};
 use crate::message::{MessageId, Outcome};
 use crate::settings::Settings;
-use crate::store::{Attempts, Release, Token, Transition};
+use crate::store::{Attempts, Release, Token};
 use crate::transport::Transport;
 use crate::worker::alone::Alone;
 use crate::worker::relay::slots::RelayQueue;
@@ -69,18 +69,6 @@ impl Asker {
         }
         failed
     }
-
-    /// Parks a half that was claimed.
-    pub(super) async fn park(&self, id: MessageId, held_by: Token, reason: String) {
-        // What the store fails over lapses, and comes again.
-        self.held.settle(Event::Park, &[parking(id, held_by, reason)], None).await;
-    }
-}
-
-/// A half that is to be parked, and says so in the log.
-pub(super) fn parking(id: MessageId, held_by: Token, reason: String) -> Transition {
-    tracing::error!(%id, reason, "a half message is parked: an operator must confirm or cancel it");
-    Transition::of(id).held_by(held_by).because(reason)
 }
 
 /// A half that is given back, to be asked about again.

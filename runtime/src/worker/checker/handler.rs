@@ -6,7 +6,8 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::asker::{Asker, back, count, parking};
+use super::asker::{Asker, back, count};
+use super::park::parking;
 use crate::check_back::Asked;
 use crate::fault;
 use crate::held::Row;

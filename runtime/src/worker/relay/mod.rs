@@ -4,6 +4,7 @@
 //! what did not fit into the queue, and what a process that died has left behind. Reading the table,
 //! publishing, and recording what became of it go on side by side.
 
+mod claim;
 mod outcomes;
 pub(crate) mod slots;
 
@@ -16,8 +17,9 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use outcomes::{Recorded, RetryPolicy, bury, judge, record};
-use slots::{Memory, Queued};
+use claim::{Batch, InFlight, Source};
+use outcomes::{Recorded, RetryPolicy, judge, record};
+use slots::Queued;
 
 use super::{PACE, Worker};
 use crate::fault;
@@ -25,8 +27,8 @@ use crate::held::HeldStore;
 use crate::message::service::Services;
 use crate::message::state::Event;
 use crate::settings::Settings;
-use crate::store::{Claim, ClaimLimits, StoreError, Transition};
-use crate::transport::{Outgoing, Transport};
+use crate::store::{StoreError, Transition};
+use crate::transport::Transport;
 
 /// Publishes confirmed messages, many at once, and records what became of each.
 #[derive(Debug)]
@@ -52,33 +54,6 @@ pub(crate) struct Relay {
     failures: u32,
     /// When the next one may begin.
     next_record: Instant,
-}
-
-/// What was read from the table.
-#[derive(Debug)]
-struct Batch {
-    messages: Vec<InFlight>,
-    /// As many as may be.
-    full: bool,
-}
-
-/// A message that is ours. Forgotten when its publish ends without a word, as by a panic, it lapses
-/// and comes again.
-#[derive(Debug)]
-struct InFlight {
-    held: HeldStore,
-    outgoing: Outgoing,
-    /// Of what did not come from the table.
-    memory: Option<Memory>,
-    settled: bool,
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        if !self.settled {
-            self.held.let_go([self.outgoing.half.id]);
-        }
-    }
 }
 
 impl Relay {
@@ -233,51 +208,6 @@ impl Relay {
             }
             self.record_more();
         }
-    }
-}
-
-/// The table, as the relay reads it.
-#[derive(Clone, Debug)]
-struct Source {
-    held: HeldStore,
-    services: Services,
-    /// The most that is read at once.
-    bytes: usize,
-}
-
-impl Source {
-    /// Takes confirmed messages that nobody holds.
-    async fn claim(&self, rows: usize) -> Result<Batch, StoreError> {
-        let (held, leases) = (&self.held, self.held.leases());
-        let limits = ClaimLimits {
-            rows: u32::try_from(rows).unwrap_or(u32::MAX),
-            bytes: self.bytes,
-            lapsed_before: leases.lapsed_before(),
-        };
-        let deadline = leases.deadline();
-        let Claim { rows, undecodable } =
-            held.store().claim_confirmed(self.services.names(), limits, held.hold()).await?;
-        let full = rows.len() as u64 >= u64::from(limits.rows);
-        let mut messages = Vec::with_capacity(rows.len());
-        for row in rows {
-            // Ours already, by a lease that lapsed in an outage: it is being published right now.
-            if leases.holds(&row.half.id) {
-                continue;
-            }
-            leases.took([row.half.id], deadline);
-            let outgoing = Outgoing {
-                attempt: row.attempts.saturating_add(1),
-                suspect: row.taken_over.is_some(),
-                half: row.half,
-            };
-            messages.push(InFlight { held: held.clone(), outgoing, memory: None, settled: false });
-            fault::point("claimed");
-        }
-        for row in undecodable {
-            tracing::error!(id = %row.id, why = row.why, "a confirmed message can't be read and is dead");
-            bury(held, row.id, row.why).await;
-        }
-        Ok(Batch { messages, full })
     }
 }
 
