@@ -64,5 +64,5 @@ planted! {
         "answer-forgotten", "play lost-half --database sqlite",
         "in vain for the message of what took effect, whose half is gone";
     questions_counted_before_they_are_asked_alone:
-        "counted-at-the-claim", "play deadly-question --database sqlite", "innocents were blamed";
+        "counted-at-the-claim", "play deadly-question --database sqlite", "innocents were blamed| deaths, where";
 }
