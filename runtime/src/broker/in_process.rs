@@ -138,7 +138,7 @@ impl Transport for InProcess {
 
 impl Subscriber {
     async fn deliver(&self, outgoing: &Outgoing, suspect: bool) -> Disposition {
-        let Ok(_place) = self.permits.try_acquire() else {
+        let Ok(_permit) = self.permits.try_acquire() else {
             return Disposition::NotNow(format!("the queue `{}` is full", self.name));
         };
         let (settle, settled) = oneshot::channel();

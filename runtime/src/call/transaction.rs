@@ -44,14 +44,13 @@ impl<'c, DB: BusinessDatabase> FencedTransaction<'c, DB> {
     /// [`ErrorKind::Unproven`]: the fence was not in place, because a statement failed and its
     /// error was swallowed, or the transaction was ended underneath; it was not committed.
     /// [`ErrorKind::RolledBack`]: the database did so, for a deferred constraint or a conflict with another transaction;
-    /// after a conflict ([`Error::is_retryable`]) the body may begin again. [`ErrorKind::Unavailable`]: the database failed. Whether the
-    /// transaction took effect may be unknown to the caller then; the message follows the truth
-    /// either way.
+    /// after a conflict ([`Error::is_retryable`]) the body may begin again. [`ErrorKind::Unavailable`]: the database
+    /// failed. The caller may not know then whether the commit took effect; the message is sent exactly if it did.
     ///
     /// # Cancel safety
-    /// A dropped `commit` may or may not take effect; the message follows the truth either way. A pooled
+    /// A dropped `commit` may or may not take effect; the message is sent exactly if it did. A pooled
     /// connection is closed then. Close a bare one of PostgreSQL or MySQL, too: sqlx 0.9 may have lost track of what
-    /// is still to be answered on it, and would wait for it for ever.
+    /// is still to be answered on it, and would wait for it forever.
     pub async fn commit(self) -> Result<(), Error> {
         let Self { mut tx, open, turn: _turn } = self;
         let function = open.function();

@@ -179,7 +179,7 @@ where
     where
         Fut: Future<Output = Result<(Checkout<DB>, T), sqlx::Error>>,
     {
-        let _place = self.permits.acquire().await.map_err(|_| Failed::Connect(sqlx::Error::PoolClosed))?;
+        let _permit = self.permits.acquire().await.map_err(|_| Failed::Connect(sqlx::Error::PoolClosed))?;
         let connection = match self.idle.take() {
             Some(connection) => connection,
             None => self.connect().await.map_err(Failed::Connect)?,

@@ -166,7 +166,7 @@ pub(crate) async fn fit_connection<DB: TransactionDialect>(
 ) -> Result<(PoolConnection<DB>, WriteTurn), StoreError> {
     let mut connection = pool.acquire().await?;
     // Left behind by a transaction that was ended underneath and then dropped: sqlx counts it as
-    // open for ever, so the connection is of no use to anybody.
+    // open forever, so the connection is of no use to anybody.
     while connection.is_in_transaction() {
         connection.close().await?;
         connection = pool.acquire().await?;

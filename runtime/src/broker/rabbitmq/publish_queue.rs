@@ -71,7 +71,7 @@ impl PublishQueue {
         if self.sender.send(PendingPublish { message, answer }).await.is_err() {
             return PublishResult::NotNow("the publisher has stopped".into());
         }
-        // Counted: a message over which the publisher panics must not come again for ever.
+        // Counted: a message over which the publisher panics must not come again forever.
         answered.await.unwrap_or_else(|_| PublishResult::Failed("the publisher was interrupted".into()))
     }
 

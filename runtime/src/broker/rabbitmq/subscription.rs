@@ -274,7 +274,7 @@ impl Session<'_> {
                     let patience = self.subscription.undecodable_after;
                     return self.rerouter.wait_for_a_reader(incoming, &why, patience).await;
                 }
-                // The broker does not let a message be held for ever.
+                // The broker does not let a message be held forever.
                 Disposition::NotNow(why) if held_since.elapsed() > HOLD => {
                     return self.rerouter.put_off(incoming, &why).await;
                 }

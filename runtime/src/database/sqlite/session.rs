@@ -26,7 +26,7 @@ pub(super) async fn reach(pool: &SqlitePool) -> Result<(), StoreError> {
 
 /// A small pool of our own. Its connections stay open: an in-memory database lives as long as they.
 /// One whose transaction SQLite has ended by itself, as it does on a full disk, is closed: sqlx
-/// counts that transaction as open for ever.
+/// counts that transaction as open forever.
 pub(super) fn pool(options: SqliteConnectOptions, connections: u32) -> SqlitePool {
     pool_of(connections).connect_lazy_with(options)
 }
