@@ -44,7 +44,8 @@ async fn settings_are_named_with_what_they_may_be() {
         (default.body_limit(17 << 20), "`body_limit` is 17825792; it must be between 1 and 16777216"),
         (default.headers_limit(65 << 10), "`headers_limit`"),
         (default.check_back_backoff(backwards), "`check_back_backoff`"),
-        (default.delivery_backoff(backwards), "must begin above zero and end no lower"),
+        (default.delivery_backoff(backwards), "must begin above zero, and end no lower than it begins"),
+        (default.report_backoff(Backoff::new(day, day * 8)), "and at most at 604800s"),
         (default.report_backoff(Backoff::new(zero, day)), "`report_backoff`"),
         (default.check_back_horizon(default.retention), "must be less than `retention`"),
     ] {
