@@ -97,3 +97,15 @@ impl HeldStore {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_has_as_much_as_fits_and_one_at_least() {
+        let of = |count, rows, bytes| fit(std::iter::repeat_n((rows, bytes), count));
+        assert_eq!([of(0, 1, 1), of(3, 1, 1), of(1000, 1, 1)], [0, 3, ROWS]);
+        assert_eq!([of(5, 1, BYTES * 2), of(5, ROWS * 2, 1), of(5, 1, BYTES / 2)], [1, 1, 2]);
+    }
+}

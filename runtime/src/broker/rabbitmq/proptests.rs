@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use lapin::BasicProperties;
 use lapin::message::Delivery;
@@ -16,10 +15,10 @@ use uuid::Uuid;
 
 use super::incoming::Incoming;
 use super::properties::{
-    ATTEMPT, AmqpMessage, Body, EXCHANGE, QUEUE, REASON, ROUTING_KEY, Short, amqp_message, table_bytes,
+    ATTEMPT, AmqpMessage, Body, EXCHANGE, QUEUE, REASON, ROUTING_KEY, Short, amqp_message, table_bytes, tests,
 };
+use crate::message::Message;
 use crate::message::limits::{HEADERS_BYTES, Limits};
-use crate::message::{AnsweredBy, CallId, Half, Message, MessageId};
 use crate::transport::Outgoing;
 
 /// What RabbitMQ and lapin put into one frame.
@@ -143,19 +142,7 @@ prop_compose! {
 }
 
 fn outgoing(message: Message, attempt: u32) -> Outgoing {
-    let id = MessageId::new();
-    let (function, check_after) = ("f".into(), Duration::ZERO);
-    let half = Half {
-        id,
-        call_id: CallId::of(id),
-        service: "default".into(),
-        package: None,
-        function,
-        answered_by: AnsweredBy::Nobody,
-        check_after,
-        message,
-    };
-    Outgoing { half: Arc::new(half), attempt, suspect: false }
+    Outgoing { attempt, ..tests::outgoing(message) }
 }
 
 /// What arrives at a consumer of `books`.

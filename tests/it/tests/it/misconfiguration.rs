@@ -6,7 +6,7 @@ use std::time::Duration;
 use it::AnsweredBy;
 use it::{PASSWORD, Place, ShopError, ask, fast, fenced, fenced_amendable, order, says};
 use transactional_message::{
-    Backoff, Consumer, DatabaseSource, ErrorKind, Message, Messenger, MessengerBuilder, Settings,
+    Backoff, Call, Consumer, DatabaseSource, ErrorKind, Message, Messenger, MessengerBuilder, Settings,
 };
 
 use crate::World;
@@ -152,6 +152,33 @@ async fn calls_that_name_no_fence_or_an_unknown_one_are_told_what_there_is() {
         two.call::<(), _, _>(it::call(unknown, [message]), body()).await.expect_err("unknown");
     says(&error.message(), ErrorKind::Configuration, &["check-back handler `nobody`", "`it.handled`"]);
     let stats = two.stats().await.expect("counts");
+    assert_eq!((stats.half, stats.cancelled), (0, 0));
+}
+
+#[tokio::test]
+async fn a_call_that_contradicts_itself_is_refused_before_its_body() {
+    let world = World::new().await;
+    let messenger = world.messenger().await;
+    let message = || Message::bytes("", "", "", "");
+    let fenced = || Call::new("pay").fence().message(message());
+    for (call, kind, expected) in [
+        (fenced().check_back("it.handled"), ErrorKind::Misuse, "names both a fence and a check-back handler"),
+        (fenced().ask_on_err(), ErrorKind::Misuse, "they are for check-back handlers"),
+        (fenced().check_after(Duration::ZERO), ErrorKind::Misuse, "they are for check-back handlers"),
+        (Call::new("pay").message(message()), ErrorKind::Misuse, "neither a fence nor a check-back handler"),
+        (
+            Call::new("pay").business_key(7).message(message()),
+            ErrorKind::Misuse,
+            "`business_key` before there",
+        ),
+        (Call::new("a\0b").fence(), ErrorKind::InvalidMessage, "none of them NUL"),
+        (Call::new("x".repeat(1001)).fence(), ErrorKind::InvalidMessage, "has 1001 bytes"),
+    ] {
+        let body = async { unreachable!("the body must not run") };
+        let error: ShopError = messenger.call::<(), _, _>(call, body).await.expect_err(expected);
+        says(&error.message(), kind, &[expected]);
+    }
+    let stats = messenger.stats().await.expect("counts");
     assert_eq!((stats.half, stats.cancelled), (0, 0));
 }
 
