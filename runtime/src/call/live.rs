@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::scope::CallScope;
 use crate::fault;
-use crate::message::{CallId, FenceId, Half, MessageId};
+use crate::message::{FenceId, Half, MessageId};
 use crate::rules::body_state::Resolver;
 use crate::rules::ending::{Decision, Ending, decide};
 
@@ -25,10 +25,6 @@ impl LiveCall {
 
     pub(crate) fn ids(&self) -> impl Iterator<Item = MessageId> + '_ {
         self.halves.iter().map(|half| half.id)
-    }
-
-    pub(crate) fn call_id(&self) -> CallId {
-        self.scope.call_id
     }
 
     /// The fence that answers for the call, if one does.

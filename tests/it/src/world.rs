@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use sqlx::Pool;
+use tracing_subscriber::filter::LevelFilter;
 use transactional_message::{
     Backoff, Consumer, MessageId, MessageState, Messenger, MessengerBuilder, Settings, begin,
 };
 
 use crate::databases::{Connection, Dialect, Place, number, numbers, run, texts, write};
 use crate::{
-    Order, Outage, ScriptedConsumer, ScriptedHandler, ShopError, fenced, handled, order, vanish, wait_until,
+    Log, Order, Outage, ScriptedConsumer, ScriptedHandler, ShopError, fenced, handled, order, vanish,
+    wait_until,
 };
 
 /// One test's databases: `shop`, the business database; `books`, the consumers'; `store`, the
@@ -114,6 +116,18 @@ impl<P: Place> World<P> {
         let messenger = builder.build().await.expect("builds");
         messenger.migrate().await.expect("migrates");
         messenger.start().await.expect("starts");
+        messenger
+    }
+
+    /// The same, for a process that will stand still: its janitor has had its round. One that stood still in the middle
+    /// of that would lock a SQLite file for all others.
+    pub async fn start_to_stand_still(builder: MessengerBuilder) -> Messenger {
+        let (log, _guard) = Log::listen(LevelFilter::DEBUG);
+        let messenger = Self::start(builder.settings(fast().janitor_interval(Duration::from_hours(1)))).await;
+        wait_until("the janitor to have had its round", async || {
+            !log.lines_with(&["a round of the janitor"]).is_empty()
+        })
+        .await;
         messenger
     }
 

@@ -12,12 +12,12 @@ mod scenarios {
     mod consumer_inbox;
     mod crowd;
     mod dropped_caller;
+    mod endings;
     mod fence_after_commit;
     mod fence_begin;
     pub(crate) mod fence_commit;
     mod fence_race;
     mod late_ok;
-    mod outcomes;
 }
 #[path = "../servers"]
 mod servers {

@@ -42,7 +42,7 @@ async fn given_up_while_it_is_handled(world: &World, fails: bool) -> MessageStat
     // Before the process, which sets the file up: a connection that comes meanwhile finds it locked.
     let mut store = world.store().acquire().await.expect("acquires");
     let process = Process::start(move || async move {
-        let messenger = World::start(builder).await;
+        let messenger = World::start_to_stand_still(builder).await;
         let ended: Result<(), it::ShopError> =
             messenger.scope(async { it::handled(&it::order(1), async { Ok(()) }).await }).await;
         ended.expect("ok");

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use it::{Action, Dialect, Log, Process, Reply, ShopError, fast, fenced, number, order, run, wait_until};
-use tracing_subscriber::filter::LevelFilter;
+use it::{Action, Dialect, Process, Reply, ShopError, fast, fenced, number, order, run, wait_until};
 use transactional_message::{MessageState, Messenger, Settings, begin};
 use uuid::{NoContext, Timestamp, Uuid};
 
@@ -113,20 +112,6 @@ async fn a_fence_row_whose_message_the_store_does_not_know_is_kept() {
         number(&world.shop, format!("SELECT count(*) FROM tm_fence WHERE call_id = {unknown}")).await,
         1
     );
-}
-
-#[tokio::test]
-async fn nobody_is_warned_of_a_fence_row_that_another_process_has_pruned_in_between() {
-    let (log, _guard) = Log::listen(LevelFilter::WARN);
-    let world = World::new().await;
-    let one = world.messenger_with(tidy()).await;
-    let _other = world.messenger_with(tidy()).await;
-    for id in 0..100 {
-        world.pay(&one, id).await.expect("ok");
-    }
-    world.settled(&one).await;
-    world.count(&one, MessageState::Delivered, 0).await;
-    assert_eq!(log.lines_with(&["the store does not know"]), [] as [String; 0]);
 }
 
 #[tokio::test]

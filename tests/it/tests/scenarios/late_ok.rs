@@ -24,7 +24,7 @@ where
     let builder = elsewhere.builder().consumer(elsewhere.consumer());
     let place = world.place.clone();
     let process = Process::start(move || async move {
-        let messenger = World::start(builder).await;
+        let messenger = World::start_to_stand_still(builder).await;
         body(messenger.clone(), place.pool("shop", 1), gate).await;
         assert!(messenger.shutdown(Duration::from_secs(30)).await, "shuts down in time");
     });

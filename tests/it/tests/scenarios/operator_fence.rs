@@ -15,7 +15,7 @@ async fn parked_with_a_fence(world: &World, committed: bool) -> (Messenger, Mess
     let (builder, shop) = (elsewhere.builder(), elsewhere.shop);
     let (reached, wait) = tokio::sync::oneshot::channel();
     let process = Process::start(move || async move {
-        let messenger = World::start(builder).await;
+        let messenger = World::start_to_stand_still(builder).await;
         let body = async {
             if committed {
                 let mut tx = begin(&shop).await?;

@@ -11,49 +11,99 @@ use transactional_message::{MessageState, Messenger, begin, call_id, withhold};
 
 use crate::World;
 
-/// Calls of each kind at once.
-const EACH: u64 = 15;
-
-/// Runs a call to its end, a panic included, or drops it as soon as `stop` says so.
-async fn until<T>(call: impl Future<Output = T>, stop: impl AsyncFn() -> bool) -> Option<T> {
-    tokio::select! {
-        ended = AssertUnwindSafe(call).catch_unwind() => ended.ok(),
-        () = wait_until("the call to get far enough to be dropped", stop) => None,
-    }
-}
+/// Calls of each case, all at once.
+const EACH: usize = 8;
 
 /// How a body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     Ok,
+    Withheld,
     Err,
     Panic,
     Dropped,
-    Withheld,
-    /// Fenced: the work is done, and then something goes wrong. Handled: an error that is asked about.
-    ErrAfterAll,
-    PanicAfterAll,
+    /// Fenced: behind the commit. Handled: of a function whose errors are asked about.
+    LateErr,
+    /// Fenced: behind the commit.
+    LatePanic,
 }
 
-const ENDS: [End; 7] =
-    [End::Ok, End::Err, End::Panic, End::Dropped, End::Withheld, End::ErrAfterAll, End::PanicAfterAll];
+/// How a fenced body ends, and what there is then.
+#[derive(Clone, Copy, Debug)]
+struct FencedCase {
+    end: End,
+    committed: bool,
+    delivered: bool,
+}
 
-impl End {
-    fn of(id: u64) -> Self {
-        ENDS[usize::try_from(id / EACH).expect("small") % ENDS.len()]
+const FENCED: [FencedCase; 7] = [
+    FencedCase { end: End::Ok, committed: true, delivered: true },
+    FencedCase { end: End::LateErr, committed: true, delivered: true },
+    FencedCase { end: End::LatePanic, committed: true, delivered: true },
+    FencedCase { end: End::Withheld, committed: true, delivered: false },
+    FencedCase { end: End::Err, committed: false, delivered: false },
+    FencedCase { end: End::Panic, committed: false, delivered: false },
+    FencedCase { end: End::Dropped, committed: false, delivered: false },
+];
+
+/// How a handled body ends, what its handler answers, how often it is asked, and what becomes of the message.
+#[derive(Clone, Copy, Debug)]
+struct HandledCase {
+    end: End,
+    replies: &'static [Reply],
+    asked: usize,
+    becomes: MessageState,
+}
+
+/// The handler is asked at most this often.
+const ASKED: usize = 4;
+
+/// What a handler answers about a body of which nobody knows the result.
+const ANSWERS: [(&[Reply], usize, MessageState); 5] = [
+    (&[Reply::Confirm], 1, MessageState::Delivered),
+    (&[Reply::Cancel], 1, MessageState::Cancelled),
+    (&[Reply::Unknown, Reply::Error, Reply::Confirm], 3, MessageState::Delivered),
+    (&[Reply::Panic, Reply::Unknown, Reply::Cancel], 3, MessageState::Cancelled),
+    (&[Reply::Unknown], ASKED, MessageState::Parked),
+];
+
+fn handled_cases() -> Vec<HandledCase> {
+    let known = |end, becomes| HandledCase { end, replies: &[], asked: 0, becomes };
+    let mut cases = vec![
+        known(End::Ok, MessageState::Delivered),
+        known(End::Withheld, MessageState::Cancelled),
+        known(End::Err, MessageState::Cancelled),
+    ];
+    for end in [End::LateErr, End::Panic, End::Dropped] {
+        cases.extend(ANSWERS.map(|(replies, asked, becomes)| HandledCase { end, replies, asked, becomes }));
+    }
+    cases
+}
+
+/// Calls of every case, mixed, each with the id of its order.
+fn calls<Case: Copy>(cases: &[Case]) -> Vec<(u64, Case)> {
+    (0..).zip(cases.iter().copied().cycle().take(cases.len() * EACH)).collect()
+}
+
+/// The ids of the calls for which this holds.
+fn ids<Case>(calls: &[(u64, Case)], holds: impl Fn(&Case) -> bool) -> Vec<u64> {
+    calls.iter().filter(|(_, case)| holds(case)).map(|(id, _)| *id).collect()
+}
+
+/// Runs a call to its end, a panic included, or drops it as soon as `stop` says so; and checks what its caller got.
+async fn ends(end: End, call: impl Future<Output = Result<(), ShopError>>, stop: impl AsyncFn() -> bool) {
+    let ended = tokio::select! {
+        ended = AssertUnwindSafe(call).catch_unwind() => ended.ok(),
+        () = wait_until("the call to get far enough to be dropped", stop) => None,
+    };
+    match end {
+        End::Ok | End::Withheld => ended.expect("ended").expect("ok"),
+        End::Err | End::LateErr => assert!(matches!(ended, Some(Err(ShopError::Declined)))),
+        End::Panic | End::LatePanic | End::Dropped => assert!(ended.is_none()),
     }
 }
 
-fn ids() -> impl Iterator<Item = u64> {
-    0..EACH * ENDS.len() as u64
-}
-
-fn ids_that(delivered: impl Fn(End) -> bool) -> Vec<u64> {
-    ids().filter(|id| delivered(End::of(*id))).collect()
-}
-
-async fn pay(world: &World, messenger: &Messenger, id: u64) {
-    let end = End::of(id);
+async fn pay(world: &World, messenger: &Messenger, id: u64, end: End) {
     let reached = AtomicBool::new(false);
     let body = async {
         let mut tx = begin(&world.shop).await?;
@@ -67,36 +117,30 @@ async fn pay(world: &World, messenger: &Messenger, id: u64) {
                 std::future::pending::<()>().await;
             }
             End::Withheld => withhold()?,
-            End::Ok | End::ErrAfterAll | End::PanicAfterAll => {}
+            End::Ok | End::LateErr | End::LatePanic => {}
         }
         tx.commit().await?;
         match end {
-            End::ErrAfterAll => Err(ShopError::Declined),
-            End::PanicAfterAll => panic!("after the commit of {id}"),
+            End::LateErr => Err(ShopError::Declined),
+            End::LatePanic => panic!("after the commit of {id}"),
             _ => Ok(()),
         }
     };
     let call = messenger.scope(async { fenced(&order(id), body).await });
-    let ended = until(call, async || reached.load(Ordering::SeqCst)).await;
-    match end {
-        End::Ok | End::Withheld => ended.expect("ended").expect("ok"),
-        End::Err | End::ErrAfterAll => assert!(matches!(ended, Some(Err(ShopError::Declined)))),
-        End::Panic | End::PanicAfterAll | End::Dropped => assert!(ended.is_none()),
-    }
+    ends(end, call, async || reached.load(Ordering::SeqCst)).await;
 }
 
 async fn fenced_calls(world: &World, messenger: &Messenger) {
-    join_all(ids().map(|id| pay(world, messenger, id))).await;
+    let calls = calls(&FENCED);
+    join_all(calls.iter().map(|(id, case)| pay(world, messenger, *id, case.end))).await;
     world.settled(messenger).await;
-    let delivered = ids_that(|end| matches!(end, End::Ok | End::ErrAfterAll | End::PanicAfterAll));
+    let delivered = ids(&calls, |case| case.delivered);
     assert_eq!(world.listener.orders(), delivered);
     assert_eq!(world.all_effects().await, i64::try_from(delivered.len()).expect("small"));
-    let there =
-        ids_that(|end| matches!(end, End::Ok | End::ErrAfterAll | End::PanicAfterAll | End::Withheld));
-    assert_eq!(world.orders().await, there);
+    assert_eq!(world.orders().await, ids(&calls, |case| case.committed));
     let stats = messenger.stats().await.expect("counts");
     assert_eq!(stats.delivered, delivered.len() as u64);
-    assert_eq!(stats.cancelled, ids().count() as u64 - stats.delivered);
+    assert_eq!(stats.cancelled, (calls.len() - delivered.len()) as u64);
     assert_eq!((stats.parked, stats.dead), (0, 0));
 }
 
@@ -114,78 +158,55 @@ async fn fenced_calls_with_the_store_in_the_business_database_send_what_was_comm
     fenced_calls(&world, &messenger).await;
 }
 
+async fn ship(messenger: &Messenger, id: u64, end: End) {
+    let reached = AtomicBool::new(false);
+    let body = async {
+        tokio::task::yield_now().await;
+        match end {
+            End::Ok => Ok(()),
+            End::Withheld => Ok(withhold()?),
+            End::Err | End::LateErr => Err(ShopError::Declined),
+            End::Panic | End::LatePanic => panic!("in the body of {id}"),
+            End::Dropped => {
+                reached.store(true, Ordering::SeqCst);
+                std::future::pending().await
+            }
+        }
+    };
+    let order = order(id);
+    let call = messenger.scope(async {
+        match end {
+            End::LateErr => handled_asking(&order, body).await,
+            _ => handled(&order, body).await,
+        }
+    });
+    ends(end, call, async || reached.load(Ordering::SeqCst)).await;
+}
+
 #[tokio::test]
 async fn handled_calls_send_what_their_end_or_their_handler_says() {
     let world = World::new().await;
-    let settings = fast().check_back_attempts(4);
+    let settings = fast().check_back_attempts(u32::try_from(ASKED).expect("small"));
     let messenger = world.messenger_with(settings).await;
-    // What a vanished body's handler says, by turns.
-    let answers = [
-        vec![Reply::Confirm],
-        vec![Reply::Cancel],
-        vec![Reply::Unknown, Reply::Error, Reply::Confirm],
-        vec![Reply::Panic, Reply::Unknown, Reply::Cancel],
-        vec![Reply::Unknown],
-    ];
-    let vanishes = |end| matches!(end, End::Panic | End::Dropped | End::PanicAfterAll);
-    for id in ids() {
-        if vanishes(End::of(id)) || End::of(id) == End::ErrAfterAll {
-            world.oracle.say(id, answers[usize::try_from(id).expect("small") % answers.len()].clone());
-        }
+    let calls = calls(&handled_cases());
+    for (id, case) in calls.iter().filter(|(_, case)| !case.replies.is_empty()) {
+        world.oracle.say(*id, case.replies.iter().copied());
     }
-    let ship = async |id: u64| {
-        let end = End::of(id);
-        let reached = AtomicBool::new(false);
-        let body = async {
-            tokio::task::yield_now().await;
-            match end {
-                End::Ok => Ok(()),
-                End::Err | End::ErrAfterAll => Err(ShopError::Declined),
-                End::Panic | End::PanicAfterAll => panic!("in the body of {id}"),
-                End::Withheld => Ok(withhold()?),
-                End::Dropped => {
-                    reached.store(true, Ordering::SeqCst);
-                    std::future::pending().await
-                }
-            }
-        };
-        let order = order(id);
-        let call = messenger.scope(async {
-            if end == End::ErrAfterAll {
-                handled_asking(&order, body).await
-            } else {
-                handled(&order, body).await
-            }
-        });
-        let ended = until(call, async || reached.load(Ordering::SeqCst)).await;
-        match end {
-            End::Ok | End::Withheld => ended.expect("ended").expect("ok"),
-            End::Err | End::ErrAfterAll => assert!(matches!(ended, Some(Err(ShopError::Declined)))),
-            End::Panic | End::PanicAfterAll | End::Dropped => assert!(ended.is_none()),
-        }
-    };
-    join_all(ids().map(ship)).await;
+    join_all(calls.iter().map(|(id, case)| ship(&messenger, *id, case.end))).await;
     world.settled(&messenger).await;
 
-    let answered = |id: u64, turns: &[u64]| {
-        (vanishes(End::of(id)) || End::of(id) == End::ErrAfterAll)
-            && turns.contains(&(id % answers.len() as u64))
-    };
-    let delivered: Vec<_> = ids().filter(|id| End::of(*id) == End::Ok || answered(*id, &[0, 2])).collect();
-    assert_eq!(world.listener.orders(), delivered);
-    let parked = ids().filter(|id| answered(*id, &[4])).count() as u64;
+    let becomes = |state| ids(&calls, |case| case.becomes == state);
+    assert_eq!(world.listener.orders(), becomes(MessageState::Delivered));
     let stats = messenger.stats().await.expect("counts");
-    assert_eq!((stats.parked, stats.delivered, stats.dead), (parked, delivered.len() as u64, 0));
-    assert_eq!(stats.cancelled, ids().count() as u64 - stats.delivered - stats.parked);
-    for id in ids() {
-        let asked = world.oracle.asked(id).len();
-        let turn = usize::try_from(id).expect("small") % answers.len();
-        let expected = if answered(id, &[0, 1, 2, 3, 4]) { [1, 1, 3, 3, 4][turn] } else { 0 };
-        assert_eq!(asked, expected, "questions about {id}, {:?}", End::of(id));
+    let counts = [MessageState::Delivered, MessageState::Cancelled, MessageState::Parked, MessageState::Dead]
+        .map(|state| becomes(state).len() as u64);
+    assert_eq!([stats.delivered, stats.cancelled, stats.parked, stats.dead], counts);
+    for (id, case) in &calls {
+        assert_eq!(world.oracle.asked(*id).len(), case.asked, "questions about {id}, {case:?}");
     }
     for parked in messenger.admin().list(MessageState::Parked, None, 1000).await.expect("lists") {
         let reason = parked.reason.expect("a reason");
-        assert!(reason.contains("asked 4 times"), "{reason}");
+        assert!(reason.contains(&format!("asked {ASKED} times")), "{reason}");
     }
 }
 

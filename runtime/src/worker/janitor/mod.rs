@@ -1,5 +1,7 @@
 //! The janitor: deletes what is finished and old, and reports what nobody can settle.
 
+mod findings;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,9 +17,10 @@ use crate::fence::registry::Fences;
 use crate::held::HeldStore;
 use crate::message::service::Services;
 use crate::message::state::Event;
-use crate::message::{AnsweredBy, FenceId, MessageId};
+use crate::message::{AnsweredBy, CallId, FenceId, MessageId};
 use crate::settings::Settings;
 use crate::store::{Finished, StoreError, Transition};
+use findings::Findings;
 
 /// Rows deleted in one statement.
 const BATCH: u32 = 500;
@@ -43,23 +46,8 @@ pub(crate) struct Janitor {
     fences: Arc<Fences>,
     handlers: Arc<Registry>,
     inboxes: Vec<Arc<dyn Prune>>,
-    /// What was told last: the same is not told every minute.
-    told: Report,
-}
-
-/// What one round found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Report {
-    /// Finished messages that were deleted.
-    pub(crate) pruned: u64,
-    /// Halves that nobody answered for in all the time in which they are asked about.
-    pub(crate) parked: usize,
-    /// Old fence rows whose message the store does not know: reported, never pruned.
-    pub(crate) unknown_fences: usize,
-    /// Due halves that this process can't ask about, by who could.
-    pub(crate) unanswerable: Vec<(String, u64)>,
-    /// Other services whose messages no process takes up, and how many have been due for long.
-    pub(crate) forsaken: Vec<(String, u64)>,
+    /// What the last round found: the same is not told again.
+    last: Findings,
 }
 
 impl Janitor {
@@ -78,27 +66,27 @@ impl Janitor {
             fences: Arc::clone(fences),
             handlers: Arc::clone(handlers),
             inboxes,
-            told: Report::default(),
+            last: Findings::default(),
         }
     }
 
     /// One bounded round. A part that fails keeps none of the others from being done.
-    pub(crate) async fn run_once(&self) -> Report {
-        let report = Report {
-            pruned: self.or_reported(self.prune().await),
-            parked: self.or_reported(self.park_overdue().await),
-            unknown_fences: self.or_reported(self.unknown_fences().await),
-            unanswerable: self.or_reported(self.unanswerable().await),
-            forsaken: self.or_reported(self.forsaken().await),
+    async fn round(&self) -> Findings {
+        let findings = Findings {
+            pruned: self.or_logged(self.prune().await),
+            parked: self.or_logged(self.park_overdue().await),
+            unknown_fences: self.or_logged(self.unknown_fences().await),
+            unanswerable: self.or_logged(self.unanswerable().await),
+            forsaken: self.or_logged(self.forsaken().await),
         };
         for inbox in &self.inboxes {
-            self.or_reported(self.prune_inbox(inbox.as_ref()).await);
+            self.or_logged(self.prune_inbox(inbox.as_ref()).await);
         }
-        report
+        findings
     }
 
     /// What there is, or nothing and a word in the log.
-    fn or_reported<T: Default>(&self, result: Result<T, StoreError>) -> T {
+    fn or_logged<T: Default>(&self, result: Result<T, StoreError>) -> T {
         result.unwrap_or_else(|error| {
             self.held.log(&error);
             T::default()
@@ -179,25 +167,21 @@ impl Janitor {
             .filter(|id| !self.held.leases().holds(id))
             .map(|id| Transition::of(id).because(why))
             .collect();
+        for id in transitions.iter().map(|parked| parked.id) {
+            tracing::error!(%id, reason = why, "a half message is parked: an operator must confirm or cancel it");
+        }
         if !transitions.is_empty() {
-            tracing::error!(count = transitions.len(), first = %transitions[0].id, "half messages are parked: {why}");
             self.held.store().transition(Event::Park, &transitions, None).await?;
         }
         Ok(transitions.len())
     }
 
     async fn unknown_fences(&self) -> Result<usize, StoreError> {
-        let mut unknown = 0;
+        let (store, mut unknown) = (self.held.store(), 0);
         for (name, fence) in self.fences.iter() {
-            let old = fence.older_than(self.settings.retention, BATCH).await?;
-            let known = self.held.store().known_calls(&old).await?;
-            let mut strangers = old;
-            strangers.retain(|id| !known.contains(id));
-            if !strangers.is_empty() {
-                // Another process may have pruned in between, the fence first: those are gone here, too.
-                let still = fence.older_than(self.settings.retention, BATCH).await?;
-                strangers.retain(|id| still.contains(id));
-            }
+            let old = || fence.older_than(self.settings.retention, BATCH);
+            let known = |calls: Vec<CallId>| async move { store.known_calls(&calls).await };
+            let strangers = without_message(old, known).await?;
             let (count, first) = (strangers.len(), strangers.iter().min());
             tracing::debug!(fence = name, count, ?first, "old fence rows without a message");
             unknown += count;
@@ -237,35 +221,26 @@ impl Janitor {
             _ => None,
         }
     }
+}
 
-    /// Tells an operator what has changed since the last round.
-    fn tell(&self, report: &Report) {
-        if report.unknown_fences > 0 && report.unknown_fences != self.told.unknown_fences {
-            tracing::warn!(
-                count = report.unknown_fences,
-                "fence rows whose message the store does not know; they are kept"
-            );
-        }
-        for (name, count) in report.unanswerable.iter().filter(|one| !self.told.unanswerable.contains(one)) {
-            tracing::warn!(
-                answered_by = name,
-                count,
-                "half messages wait for an answer that this process can't give; if no other process has that handler \
-                 or fence, add it, or use `MessengerBuilder::alias` for a handler that was renamed"
-            );
-        }
-        for (service, count) in &report.forsaken {
-            if !self.told.forsaken.iter().any(|(told, _)| told == service) {
-                tracing::warn!(
-                    service,
-                    count,
-                    "messages of the service `{service}` have been due for more than a minute, and no process of it takes \
-                     them up: start one, or, if the service has another name now, add `.service_alias(\"{service}\")` to \
-                     its builder"
-                );
-            }
-        }
+/// The calls that have an old fence row, and no message.
+async fn without_message<Old, Known>(
+    old: impl Fn() -> Old,
+    known: impl FnOnce(Vec<CallId>) -> Known,
+) -> Result<Vec<CallId>, StoreError>
+where
+    Old: Future<Output = Result<Vec<CallId>, StoreError>>,
+    Known: Future<Output = Result<Vec<CallId>, StoreError>>,
+{
+    let mut strangers = old().await?;
+    let known = known(strangers.clone()).await?;
+    strangers.retain(|id| !known.contains(id));
+    if !strangers.is_empty() {
+        // Another process may have pruned both in between: it deletes the fence row first, so that is gone now, too.
+        let still = old().await?;
+        strangers.retain(|id| still.contains(id));
     }
+    Ok(strangers)
 }
 
 #[async_trait]
@@ -280,10 +255,28 @@ impl Worker for Janitor {
                 () = stop.cancelled() => return,
                 _ = tick.tick() => {}
             }
-            let report = self.run_once().await;
-            tracing::debug!(?report, "a round of the janitor");
-            self.tell(&report);
-            self.told = report;
+            let findings = self.round().await;
+            findings.tell(&self.last);
+            self.last = findings;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_fence_row_that_another_process_prunes_in_between_is_no_stranger() {
+        let [with_message, stranger, pruned] = [CallId::new(), CallId::new(), CallId::new()];
+        let rows = RefCell::new(vec![with_message, stranger, pruned]);
+        let old = || std::future::ready(Ok(rows.borrow().clone()));
+        let known = |_| {
+            rows.borrow_mut().retain(|id| *id != pruned);
+            std::future::ready(Ok(vec![with_message]))
+        };
+        assert_eq!(without_message(old, known).await.expect("reads"), [stranger]);
     }
 }
