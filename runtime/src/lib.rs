@@ -60,11 +60,14 @@
 //! | `rabbitmq` | delivery through RabbitMQ; without it, messages are delivered within the process |
 //! | `tls` | TLS to databases and RabbitMQ |
 //! | `testing` | the module `testing`, for unit tests of annotated functions |
+//! | `fault-points` | this crate's own tests, which kill the process at named points |
 //!
 //! sqlx is part of the public interface: pools, connections and transactions are its types, of the
 //! version that this crate depends on.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
+// Any database turns it on; nobody else shall.
+#![cfg_attr(docsrs, doc(auto_cfg(hide(feature = "_sql"))))]
 // Without a database there is nothing to store in: enough to check annotated functions, no more.
 #![cfg_attr(
     not(feature = "_sql"),

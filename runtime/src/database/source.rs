@@ -18,7 +18,7 @@ use crate::store::Store;
 /// The framework opens small pools of its own there: a pool shared with business code can
 /// deadlock when a body holds its last connection and the framework needs one. A given pool is asked for its
 /// options before each connection, so that a password that changed
-/// ([`set_connect_options`](sqlx::Pool::set_connect_options)) is followed, and it shows
+/// (`Pool::set_connect_options`) is followed, and it shows
 /// where the tables are: see [`schema`](Self::schema).
 #[derive(Clone)]
 pub struct DatabaseSource {

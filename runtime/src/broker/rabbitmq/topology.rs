@@ -25,7 +25,7 @@ pub enum ExchangeKind {
     Direct,
     /// All queues that are bound.
     Fanout,
-    /// By headers; what [`Consumer::bind`](crate::Consumer::bind) binds gets everything.
+    /// By headers; what `Consumer::bind` binds gets everything.
     Headers,
 }
 

@@ -9,10 +9,10 @@ pub(super) mod errors;
 mod fence;
 mod inbox;
 mod operate;
-mod row;
 mod schema;
 mod session;
 mod store;
+mod write;
 
 pub(crate) use fence::MySqlFence;
 pub(crate) use store::MySqlStore;

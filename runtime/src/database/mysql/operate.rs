@@ -5,8 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::MySql;
 
-use super::row::summary;
 use super::store::MySqlStore;
+use super::write::summary;
 use super::{decoded, id_list, ids, name_list, names, now};
 use crate::database::millis;
 use crate::database::network::Bound;

@@ -4,7 +4,7 @@
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{ConnectOptions, MySql};
 
-use super::row::PACKET;
+use super::write::PACKET;
 use super::{JSON, decoded, schema};
 use crate::database::login::Login;
 use crate::database::network::RetryingPool;

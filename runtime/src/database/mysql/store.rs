@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use sqlx::{Executor, MySql};
 use uuid::Uuid;
 
-use super::row::{advance, columns, insert, ours, renew, select_ours, transition};
 use super::schema::{self, MESSAGE};
 use super::session::{check_server, find, session};
+use super::write::{advance, columns, insert, ours, renew, select_ours, transition};
 use super::{Checkout, decoded, id_list, ids, late_now, name_list, names, now, patience, weaknesses};
 use crate::database::login::{Login, PATIENCE};
 use crate::database::millis;

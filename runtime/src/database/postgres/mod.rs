@@ -8,10 +8,10 @@ pub(super) mod errors;
 mod fence;
 mod inbox;
 mod operate;
-mod row;
 mod schema;
 mod session;
 mod store;
+mod write;
 
 pub(crate) use fence::PostgresFence;
 pub(crate) use store::PostgresStore;

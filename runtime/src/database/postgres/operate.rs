@@ -5,8 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::Postgres;
 
-use super::row::summary;
 use super::store::PostgresStore;
+use super::write::summary;
 use super::{decoded, now, state_in};
 use crate::database::millis;
 use crate::database::network::Bound;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::Postgres;
 
-use super::row::{apply, columns, insert};
 use super::schema::{self, MESSAGE};
 use super::session::{find, pool};
+use super::write::{apply, columns, insert};
 use super::{decoded, now, state_in, weaknesses};
 use crate::database::login::Login;
 use crate::database::millis;

@@ -11,9 +11,9 @@ use futures_util::future::BoxFuture;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Row, Sqlite, SqliteConnection, SqlitePool};
 
-use super::row::id_list;
 use super::schema::{self, FENCE};
 use super::session::{pool, reach};
+use super::write::id_list;
 use super::{PATIENCE, primary_code};
 use crate::database::first_id;
 use crate::database::write_queue::WriteQueue;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::row::{id_list, summary};
 use super::store::SqliteStore;
+use super::write::{id_list, summary};
 use super::{PATIENCE, now, patiently};
 use crate::database::millis;
 use crate::database::row::{self, Reader, finished, unfinished};

@@ -8,9 +8,9 @@ use futures_util::TryStreamExt;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{SqliteConnection, SqlitePool};
 
-use super::row::{self, columns, id_list};
 use super::schema::{self, MESSAGE};
 use super::session::{pool, reach, writer};
+use super::write::{self, columns, id_list};
 use super::{PATIENCE, begin, now, patiently};
 use crate::database::millis;
 use crate::database::row::Reader;
@@ -84,7 +84,7 @@ impl SqliteStore {
 
     async fn insert(&self, halves: &[&Half], state: MessageState, hold: Hold) -> Result<(), StoreError> {
         let _turn = self.queue.take(PATIENCE).await?;
-        row::insert(&self.writer, halves, state, hold).await
+        write::insert(&self.writer, halves, state, hold).await
     }
 
     /// Takes what is due of each of `names`.
@@ -203,7 +203,7 @@ impl Store for SqliteStore {
             Flush::Later => &self.relaxed,
         };
         let _turn = self.queue.take(PATIENCE).await?;
-        row::apply(writer, event, from, transitions, hold).await
+        write::apply(writer, event, from, transitions, hold).await
     }
 
     async fn renew(&self, ids: &[MessageId], hold: Hold) -> Result<Renewed, StoreError> {
@@ -230,7 +230,7 @@ impl Store for SqliteStore {
 
     async fn release(&self, releases: &[Release]) -> Result<(), StoreError> {
         let _turn = self.queue.take(PATIENCE).await?;
-        row::release(&self.writer, releases).await
+        write::release(&self.writer, releases).await
     }
 
     async fn claim_halves(

@@ -178,7 +178,7 @@ fn a_planted_circle_is_found() {
     for (file, line) in [
         ("held/lease.rs", "use super::HeldStore as _H;"),
         ("call/scope.rs", "use super::ticket::Ticket as _T;"),
-        ("database/mysql/row.rs", "use super::store::MySqlStore as _S;"),
+        ("database/mysql/write.rs", "use super::store::MySqlStore as _S;"),
     ] {
         let imports = planted(file, line);
         let circles = imports.circles();

@@ -202,3 +202,22 @@ fn every_statement_is_fixed_text() {
         built.into_iter().find(|call| code.contains(call)).map(|call| format!("has `{call}`"))
     });
 }
+
+#[test]
+fn every_feature_is_documented() {
+    let manifest = fs::read_to_string(root().join("runtime/Cargo.toml")).expect("reads");
+    let (_, features) = manifest.split_once("[features]\n").expect("has features");
+    let (features, _) = features.split_once("\n[").expect("and more");
+    let names = features.lines().filter_map(|line| line.split_once(" = ").map(|(name, _)| name));
+    let documentation = fs::read_to_string(root().join("runtime/src/lib.rs")).expect("reads");
+    let rows: Vec<_> = documentation.lines().filter(|line| line.starts_with("//! | `")).collect();
+    let public = |name: &&str| *name != "default" && !name.starts_with('_');
+    for name in names.filter(public) {
+        let is_named =
+            |row: &&str| row.split('|').nth(1).is_some_and(|cell| cell.contains(&format!("`{name}`")));
+        assert!(
+            rows.iter().any(|row| is_named(row)),
+            "the feature `{name}` has no row in runtime/src/lib.rs"
+        );
+    }
+}

@@ -1,4 +1,4 @@
-//! Rows of the message store: written, and moved.
+//! The statements that write and move messages.
 
 use std::collections::HashMap;
 

@@ -1,5 +1,5 @@
-//! Rows of the message store: written, and moved. A list of anything is JSON here, the only kind that SQLite
-//! can be given.
+//! The statements that write and move messages. A list of anything is JSON here, the only kind that SQLite can be
+//! given.
 
 use std::collections::{HashMap, HashSet};
 
