@@ -44,7 +44,8 @@ impl Place {
         server: Option<String>,
         broker: Option<String>,
     ) -> anyhow::Result<Self> {
-        let directory = tempfile::Builder::new().prefix("crash-").tempdir()?.keep();
+        let directory =
+            tempfile::Builder::new().prefix("crash-").tempdir_in(services::data_directory())?.keep();
         let name = format!("crash_{:012x}", fastrand::u64(..1 << 48));
         let broker = broker.map(|url| Broker::new(url, name.clone()));
         let place = Self { directory, kind, server, name, broker };

@@ -37,7 +37,7 @@ mod server_dir;
 pub mod shared;
 
 pub use server::Server;
-pub use server_dir::keep_on_disk;
+pub use server_dir::{data_directory, keep_on_disk};
 
 /// The user of every server.
 pub const USER: &str = "tm";

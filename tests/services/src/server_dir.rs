@@ -48,7 +48,7 @@ pub(crate) struct ServerDir {
 impl ServerDir {
     /// For a server that runs as this user.
     pub(crate) fn new(user: Option<User>) -> anyhow::Result<Self> {
-        let parent = parent();
+        let parent = data_directory();
         let directory = tempfile::Builder::new()
             .prefix("services-")
             .tempdir_in(&parent)
@@ -118,8 +118,9 @@ pub fn keep_on_disk() {
     ON_DISK.store(true, Ordering::Relaxed);
 }
 
-/// In memory if there's room: servers that wait for the disk at every commit wait no longer.
-fn parent() -> PathBuf {
+/// Where servers keep their data, and tests theirs: in memory if there's room. A commit waits for the disk, on a shared
+/// machine for seconds at times.
+pub fn data_directory() -> PathBuf {
     if let Some(directory) = std::env::var_os(DIRECTORY) {
         return directory.into();
     }

@@ -26,7 +26,7 @@ pub(crate) struct Service {
 impl Service {
     /// Starts it, and waits until it listens.
     pub(crate) async fn start(arguments: &[&str]) -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
+        let directory = TempDir::new_in(services::data_directory()).expect("a directory");
         let log = directory.path().join("log");
         let mut command = Command::new(env!("CARGO_BIN_EXE_payment-service"));
         for variable in ["LISTEN_ADDR", "DATABASE_URL", "ACCOUNTING_DATABASE_URL", "AMQP_URL", "RUST_LOG"] {

@@ -54,7 +54,7 @@ impl Place for SqliteFiles {
     const ONE_SERVER: bool = false;
 
     async fn new() -> Self {
-        Self(Arc::new(Folder(TempDir::new().expect("a directory"))))
+        Self(Arc::new(Folder(TempDir::new_in(services::data_directory()).expect("a directory"))))
     }
 
     async fn create(&self, _: &[&str]) {
