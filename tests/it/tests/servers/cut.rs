@@ -16,7 +16,8 @@ async fn between_operations_nobody_notices() {
     for id in 0..5 {
         world.pay(&messenger, id).await.expect("ok");
         world.settled(&messenger).await;
-        assert!(world.place.cut().await > 2, "there were sessions");
+        // Behind a pooler, one session may serve all.
+        assert!(world.place.cut().await > 0, "there were sessions");
         world.handle(&messenger, 10 + id).await.expect("the store goes on");
         world.pay(&messenger, 20 + id).await.expect("the fence goes on");
         world.settled(&messenger).await;
