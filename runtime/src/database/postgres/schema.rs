@@ -139,8 +139,9 @@ async fn migrate_in(part: SchemaPart, connection: &mut PgConnection) -> Result<(
     if part.require(version(connection, part).await?).is_ok() {
         return Ok(());
     }
-    // Longer than we wait ourselves.
-    sqlx::raw_sql("SET LOCAL statement_timeout = '70s'").execute(&mut *connection).await?;
+    // Longer than we wait ourselves, whatever an application's pool has set for its statements.
+    let patience = "SET LOCAL statement_timeout = '70s'; SET LOCAL lock_timeout = '70s'";
+    sqlx::raw_sql(patience).execute(&mut *connection).await?;
     // Any number will do that nobody else takes: "transact" in ASCII.
     sqlx::raw_sql("SELECT pg_advisory_xact_lock(8390876182754714484)").execute(&mut *connection).await?;
     for script in part.missing(version(connection, part).await?)? {

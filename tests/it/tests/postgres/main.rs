@@ -8,6 +8,7 @@ mod commit_refused;
 mod durability;
 mod encoding;
 mod idle;
+mod migrate;
 mod places;
 #[path = "../scenarios/mod.rs"]
 mod scenarios;
