@@ -16,7 +16,8 @@ async fn a_migration_waits_for_another_one_longer_than_its_pool_waits_for_locks(
     sqlx::query(LOCK).execute(&mut *another).await.expect("locks");
 
     // 10 ms is what this pool's sessions wait for a lock.
-    let consumer = Consumer::new("late", world.place.impatient("late"), world.listener.clone());
+    let consumer =
+        Consumer::new("late", world.place.impatient("late"), world.listener.clone()).bind("shop", "#");
     world.place.create(&["late"]).await;
     let messenger = world.builder().consumer(consumer).build().await.expect("builds");
     let migrates = tokio::spawn(async move { messenger.migrate().await });
