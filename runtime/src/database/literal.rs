@@ -14,14 +14,17 @@ use crate::sql::Namespace;
 
 /// A value, as PostgreSQL reads it.
 #[derive(Clone, Copy, Debug)]
-#[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "MySQL needs no texts"))]
+#[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "only PostgreSQL needs all of them"))]
 pub(super) enum Literal<'v> {
     Number(i64),
     Id(Uuid),
     Text(&'v str),
-    #[cfg(feature = "mysql")]
-    /// An id, as MySQL reads it.
+    #[cfg(any(feature = "mysql", feature = "sqlite"))]
+    /// An id, as MySQL and SQLite read it.
     Binary(Uuid),
+    #[cfg(any(feature = "mysql", feature = "sqlite"))]
+    /// The name of a savepoint that belongs to an id.
+    Savepoint(Uuid),
     #[cfg(feature = "mysql")]
     /// Bytes, as MySQL reads them.
     Bytes(&'v [u8]),
@@ -54,8 +57,10 @@ impl fmt::Display for Literal<'_> {
         match self {
             Self::Number(number) => write!(f, "{number}"),
             Self::Id(id) => write!(f, "'{}'::uuid", id.simple()),
-            #[cfg(feature = "mysql")]
+            #[cfg(any(feature = "mysql", feature = "sqlite"))]
             Self::Binary(id) => write!(f, "X'{}'", id.simple()),
+            #[cfg(any(feature = "mysql", feature = "sqlite"))]
+            Self::Savepoint(id) => write!(f, "tm_fence_{}", id.simple()),
             #[cfg(feature = "mysql")]
             Self::Bytes(bytes) => {
                 f.write_str("X'")?;

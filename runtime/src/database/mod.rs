@@ -4,7 +4,7 @@
 mod errors;
 #[cfg(feature = "_sql")]
 mod ids;
-#[cfg(any(feature = "postgres", feature = "mysql"))]
+#[cfg(feature = "_sql")]
 mod literal;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod login;

@@ -19,7 +19,7 @@ pub struct FenceWrite {
     pub(crate) amended: Option<Vec<u8>>,
 }
 
-#[cfg(feature = "mysql")]
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
 impl FenceWrite {
     /// Whether the fence row is not yet what the commit makes of it.
     pub(crate) fn changes_the_row(&self) -> bool {

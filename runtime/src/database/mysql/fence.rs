@@ -1,20 +1,20 @@
 //! The fence on MySQL: the checker's side, and the statements of a fenced transaction.
 //!
 //! As on SQLite, a failed statement does not end the transaction here, and a body may end it
-//! underneath. So the transaction opens a savepoint first: `RELEASE` fails without it.
+//! underneath. So a savepoint is opened behind the fence row: `RELEASE` fails without it.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use sqlx::mysql::MySqlDatabaseError;
-use sqlx::{MySql, MySqlConnection, MySqlPool, Row};
+use sqlx::{MySql, MySqlConnection, MySqlPool, Row, SqlSafeStr};
 
 use super::schema::{self, FENCE};
 use super::session::{check_server, find, session};
 use super::{Checkout, decoded, id_list, ids, patience, weaknesses};
 use crate::database::first_id;
-use crate::database::literal::{Literal, fill_at};
+use crate::database::literal::{Literal, fill, fill_at};
 use crate::database::login::Login;
 use crate::database::network::RetryingPool;
 use crate::database::refusal::not_opened;
@@ -51,9 +51,8 @@ const DUPLICATE: u16 = 1062;
 const CHANGED: u16 = 1020;
 /// The one for a column that must not be `NULL`: without the identity, the outcome is.
 const IS_NULL: u16 = 1048;
-/// The two by which a proof fails: there is no such savepoint; a number is out of range.
+/// The one by which a proof fails: there is no such savepoint.
 const NO_SAVEPOINT: u16 = 1305;
-const OUT_OF_RANGE: u16 = 1690;
 
 impl MySqlFence {
     pub(crate) async fn open(
@@ -210,14 +209,14 @@ macro_rules! manual {
     };
 }
 
-/// `BEGIN`, a savepoint, and the fence row, in one round trip. Without the identity, the outcome is `NULL`,
+/// `BEGIN`, the fence row, and a savepoint behind it, in one round trip. Without the identity, the outcome is `NULL`,
 /// and the row refused.
 macro_rules! fenced {
     ($begin:expr) => {
         concat!(
             $begin,
-            "; SAVEPOINT tm_fence; INSERT INTO $0.tm_fence (call_id, outcome) ",
-            "VALUES ($1, (SELECT 1 FROM $0.tm_fence_database WHERE identity = $2))"
+            "; INSERT INTO $0.tm_fence (call_id, outcome) ",
+            "VALUES ($1, (SELECT 1 FROM $0.tm_fence_database WHERE identity = $2)); SAVEPOINT $3"
         )
     };
 }
@@ -240,13 +239,9 @@ async fn end(connection: &mut MySqlConnection, statement: &'static str) -> Resul
     Ok(())
 }
 
-/// Fails without the savepoint, and without the row, since `exp(710)` is out of range; nothing after that is
-/// executed.
-const PROVE_AND_COMMIT: &str = concat!(
-    "RELEASE SAVEPOINT tm_fence; ",
-    "SELECT exp(710 - 710 * count(*)) FROM $0.tm_fence WHERE call_id = $1 AND outcome = 1; ",
-    ended!("COMMIT")
-);
+/// Fails in any other transaction; nothing after that is executed.
+const PROVE: &str = "RELEASE SAVEPOINT $1";
+const PROVE_AND_COMMIT: &str = concat!("RELEASE SAVEPOINT $1; ", ended!("COMMIT"));
 
 impl TransactionDialect for MySql {
     const WAITS_FOR_ITSELF: bool = false;
@@ -279,8 +274,8 @@ impl FenceDialect for MySql {
             } else {
                 each_level!(isolation, fenced_manual)
             };
-            let values =
-                [Literal::Binary(fence.call_id.as_uuid()), Literal::Binary(fence.identity.as_uuid())];
+            let (call_id, identity) = (fence.call_id.as_uuid(), fence.identity.as_uuid());
+            let values = [Literal::Binary(call_id), Literal::Binary(identity), Literal::Savepoint(call_id)];
             let begin = fill_at(&fence.namespace, begin, &values);
             let Err(error) = raw::begin::<Self>(connection, begin).await else { return Ok(()) };
             let failed = |error: sqlx::Error| FenceRefusal::Failed(error.into());
@@ -314,15 +309,13 @@ impl FenceDialect for MySql {
                     .await
                     .map_err(CommitFailure::Unclear);
             }
-            let commit =
-                fill_at(&fence.namespace, PROVE_AND_COMMIT, &[Literal::Binary(fence.call_id.as_uuid())]);
+            let commit = fill(PROVE_AND_COMMIT, &[Literal::Savepoint(fence.call_id.as_uuid())]);
             let Err(error) = sqlx::raw_sql(commit).execute(&mut *connection).await else {
                 raw::leave_ended::<Self>(connection);
                 return Ok(());
             };
             Err(match number(&error) {
                 Some(NO_SAVEPOINT) => CommitFailure::Unproven(ended(&error)),
-                Some(OUT_OF_RANGE) => CommitFailure::Unproven(gone()),
                 _ => CommitFailure::Unclear(error),
             })
         })
@@ -357,7 +350,7 @@ async fn write_row(
     fence: &FenceKey,
     write: FenceWrite,
 ) -> Result<(), StoreError> {
-    release(connection, "RELEASE SAVEPOINT tm_fence").await?;
+    release(connection, fill(PROVE, &[Literal::Savepoint(fence.call_id.as_uuid())])).await?;
     let update = "UPDATE $0.tm_fence SET outcome = ?, amended = ? WHERE call_id = ? AND outcome = ?";
     let updated = sqlx::query(fill_at(&fence.namespace, update, &[]))
         .bind(write.row.code())
@@ -369,17 +362,13 @@ async fn write_row(
     if updated.rows_affected() == 1 {
         return Ok(());
     }
-    Err(gone())
-}
-
-fn gone() -> StoreError {
-    StoreError::Refused("the fence row is gone from the transaction".into())
+    Err(StoreError::Refused("the fence row is gone from the transaction".into()))
 }
 
 /// Fails when the transaction that opened the savepoint is no longer the one that is open.
 pub(super) async fn release(
     connection: &mut MySqlConnection,
-    statement: &'static str,
+    statement: impl SqlSafeStr,
 ) -> Result<(), StoreError> {
     sqlx::raw_sql(statement).execute(connection).await.map(|_| ()).map_err(|error| ended(&error))
 }

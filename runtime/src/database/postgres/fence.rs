@@ -11,7 +11,7 @@ use super::schema::{self, FENCE};
 use super::session::{find, pool};
 use super::{decoded, weaknesses};
 use crate::database::first_id;
-use crate::database::literal::{Literal, fill_at};
+use crate::database::literal::{Literal, fill, fill_at};
 use crate::database::login::Login;
 use crate::database::network::{Bound, RetryingPool};
 use crate::database::refusal::not_opened;
@@ -139,13 +139,28 @@ macro_rules! fenced {
     };
 }
 
-/// Fails unless the fence row was written by this transaction; nothing after it is executed then. The functions at
-/// the end of a transaction work with whatever role and search path the body has left it.
-const PROVE: &str = "SELECT $0.tm_fence_prove($1, $2)";
+/// Divides by zero unless `tm_fence_enter` was called in this transaction; nothing after it is executed then. The setting
+/// lives exactly as long as the transaction, over its savepoints, and is read with whatever role and search path the
+/// body has left. Makes sure, too, that the commit will be durable.
+macro_rules! prove {
+    () => {
+        concat!(
+            "SELECT 1 OPERATOR(pg_catalog./) coalesce(pg_catalog.current_setting('transactional_message.call', true) ",
+            "OPERATOR(pg_catalog.=) $1::pg_catalog.text, false)::int, ",
+            "CASE WHEN pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off' ",
+            "THEN pg_catalog.set_config('synchronous_commit', 'on', true) END"
+        )
+    };
+}
+
+const PROVE: &str = prove!();
 /// `AND CHAIN`: sqlx can't be told that its transaction has ended, so another one begins, which it
 /// rolls back.
-const PROVE_AND_COMMIT: &str = "SELECT $0.tm_fence_prove($1, $2); COMMIT AND CHAIN";
 const COMMIT: &str = "COMMIT AND CHAIN";
+const PROVE_AND_COMMIT: &str = concat!(prove!(), "; COMMIT AND CHAIN");
+/// The same, when the fence row shall say something else than that the transaction committed.
+const PROVE_WRITE_AND_COMMIT: &str =
+    concat!(prove!(), "; SELECT $0.tm_fence_prove($1, $2); COMMIT AND CHAIN");
 
 /// Proves, and writes the payload that replaces the first one; nothing of the body's comes between this and the
 /// commit. The payload is bound, since statements get into logs: sqlx writes theirs to the application's. Only in a
@@ -156,8 +171,7 @@ async fn amend(
     row: FenceRow,
     payload: &[u8],
 ) -> Result<(), sqlx::Error> {
-    let untouched = Literal::Number(FenceRow::Committed.code());
-    let proof = fill_at(&fence.namespace, PROVE, &[Literal::Id(fence.call_id.as_uuid()), untouched]);
+    let proof = fill(PROVE, &[Literal::Id(fence.call_id.as_uuid())]);
     sqlx::raw_sql(proof).execute(&mut *connection).await?;
     sqlx::query(fill_at(&fence.namespace, "SELECT $0.tm_fence_amend($1, $2, $3)", &[]))
         .bind(fence.call_id)
@@ -181,9 +195,9 @@ fn failure(error: sqlx::Error, namespace: &Namespace) -> CommitFailure {
         // deadlocks.
         Some("23" | "40" | "P0") => CommitFailure::RolledBack(error),
         Some("42") if code == NO_RIGHT => CommitFailure::Unproven(no_right(&error, namespace)),
-        // No row, a transaction that has failed, a table, function or schema that is gone: the proof has
+        // Another transaction or none, or one that has failed; a table, function or schema that is gone: the proof has
         // failed, and what comes after it was not executed.
-        Some("TM" | "25" | "42" | "3F") => CommitFailure::Unproven(StoreError::Refused(format!(
+        Some("TM" | "22" | "25" | "42" | "3F") => CommitFailure::Unproven(StoreError::Refused(format!(
             "the fence row is not in the transaction: did a statement fail, or end it underneath? ({error})"
         ))),
         _ => CommitFailure::Unclear(error),
@@ -252,8 +266,10 @@ impl FenceDialect for Postgres {
                 amended.map_err(|error| failure(error, namespace))?;
                 COMMIT.into_sql_str()
             } else {
-                let written = [Literal::Id(call_id.as_uuid()), Literal::Number(row.code())];
-                fill_at(namespace, PROVE_AND_COMMIT, &written)
+                let statement =
+                    if row == FenceRow::Committed { PROVE_AND_COMMIT } else { PROVE_WRITE_AND_COMMIT };
+                let values = [Literal::Id(call_id.as_uuid()), Literal::Number(row.code())];
+                fill_at(namespace, statement, &values)
             };
             let Err(error) = sqlx::raw_sql(commit).execute(&mut *connection).await else {
                 raw::leave_ended::<Self>(connection);

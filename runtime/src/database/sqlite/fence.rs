@@ -1,7 +1,7 @@
 //! The fence on SQLite: the checker's side, and the statements of a fenced transaction.
 //!
 //! SQLite has no statement that fails when the transaction was ended underneath, as by a body that
-//! sends `COMMIT` itself. So the transaction opens a savepoint first: `RELEASE` fails without it.
+//! sends `COMMIT` itself. So a savepoint is opened behind the fence row: `RELEASE` fails without it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,13 +9,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{Row, Sqlite, SqliteConnection, SqlitePool};
+use sqlx::{Row, SqlSafeStr, Sqlite, SqliteConnection, SqlitePool};
 
 use super::schema::{self, FENCE};
 use super::session::{pool, reach};
 use super::write::id_list;
 use super::{PATIENCE, primary_code};
 use crate::database::first_id;
+use crate::database::literal::{Literal, fill};
 use crate::database::write_queue::WriteQueue;
 use crate::error::{Error, ErrorKind};
 use crate::fence::verdict::Verdict;
@@ -156,37 +157,36 @@ impl TransactionDialect for Sqlite {
     }
 }
 
+/// `BEGIN`, the fence row, and a savepoint behind it. Without the identity, the outcome is `NULL`, and the row refused;
+/// that ends the transaction.
+const BEGIN_FENCED: &str = "BEGIN IMMEDIATE; INSERT OR ROLLBACK INTO main.tm_fence (call_id, outcome) \
+     VALUES ($1, (SELECT 1 FROM main.tm_fence_database WHERE identity = $2)); SAVEPOINT $3";
+
 impl FenceDialect for Sqlite {
     fn begin_fenced(
         connection: &mut SqliteConnection,
-        isolation: Option<Isolation>,
-        giver: Giver,
+        _: Option<Isolation>,
+        _: Giver,
         fence: FenceKey,
     ) -> BoxFuture<'_, Result<(), FenceRefusal>> {
         Box::pin(async move {
-            let FenceKey { identity, call_id, .. } = fence;
-            let failed = |error: sqlx::Error| FenceRefusal::Failed(error.into());
-            raw::begin::<Self>(connection, Self::begin_statement(isolation, giver)).await.map_err(failed)?;
-            sqlx::query("SAVEPOINT tm_fence").execute(&mut *connection).await.map_err(failed)?;
-            let inserted = sqlx::query(
-                "INSERT INTO main.tm_fence (call_id, outcome) SELECT ?1, ?2 FROM main.tm_fence_database WHERE identity = ?3 \
-                 ON CONFLICT (call_id) DO NOTHING",
-            )
-            .bind(call_id)
-            .bind(FenceRow::Committed.code())
-            .bind(identity)
-            .execute(&mut *connection)
-            .await
-            .map_err(failed)?;
-            if inserted.rows_affected() == 1 {
+            let (call_id, identity) = (fence.call_id.as_uuid(), fence.identity.as_uuid());
+            let values = [Literal::Binary(call_id), Literal::Binary(identity), Literal::Savepoint(call_id)];
+            let Err(error) = raw::begin::<Self>(connection, fill(BEGIN_FENCED, &values)).await else {
                 return Ok(());
+            };
+            // sqlx does not know of a transaction that was begun all the same, as when there is no such table.
+            let _ = sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await;
+            // CONSTRAINT
+            if primary_code(&error) != Some(19) {
+                return Err(FenceRefusal::Failed(error.into()));
             }
             let outcome: Option<i64> =
                 sqlx::query_scalar("SELECT outcome FROM main.tm_fence WHERE call_id = ?1")
-                    .bind(call_id)
-                    .fetch_optional(&mut *connection)
+                    .bind(fence.call_id)
+                    .fetch_optional(connection)
                     .await
-                    .map_err(failed)?;
+                    .map_err(|error| FenceRefusal::Failed(error.into()))?;
             Err(FenceRefusal::of_row(outcome))
         })
     }
@@ -215,7 +215,10 @@ async fn prove(
     call_id: CallId,
     write: FenceWrite,
 ) -> Result<(), StoreError> {
-    release(connection, "RELEASE tm_fence").await?;
+    release(connection, fill("RELEASE $1", &[Literal::Savepoint(call_id.as_uuid())])).await?;
+    if !write.changes_the_row() {
+        return Ok(());
+    }
     let updated = sqlx::query(
         "UPDATE main.tm_fence SET outcome = ?1, amended = ?2 WHERE call_id = ?3 AND outcome = ?4",
     )
@@ -234,9 +237,9 @@ async fn prove(
 /// Fails when the transaction that opened the savepoint is no longer the one that is open.
 pub(super) async fn release(
     connection: &mut SqliteConnection,
-    statement: &'static str,
+    statement: impl SqlSafeStr,
 ) -> Result<(), StoreError> {
-    sqlx::query(statement).execute(connection).await.map(|_| ()).map_err(|error| {
+    sqlx::raw_sql(statement).execute(connection).await.map(|_| ()).map_err(|error| {
         StoreError::Refused(format!(
             "the transaction was ended underneath, by a COMMIT or ROLLBACK of its own or by an error that SQLite \
              answers with a rollback ({error})"

@@ -1,17 +1,25 @@
 //! Commits that a crash takes back: what can't be helped is told, and what depends on us is durable.
 
-use it::{Dialect, Fragile, Log, Place, PostgresSchemas, ShopError, fast, fenced, order, texts};
+use it::{Dialect, Fragile, Log, Place, PostgresSchemas, ShopError, fast, fenced, order, run, texts};
 use sqlx::Postgres;
 use tracing_subscriber::filter::LevelFilter;
 use transactional_message::{Messenger, begin};
 
 use crate::World;
 
+/// Notes the setting that a transaction with an order commits with.
+const COMMITTED_WITH: &str = "CREATE TABLE committed_with (setting text);
+    CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN INSERT INTO committed_with VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$;
+    CREATE CONSTRAINT TRIGGER note AFTER INSERT ON orders DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION note()";
+
 /// The world of a clerk whose sessions have `synchronous_commit` off.
 async fn hasty() -> World {
     let world = World::new().await;
     let owner = world.builder().consumer(world.consumer()).build().await.expect("builds");
     owner.migrate().await.expect("migrates");
+    run(&world.shop, COMMITTED_WITH).await.expect("creates");
     let place: PostgresSchemas = world.place.as_clerk().await;
     world.place.administer(format!("ALTER ROLE {} SET synchronous_commit = off", place.name())).await;
     World { place, ..world }.elsewhere()
@@ -62,7 +70,8 @@ async fn a_fenced_transaction_is_durable_and_changes_nothing_else() {
         Ok::<_, ShopError>(within)
     };
     let within = messenger.scope(async { fenced(&order(1), body).await }).await.expect("committed");
-    assert_eq!(within, ["on 0"], "the lock time-out is the fence's own");
+    assert_eq!(within, ["off 0"], "the lock time-out is the fence's own");
+    assert_eq!(texts(&world.shop, "SELECT setting FROM committed_with").await, ["on"]);
     for _ in 0..world.shop.size() {
         assert_eq!(texts(&world.shop, settings).await, ["off 0"]);
     }

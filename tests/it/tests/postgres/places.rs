@@ -223,14 +223,19 @@ async fn a_right_that_is_missing_is_named() {
     let error = messenger.scope(async { fenced::<()>(&order(1), body).await }).await.expect_err("no right");
     let remedy = format!("GRANT USAGE ON SCHEMA \"{shop}\"");
     told(error, ErrorKind::Schema, &["permission denied for table tm_fence", &remedy, "INSERT"]);
-    // At `commit`: the role may not even look into the schema.
+    // At `commit`, the role may not even look into the schema. The proof needs no right; writing to the row does.
     world.place.administer(format!("REVOKE USAGE ON SCHEMA {shop} FROM {role}")).await;
-    let body = async {
+    let without_rights = async |withheld: bool| {
         let mut tx = begin(&world.shop).await?;
         Postgres::run(&mut tx, format!("SET LOCAL ROLE {role}")).await?;
+        if withheld {
+            withhold()?;
+        }
         Ok(tx.commit().await?)
     };
-    let error = messenger.scope(async { fenced::<()>(&order(2), body).await }).await.expect_err("no right");
+    messenger.scope(async { fenced(&order(2), without_rights(false)).await }).await.expect("commits");
+    let refused = messenger.scope(async { fenced::<()>(&order(3), without_rights(true)).await }).await;
+    let error = refused.expect_err("no right");
     told(
         error,
         ErrorKind::Unproven,
