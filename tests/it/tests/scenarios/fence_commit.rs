@@ -92,9 +92,9 @@ async fn a_fence_row_that_is_gone_can_not_be_written_to() {
                 World::write(&mut tx, id).await?;
                 _ = Db::run(&mut tx, *statement).await;
                 if withheld {
-                    withhold()?
+                    withhold()?;
                 } else {
-                    tx.amend(&order(id))?
+                    tx.amend(&order(id))?;
                 }
                 Ok(tx.commit().await?)
             };
