@@ -19,7 +19,7 @@ use crate::settings::Backoff;
 use crate::store::{Hold, Store, StoreError, Token};
 pub(crate) use batch::fit;
 use lease::Leases;
-pub(crate) use settle::{Row, Tried};
+pub(crate) use settle::{Row, Tried, tell_operator};
 
 /// A cheap handle, with the name of the worker that has it: failures are logged under that name.
 #[derive(Clone, Debug)]

@@ -39,6 +39,20 @@ impl Row {
     }
 }
 
+/// Says in the log that a message waits for an operator: once, when the store has it.
+pub(crate) fn tell_operator(event: Event, transition: &Transition, applied: Applied) {
+    let (id, reason) = (transition.id, transition.reason.as_deref());
+    match event.target() {
+        MessageState::Parked if applied == Applied::Moved => {
+            tracing::error!(%id, reason, "a half message is parked: an operator must confirm or cancel it");
+        }
+        MessageState::Dead if applied == Applied::Moved => {
+            tracing::error!(%id, reason, "a message can't be delivered and waits for an operator");
+        }
+        _ => {}
+    }
+}
+
 impl HeldStore {
     /// Applies `event`, and lets go of the rows, but for those over which the store failed. Waits out outages.
     pub(crate) async fn settle(
@@ -74,6 +88,11 @@ impl HeldStore {
             Tried::Applied(..) => !for_anybody,
             Tried::Refused => true,
         };
+        for (transition, tried) in transitions.iter().zip(&tried) {
+            if let Tried::Applied(applied, _) = tried {
+                tell_operator(event, transition, *applied);
+            }
+        }
         let over = transitions.iter().zip(&tried).filter(|(_, tried)| is_over(tried));
         self.leases().let_go(over.map(|(transition, _)| &transition.id));
         tried

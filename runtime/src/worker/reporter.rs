@@ -232,14 +232,11 @@ impl Reporter {
 
 fn log_forgotten(call: &LiveCall) {
     let function = call.scope.function();
-    for id in call.ids() {
-        tracing::error!(
-            function,
-            %id,
-            "`{function}` is fenced and returned Ok without calling `begin`: whether it took effect can't be known, \
-             so its message is parked; use `transactional_message::begin`, or `withhold()` when there is nothing to send"
-        );
-    }
+    tracing::error!(
+        function,
+        "`{function}` is fenced and returned Ok without calling `begin`: whether it took effect can't be known; use \
+         `transactional_message::begin`, or `withhold()` when there is nothing to send"
+    );
 }
 
 /// What is to be done about each message of a call.

@@ -7,7 +7,6 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::asker::{Asker, back, count};
-use super::park::parking;
 use crate::check_back::Asked;
 use crate::fault;
 use crate::held::Row;
@@ -97,7 +96,8 @@ impl Question {
                     asker.held.log(&error);
                 }
                 let why = format!("asked {attempts} times without an answer; the last time {why}");
-                Follows::Decided(Event::Park, Row { transition: parking(id, held_by, why), half })
+                let transition = Transition::of(id).held_by(held_by).because(why);
+                Follows::Decided(Event::Park, Row { transition, half })
             }
             Step::DecideIfHeld(event) => {
                 let transition = Transition::of(id).held_by(held_by).because(why);

@@ -14,7 +14,7 @@ use super::Worker;
 use crate::check_back::registry::Registry;
 use crate::fault;
 use crate::fence::registry::Fences;
-use crate::held::HeldStore;
+use crate::held::{HeldStore, tell_operator};
 use crate::message::service::Services;
 use crate::message::state::Event;
 use crate::message::{AnsweredBy, CallId, FenceId, MessageId};
@@ -167,11 +167,11 @@ impl Janitor {
             .filter(|id| !self.held.leases().holds(id))
             .map(|id| Transition::of(id).because(why))
             .collect();
-        for id in transitions.iter().map(|parked| parked.id) {
-            tracing::error!(%id, reason = why, "a half message is parked: an operator must confirm or cancel it");
-        }
         if !transitions.is_empty() {
-            self.held.store().transition(Event::Park, &transitions, None).await?;
+            let applied = self.held.store().transition(Event::Park, &transitions, None).await?;
+            for (transition, applied) in transitions.iter().zip(applied) {
+                tell_operator(Event::Park, transition, applied);
+            }
         }
         Ok(transitions.len())
     }

@@ -73,8 +73,7 @@ impl Source {
             fault::point("claimed");
         }
         for row in undecodable {
-            tracing::error!(id = %row.id, why = row.why, "a confirmed message can't be read and is dead");
-            bury(held, row.id, row.why).await;
+            bury(held, row.id, format!("it can't be read: {}", row.why)).await;
         }
         Ok(Batch { messages, full })
     }

@@ -56,7 +56,6 @@ pub(super) fn judge(
     }
     metrics::counter!("transactional_message_delivery_failures_total").increment(1);
     if verdict == PublishVerdict::Dead {
-        tracing::error!(%id, attempt, reason, "a message can't be delivered and waits for an operator");
         return Recorded::Dead(dead(held, id, reason));
     }
     let after = backoff.delay(attempt.saturating_sub(1));

@@ -1,12 +1,14 @@
 //! Fenced functions that do without a transaction, call others, or say everything about a message.
 
-use it::{Dialect, fenced, fenced_amendable, order, run};
+use it::{Dialect, Log, fenced, fenced_amendable, order, run, wait_until};
+use tracing_subscriber::filter::LevelFilter;
 use transactional_message::{MessageState, begin, withhold};
 
 use crate::{Db, World};
 
 #[tokio::test]
 async fn a_function_that_forgot_begin_is_named_and_its_message_parked() {
+    let (log, _guard) = Log::listen(LevelFilter::ERROR);
     let world = World::new().await;
     let messenger = world.messenger().await;
     let body = async {
@@ -18,6 +20,13 @@ async fn a_function_that_forgot_begin_is_named_and_its_message_parked() {
     let parked = messenger.admin().list(MessageState::Parked, None, 2).await.expect("lists").remove(0);
     assert_eq!(parked.function, "it::calls::fenced");
     assert!(parked.reason.expect("a reason").contains("without calling `begin` or `withhold`"));
+    let told = log.lines_with(&["returned Ok without calling `begin`:"]);
+    assert!(told.len() == 1 && told[0].contains("it::calls::fenced"), "{told:?}");
+    let id = parked.id.to_string();
+    wait_until("the log to name the message", async || {
+        log.lines_with(&["is parked"]).iter().filter(|line| line.contains(&id)).count() == 1
+    })
+    .await;
     assert!(world.listener.orders().is_empty());
 }
 

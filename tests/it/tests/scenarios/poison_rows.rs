@@ -1,8 +1,9 @@
 //! One row that the store refuses delays none of its neighbours, and is found again.
 
 use futures_util::future::join_all;
-use it::{Action, Dialect, Reply, fast, number, run, wait_until};
+use it::{Action, Dialect, Log, Reply, fast, number, run, wait_until};
 use sqlx::Pool;
+use tracing_subscriber::filter::LevelFilter;
 use transactional_message::{MessageState, Messenger};
 
 use crate::{Db, World};
@@ -82,6 +83,24 @@ async fn a_delivery_mark_that_is_refused() {
         (0..30).collect::<Vec<_>>(),
         "delivered again, with one effect"
     );
+}
+
+#[tokio::test]
+async fn a_half_that_can_not_be_parked_is_not_said_to_be_parked() {
+    let (log, _guard) = Log::listen(LevelFilter::WARN);
+    let world = World::new().await;
+    let messenger = World::start(world.builder().settings(fast().check_back_attempts(1))).await;
+    let store = refuse(&world, 4).await;
+    world.oracle.say(13, [Reply::Unknown]);
+    world.vanish(&messenger, 13).await;
+    wait_until("the store to refuse", async || !log.lines_with(&["poison"]).is_empty()).await;
+    let parked = || log.lines_with(&["an operator must"]);
+    assert_eq!(parked(), [] as [String; 0]);
+    allow(&store).await;
+    world.count(&messenger, MessageState::Parked, 1).await;
+    wait_until("the log to tell", async || !parked().is_empty()).await;
+    let id = messenger.admin().list(MessageState::Parked, None, 1).await.expect("lists").remove(0).id;
+    assert!(parked().len() == 1 && parked()[0].contains(&id.to_string()), "{:?}", parked());
 }
 
 #[tokio::test]
