@@ -1,6 +1,6 @@
-//! RustStream 0.7 as its guide relays messages: a row of an inbox table in the business's transaction, and a
-//! subscription that publishes what is in the table. What RustStream calls an outbox is not this: its record
-//! and the business are committed apart.
+//! `RustStream` 0.7, as its guide relays messages: a row of an inbox table in the business's transaction, and
+//! a subscription that publishes what is in the table. What `RustStream` calls an outbox is not this: its
+//! record and the business are committed apart.
 //!
 //! RabbitMQ returns nothing to it that no queue takes, since it never asks for that (`mandatory`); ours does.
 
@@ -10,13 +10,13 @@ use std::time::Duration;
 use anyhow::Context;
 use async_trait::async_trait;
 use ruststream::runtime::{
-    BatchPublishTransform, HealthProbe, Outgoing, PublishContext, SubscriptionEnd,
+    BatchPublishTransform, Bindable, HealthProbe, Outgoing, PublishContext, SubscriptionEnd,
 };
 use ruststream::{FixedName, MessageHeaders, NoHeaders, OutgoingDestination, nonzero};
-use ruststream_lapin::{LapinBroker, LapinPublish};
+use ruststream_lapin::{ConfirmsPublish, LapinBroker, LapinPublish};
 use ruststream_sqlx::prelude::{
-    AppInfo, Inbox, InboxQueue, Insert, Message, RunningApp, RustStream, SqlxBroker, SubscriberSettings,
-    subscriber,
+    AppInfo, Broker, Inbox, InboxQueue, Insert, Message, RunningApp, RustStream, SqlxBroker,
+    SubscriberSettings, subscriber,
 };
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgPoolOptions;
@@ -37,7 +37,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 const MOUNTS: usize = 1;
 /// Of the subscriptions, beside the callers' own.
 const CONNECTIONS: u32 = 4;
-/// Single messages under way: each holds a connection, and RustStream leaves one free.
+/// Single messages under way: each holds a connection, and `RustStream` leaves one free.
 const WORKERS: NonZeroUsize = nonzero!(3);
 
 /// A row that waits for the relay. Without a column for a lease, its transaction holds it.
@@ -85,7 +85,7 @@ impl MessageHeaders for Payment {
     type Contract = NoHeaders;
 }
 
-/// What goes into the message's properties; RustStream puts nothing there by itself.
+/// What goes into the message's properties; `RustStream` puts nothing there by itself.
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct Properties {
@@ -108,11 +108,9 @@ impl<C, O> BatchPublishTransform<C, O> for Stamp {
         struct Identified {
             payment_id: Uuid,
         }
-        let stamped = serde_json::from_slice(out.payload())
-            .context("reading the payment's id")
-            .and_then(|Identified { payment_id }| {
-                Ok(out.headers_mut().insert_typed(&Properties::of(payment_id))?)
-            });
+        let stamped = serde_json::from_slice(out.payload()).context("reading the payment's id").and_then(
+            |Identified { payment_id }| Ok(out.headers_mut().insert_typed(&Properties::of(payment_id))?),
+        );
         if let Err(error) = stamped {
             tracing::error!("a message has no properties: {error:#}");
         }
@@ -132,13 +130,17 @@ async fn relay_one(payment: &Payment) -> Message<Properties, Payment> {
     Message::new(Properties::of(payment.payment_id), payment.clone())
 }
 
-/// To the exchange that is there already. Without confirms, rows would be deleted before RabbitMQ has the messages.
-fn confirmed() -> ruststream_lapin::ConfirmsPublish {
+/// To the exchange that is there already. Without confirms, rows would be deleted before RabbitMQ has their
+/// messages.
+fn confirmed() -> ConfirmsPublish {
     LapinPublish::default().exchange(crate::EXCHANGE).confirms()
 }
 
-fn app() -> RustStream<ruststream::runtime::Identity, (), ruststream::runtime::PublishIdentity, ruststream::runtime::Setup> {
-    RustStream::new(AppInfo::new("bench", "0.1.0")).on_subscription_end(SubscriptionEnd::FailFast)
+/// Fails when a subscription ends by itself.
+fn app(rabbitmq: Bindable<LapinBroker>) -> RustStream {
+    RustStream::new(AppInfo::new("bench", "0.1.0"))
+        .on_subscription_end(SubscriptionEnd::FailFast)
+        .with_broker(rabbitmq, |_| {})
 }
 
 /// In batches: messages of one are published together, their confirms awaited, and then their rows deleted.
@@ -146,7 +148,7 @@ pub(crate) fn batched(pool: &PgPool, amqp_url: &str) -> RustStream {
     let rabbitmq = LapinBroker::new(amqp_url).bindable();
     // A publisher has one transaction at a time, so there is one for each subscription.
     let exits: Vec<_> = (0..MOUNTS).map(|_| rabbitmq.bind(confirmed())).collect();
-    let mut app = app().with_broker(rabbitmq, |_| {});
+    let mut app = app(rabbitmq);
     for exit in exits {
         // A broker takes one subscription to a table.
         let rows = SqlxBroker::new(pool.clone()).poll_interval(PAUSE);
@@ -162,7 +164,7 @@ pub(crate) fn documented(pool: &PgPool, amqp_url: &str) -> RustStream {
     let rabbitmq = LapinBroker::new(amqp_url).bindable();
     let exit = rabbitmq.bind(confirmed());
     let rows = SqlxBroker::new(pool.clone()).poll_interval(PAUSE);
-    app().with_broker(rabbitmq, |_| {}).with_broker(rows, |rows| {
+    app(rabbitmq).with_broker(rows, |rows| {
         rows.include(relay_one.workers(WORKERS)).out_reply(exit);
     })
 }
@@ -219,9 +221,9 @@ impl Courier for Relay {
 }
 
 /// Does not compile if cargo unifies the crates' feature `testing` into this build, which changes what they
-/// do: there are two of that name then.
-#[expect(clippy::wildcard_imports, unused_imports, reason = "a name that is imported one by one hides others")]
-mod not_for_tests {
+/// do: there are two of that name then. Only names that come by wildcards can clash.
+#[allow(clippy::wildcard_imports, unused_imports)]
+mod production {
     mod nothing {
         pub(super) struct TestApp;
     }

@@ -20,7 +20,7 @@ use crate::shop::Payment;
 use crate::world::World;
 
 const PER_SECOND: u32 = 50;
-/// Do not take part: now and then a message of `sqlxmq` comes later than [`PATIENCE`], and RustStream's relay
+/// Do not take part: now and then a message of `sqlxmq` comes later than [`PATIENCE`], and `RustStream`'s relay
 /// polls as `outbox` does, unless a trigger wakes it.
 const ABSENT: [&str; 3] = ["sqlxmq", "ruststream-relay", "ruststream-documented"];
 /// For messages that come late.
