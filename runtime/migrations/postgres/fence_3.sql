@@ -1,5 +1,5 @@
--- What a fenced transaction begins with, without SET clauses: a search path that changes with every call costs more than
--- the row. So everything is named in full.
+-- What a fenced transaction begins with, and leaves behind for its proof: a setting that lives as long as the transaction.
+-- Without SET clauses, which cost something at every call, so everything is named in full.
 DO $do$
 DECLARE
     place text := (SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = 'tm_fence'::regclass);
@@ -10,6 +10,10 @@ CREATE OR REPLACE FUNCTION %1$s.tm_fence_enter(entering uuid, expected uuid) RET
 DECLARE
     own text := pg_catalog.current_setting('lock_timeout');
 BEGIN
+    -- The commit will be durable. The proof sees to it once more, whatever the body has set since.
+    IF pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off' THEN
+        PERFORM pg_catalog.set_config('synchronous_commit', 'on', true);
+    END IF;
     PERFORM pg_catalog.set_config('lock_timeout', '2s', true);
     INSERT INTO %1$s.tm_fence (call_id, outcome)
     SELECT entering, 1 FROM %1$s.tm_fence_database WHERE identity OPERATOR(pg_catalog.=) expected;

@@ -186,6 +186,8 @@ async fn amend(
 /// What `tm_fence_enter` says without the identity.
 const WRONG_DATABASE: &str = "TMF01";
 const UNIQUE_VIOLATION: &str = "23505";
+/// What [`prove`] says in another transaction, or in none. Other errors of its class come from triggers at the commit.
+const DIVISION_BY_ZERO: &str = "22012";
 
 /// What the database's answer to [`PROVE_AND_COMMIT`] means.
 fn failure(error: sqlx::Error, namespace: &Namespace) -> CommitFailure {
@@ -194,14 +196,18 @@ fn failure(error: sqlx::Error, namespace: &Namespace) -> CommitFailure {
         // Integrity constraints that were deferred, and their triggers; serialization failures and
         // deadlocks.
         Some("23" | "40" | "P0") => CommitFailure::RolledBack(error),
+        Some("22") if code == DIVISION_BY_ZERO => CommitFailure::Unproven(no_fence(&error)),
         Some("42") if code == NO_RIGHT => CommitFailure::Unproven(no_right(&error, namespace)),
-        // Another transaction or none, or one that has failed; a table, function or schema that is gone: the proof has
-        // failed, and what comes after it was not executed.
-        Some("TM" | "22" | "25" | "42" | "3F") => CommitFailure::Unproven(StoreError::Refused(format!(
-            "the fence row is not in the transaction: did a statement fail, or end it underneath? ({error})"
-        ))),
+        // No row, a transaction that has failed, a table, function or schema that is gone: what comes after was not
+        // executed.
+        Some("TM" | "25" | "42" | "3F") => CommitFailure::Unproven(no_fence(&error)),
         _ => CommitFailure::Unclear(error),
     }
+}
+
+fn no_fence(error: &sqlx::Error) -> StoreError {
+    let why = "the fence row is not in the transaction: did a statement fail, or end it underneath?";
+    StoreError::Refused(format!("{why} ({error})"))
 }
 
 impl TransactionDialect for Postgres {

@@ -38,6 +38,9 @@ pub(crate) struct SqliteFence {
     patient: SqlitePool,
 }
 
+/// SQLite's primary code for a constraint that would be violated.
+const CONSTRAINT: i64 = 19;
+
 impl SqliteFence {
     pub(crate) async fn open(options: SqliteConnectOptions, lock_timeout: Duration) -> Result<Self, Error> {
         let options = options.create_if_missing(true);
@@ -157,36 +160,34 @@ impl TransactionDialect for Sqlite {
     }
 }
 
-/// `BEGIN`, the fence row, and a savepoint behind it. Without the identity, the outcome is `NULL`, and the row refused;
-/// that ends the transaction.
-const BEGIN_FENCED: &str = "BEGIN IMMEDIATE; INSERT OR ROLLBACK INTO main.tm_fence (call_id, outcome) \
+/// The fence row, and a savepoint behind it. Without the identity, the outcome is `NULL`, and the row refused. `BEGIN` is
+/// not in it: a transaction that sqlx does not count would stay open when this fails.
+const ENTER: &str = "INSERT INTO main.tm_fence (call_id, outcome) \
      VALUES ($1, (SELECT 1 FROM main.tm_fence_database WHERE identity = $2)); SAVEPOINT $3";
 
 impl FenceDialect for Sqlite {
     fn begin_fenced(
         connection: &mut SqliteConnection,
-        _: Option<Isolation>,
-        _: Giver,
+        isolation: Option<Isolation>,
+        giver: Giver,
         fence: FenceKey,
     ) -> BoxFuture<'_, Result<(), FenceRefusal>> {
         Box::pin(async move {
+            let failed = |error: sqlx::Error| FenceRefusal::Failed(error.into());
+            raw::begin::<Self>(connection, Self::begin_statement(isolation, giver)).await.map_err(failed)?;
             let (call_id, identity) = (fence.call_id.as_uuid(), fence.identity.as_uuid());
             let values = [Literal::Binary(call_id), Literal::Binary(identity), Literal::Savepoint(call_id)];
-            let Err(error) = raw::begin::<Self>(connection, fill(BEGIN_FENCED, &values)).await else {
-                return Ok(());
-            };
-            // sqlx does not know of a transaction that was begun all the same, as when there is no such table.
-            let _ = sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await;
-            // CONSTRAINT
-            if primary_code(&error) != Some(19) {
-                return Err(FenceRefusal::Failed(error.into()));
+            let entered = sqlx::raw_sql(fill(ENTER, &values)).execute(&mut *connection).await;
+            let Err(error) = entered else { return Ok(()) };
+            if primary_code(&error) != Some(CONSTRAINT) {
+                return Err(failed(error));
             }
             let outcome: Option<i64> =
                 sqlx::query_scalar("SELECT outcome FROM main.tm_fence WHERE call_id = ?1")
                     .bind(fence.call_id)
                     .fetch_optional(connection)
                     .await
-                    .map_err(|error| FenceRefusal::Failed(error.into()))?;
+                    .map_err(failed)?;
             Err(FenceRefusal::of_row(outcome))
         })
     }
@@ -200,8 +201,8 @@ impl FenceDialect for Sqlite {
             prove(connection, fence.call_id, write).await.map_err(CommitFailure::Unproven)?;
             <Self as TransactionDialect>::commit(connection).await.map_err(|error| {
                 match primary_code(&error) {
-                    // CONSTRAINT, as of a foreign key that was deferred: the transaction is still open.
-                    Some(19) => CommitFailure::RolledBack(error),
+                    // As of a foreign key that was deferred: the transaction is still open.
+                    Some(CONSTRAINT) => CommitFailure::RolledBack(error),
                     _ => CommitFailure::Unclear(error),
                 }
             })
