@@ -1,4 +1,4 @@
-//! Every point five times, on each database, with RabbitMQ.
+//! What takes longest: a soak, and every point five times on each database, with RabbitMQ.
 
 use std::thread;
 
@@ -6,6 +6,13 @@ use super::succeeds;
 
 /// Five rounds: 21 points, and anywhere.
 const KILLS: u32 = 110;
+
+/// On servers of its own, which it harms. Tests begin in the order of their names: one that takes a minute and mostly
+/// waits should not be the last.
+#[test]
+fn a_short_soak_on_postgres() {
+    succeeds(&format!("soak --minutes 1 --database postgres --into {}", env!("CARGO_TARGET_TMPDIR")));
+}
 
 /// All at once: they mostly wait.
 #[test]

@@ -47,9 +47,3 @@ fn deadly_question_on_postgres() {
 fn deadly_question_on_mysql() {
     succeeds("play deadly-question --database mysql");
 }
-
-/// On servers of its own, which it harms.
-#[test]
-fn short_soak_on_postgres() {
-    succeeds(&format!("soak --minutes 1 --database postgres --into {}", env!("CARGO_TARGET_TMPDIR")));
-}
