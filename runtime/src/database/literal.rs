@@ -91,6 +91,7 @@ mod tests {
         assert_eq!(Literal::Number(-7).to_string(), "-7");
     }
 
+    #[cfg(any(feature = "postgres", feature = "mysql"))]
     #[test]
     fn what_has_no_value_is_left_to_be_bound() {
         let namespace = Namespace::quoted("my $1", '"');
