@@ -174,7 +174,9 @@ pub use transactional_message_macros::transactional_message;
 #[cfg(feature = "rabbitmq")]
 pub use broker::rabbitmq::{ExchangeKind, RabbitMq};
 #[cfg(feature = "_sql")]
-pub use call::{Begin, BeginOn, FencedTransaction, begin};
+pub use call::{
+    Begin, BeginOn, Entered, EnteredSql, FencedTransaction, InTransaction, begin, enter, enter_sql,
+};
 pub use call::{Call, HandlerName, call_id, withhold};
 pub use check_back::{Answer, Asked, Data, Decode, FromAsked, HalfMessage, Handler, RawPayload};
 #[cfg(feature = "_sql")]

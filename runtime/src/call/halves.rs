@@ -10,7 +10,6 @@ use super::scope::CallScope;
 use crate::error::{Error, ErrorKind};
 use crate::message::{AnsweredBy, CallId, Half, Message, MessageId};
 use crate::rules::body_state::{Body, Resolver};
-use crate::sql::Namespace;
 
 /// The longest name of a call.
 const NAME_BYTES: usize = 1000;
@@ -50,15 +49,15 @@ pub(super) fn to_live(calls: &Calls, call: Call) -> Result<LiveCall, Error> {
             message,
         }));
     }
-    let namespace = match resolver {
-        Resolver::Fence(identity) => calls.fences.namespace(identity),
-        Resolver::Handler => Namespace::default(),
+    let fence = match resolver {
+        Resolver::Fence(identity) => calls.fences.by_identity(identity).cloned(),
+        Resolver::Handler => None,
     };
     let scope = CallScope {
         call_id,
         function: call.name,
         resolver,
-        namespace,
+        fence,
         messages: halves.len(),
         limits: calls.settings.limits(),
         body: Mutex::new(Body::default()),

@@ -5,6 +5,8 @@ pub(crate) mod admission;
 mod begin;
 pub(crate) mod calls;
 mod description;
+#[cfg(feature = "_sql")]
+mod enter;
 pub(crate) mod group_commit;
 mod halves;
 pub(crate) mod live;
@@ -17,6 +19,8 @@ mod transaction;
 #[cfg(feature = "_sql")]
 pub use begin::{Begin, BeginOn, begin};
 pub use description::{Call, HandlerName};
+#[cfg(feature = "_sql")]
+pub use enter::{Entered, EnteredSql, InTransaction, enter, enter_sql};
 pub(crate) use run::run_or;
 pub use run::{WithBody, run, with_body};
 pub use scope::{call_id, withhold};

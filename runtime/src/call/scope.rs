@@ -3,10 +3,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, ErrorKind};
+use crate::fence::FenceDatabase;
 use crate::message::CallId;
 use crate::message::limits::Limits;
 use crate::rules::body_state::{Body, Commit, Resolver, WaitsForItself, Withheld};
-use crate::sql::{FenceKey, FenceRow, FenceWrite, Namespace};
+use crate::sql::{FenceKey, FenceRow, FenceWrite};
 
 tokio::task_local! {
     pub(super) static CALL: Arc<CallScope>;
@@ -68,8 +69,8 @@ pub(crate) struct CallScope {
     pub(super) call_id: CallId,
     pub(super) function: String,
     pub(super) resolver: Resolver,
-    /// Where the fence's tables are; empty with a handler.
-    pub(super) namespace: Namespace,
+    /// What answers for the call; nothing with a handler.
+    pub(super) fence: Option<Arc<dyn FenceDatabase>>,
     pub(super) messages: usize,
     pub(super) limits: Limits,
     pub(super) body: Mutex<Body>,
@@ -80,8 +81,27 @@ impl CallScope {
         &self.function
     }
 
+    /// Whether the body is done, and its caller has still to commit.
+    pub(super) fn is_left_to_the_caller(&self) -> bool {
+        self.body().commit == Commit::Callers
+    }
+
     pub(super) fn body(&self) -> MutexGuard<'_, Body> {
         self.body.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the body has put its fence row into its caller's transaction.
+    pub(crate) fn has_entered(&self) -> bool {
+        self.body().entered
+    }
+
+    pub(crate) const fn id(&self) -> CallId {
+        self.call_id
+    }
+
+    /// Whether another transaction of the same task would wait for one in the fence's database.
+    pub(super) fn fence_waits_for_itself(&self) -> bool {
+        self.fence.as_ref().is_some_and(|fence| fence.waits_for_itself())
     }
 
     /// Whether another write to the same database would wait for this call's open transaction.
@@ -96,7 +116,7 @@ impl CallScope {
     ) -> Result<OpenTransaction, Error> {
         if self.resolver == Resolver::Handler {
             return Err(misuse(format!(
-                "`begin` was called in `{}`, which is not fenced: write `fence` instead of `check_back` in its \
+                "`begin` or `enter` was called in `{}`, which is not fenced: write `fence` instead of `check_back` in its \
                  attribute, or use an ordinary transaction",
                 self.function
             )));
@@ -104,7 +124,7 @@ impl CallScope {
         let mut body = self.body();
         if body.open.is_some() {
             return Err(misuse(format!(
-                "`begin` was called twice in `{}`: the first fenced transaction is still open; drop or commit it first",
+                "`begin` or `enter` was called twice in `{}`: the first fenced transaction is still open; end it first",
                 self.function
             )));
         }
@@ -112,14 +132,15 @@ impl CallScope {
             return Err(Error::new(
                 ErrorKind::AlreadyCommitted,
                 format!(
-                    "`begin` was called after `commit` in `{}`: one call has one transaction that commits, and the \
-                     earlier one has, or may have",
+                    "`begin` or `enter` was called after `commit` or `done` in `{}`: one call has one transaction that \
+                     commits, and the earlier one has, or may",
                     self.function
                 ),
             )
             .in_body());
         }
         body.begun = true;
+        body.entered = false;
         // What an earlier transaction had staged was rolled back with it.
         body.amended = None;
         body.withheld = body.withheld.begins();
@@ -144,12 +165,17 @@ impl OpenTransaction {
     pub(crate) fn key(&self) -> Option<FenceKey> {
         match self.call.resolver {
             Resolver::Fence(identity) if self.call.messages > 0 => Some(FenceKey {
-                namespace: self.call.namespace.clone(),
+                namespace: self.call.fence.as_ref().map(|fence| fence.namespace()).unwrap_or_default(),
                 identity,
                 call_id: self.call.call_id,
             }),
             _ => None,
         }
+    }
+
+    /// What a client that is not ours executes to enter a transaction, and to say that it is done.
+    pub(crate) fn statements(&self) -> Option<(String, String)> {
+        Some(self.call.fence.as_ref()?.statements(&self.key()?))
     }
 
     pub(crate) fn amend(&self, payload: Vec<u8>) -> Result<(), Error> {
@@ -164,6 +190,21 @@ impl OpenTransaction {
         Ok(())
     }
 
+    /// The fence row goes into a transaction that the caller commits.
+    pub(crate) fn enters(&self) {
+        self.call.body().entered = true;
+    }
+
+    /// Says what is to be written now that the body is done; nothing when there is nothing to send.
+    pub(crate) fn is_done(&self) -> Option<FenceWrite> {
+        let mut body = self.call.body();
+        if body.withheld != Withheld::No {
+            return None;
+        }
+        body.commit = Commit::Callers;
+        Some(FenceWrite { row: FenceRow::Committed, amended: body.amended.clone() })
+    }
+
     /// Says what has to be proven and written before the commit. What the body says from now on
     /// comes too late for it.
     pub(crate) fn commit_begins(&self) -> Option<(FenceKey, FenceWrite)> {
@@ -173,7 +214,7 @@ impl OpenTransaction {
         self.key().map(|key| (key, FenceWrite { row, amended: body.amended.clone() }))
     }
 
-    /// The transaction was rolled back instead.
+    /// The transaction was rolled back instead, or the row could not be written.
     pub(crate) fn commit_refused(&self) {
         self.call.body().commit = Commit::Not;
     }

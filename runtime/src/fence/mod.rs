@@ -17,7 +17,7 @@ use futures_util::future::join_all;
 
 use crate::message::limits::Limits;
 use crate::message::{CallId, FenceId};
-use crate::sql::Namespace;
+use crate::sql::{FenceKey, Namespace};
 use crate::store::StoreError;
 use verdict::Verdict;
 
@@ -26,6 +26,11 @@ const BATCH: usize = 256;
 
 /// A database's identity, and what the fence row of a call says: its number, and the payload that replaces the first one.
 pub(crate) type FoundRow = (FenceId, Option<i64>, Option<Vec<u8>>);
+
+/// What a row says, as databases read it.
+pub(crate) fn verdict((id, outcome, amended): (CallId, i64, Option<Vec<u8>>)) -> (CallId, Verdict) {
+    (id, Verdict::of_row(outcome, amended))
+}
 
 /// The checker's side of a business database.
 #[async_trait]
@@ -57,6 +62,22 @@ pub(crate) trait FenceDatabase: fmt::Debug + Send + Sync {
         identity: FenceId,
         call_ids: &[CallId],
     ) -> Result<Vec<(CallId, Verdict)>, StoreError>;
+
+    /// What the rows say that are there, without writing any. Not an answer to a check-back where there is none: a
+    /// transaction may be open.
+    async fn find_rows(
+        &self,
+        identity: FenceId,
+        call_ids: &[CallId],
+    ) -> Result<Vec<(CallId, Verdict)>, StoreError>;
+
+    /// The statements by which a client that is not ours puts a fence row into its transaction, and says that it is done.
+    fn statements(&self, key: &FenceKey) -> (String, String);
+
+    /// Whether a second transaction would wait for the first one of the same task.
+    fn waits_for_itself(&self) -> bool {
+        false
+    }
 
     /// The database's identity, and the call's row if there is one.
     async fn find_row(&self, call_id: CallId) -> Result<Option<FoundRow>, StoreError>;

@@ -5,7 +5,6 @@ use std::sync::{Arc, OnceLock};
 use super::FenceDatabase;
 use crate::error::{Error, ErrorKind};
 use crate::message::{AnsweredBy, FenceId};
-use crate::sql::Namespace;
 use crate::store::StoreError;
 
 /// The business databases whose fences this process can ask.
@@ -99,11 +98,6 @@ impl Fences {
     /// The database with this identity, if this process has it.
     pub(crate) fn by_identity(&self, identity: FenceId) -> Option<&Arc<dyn FenceDatabase>> {
         self.0.iter().find(|fence| fence.identity.get() == Some(&identity)).map(|fence| &fence.database)
-    }
-
-    /// Where the tables of the database with this identity are.
-    pub(crate) fn namespace(&self, identity: FenceId) -> Namespace {
-        self.by_identity(identity).map(|fence| fence.namespace()).unwrap_or_default()
     }
 
     /// All of them, with their names.

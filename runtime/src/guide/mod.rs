@@ -1,10 +1,11 @@
-//! A guide in six chapters. Each stands by itself; newcomers start with the [`tutorial`].
+//! A guide in seven chapters. Each stands by itself; newcomers start with the [`tutorial`].
 //!
 //! | chapter | answers |
 //! |---|---|
 //! | [`tutorial`] | How do I get from an empty project to a delivered message? |
 //! | [`consumers`] | What happens on the receiving side, and what happens when a handler fails? |
 //! | [`check_back`] | How is the outcome of a call found out after a crash, and what do I have to write for it? |
+//! | [`callers_transaction`] | How do I send from within a transaction that is opened elsewhere, or by another client than sqlx? |
 //! | [`testing`] | How do I test my functions, including the crashes? |
 //! | [`operations`] | What do I do with a parked or dead message, and how do I deploy? |
 //! | [`migrating_from_outbox`] | How do I replace a hand-written outbox table? |
@@ -12,6 +13,8 @@
 //! The examples need the features `sqlite`, `postgres`, `rabbitmq` and `testing`; a single example needs only
 //! those that it uses. All of them are compiled as tests of this crate, and those on SQLite are run.
 
+#[doc = include_str!("callers_transaction.md")]
+pub mod callers_transaction {}
 #[doc = include_str!("check_back.md")]
 pub mod check_back {}
 #[doc = include_str!("consumers.md")]

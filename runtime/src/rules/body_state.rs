@@ -17,6 +17,8 @@ pub(crate) enum Resolver {
 pub(crate) struct Body {
     pub(crate) withheld: Withheld,
     pub(crate) begun: bool,
+    /// The last transaction that the call's fence row went into is its caller's to commit.
+    pub(crate) entered: bool,
     /// A fenced transaction is open now, and a second one would wait for it.
     pub(crate) open: Option<WaitsForItself>,
     pub(crate) commit: Commit,
@@ -57,6 +59,8 @@ pub(crate) enum Commit {
     Not,
     /// Sent, and not known to have succeeded.
     Unclear,
+    /// Its caller's to send: the body is done, and the fence row says so.
+    Callers,
     /// The database said yes.
     Proven,
 }

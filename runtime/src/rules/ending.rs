@@ -24,9 +24,11 @@ pub(crate) enum Decision {
     Cancel,
     /// Only the fence knows: ask it now.
     AskFence,
+    /// Only the fence will know, once the caller has committed: read it until then.
+    AwaitCommit,
     /// Only the handler knows: ask it once a commit can no longer be in flight.
     AskLater,
-    /// Nobody can know: the function never called `begin`.
+    /// Nobody can know: the function never called `begin`, or never said that it was done.
     ParkForgotten,
 }
 
@@ -38,7 +40,10 @@ pub(crate) fn decide(resolver: Resolver, ending: Ending, body: &Body, ask_on_err
         (Resolver::Fence(_), Ending::Ok) if body.commit == Commit::Proven => {
             Decision::Confirm { amended: body.amended.clone() }
         }
-        (Resolver::Fence(_), Ending::Ok) if !body.begun => Decision::ParkForgotten,
+        (Resolver::Fence(_), _) if body.commit == Commit::Callers => Decision::AwaitCommit,
+        (Resolver::Fence(_), Ending::Ok) if !body.begun || body.entered => Decision::ParkForgotten,
+        // Not done, and it never will be: whatever the caller commits, the fence row says that there is nothing to send.
+        (Resolver::Fence(_), _) if body.entered => Decision::Cancel,
         (Resolver::Fence(_), _) => Decision::AskFence,
         (Resolver::Handler, Ending::Ok) => Decision::Confirm { amended: None },
         (Resolver::Handler, Ending::Err) if !ask_on_err => Decision::Cancel,
@@ -77,6 +82,19 @@ mod tests {
         }
         check(FENCE, Ending::Err, &body(false, Commit::Not), &Decision::AskFence);
         check(FENCE, Ending::NeverRan, &body(false, Commit::Not), &Decision::Cancel);
+    }
+
+    #[test]
+    fn in_the_callers_transaction() {
+        let entered = |commit| Body { entered: true, ..body(true, commit) };
+        for ending in [Ending::Ok, Ending::Err, Ending::Vanished] {
+            check(FENCE, ending, &entered(Commit::Callers), &Decision::AwaitCommit);
+        }
+        check(FENCE, Ending::Ok, &entered(Commit::Not), &Decision::ParkForgotten);
+        check(FENCE, Ending::Err, &entered(Commit::Not), &Decision::Cancel);
+        check(FENCE, Ending::Vanished, &entered(Commit::Not), &Decision::Cancel);
+        let withheld = Body { withheld: Withheld::InTransaction, ..entered(Commit::Not) };
+        check(FENCE, Ending::Ok, &withheld, &Decision::Cancel);
     }
 
     #[test]

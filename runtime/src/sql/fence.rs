@@ -1,6 +1,7 @@
 //! The statements of a fenced transaction.
 
 use futures_util::future::BoxFuture;
+use sqlx::SqlStr;
 
 use super::key::{FenceKey, FenceRow, FenceWrite};
 use super::transaction::{Giver, Isolation, TransactionDialect};
@@ -24,6 +25,23 @@ pub trait FenceDialect: TransactionDialect {
         fence: FenceKey,
         write: FenceWrite,
     ) -> BoxFuture<'_, Result<(), CommitFailure>>;
+
+    /// Puts the fence row into a transaction that somebody else has opened, and commits. Until [`done`](Self::done) it
+    /// says that there is nothing to send.
+    fn join_statement(fence: &FenceKey) -> SqlStr;
+
+    /// The same, executed. On PostgreSQL, the transaction has failed after an error.
+    fn join(connection: &mut Self::Connection, fence: FenceKey) -> BoxFuture<'_, Result<(), FenceRefusal>>;
+
+    /// Makes that row say that the message is to be sent. Fails in any other transaction.
+    fn done_statement(fence: &FenceKey) -> SqlStr;
+
+    /// The same, executed, with what was staged.
+    fn done(
+        connection: &mut Self::Connection,
+        fence: FenceKey,
+        amended: Option<Vec<u8>>,
+    ) -> BoxFuture<'_, Result<(), sqlx::Error>>;
 }
 
 /// Why there is no fenced transaction.

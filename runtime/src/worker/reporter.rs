@@ -122,7 +122,7 @@ impl Reporter {
                 decided.withdrawn.extend(call.ids().map(Transition::of));
             }
             Decision::Cancel => decided.cancelled.extend(rows(call, Transition::of)),
-            Decision::AskFence => {
+            Decision::AskFence | Decision::AwaitCommit => {
                 if self.questions.send(Arc::clone(call)).is_err() {
                     self.held.let_go(call.ids());
                 }
@@ -135,8 +135,8 @@ impl Reporter {
             }
             Decision::ParkForgotten => {
                 log_forgotten(call);
-                let why = "the function returned Ok without calling `begin` or `withhold`";
-                let park = |id| Transition::of(id).because(why).answered_by(AnsweredBy::Nobody);
+                let why = format!("the function returned Ok without calling {} or `withhold`", missing(call));
+                let park = |id| Transition::of(id).because(why.clone()).answered_by(AnsweredBy::Nobody);
                 decided.forgotten.extend(rows(call, park));
             }
         }
@@ -231,12 +231,16 @@ impl Reporter {
 }
 
 fn log_forgotten(call: &LiveCall) {
-    let function = call.scope.function();
+    let (function, missing) = (call.scope.function(), missing(call));
     tracing::error!(
         function,
-        "`{function}` is fenced and returned Ok without calling `begin`: whether it took effect can't be known; use \
-         `transactional_message::begin`, or `withhold()` when there is nothing to send"
+        "`{function}` is fenced and returned Ok without calling {missing}: whether it took effect can't be known; use \
+         `transactional_message::begin`, or `enter` and its `done`, or `withhold()` when there is nothing to send"
     );
+}
+
+fn missing(call: &LiveCall) -> &'static str {
+    if call.scope.has_entered() { "`done`" } else { "`begin`" }
 }
 
 /// What is to be done about each message of a call.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use sqlx::mysql::MySqlDatabaseError;
-use sqlx::{MySql, MySqlConnection, MySqlPool, Row, SqlSafeStr};
+use sqlx::{MySql, MySqlConnection, MySqlPool, Row, SqlSafeStr, SqlStr};
 
 use super::schema::{self, FENCE};
 use super::session::{check_server, find, session};
@@ -21,7 +21,7 @@ use crate::database::refusal::not_opened;
 use crate::error::Error;
 use crate::fault;
 use crate::fence::verdict::Verdict;
-use crate::fence::{FenceDatabase, FoundRow};
+use crate::fence::{FenceDatabase, FoundRow, verdict};
 use crate::message::limits::Limits;
 use crate::message::{CallId, FenceId};
 use crate::sql::{
@@ -131,14 +131,26 @@ impl FenceDatabase for MySqlFence {
         };
         self.pool.run(work).await?;
         // Committed by itself; what is there now stays as it is.
+        self.find_rows(identity, call_ids).await
+    }
+
+    async fn find_rows(
+        &self,
+        identity: FenceId,
+        call_ids: &[CallId],
+    ) -> Result<Vec<(CallId, Verdict)>, StoreError> {
         let select = concat!(
             "SELECT f.call_id, f.outcome, f.amended FROM ",
             ids!(),
             " STRAIGHT_JOIN tm_fence f FORCE INDEX (PRIMARY) ON f.call_id = c.wanted STRAIGHT_JOIN tm_fence_database d WHERE d.identity = ?"
         );
-        let rows = self.pool.fetch(select, |query| query.bind(&list).bind(identity)).await?;
-        let rows: Vec<(CallId, i64, Option<Vec<u8>>)> = decoded(&rows)?;
-        Ok(rows.into_iter().map(|(id, outcome, amended)| (id, Verdict::of_row(outcome, amended))).collect())
+        let list = id_list(call_ids);
+        let rows = decoded(&self.pool.fetch(select, |query| query.bind(&list).bind(identity)).await?)?;
+        Ok(rows.into_iter().map(verdict).collect())
+    }
+
+    fn statements(&self, key: &FenceKey) -> (String, String) {
+        (MySql::join_statement(key).as_str().to_owned(), MySql::done_statement(key).as_str().to_owned())
     }
 
     async fn find_row(&self, call_id: CallId) -> Result<Option<FoundRow>, StoreError> {
@@ -243,6 +255,12 @@ async fn end(connection: &mut MySqlConnection, statement: &'static str) -> Resul
 const PROVE: &str = "RELEASE SAVEPOINT $1";
 const PROVE_AND_COMMIT: &str = concat!("RELEASE SAVEPOINT $1; ", ended!("COMMIT"));
 
+/// A savepoint is gone at once outside of a transaction. The one behind the row is the proof that it is still there.
+const JOIN: &str = "SAVEPOINT $3; RELEASE SAVEPOINT $3; INSERT INTO $0.tm_fence (call_id, outcome) \
+     VALUES ($1, (SELECT 3 FROM $0.tm_fence_database WHERE identity = $2)); SAVEPOINT $3";
+const DONE: &str =
+    "RELEASE SAVEPOINT $2; UPDATE $0.tm_fence SET outcome = 1 WHERE call_id = $1 AND outcome = 3";
+
 impl TransactionDialect for MySql {
     const WAITS_FOR_ITSELF: bool = false;
 
@@ -318,6 +336,45 @@ impl FenceDialect for MySql {
                 Some(NO_SAVEPOINT) => CommitFailure::Unproven(ended(&error)),
                 _ => CommitFailure::Unclear(error),
             })
+        })
+    }
+
+    fn join_statement(fence: &FenceKey) -> SqlStr {
+        let (call_id, identity) = (fence.call_id.as_uuid(), fence.identity.as_uuid());
+        let values = [Literal::Binary(call_id), Literal::Binary(identity), Literal::Savepoint(call_id)];
+        fill_at(&fence.namespace, JOIN, &values)
+    }
+
+    fn join(connection: &mut MySqlConnection, fence: FenceKey) -> BoxFuture<'_, Result<(), FenceRefusal>> {
+        Box::pin(async move {
+            let joined = sqlx::raw_sql(Self::join_statement(&fence)).execute(connection).await;
+            let Err(error) = joined else { return Ok(()) };
+            Err(match number(&error) {
+                Some(IS_NULL) => FenceRefusal::WrongDatabase,
+                Some(DUPLICATE) => FenceRefusal::Fenced,
+                _ => FenceRefusal::Failed(error.into()),
+            })
+        })
+    }
+
+    fn done_statement(fence: &FenceKey) -> SqlStr {
+        let call_id = fence.call_id.as_uuid();
+        fill_at(&fence.namespace, DONE, &[Literal::Binary(call_id), Literal::Savepoint(call_id)])
+    }
+
+    fn done(
+        connection: &mut MySqlConnection,
+        fence: FenceKey,
+        amended: Option<Vec<u8>>,
+    ) -> BoxFuture<'_, Result<(), sqlx::Error>> {
+        Box::pin(async move {
+            sqlx::raw_sql(Self::done_statement(&fence)).execute(&mut *connection).await?;
+            if let Some(payload) = amended {
+                let update = "UPDATE $0.tm_fence SET amended = ? WHERE call_id = ?";
+                let update = sqlx::query(fill_at(&fence.namespace, update, &[]));
+                update.bind(payload).bind(fence.call_id).execute(connection).await?;
+            }
+            Ok(())
         })
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use sqlx::{PgConnection, PgPool, Postgres, Row, SqlSafeStr};
+use sqlx::{PgConnection, PgPool, Postgres, Row, SqlSafeStr, SqlStr};
 
 use super::errors::{NO_RIGHT, code, no_right};
 use super::schema::{self, FENCE};
@@ -17,7 +17,7 @@ use crate::database::network::{Bound, RetryingPool};
 use crate::database::refusal::not_opened;
 use crate::error::Error;
 use crate::fence::verdict::Verdict;
-use crate::fence::{FenceDatabase, FoundRow};
+use crate::fence::{FenceDatabase, FoundRow, verdict};
 use crate::message::{CallId, FenceId};
 use crate::sql::{
     CommitFailure, FenceDialect, FenceKey, FenceRefusal, FenceRow, FenceWrite, Giver, Isolation, Namespace,
@@ -104,8 +104,8 @@ impl FenceDatabase for PostgresFence {
             query.bind(FenceRow::Tombstone.code()).bind(call_ids).bind(identity).bind(&lock_timeout)
         };
         // All rows are read to the end: only then has the statement committed.
-        let rows: Vec<(CallId, i64, Option<Vec<u8>>)> = decoded(&self.pool.fetch(sql, bind).await?)?;
-        Ok(rows.into_iter().map(|(id, outcome, amended)| (id, Verdict::of_row(outcome, amended))).collect())
+        let rows = decoded(&self.pool.fetch(sql, bind).await?)?;
+        Ok(rows.into_iter().map(verdict).collect())
     }
 
     async fn find_row(&self, call_id: CallId) -> Result<Option<FoundRow>, StoreError> {
@@ -113,6 +113,21 @@ impl FenceDatabase for PostgresFence {
                    LEFT JOIN tm_fence f ON f.call_id = $1";
         let rows = self.pool.fetch(sql, |query| query.bind(call_id)).await?;
         Ok(decoded(&rows)?.pop())
+    }
+
+    async fn find_rows(
+        &self,
+        identity: FenceId,
+        call_ids: &[CallId],
+    ) -> Result<Vec<(CallId, Verdict)>, StoreError> {
+        let sql = "SELECT f.call_id, f.outcome, f.amended FROM tm_fence f, tm_fence_database d \
+                   WHERE f.call_id = ANY($1) AND d.identity = $2";
+        let rows = decoded(&self.pool.fetch(sql, |query| query.bind(call_ids).bind(identity)).await?)?;
+        Ok(rows.into_iter().map(verdict).collect())
+    }
+
+    fn statements(&self, key: &FenceKey) -> (String, String) {
+        (Postgres::join_statement(key).as_str().to_owned(), Postgres::done_statement(key).as_str().to_owned())
     }
 
     async fn forget(&self, call_ids: &[CallId]) -> Result<(), StoreError> {
@@ -145,8 +160,8 @@ macro_rules! fenced {
 macro_rules! prove {
     () => {
         concat!(
-            "SELECT 1 OPERATOR(pg_catalog./) coalesce(pg_catalog.current_setting('transactional_message.call', true) ",
-            "OPERATOR(pg_catalog.=) $1::pg_catalog.text, false)::int, ",
+            "SELECT 1 OPERATOR(pg_catalog./) (coalesce(pg_catalog.strpos(pg_catalog.current_setting(",
+            "'transactional_message.calls', true), $1::pg_catalog.text), 0) OPERATOR(pg_catalog.>) 0)::int, ",
             "CASE WHEN pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off' ",
             "THEN pg_catalog.set_config('synchronous_commit', 'on', true) END"
         )
@@ -161,6 +176,10 @@ const PROVE_AND_COMMIT: &str = concat!(prove!(), "; COMMIT AND CHAIN");
 /// The same, when the fence row shall say something else than that the transaction committed.
 const PROVE_WRITE_AND_COMMIT: &str =
     concat!(prove!(), "; SELECT $0.tm_fence_prove($1, $2); COMMIT AND CHAIN");
+
+/// A savepoint is refused outside of a transaction.
+const JOIN: &str = "SAVEPOINT tm_fence; RELEASE SAVEPOINT tm_fence; SELECT $0.tm_fence_join($1, $2)";
+const DONE: &str = "SELECT $0.tm_fence_done($1, NULL)";
 
 /// Proves, and writes the payload that replaces the first one; nothing of the body's comes between this and the
 /// commit. The payload is bound, since statements get into logs: sqlx writes theirs to the application's. Only in a
@@ -287,6 +306,49 @@ impl FenceDialect for Postgres {
                 let _ = sqlx::raw_sql("BEGIN").execute(connection).await;
             }
             Err(failure)
+        })
+    }
+
+    fn join_statement(fence: &FenceKey) -> SqlStr {
+        let values = [Literal::Id(fence.call_id.as_uuid()), Literal::Id(fence.identity.as_uuid())];
+        fill_at(&fence.namespace, JOIN, &values)
+    }
+
+    fn join(connection: &mut PgConnection, fence: FenceKey) -> BoxFuture<'_, Result<(), FenceRefusal>> {
+        Box::pin(async move {
+            let joined = sqlx::raw_sql(Self::join_statement(&fence)).execute(connection).await;
+            let Err(error) = joined else { return Ok(()) };
+            Err(match code(&error).as_deref() {
+                Some(WRONG_DATABASE) => FenceRefusal::WrongDatabase,
+                // Which row is there can't be asked in a transaction that has failed.
+                Some(UNIQUE_VIOLATION) => FenceRefusal::Fenced,
+                Some(NO_RIGHT) => FenceRefusal::Failed(no_right(&error, &fence.namespace)),
+                _ => FenceRefusal::Failed(error.into()),
+            })
+        })
+    }
+
+    fn done_statement(fence: &FenceKey) -> SqlStr {
+        fill_at(&fence.namespace, DONE, &[Literal::Id(fence.call_id.as_uuid())])
+    }
+
+    fn done(
+        connection: &mut PgConnection,
+        fence: FenceKey,
+        amended: Option<Vec<u8>>,
+    ) -> BoxFuture<'_, Result<(), sqlx::Error>> {
+        Box::pin(async move {
+            let Some(payload) = amended else {
+                sqlx::raw_sql(Self::done_statement(&fence)).execute(connection).await?;
+                return Ok(());
+            };
+            sqlx::query(fill_at(&fence.namespace, "SELECT $0.tm_fence_done($1, $2)", &[]))
+                .bind(fence.call_id)
+                .bind(payload)
+                .persistent(false)
+                .execute(connection)
+                .await?;
+            Ok(())
         })
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{Row, SqlSafeStr, Sqlite, SqliteConnection, SqlitePool};
+use sqlx::{SqlSafeStr, SqlStr, Sqlite, SqliteConnection, SqlitePool};
 
 use super::schema::{self, FENCE};
 use super::session::{pool, reach};
@@ -20,7 +20,7 @@ use crate::database::literal::{Literal, fill};
 use crate::database::write_queue::WriteQueue;
 use crate::error::{Error, ErrorKind};
 use crate::fence::verdict::Verdict;
-use crate::fence::{FenceDatabase, FoundRow};
+use crate::fence::{FenceDatabase, FoundRow, verdict};
 use crate::message::{CallId, FenceId};
 use crate::sql::{
     CommitFailure, FenceDialect, FenceKey, FenceRefusal, FenceRow, FenceWrite, Giver, Isolation, Namespace,
@@ -85,7 +85,7 @@ impl FenceDatabase for SqliteFence {
     ) -> Result<Vec<(CallId, Verdict)>, StoreError> {
         let _turn = self.queue.take(self.lock_timeout).await?;
         // `DO UPDATE`, though it changes nothing, makes the row that was first come back.
-        let rows = sqlx::query(concat!(
+        let rows = sqlx::query_as(concat!(
             "INSERT INTO tm_fence (call_id, outcome) SELECT unhex(value), ?1 FROM json_each(?2) ",
             "WHERE EXISTS (SELECT 1 FROM tm_fence_database WHERE identity = ?3) ",
             "ON CONFLICT (call_id) DO UPDATE SET outcome = outcome RETURNING call_id, outcome, amended"
@@ -95,10 +95,7 @@ impl FenceDatabase for SqliteFence {
         .bind(identity)
         .fetch_all(&self.pool)
         .await?;
-        let verdict = |row: &sqlx::sqlite::SqliteRow| {
-            Ok((row.try_get("call_id")?, Verdict::of_row(row.try_get("outcome")?, row.try_get("amended")?)))
-        };
-        rows.iter().map(verdict).collect()
+        Ok(rows.into_iter().map(verdict).collect())
     }
 
     async fn find_row(&self, call_id: CallId) -> Result<Option<FoundRow>, StoreError> {
@@ -111,8 +108,29 @@ impl FenceDatabase for SqliteFence {
         Ok(row)
     }
 
+    async fn find_rows(
+        &self,
+        identity: FenceId,
+        call_ids: &[CallId],
+    ) -> Result<Vec<(CallId, Verdict)>, StoreError> {
+        let rows = sqlx::query_as(concat!(
+            "SELECT call_id, outcome, amended FROM tm_fence WHERE call_id IN (SELECT unhex(value) FROM json_each(?1)) ",
+            "AND EXISTS (SELECT 1 FROM tm_fence_database WHERE identity = ?2)"
+        ));
+        let rows = rows.bind(id_list(call_ids)).bind(identity).fetch_all(&self.pool).await?;
+        Ok(rows.into_iter().map(verdict).collect())
+    }
+
+    fn statements(&self, key: &FenceKey) -> (String, String) {
+        (Sqlite::join_statement(key).as_str().to_owned(), Sqlite::done_statement(key).as_str().to_owned())
+    }
+
     fn locks_rows(&self) -> bool {
         false
+    }
+
+    fn waits_for_itself(&self) -> bool {
+        Sqlite::WAITS_FOR_ITSELF
     }
 
     async fn forget(&self, call_ids: &[CallId]) -> Result<(), StoreError> {
@@ -165,6 +183,11 @@ impl TransactionDialect for Sqlite {
 const ENTER: &str = "INSERT INTO main.tm_fence (call_id, outcome) \
      VALUES ($1, (SELECT 1 FROM main.tm_fence_database WHERE identity = $2)); SAVEPOINT $3";
 
+/// Outside of a transaction, the savepoint behind the row is one, which its release commits.
+const JOIN: &str = "INSERT INTO main.tm_fence (call_id, outcome) \
+     VALUES ($1, (SELECT 3 FROM main.tm_fence_database WHERE identity = $2)); SAVEPOINT $3";
+const DONE: &str = "UPDATE main.tm_fence SET outcome = 1 WHERE call_id = $1 AND outcome = 3; RELEASE $2";
+
 impl FenceDialect for Sqlite {
     fn begin_fenced(
         connection: &mut SqliteConnection,
@@ -206,6 +229,44 @@ impl FenceDialect for Sqlite {
                     _ => CommitFailure::Unclear(error),
                 }
             })
+        })
+    }
+
+    fn join_statement(fence: &FenceKey) -> SqlStr {
+        let (call_id, identity) = (fence.call_id.as_uuid(), fence.identity.as_uuid());
+        fill(JOIN, &[Literal::Binary(call_id), Literal::Binary(identity), Literal::Savepoint(call_id)])
+    }
+
+    fn join(connection: &mut SqliteConnection, fence: FenceKey) -> BoxFuture<'_, Result<(), FenceRefusal>> {
+        Box::pin(async move {
+            let joined = sqlx::raw_sql(Self::join_statement(&fence)).execute(connection).await;
+            let Err(error) = joined else { return Ok(()) };
+            let text = error.as_database_error().map_or("", |error| error.message());
+            Err(match primary_code(&error) {
+                Some(CONSTRAINT) if text.contains("NOT NULL") => FenceRefusal::WrongDatabase,
+                Some(CONSTRAINT) => FenceRefusal::Fenced,
+                _ => FenceRefusal::Failed(error.into()),
+            })
+        })
+    }
+
+    fn done_statement(fence: &FenceKey) -> SqlStr {
+        let call_id = fence.call_id.as_uuid();
+        fill(DONE, &[Literal::Binary(call_id), Literal::Savepoint(call_id)])
+    }
+
+    fn done(
+        connection: &mut SqliteConnection,
+        fence: FenceKey,
+        amended: Option<Vec<u8>>,
+    ) -> BoxFuture<'_, Result<(), sqlx::Error>> {
+        Box::pin(async move {
+            if let Some(payload) = amended {
+                let update = sqlx::query("UPDATE main.tm_fence SET amended = ?1 WHERE call_id = ?2");
+                update.bind(payload).bind(fence.call_id).execute(&mut *connection).await?;
+            }
+            sqlx::raw_sql(Self::done_statement(&fence)).execute(connection).await?;
+            Ok(())
         })
     }
 }

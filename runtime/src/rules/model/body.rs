@@ -20,7 +20,7 @@ pub(super) fn steps(out: &mut Steps<'_>, c: usize, call: &Call) {
         Body::Running | Body::InTransaction => {
             endings(out, c, call);
             if out.model.may(May::Withhold) && call.commit == Commit::Not && call.truth == Truth::Nothing {
-                let in_transaction = call.body == Body::InTransaction;
+                let in_transaction = call.body == Body::InTransaction || call.is_in_its_callers();
                 out.call(c, System, "the body withholds", |call, _| {
                     call.withheld = call.withheld.said(in_transaction);
                     call.meant = call.meant.said(in_transaction);
@@ -84,6 +84,12 @@ fn endings(out: &mut Steps<'_>, c: usize, call: &Call) {
 fn transaction(out: &mut Steps<'_>, c: usize, call: &Call) {
     match (call.body, call.effect) {
         (Body::Running, Effect::None) if call.commit == Commit::Not => begin(out, c, call),
+        (Body::Running, Effect::Open) if call.is_in_its_callers() && call.withheld == Withheld::No => {
+            done(out, c, false);
+            if out.model.may(May::Amend) {
+                done(out, c, true);
+            }
+        }
         (Body::InTransaction, _) => {
             out.call(c, System, "rolled back", |call, _| {
                 call.effect = Effect::None;
@@ -98,12 +104,21 @@ fn transaction(out: &mut Steps<'_>, c: usize, call: &Call) {
         (Body::Waiting, effect) => replies(out, c, call, effect),
         _ => {}
     }
+    if call.is_in_its_callers() && call.body == Body::Over && out.world.alive {
+        let done_at_once = out.model.has(Bug::EnteredIsDone);
+        out.call(c, System, "the caller commits what was not done", |call, _| {
+            call.effect = Effect::None;
+            call.fence = if done_at_once { Fence::Committed { amended: false } } else { Fence::Withheld };
+        });
+    }
     match call.effect {
         Effect::Open if call.body != Body::InTransaction || !out.world.alive => {
             out.call(c, System, "the database rolls the abandoned transaction back", |call, _| {
                 call.effect = Effect::None;
             });
         }
+        // The caller has its transaction back when the body is over.
+        Effect::Sent { .. } if call.entered && call.body != Body::Over => {}
         Effect::Sent { withheld, amended } => {
             let unwritten = out.model.has(Bug::WithholdIsNotWritten);
             let forgets = out.model.has(Bug::AmendedPayloadIsNotWritten);
@@ -131,6 +146,13 @@ fn begin(out: &mut Steps<'_>, c: usize, call: &Call) {
             call.effect = Effect::Open;
             call.body = Body::InTransaction;
         });
+        if out.model.may(May::Enter) {
+            out.call(c, System, "enter: the fence row goes into the caller's transaction", |call, model| {
+                begins(call, model);
+                call.entered = true;
+                call.effect = Effect::Open;
+            });
+        }
     } else {
         out.call(c, System, "begin is refused: fenced", begins);
     }
@@ -138,6 +160,7 @@ fn begin(out: &mut Steps<'_>, c: usize, call: &Call) {
 
 fn begins(call: &mut Call, model: &Model) {
     call.begun = true;
+    call.entered = false;
     call.meant = call.meant.begins();
     if !model.has(Bug::WithholdOutlivesItsTransaction) {
         call.withheld = call.withheld.begins();
@@ -151,6 +174,15 @@ fn send_commit(out: &mut Steps<'_>, c: usize, amended: bool) {
         call.commit = Commit::Unclear;
         call.effect = Effect::Sent { withheld: call.withheld != Withheld::No, amended };
         call.body = Body::Waiting;
+    });
+}
+
+fn done(out: &mut Steps<'_>, c: usize, amended: bool) {
+    let what = if amended { "amends, and is done" } else { "is done" };
+    out.call(c, System, what, |call, _| {
+        call.amended = amended;
+        call.commit = Commit::Callers;
+        call.effect = Effect::Sent { withheld: false, amended };
     });
 }
 
@@ -227,6 +259,10 @@ pub(super) fn report(out: &mut Steps<'_>, at: At, message: &Message) {
             message.report = None;
             message.make_sure(model);
             message.release(Holder::Process, false);
+        }),
+        Report::AwaitCommit => out.message(at, System, "its own checker begins to wait", |message, _| {
+            message.report = None;
+            message.own = Asker::Awaiting;
         }),
         Report::AskFence => out.message(at, System, "its own checker begins to ask", |message, model| {
             message.report = None;

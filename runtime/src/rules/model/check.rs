@@ -106,6 +106,7 @@ fn claim(out: &mut Steps<'_>, at: At, call: &Call, message: &Message, number: u8
 fn asker(out: &mut Steps<'_>, at: At, call: &Call, who: Who, asker: Asker) {
     match asker {
         Asker::Idle => return,
+        Asker::Awaiting => wait_for_the_commit(out, at, call),
         Asker::Entering => out.message(at, System, "counted, to be asked alone", |message, _| match message
             .enter(who.token())
         {
@@ -253,6 +254,30 @@ fn ask_fence(out: &mut Steps<'_>, at: At, call: &Call, who: Who, (before, counte
             answer(call, true, after(step, None, counted));
         });
     }
+}
+
+/// Reads the fence until its row is there, or for as long as somebody may wait.
+fn wait_for_the_commit(out: &mut Steps<'_>, at: At, call: &Call) {
+    let decided = |event, amended| Asker::Deciding { event, if_held: false, amended };
+    match call.fence {
+        Fence::Committed { amended } => {
+            out.message(at, System, "the fence is read: committed", |message, _| {
+                message.own = decided(Event::CheckBackConfirms, amended.then_some(true));
+            });
+        }
+        Fence::Withheld => out.message(at, System, "the fence is read: nothing to send", |message, _| {
+            message.own = decided(Event::CancelFinal, None);
+        }),
+        Fence::None if out.model.has(Bug::CallerIsNotAwaited) => {
+            out.message(at, System, "the fence is read: no row", |message, _| {
+                message.own = decided(Event::CancelFinal, None);
+            });
+        }
+        Fence::None | Fence::Tombstone => {}
+    }
+    out.message(at, System, "has waited long enough, and asks", |message, model| {
+        message.own = Asker::Asking { before: 0, counted: !model.counts() };
+    });
 }
 
 /// What a handler may say now.

@@ -2,7 +2,7 @@
 
 use super::rules::{BUDGET, Bug, May};
 use super::steps::{At, Cause, Steps};
-use super::world::{Call, Change, Holder, Message, Published, Relay};
+use super::world::{Asker, Call, Change, Holder, Message, Published, Relay};
 use crate::message::state::{Event, MessageState};
 use crate::rules::answer::{PublishVerdict, after_publish};
 use crate::transport::PublishResult;
@@ -35,7 +35,7 @@ pub(super) fn steps(out: &mut Steps<'_>, at: At, call: &Call, message: &Message)
 
 /// Whether the body's process counts the row among those that it works on.
 pub(super) fn is_held(out: &Steps<'_>, call: &Call, message: &Message) -> bool {
-    let busy = message.report.is_some() || message.relays[0] != Relay::Idle;
+    let busy = message.report.is_some() || message.own == Asker::Awaiting || message.relays[0] != Relay::Idle;
     out.world.alive && message.row.is_some() && (call.is_live() || busy)
 }
 

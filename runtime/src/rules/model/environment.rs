@@ -25,7 +25,7 @@ pub(super) fn time_and_crash(out: &mut Steps<'_>) {
 fn crash(call: &mut Call) {
     call.body = Body::Over;
     for message in call.messages.iter_mut().flatten() {
-        if matches!(message.report, Some(Report::AskFence | Report::AskLater)) {
+        if matches!(message.report, Some(Report::AskFence | Report::AwaitCommit | Report::AskLater)) {
             message.report = None;
         }
         message.own = Asker::Idle;

@@ -35,6 +35,7 @@ impl Model {
         let call = Call {
             body: Body::Storing,
             begun: false,
+            entered: false,
             withheld: Withheld::No,
             meant: Withheld::No,
             amended: false,

@@ -63,6 +63,8 @@ pub(super) enum May {
     AskOnErr,
     Withhold,
     Amend,
+    /// The body works in its caller's transaction.
+    Enter,
     /// The halves grow older than the horizon.
     GrowOld,
     Operator,
@@ -80,6 +82,10 @@ pub(super) enum Bug {
     UnconditionalTransitions,
     CheckBackCancelNeedsNoToken,
     FenceIsReadAndNotClosed,
+    /// A caller that has not committed yet never will.
+    CallerIsNotAwaited,
+    /// A row says from the first that the message is to be sent.
+    EnteredIsDone,
     OpenTransactionCountsAsNone,
     CommitIsNotProven,
     HandlerIsAskedAtOnce,
@@ -142,6 +148,7 @@ impl Model {
         let body = Body {
             withheld: call.withheld,
             begun: call.begun,
+            entered: call.entered,
             commit: call.commit,
             amended: call.amended.then(Vec::new),
             ..Body::default()
@@ -150,6 +157,7 @@ impl Model {
             Decision::Confirm { amended } => Report::Confirm { amended: amended.is_some() },
             Decision::Cancel => Report::Cancel,
             Decision::AskFence => Report::AskFence,
+            Decision::AwaitCommit => Report::AwaitCommit,
             Decision::AskLater => Report::AskLater,
             Decision::ParkForgotten => Report::ParkForgotten,
         }

@@ -14,6 +14,16 @@ const FENCED: Model = Model::new(
     &[Crash, Vanish, Fail, LapseLive, LoseAnswers, FailDelivery, Withhold, Amend, GrowOld, Operator, Janitor],
 );
 
+/// The same in its caller's transaction.
+const ENTERED: Model = Model {
+    checkers: 1,
+    ..Model::new(
+        "a message in its caller's transaction",
+        By::Fence,
+        &[Enter, Crash, Vanish, Fail, LapseLive, LoseAnswers, Withhold, Amend, Operator, Janitor],
+    )
+};
+
 /// Two relays deliver, in two processes, and fail.
 const DELIVERED: Model = Model {
     checkers: 1,
@@ -104,6 +114,11 @@ fn a_fenced_message() {
 }
 
 #[test]
+fn a_message_in_its_callers_transaction() {
+    holds(&ENTERED, 11_065);
+}
+
+#[test]
 fn its_delivery() {
     holds(&DELIVERED, 14_365);
 }
@@ -165,6 +180,8 @@ fn broken_rules_are_found() {
         (UnconditionalTransitions, &FENCED, "no message moves where the diagram has no arrow"),
         (CheckBackCancelNeedsNoToken, &OUTAGE, "no check-back cancels what a live body holds"),
         (FenceIsReadAndNotClosed, &FENCED, LOST),
+        (CallerIsNotAwaited, &ENTERED, LOST),
+        (EnteredIsDone, &ENTERED, "what is delivered took effect"),
         (OpenTransactionCountsAsNone, &FENCED, "a fence row never changes"),
         (CommitIsNotProven, &FENCED, "what is delivered took effect"),
         (HandlerIsAskedAtOnce, &HASTY, LOST),

@@ -18,10 +18,13 @@ pub(super) struct World {
 }
 
 /// One run of an annotated function.
+#[expect(clippy::struct_excessive_bools, reason = "as the runtime's own state has them")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Call {
     pub(super) body: Body,
     pub(super) begun: bool,
+    /// The last transaction is its caller's.
+    pub(super) entered: bool,
     pub(super) withheld: Withheld,
     /// What the body means by it, whatever is made of that.
     pub(super) meant: Withheld,
@@ -128,6 +131,7 @@ pub(super) enum Report {
     Confirm { amended: bool },
     Cancel,
     AskFence,
+    AwaitCommit,
     AskLater,
     ParkForgotten,
 }
@@ -136,6 +140,8 @@ pub(super) enum Report {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Asker {
     Idle,
+    /// Of a call whose caller has still to commit: reads the fence, and closes nothing.
+    Awaiting,
     /// Of a half whose last asker has vanished: to be counted first, and asked alone.
     Entering,
     Asking {
@@ -189,6 +195,11 @@ impl Call {
     /// Nobody works on the call any more.
     pub(super) fn is_quiet(&self) -> bool {
         self.body == Body::Over && self.effect == Effect::None && self.messages().all(Message::is_quiet)
+    }
+
+    /// In its caller's transaction, and not done.
+    pub(super) fn is_in_its_callers(&self) -> bool {
+        self.entered && self.effect == Effect::Open
     }
 
     /// The body ends, and everything about it is reported.

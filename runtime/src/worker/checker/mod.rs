@@ -1,6 +1,7 @@
 //! The checker: settles halves that nobody reported, by asking their fence or their handler.
 
 mod asker;
+mod awaited;
 mod claim;
 mod fence;
 mod fence_queue;
@@ -17,6 +18,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use asker::Asker;
+use awaited::AwaitedCommits;
 use fence_queue::FenceQueues;
 use handler::{HandlerAnswer, Question, settle};
 
@@ -51,6 +53,8 @@ pub(crate) struct Checker {
     failures: u32,
     /// Fences that are being asked.
     fence_queues: FenceQueues,
+    /// Calls whose caller has still to commit.
+    awaited: AwaitedCommits,
     /// Handlers, and packages of messages that they answered for although they are from another one.
     strangers: HashSet<(String, String)>,
     /// When halves were claimed last, and whether there may be more for the same handlers.
@@ -72,6 +76,7 @@ impl Checker {
             later: JoinSet::new(),
             failures: 0,
             fence_queues: FenceQueues::default(),
+            awaited: AwaitedCommits::default(),
             strangers: HashSet::new(),
             claimed: Instant::now(),
             more: false,
@@ -94,6 +99,7 @@ impl Checker {
             calls.push(call);
         }
         self.ask_own(calls);
+        self.awaited.read_all(&self.asker);
         self.finish().await;
     }
 
@@ -108,6 +114,7 @@ impl Checker {
                 Some(done) = self.settling.join_next() => self.was_settled(done),
                 Some(done) = self.later.join_next() => self.answers.extend(done.unwrap_or_default()),
                 Some(_) = self.fence_queues.answered() => {}
+                Some(over) = self.awaited.were_read() => self.ask_fences(over),
                 else => return,
             }
         }
@@ -146,8 +153,15 @@ impl Checker {
         });
     }
 
-    /// Asks the fences of calls that this process holds.
+    /// Asks about calls that this process has run.
     fn ask_own(&mut self, calls: Vec<Arc<LiveCall>>) {
+        let (left, over) = calls.into_iter().partition(|call| call.is_left_to_the_caller());
+        Vec::into_iter(left).for_each(|call| self.awaited.add(call));
+        self.ask_fences(over);
+    }
+
+    /// Asks the fences of calls that this process holds.
+    fn ask_fences(&mut self, calls: Vec<Arc<LiveCall>>) {
         for call in calls {
             // From here on they are anybody's, should we not come to an end: a fence answers everybody
             // the same. And what an answer frees must not look as if it were still being worked on.
@@ -175,6 +189,7 @@ impl Worker for Checker {
         loop {
             self.settle_more();
             self.ask_a_suspect();
+            let due = self.awaited.due();
             let has_reporter = !(self.questions.is_closed() && self.questions.is_empty());
             tokio::select! {
                 Some(done) = self.suspected.join_next() => self.answers.extend(done.ok().flatten()),
@@ -198,6 +213,8 @@ impl Worker for Checker {
                 _ = self.questions.recv_many(&mut calls, WINDOW as usize), if has_reporter => {
                     self.ask_own(std::mem::take(&mut calls));
                 }
+                Some(over) = self.awaited.were_read() => self.ask_fences(over),
+                () = sleep_until(due.unwrap_or(next)), if due.is_some() => self.awaited.read_due(&self.asker),
                 () = sleep_until(next) => {
                     if let Err(error) = self.claim().await {
                         self.asker.held.log(&error);
@@ -211,7 +228,10 @@ impl Worker for Checker {
                 () = stop.cancelled() => {
                     // They lapse, and are suspects of whoever takes them.
                     self.suspects.clear();
-                    return self.wind_up().await;
+                    self.wind_up().await;
+                    // Whoever takes these over asks their fence.
+                    self.awaited.take().for_each(|call| self.asker.held.let_go(call.ids()));
+                    return;
                 }
             }
         }

@@ -25,6 +25,8 @@ pub trait Dialect: BusinessDatabase {
     const NOW: &'static str;
     /// How often a renewal of leases goes to the server and back.
     const RENEWAL_ROUND_TRIPS: u32;
+    /// Whether a database has one writer at a time.
+    const ONE_WRITER: bool = false;
     /// Whether a transaction goes on after a statement that failed.
     const GOES_ON: bool;
     /// Takes ten minutes, on a server.

@@ -85,6 +85,7 @@ impl Dialect for Sqlite {
         CREATE TABLE unique_effects (id INTEGER PRIMARY KEY)";
     const NOW: &'static str = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
     const RENEWAL_ROUND_TRIPS: u32 = 1;
+    const ONE_WRITER: bool = true;
     const GOES_ON: bool = true;
     // `OR ROLLBACK` makes SQLite end the whole transaction.
     const STUCK: &'static str = "SELECT 1";

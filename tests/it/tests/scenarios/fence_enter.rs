@@ -1,0 +1,344 @@
+//! Fenced functions that work in their caller's transaction.
+
+use std::time::Duration;
+
+use it::{
+    Dialect, Log, Order, ShopError, fast, fenced, fenced_amendable, fenced_twice, order, run, texts,
+    wait_until,
+};
+use sqlx::{AssertSqlSafe, Connection, Transaction};
+use tracing_subscriber::filter::LevelFilter;
+use transactional_message::{
+    ErrorKind, MessageState, Messenger, begin, enter, enter_sql, transactional_message, withhold,
+};
+
+use crate::{Db, World};
+
+/// As in a repository layer: whoever calls it has the transaction.
+#[transactional_message(exchange = "shop", routing_key = "order.fenced", business_key = id, fence, message = order(id))]
+async fn pay_in(tx: &mut Transaction<'_, Db>, id: u64, declined: bool) -> Result<(), ShopError> {
+    let entered = enter(&mut *tx).await?;
+    World::write(tx, id).await?;
+    if declined {
+        return Err(ShopError::Declined);
+    }
+    Ok(entered.done(tx).await?)
+}
+
+/// A messenger that waits for its callers for as long as a test takes.
+async fn patient(world: &World) -> Messenger {
+    world.messenger_with(fast().check_after(Duration::from_mins(10))).await
+}
+
+#[tokio::test]
+async fn what_the_caller_commits_is_sent() {
+    let world = World::new().await;
+    let messenger = patient(&world).await;
+    let mut tx = world.shop.begin().await.expect("begins");
+    messenger.scope(pay_in(&mut tx, 1, false)).await.expect("pays");
+    messenger.scope(pay_in(&mut tx, 2, false)).await.expect("pays");
+    assert_eq!(messenger.stats().await.expect("counts").half, 2, "the caller has not committed");
+    tx.commit().await.expect("commits");
+    world.count(&messenger, MessageState::Delivered, 2).await;
+    assert_eq!(world.effects_of_orders().await, world.orders().await);
+    assert_eq!((world.fences(1).await, world.fences(3).await), (2, 0));
+}
+
+#[tokio::test]
+async fn what_the_caller_rolls_back_is_not_sent() {
+    let world = World::new().await;
+    let messenger = world.messenger().await;
+    let mut tx = world.shop.begin().await.expect("begins");
+    messenger.scope(pay_in(&mut tx, 1, false)).await.expect("pays");
+    tx.rollback().await.expect("rolls back");
+    world.count(&messenger, MessageState::Cancelled, 1).await;
+    assert_eq!(world.fences(2).await, 1, "closed, once `check_after` was over");
+    assert!(world.orders().await.is_empty() && world.listener.orders().is_empty());
+}
+
+/// The caller commits what a function has done that said no.
+#[tokio::test]
+async fn of_two_calls_in_a_transaction_the_one_that_failed_sends_nothing() {
+    let world = World::new().await;
+    let messenger = patient(&world).await;
+    let mut tx = world.shop.begin().await.expect("begins");
+    messenger.scope(pay_in(&mut tx, 1, true)).await.expect_err("declined");
+    messenger.scope(pay_in(&mut tx, 2, false)).await.expect("pays");
+    let never = std::future::pending::<Result<(), ShopError>>();
+    let dropped = messenger.scope(async {
+        let body = async {
+            let _entered = enter(&mut tx).await?;
+            never.await
+        };
+        tokio::time::timeout(Duration::from_millis(300), fenced(&order(3), body)).await
+    });
+    dropped.await.expect_err("takes too long");
+    tx.commit().await.expect("commits");
+    world.count(&messenger, MessageState::Delivered, 1).await;
+    world.count(&messenger, MessageState::Cancelled, 2).await;
+    assert_eq!(world.effects_of_orders().await, [2]);
+    assert_eq!((world.fences(1).await, world.fences(3).await), (1, 2));
+}
+
+#[tokio::test]
+async fn a_nested_transaction_that_is_rolled_back_takes_its_message_with_it() {
+    let world = World::new().await;
+    let messenger = world.messenger().await;
+    let mut tx = world.shop.begin().await.expect("begins");
+    messenger.scope(pay_in(&mut tx, 1, false)).await.expect("pays");
+    let mut nested = tx.begin().await.expect("begins");
+    messenger.scope(pay_in(&mut nested, 2, false)).await.expect("pays");
+    nested.rollback().await.expect("rolls back");
+    let mut nested = tx.begin().await.expect("begins");
+    messenger.scope(pay_in(&mut nested, 3, false)).await.expect("pays");
+    nested.commit().await.expect("commits");
+    tx.commit().await.expect("commits");
+    world.settled(&messenger).await;
+    assert_eq!(world.orders().await, [1, 3]);
+    assert_eq!(world.effects_of_orders().await, [1, 3]);
+}
+
+#[tokio::test]
+async fn a_function_with_its_own_transaction_calls_one_that_enters_it() {
+    let world = World::new().await;
+    let messenger = patient(&world).await;
+    let body = async {
+        let mut tx = begin(&world.shop).await?;
+        let inner = async {
+            let entered = enter(&mut *tx).await?;
+            World::write(&mut tx, 2).await?;
+            Ok(entered.done(&mut *tx).await?)
+        };
+        // SQLite has one writer: the inner half message would wait for the outer transaction.
+        let called = fenced(&order(2), inner).await;
+        assert_eq!(called.is_err(), Db::ONE_WRITER, "{called:?}");
+        World::write(&mut tx, 1).await?;
+        tx.commit().await?;
+        Ok::<_, ShopError>(())
+    };
+    messenger.scope(async { fenced(&order(1), body).await }).await.expect("pays");
+    world.settled(&messenger).await;
+    assert_eq!(world.effects_of_orders().await, world.orders().await);
+}
+
+#[tokio::test]
+async fn without_done_an_ok_is_parked() {
+    let (log, _guard) = Log::listen(LevelFilter::ERROR);
+    let world = World::new().await;
+    let messenger = world.messenger().await;
+    let mut tx = world.shop.begin().await.expect("begins");
+    let body = async {
+        let _entered = enter(&mut tx).await?;
+        World::write(&mut tx, 1).await?;
+        Ok(())
+    };
+    messenger.scope(async { fenced(&order(1), body).await }).await.expect("ok");
+    tx.commit().await.expect("commits");
+    world.count(&messenger, MessageState::Parked, 1).await;
+    let told = log.lines_with(&["returned Ok without calling `done`:"]);
+    assert!(told.len() == 1 && told[0].contains("it::calls::fenced"), "{told:?}");
+}
+
+#[tokio::test]
+async fn what_is_withheld_is_not_sent() {
+    let world = World::new().await;
+    let messenger = patient(&world).await;
+    let mut tx = world.shop.begin().await.expect("begins");
+    let body = async {
+        let entered = enter(&mut tx).await?;
+        withhold()?;
+        entered.done(&mut tx).await?;
+        Ok(())
+    };
+    messenger.scope(async { fenced(&order(1), body).await }).await.expect("ok");
+    let body = async {
+        enter(&mut tx).await?.done(&mut tx).await?;
+        assert_eq!(withhold().expect_err("too late").kind(), ErrorKind::Misuse);
+        Ok(())
+    };
+    messenger.scope(async { fenced(&order(2), body).await }).await.expect("ok");
+    tx.commit().await.expect("commits");
+    world.settled(&messenger).await;
+    assert_eq!(world.effects_of_orders().await, [2]);
+    assert_eq!((world.fences(1).await, world.fences(3).await), (1, 1));
+}
+
+#[tokio::test]
+async fn what_is_amended_is_what_is_sent() {
+    let world = World::new().await;
+    let messenger = patient(&world).await;
+    let mut tx = world.shop.begin().await.expect("begins");
+    let body = async {
+        let mut entered = enter(&mut tx).await?;
+        entered.amend(&Order { id: 1, note: "amended".into() })?;
+        Ok(entered.done(&mut tx).await?)
+    };
+    messenger.scope(async { fenced_amendable(&order(1), body).await }).await.expect("ok");
+    tx.commit().await.expect("commits");
+    world.settled(&messenger).await;
+    let bodies = texts(&world.books, "SELECT body FROM effects").await;
+    assert!(bodies.len() == 1 && bodies[0].contains("amended"), "{bodies:?}");
+}
+
+#[tokio::test]
+async fn two_messages_have_one_fence_row() {
+    let world = World::new().await;
+    let messenger = patient(&world).await;
+    let mut tx = world.shop.begin().await.expect("begins");
+    let body = async {
+        enter(&mut tx).await?.done(&mut tx).await?;
+        Ok(())
+    };
+    messenger.scope(async { fenced_twice(&order(1), body).await }).await.expect("ok");
+    tx.commit().await.expect("commits");
+    world.count(&messenger, MessageState::Delivered, 2).await;
+    assert_eq!(world.fences(1).await, 1);
+}
+
+#[tokio::test]
+async fn what_can_not_be_entered_says_why() {
+    let world = World::new().await;
+    let messenger = world.messenger().await;
+    let mut connection = world.shop.acquire().await.expect("acquires");
+    let body = async {
+        let error = enter(&mut *connection).await.expect_err("no transaction is open");
+        assert_eq!(error.kind(), ErrorKind::Misuse);
+        assert!(
+            error.to_string().contains("without an open transaction: open it with sqlx's `begin`"),
+            "{error}"
+        );
+
+        let mut tx = connection.begin().await?;
+        let entered = enter(&mut tx).await?;
+        let error = enter(&mut tx).await.expect_err("entered already");
+        assert_eq!(error.kind(), ErrorKind::Misuse);
+        let mut other = world.shop.begin().await?;
+        let error = entered.done(&mut other).await.expect_err("not this one");
+        assert_eq!(error.kind(), ErrorKind::Unproven);
+        other.rollback().await?;
+        tx.rollback().await?;
+        Err(ShopError::Declined)
+    };
+    messenger.scope(async { fenced::<()>(&order(1), body).await }).await.expect_err("declined");
+    world.count(&messenger, MessageState::Cancelled, 1).await;
+}
+
+/// A caller that takes longer than `check_after`: nothing is lost, whoever is first.
+#[tokio::test]
+async fn a_caller_that_takes_long_is_asked_about_and_right_all_the_same() {
+    let world = World::new().await;
+    let messenger = world.messenger().await;
+    let mut tx = world.shop.begin().await.expect("begins");
+    messenger.scope(pay_in(&mut tx, 1, false)).await.expect("pays");
+    wait_until("the fence to have been asked in vain", async || {
+        let halves = messenger.admin().list(MessageState::Half, None, 2).await.expect("lists");
+        halves.iter().any(|half| half.reason.is_some())
+    })
+    .await;
+    tx.commit().await.expect("commits");
+    world.count(&messenger, MessageState::Delivered, 1).await;
+    assert_eq!(world.effects_of_orders().await, [1]);
+}
+
+#[tokio::test]
+async fn open_transactions_of_callers_keep_nobody_else_waiting() {
+    let world = World::with_connections(12).await;
+    // One that is asked about waits for this long.
+    let settings = fast().check_after(Duration::from_mins(10)).fence_lock_timeout(Duration::from_mins(1));
+    let messenger = world.messenger_with(settings).await;
+    let mut open = Vec::new();
+    // On SQLite, the first would keep the others from writing.
+    let count = if Db::ONE_WRITER { 0 } else { 8 };
+    for id in 0..count {
+        let mut tx = world.shop.begin().await.expect("begins");
+        messenger.scope(pay_in(&mut tx, id, false)).await.expect("pays");
+        open.push(tx);
+    }
+    let body = async { Err(ShopError::Declined) };
+    messenger.scope(async { fenced::<()>(&order(9), body).await }).await.expect_err("declined");
+    world.count(&messenger, MessageState::Cancelled, 1).await;
+    assert_eq!(messenger.stats().await.expect("counts").half, open.len() as u64);
+    for tx in open {
+        tx.commit().await.expect("commits");
+    }
+    world.settled(&messenger).await;
+    assert_eq!(world.effects_of_orders().await, world.orders().await);
+}
+
+#[tokio::test]
+async fn a_shutdown_leaves_what_is_open_to_others() {
+    let world = World::new().await;
+    let messenger = patient(&world).await;
+    let mut tx = world.shop.begin().await.expect("begins");
+    messenger.scope(pay_in(&mut tx, 1, false)).await.expect("pays");
+    messenger.shutdown(Duration::from_secs(20)).await;
+    tx.commit().await.expect("commits");
+    let messenger = world.messenger().await;
+    world.count(&messenger, MessageState::Delivered, 1).await;
+}
+
+#[tokio::test]
+async fn as_text_for_other_clients() {
+    let world = World::new().await;
+    let messenger = patient(&world).await;
+    for (id, declined) in [(1, false), (2, true)] {
+        let mut tx = world.shop.begin().await.expect("begins");
+        let body = async {
+            let fence = enter_sql()?;
+            sqlx::raw_sql(AssertSqlSafe(fence.enter())).execute(&mut *tx).await?;
+            World::write(&mut tx, id).await?;
+            if declined {
+                return Err(ShopError::Declined);
+            }
+            sqlx::raw_sql(AssertSqlSafe(fence.done())).execute(&mut *tx).await?;
+            Ok(())
+        };
+        let paid = messenger.scope(async { fenced(&order(id), body).await }).await;
+        assert_eq!(paid.is_err(), declined, "{paid:?}");
+        tx.commit().await.expect("commits");
+    }
+    world.settled(&messenger).await;
+    assert_eq!(world.effects_of_orders().await, [1]);
+    assert_eq!((world.fences(1).await, world.fences(3).await), (1, 1));
+}
+
+/// On SQLite, the text opens a transaction of its own instead.
+#[tokio::test]
+async fn as_text_outside_of_a_transaction_nothing_is_lost() {
+    let world = World::new().await;
+    let messenger = world.messenger().await;
+    let mut connection = world.shop.acquire().await.expect("acquires");
+    let body = async {
+        let fence = enter_sql()?;
+        sqlx::raw_sql(AssertSqlSafe(fence.enter())).execute(&mut *connection).await?;
+        World::write(&mut connection, 1).await?;
+        sqlx::raw_sql(AssertSqlSafe(fence.done())).execute(&mut *connection).await?;
+        Ok::<_, ShopError>(())
+    };
+    let paid = messenger.scope(async { fenced(&order(1), body).await }).await;
+    assert_eq!(paid.is_ok(), Db::ONE_WRITER, "{paid:?}");
+    world.settled(&messenger).await;
+    assert_eq!(world.effects_of_orders().await, world.orders().await);
+}
+
+/// A client that says that it is done, and has not executed it.
+#[tokio::test]
+async fn as_text_that_comes_too_late_is_refused() {
+    let world = World::new().await;
+    let messenger = world.messenger().await;
+    let mut texts = None;
+    let body = async {
+        let fence = enter_sql()?;
+        let enter = fence.enter().to_owned();
+        texts = Some((enter, fence.done()));
+        Ok::<_, ShopError>(())
+    };
+    messenger.scope(async { fenced(&order(1), body).await }).await.expect("ok");
+    world.count(&messenger, MessageState::Cancelled, 1).await;
+    let (enter, _) = texts.expect("texts");
+    let mut tx = world.shop.begin().await.expect("begins");
+    let error = sqlx::raw_sql(AssertSqlSafe(enter)).execute(&mut *tx).await.expect_err("closed");
+    assert!(error.as_database_error().expect("the database's").is_unique_violation(), "{error}");
+    tx.rollback().await.expect("rolls back");
+    run(&world.shop, "DELETE FROM orders").await.expect("works");
+}
