@@ -158,8 +158,9 @@ fn two_messages_with_handlers() {
     holds(&HANDLED_TOGETHER, 70_855);
 }
 
+// By far the longest, so it begins early: tests begin in the order of their names.
 #[test]
-fn two_messages_of_a_call_in_an_outage() {
+fn an_outage_with_two_messages_of_a_call() {
     holds(&TOGETHER_IN_AN_OUTAGE, 706_368);
 }
 
