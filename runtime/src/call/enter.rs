@@ -8,7 +8,6 @@ use sqlx::{Connection, Transaction};
 
 use super::scope::{self, CallScope, OpenTransaction};
 use crate::error::{Error, ErrorKind};
-use crate::fault;
 use crate::message::{Message, Payload};
 use crate::sql::{BusinessDatabase, FenceDialect, FenceRefusal, TransactionDialect};
 use crate::store::StoreError;
@@ -46,7 +45,6 @@ pub async fn enter<'c, T: InTransaction<'c>>(on: T) -> Result<Entered, Error> {
     if let Some(key) = open.key() {
         T::Database::join(connection, key).await.map_err(|refusal| explain(refusal, &call))?;
     }
-    fault::point("entered");
     Ok(Entered { open })
 }
 
@@ -126,10 +124,7 @@ impl Entered {
         }
         let Some(key) = self.open.key() else { return Ok(()) };
         let Some(write) = self.open.is_done() else { return Ok(()) };
-        let Err(error) = T::Database::done(connection, key, write.amended).await else {
-            fault::point("done");
-            return Ok(());
-        };
+        let Err(error) = T::Database::done(connection, key, write.amended).await else { return Ok(()) };
         let function = call.function();
         // What the database has refused is not in the row; for the rest, only the fence knows.
         if error.as_database_error().is_some() {
