@@ -18,6 +18,8 @@ use crate::sql::Namespace;
 pub(super) enum Literal<'v> {
     Number(i64),
     Id(Uuid),
+    /// An id as a text, as PostgreSQL writes it.
+    IdText(Uuid),
     Text(&'v str),
     #[cfg(any(feature = "mysql", feature = "sqlite"))]
     /// An id, as MySQL and SQLite read it.
@@ -57,6 +59,7 @@ impl fmt::Display for Literal<'_> {
         match self {
             Self::Number(number) => write!(f, "{number}"),
             Self::Id(id) => write!(f, "'{}'::uuid", id.simple()),
+            Self::IdText(id) => write!(f, "'{}'", id.hyphenated()),
             #[cfg(any(feature = "mysql", feature = "sqlite"))]
             Self::Binary(id) => write!(f, "X'{}'", id.simple()),
             #[cfg(any(feature = "mysql", feature = "sqlite"))]

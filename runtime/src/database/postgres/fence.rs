@@ -154,14 +154,14 @@ macro_rules! fenced {
     };
 }
 
-/// Divides by zero unless `tm_fence_enter` was called in this transaction; nothing after it is executed then. The setting
-/// lives exactly as long as the transaction, over its savepoints, and is read with whatever role and search path the
-/// body has left. Makes sure, too, that the commit will be durable.
+/// Divides by zero unless `tm_fence_enter` was called in this transaction, or does not know the setting at all; nothing after
+/// it is executed then. The setting lives exactly as long as the transaction, over its savepoints, and is read with
+/// whatever role and search path the body has left. Makes sure, too, that the commit will be durable.
 macro_rules! prove {
     () => {
         concat!(
-            "SELECT 1 OPERATOR(pg_catalog./) (coalesce(pg_catalog.strpos(pg_catalog.current_setting(",
-            "'transactional_message.calls', true), $1::pg_catalog.text), 0) OPERATOR(pg_catalog.>) 0)::int, ",
+            "SELECT 1 OPERATOR(pg_catalog./) ",
+            "pg_catalog.strpos(pg_catalog.current_setting('transactional_message.calls'), $1), ",
             "CASE WHEN pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off' ",
             "THEN pg_catalog.set_config('synchronous_commit', 'on', true) END"
         )
@@ -175,7 +175,7 @@ const COMMIT: &str = "COMMIT AND CHAIN";
 const PROVE_AND_COMMIT: &str = concat!(prove!(), "; COMMIT AND CHAIN");
 /// The same, when the fence row shall say something else than that the transaction committed.
 const PROVE_WRITE_AND_COMMIT: &str =
-    concat!(prove!(), "; SELECT $0.tm_fence_prove($1, $2); COMMIT AND CHAIN");
+    concat!(prove!(), "; SELECT $0.tm_fence_prove($2, $3); COMMIT AND CHAIN");
 
 /// A savepoint is refused outside of a transaction.
 const JOIN: &str = "SAVEPOINT tm_fence; RELEASE SAVEPOINT tm_fence; SELECT $0.tm_fence_join($1, $2)";
@@ -190,7 +190,7 @@ async fn amend(
     row: FenceRow,
     payload: &[u8],
 ) -> Result<(), sqlx::Error> {
-    let proof = fill(PROVE, &[Literal::Id(fence.call_id.as_uuid())]);
+    let proof = fill(PROVE, &[Literal::IdText(fence.call_id.as_uuid())]);
     sqlx::raw_sql(proof).execute(&mut *connection).await?;
     sqlx::query(fill_at(&fence.namespace, "SELECT $0.tm_fence_amend($1, $2, $3)", &[]))
         .bind(fence.call_id)
@@ -293,7 +293,8 @@ impl FenceDialect for Postgres {
             } else {
                 let statement =
                     if row == FenceRow::Committed { PROVE_AND_COMMIT } else { PROVE_WRITE_AND_COMMIT };
-                let values = [Literal::Id(call_id.as_uuid()), Literal::Number(row.code())];
+                let id = call_id.as_uuid();
+                let values = [Literal::IdText(id), Literal::Id(id), Literal::Number(row.code())];
                 fill_at(namespace, statement, &values)
             };
             let Err(error) = sqlx::raw_sql(commit).execute(&mut *connection).await else {
