@@ -31,7 +31,8 @@ use crate::store::StoreError;
 const WINDOW: u32 = 64;
 /// How long the machine is left to others, in times of what claiming and asking took: what a process left
 /// behind has waited already, and live calls have not.
-const REST: u32 = 8;
+const REST: u32 = 2;
+
 /// Asks, and applies the answers.
 #[derive(Debug)]
 pub(crate) struct Checker {
