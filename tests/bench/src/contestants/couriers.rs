@@ -15,7 +15,7 @@ use transactional_message::{ExchangeKind, RabbitMq};
 use uuid::Uuid;
 
 use super::raw::Raw;
-use super::{Contestant, by_hand, ours, outbox_postgres, sqlxmq};
+use super::{Contestant, by_hand, ours, outbox_postgres, ruststream, sqlxmq};
 use crate::broker::{self, Broker};
 use crate::options::Options;
 use crate::shop::{Payment, Shop};
@@ -34,7 +34,16 @@ pub(crate) trait Courier: Contestant {
 }
 
 /// All of them.
-pub(crate) const ALL: &[&str] = &["raw", "outbox", "outbox-postgres", "sqlxmq", "handler", "fence"];
+pub(crate) const ALL: &[&str] = &[
+    "raw",
+    "outbox",
+    "outbox-postgres",
+    "sqlxmq",
+    "handler",
+    "fence",
+    "ruststream-relay",
+    "ruststream-documented",
+];
 
 /// Those of `names` that were not filtered out, on PostgreSQL, each with its own delivery.
 pub(crate) async fn open(
@@ -55,6 +64,12 @@ pub(crate) async fn open(
             "outbox" => Arc::new(Polled::open(world, &database, broker).await?),
             "outbox-postgres" => Arc::new(OutboxPostgres::open(world, &database, broker).await?),
             "sqlxmq" => Arc::new(Sqlxmq::open(world, &database, broker).await?),
+            "ruststream-relay" => {
+                Arc::new(ruststream::Relay::open(world, &database, amqp_url, ruststream::batched).await?)
+            }
+            "ruststream-documented" => {
+                Arc::new(ruststream::Relay::open(world, &database, amqp_url, ruststream::documented).await?)
+            }
             "handler" => Arc::new(ours::Handler(ours(world, &database, amqp_url).await?)),
             _ => Arc::new(ours::Fence(ours(world, &database, amqp_url).await?)),
         };

@@ -6,6 +6,7 @@ pub(crate) mod ours;
 pub(crate) mod outbox_postgres;
 mod peer;
 pub(crate) mod raw;
+pub(crate) mod ruststream;
 pub(crate) mod sqlxmq;
 
 use std::sync::Arc;
@@ -49,6 +50,8 @@ pub(crate) async fn senders(world: &World, options: &Options) -> anyhow::Result<
         add.entry("outbox-postgres", async || outbox_postgres::Sender::open(world, "outbox_postgres").await)
             .await?;
         add.entry("sqlxmq", async || sqlxmq::Sender::open(world, "sqlxmq").await).await?;
+        add.entry("ruststream-relay", async || ruststream::Sender::open(world, "ruststream_relay").await)
+            .await?;
     }
     if options.wants_database(Database::Mysql) {
         entries.extend(on::<MySql>(world, options, Database::Mysql).await?);

@@ -5,8 +5,18 @@ use std::process::Command;
 
 /// The versions of everything that the benchmark is made of.
 pub(crate) const LOCK: &str = include_str!("../../Cargo.lock");
-const CRATES: [&str; 7] =
-    ["transactional-message", "sqlx", "lapin", "tokio", "outbox-core", "outbox-postgres", "sqlxmq"];
+const CRATES: [&str; 10] = [
+    "transactional-message",
+    "sqlx",
+    "lapin",
+    "tokio",
+    "outbox-core",
+    "outbox-postgres",
+    "sqlxmq",
+    "ruststream",
+    "ruststream-sqlx",
+    "ruststream-lapin",
+];
 
 /// Cores, model and load, for people.
 pub(crate) fn machine() -> String {

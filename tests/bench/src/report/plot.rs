@@ -10,8 +10,8 @@ const TOP: f64 = 40.0;
 const RIGHT: f64 = 150.0;
 const BOTTOM: f64 = 50.0;
 /// Told apart by those, too, who don't see all colours.
-const COLOURS: [&str; 8] =
-    ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999"];
+const COLOURS: [&str; 9] =
+    ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999", "#882255"];
 
 /// A named curve.
 #[derive(Debug)]
