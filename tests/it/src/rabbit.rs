@@ -167,13 +167,20 @@ impl Rabbit {
 
     /// Waits until a messenger has this queue, with all its bindings.
     pub async fn is_consumed(&self, queue: &str) {
+        wait_until(&format!("a consumer of {queue}"), async || self.consumers(queue).await > Some(0)).await;
+    }
+
+    /// Waits until nobody consumes this queue.
+    pub async fn is_not_consumed(&self, queue: &str) {
+        wait_until(&format!("no consumer of {queue}"), async || self.consumers(queue).await == Some(0)).await;
+    }
+
+    /// How many consume a queue; none if there is no such queue.
+    async fn consumers(&self, queue: &str) -> Option<u32> {
+        let channel = self.connection.create_channel().await.expect("a channel");
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        wait_until(&format!("a consumer of {queue}"), async || {
-            let channel = self.connection.create_channel().await.expect("a channel");
-            let seen = channel.queue_declare(queue.into(), options, FieldTable::default()).await;
-            seen.is_ok_and(|queue| queue.consumer_count() > 0)
-        })
-        .await;
+        let seen = channel.queue_declare(queue.into(), options, FieldTable::default()).await;
+        seen.ok().map(|queue| queue.consumer_count())
     }
 
     /// Waits until a queue has this many messages that nobody works on.

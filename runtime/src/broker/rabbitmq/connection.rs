@@ -1,6 +1,7 @@
 //! Connecting, what a connection's end means, and when to try again.
 
 use std::io;
+use std::ops::Deref;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -8,6 +9,7 @@ use futures_util::stream::BoxStream;
 use lapin::tcp::AMQPUriTcpExt;
 use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties, ErrorKind, Event};
+use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 use tracing::Dispatch;
 
@@ -76,7 +78,10 @@ pub(super) async fn connect(broker: &Broker, purpose: &str) -> Result<Connected,
     };
     match timeout(CONNECT_TIMEOUT, Connection::connector(broker.uri.clone(), runtime, dial, properties)).await
     {
-        Ok(Ok(connection)) => Ok(Connected { events: connection.events_listener().boxed(), connection }),
+        Ok(Ok(connection)) => Ok(Connected {
+            events: connection.events_listener().boxed(),
+            connection: OwnedConnection(Some(connection)),
+        }),
         Ok(Err(error)) => Err(refused(&error)),
         Err(_) => Err(ConnectError::passing(format!("no answer within {CONNECT_TIMEOUT:?}"))),
     }
@@ -85,8 +90,28 @@ pub(super) async fn connect(broker: &Broker, purpose: &str) -> Result<Connected,
 /// A connection, and what happens to it. lapin's listeners take events away from each other, so there
 /// is one, from the beginning.
 pub(super) struct Connected {
-    pub(super) connection: Connection,
+    pub(super) connection: OwnedConnection,
     pub(super) events: BoxStream<'static, Event>,
+}
+
+/// A connection that ends with its owner. lapin's own does not if a request is dropped that was waiting for its answer: the
+/// request of a consumer, for example, which would go on taking messages that nobody handles.
+pub(super) struct OwnedConnection(Option<Connection>);
+
+impl Deref for OwnedConnection {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.0.as_ref().expect("there until the end")
+    }
+}
+
+impl Drop for OwnedConnection {
+    fn drop(&mut self) {
+        if let (Some(connection), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+            runtime.spawn(say_goodbye(connection));
+        }
+    }
 }
 
 /// Does what a new connection needs. Not past its end: lapin leaves some requests without an answer
@@ -161,7 +186,13 @@ pub(super) async fn until_lost(
 }
 
 /// Says good-bye, if that is still possible.
-pub(super) async fn close(connection: Connection) {
+pub(super) async fn close(mut connection: OwnedConnection) {
+    if let Some(connection) = connection.0.take() {
+        say_goodbye(connection).await;
+    }
+}
+
+async fn say_goodbye(connection: Connection) {
     let _ = timeout(CLOSE_TIMEOUT, connection.close(200, "good-bye".into())).await;
 }
 

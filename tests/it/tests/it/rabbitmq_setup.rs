@@ -147,3 +147,19 @@ async fn a_binding_to_a_missing_exchange_is_told_and_made_later() {
     send(&messenger, Message::json(&rabbit.exchange, "x", &order(1)).expect("encodes")).await;
     wait_until("its effect", async || world.all_effects().await == 1).await;
 }
+
+/// The answer that its consumer is there comes late, and by then nobody waits for it.
+#[tokio::test]
+async fn who_stops_while_its_consumer_begins_takes_no_messages() {
+    let (world, rabbit) = (World::new().await, Rabbit::new().await);
+    let (proxy, url) = rabbit.proxy(true).await;
+    let queue = rabbit.queue("books");
+    let through = RabbitMq::new(url).exchange(&rabbit.exchange, ExchangeKind::Topic);
+    let consumer =
+        Consumer::new(&queue, world.books.clone(), world.listener.clone()).bind(&rabbit.exchange, "#");
+    proxy.delay(Duration::from_millis(50));
+    let messenger = World::start(world.builder().rabbitmq(through).consumer(consumer)).await;
+    rabbit.is_consumed(&queue).await;
+    assert!(messenger.shutdown(Duration::from_secs(20)).await, "in time");
+    rabbit.is_not_consumed(&queue).await;
+}
