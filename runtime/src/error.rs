@@ -14,13 +14,14 @@ pub enum ErrorKind {
     Unavailable,
     /// The message breaks a limit or could not be encoded.
     InvalidMessage,
-    /// The call has been cancelled by a check-back: its transaction can no longer commit.
+    /// The call has been cancelled by a check-back: its transaction can no longer commit, and one that it was to
+    /// [`enter`](crate::enter) is to be rolled back.
     Fenced,
     /// The call's transaction has committed, or may have: it cannot be begun again.
     AlreadyCommitted,
-    /// `begin`, `call_id`, `withhold` or a nested call was used where it cannot be.
+    /// `begin`, `enter`, `call_id`, `withhold` or a nested call was used where it cannot be.
     Misuse,
-    /// The fence was not proven to be in place: the transaction was rolled back.
+    /// The fence was not proven to be in place: `commit` rolled the transaction back; after `done`, its owner has to.
     Unproven,
     /// The database rolled the transaction back when it was to commit: it may be begun again.
     RolledBack,

@@ -56,7 +56,8 @@ pub struct Settings {
     /// How long the half message may take to be stored before the call fails. Default: 5 s.
     pub half_timeout: Duration,
     /// How long after its body vanished (panic, dropped future, dead process) a handler is first
-    /// asked: what the body has sent may still be in flight. A fence is asked at once. Default: 10 s.
+    /// asked: what the body has sent may still be in flight. A fence is asked at once, but for a
+    /// caller that has still to commit what a function has [entered](crate::enter). Default: 10 s.
     pub check_after: Duration,
     /// How long a handler may take for its answer. Default: 10 s.
     pub handler_timeout: Duration,

@@ -17,9 +17,10 @@ use crate::store::StoreError;
 /// repository layer.
 ///
 /// When all its work is done, the body says so with [`Entered::done`]. Then the message is sent if and only if the
-/// caller commits: its fence is read, with pauses that grow from 10 ms to 2 s, until the row is there. If it is not
-/// after `check_after`, the fence is closed, and a commit that comes later fails. A body that returns `Err`, panics or is
-/// dropped before it was done sends nothing, whatever the caller commits.
+/// caller commits: its fence is read, with pauses that grow from 10 ms to 2 s, until the row is there. After `check_after`
+/// it is asked like that of a process that vanished: a transaction that is still open is waited for, with pauses that grow
+/// to minutes (`check_back_backoff`). A body that returns `Err`, panics or is dropped before it was done sends nothing,
+/// whatever the caller commits.
 ///
 /// Not for a function whose caller's transaction writes to the same SQLite file as the message store: that has one
 /// writer, so the half message would wait for the caller.
@@ -111,8 +112,10 @@ impl Entered {
     /// The last thing that a body does before it returns `Ok`. An `Err` after it takes nothing back.
     ///
     /// # Errors
-    /// [`ErrorKind::Unproven`]: the fence row is not in this transaction. [`ErrorKind::Unavailable`]: the database failed.
-    /// After either, return an `Err`, and have the transaction rolled back.
+    /// [`ErrorKind::Misuse`] outside a body, and with a connection on which sqlx knows of no open transaction.
+    /// [`ErrorKind::Unproven`]: the database refused it; the fence row is not in this transaction, or a statement before had
+    /// failed. [`ErrorKind::Unavailable`]: the database failed. After any of them, return an `Err`, and have the transaction
+    /// rolled back: this does not do it.
     ///
     /// # Cancel safety
     /// Dropped, the body may or may not be done: the message is sent exactly if the row that the caller commits says so.
@@ -130,8 +133,8 @@ impl Entered {
         if error.as_database_error().is_some() {
             self.open.commit_refused();
             let text = format!(
-                "`done` of `{function}`: its fence row is not in this transaction; was that ended, or rolled back to a \
-                 savepoint before `enter`?"
+                "`done` of `{function}` was refused, so its message is not sent: roll the transaction back; had a statement \
+                 failed in it, or was it ended, or rolled back to a savepoint before `enter`?"
             );
             return Err(Error::new(ErrorKind::Unproven, text).with_source(StoreError::from(error)).in_body());
         }
@@ -148,13 +151,17 @@ pub fn enter_sql() -> Result<EnteredSql, Error> {
     let call = scope::current()?;
     let open = call.open_transaction(call.fence_waits_for_itself())?;
     open.enters();
-    let (enter, done) = open.statements().unwrap_or_default();
+    let nothing = || (NOTHING.to_owned(), NOTHING.to_owned());
+    let (enter, done) = open.statements().unwrap_or_else(nothing);
     Ok(EnteredSql { enter, done, open })
 }
 
+/// A statement that does nothing: MySQL refuses an empty text.
+const NOTHING: &str = "SELECT 1";
+
 /// The statements of [`enter_sql`]. Each is several, separated by semicolons, and has no parameters: execute it as one
-/// text, without preparing it (`batch_execute`, `execute_unprepared`), in the same transaction as the body's work. Without
-/// a fence row to be written, as with a call that has no message, it is empty.
+/// text, without preparing it (`batch_execute`, `execute_unprepared`), in the same transaction as the body's work. Where no
+/// fence row is to be written, as with a call that has no message, it does nothing.
 ///
 /// ```no_run
 /// # use transactional_message::{enter_sql, Error};
@@ -176,7 +183,8 @@ pub struct EnteredSql {
 
 impl EnteredSql {
     /// Puts the fence row into the transaction. Outside of one it fails on PostgreSQL and MySQL; on SQLite it opens one,
-    /// which [`done`](Self::done) commits. A violated unique key: the call was cancelled meanwhile.
+    /// which [`done`](Self::done) commits, and which is to be rolled back after an error. A violated unique key: the call was
+    /// cancelled meanwhile.
     pub fn enter(&self) -> &str {
         &self.enter
     }
@@ -184,7 +192,7 @@ impl EnteredSql {
     /// Says that the body is done. It fails in any other transaction; then return an `Err`. Ask for it when all of the
     /// body's work has succeeded, and execute it at once.
     pub fn done(self) -> String {
-        if self.open.is_done().is_some() { self.done } else { String::new() }
+        if self.open.is_done().is_some() { self.done } else { NOTHING.to_owned() }
     }
 }
 

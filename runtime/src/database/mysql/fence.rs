@@ -351,7 +351,8 @@ impl FenceDialect for MySql {
             let Err(error) = joined else { return Ok(()) };
             Err(match number(&error) {
                 Some(IS_NULL) => FenceRefusal::WrongDatabase,
-                Some(DUPLICATE) => FenceRefusal::Fenced,
+                // What is newer than the caller's snapshot can only be a tombstone.
+                Some(DUPLICATE | CHANGED) => FenceRefusal::Fenced,
                 _ => FenceRefusal::Failed(error.into()),
             })
         })
@@ -368,12 +369,15 @@ impl FenceDialect for MySql {
         amended: Option<Vec<u8>>,
     ) -> BoxFuture<'_, Result<(), sqlx::Error>> {
         Box::pin(async move {
-            sqlx::raw_sql(Self::done_statement(&fence)).execute(&mut *connection).await?;
-            if let Some(payload) = amended {
-                let update = "UPDATE $0.tm_fence SET amended = ? WHERE call_id = ?";
-                let update = sqlx::query(fill_at(&fence.namespace, update, &[]));
-                update.bind(payload).bind(fence.call_id).execute(connection).await?;
-            }
+            let Some(payload) = amended else {
+                sqlx::raw_sql(Self::done_statement(&fence)).execute(connection).await?;
+                return Ok(());
+            };
+            let proof = fill(PROVE, &[Literal::Savepoint(fence.call_id.as_uuid())]);
+            sqlx::raw_sql(proof).execute(&mut *connection).await?;
+            let update = "UPDATE $0.tm_fence SET outcome = 1, amended = ? WHERE call_id = ? AND outcome = 3";
+            let update = sqlx::query(fill_at(&fence.namespace, update, &[]));
+            update.bind(payload).bind(fence.call_id).execute(connection).await?;
             Ok(())
         })
     }

@@ -154,7 +154,7 @@ macro_rules! fenced {
     };
 }
 
-/// Divides by zero unless `tm_fence_enter` was called in this transaction, or does not know the setting at all; nothing after
+/// Divides by zero unless `tm_fence_enter` or `tm_fence_join` was called in this transaction, or does not know the setting at all; nothing after
 /// it is executed then. The setting lives exactly as long as the transaction, over its savepoints, and is read with
 /// whatever role and search path the body has left. Makes sure, too, that the commit will be durable.
 macro_rules! prove {

@@ -183,10 +183,13 @@ impl TransactionDialect for Sqlite {
 const ENTER: &str = "INSERT INTO main.tm_fence (call_id, outcome) \
      VALUES ($1, (SELECT 1 FROM main.tm_fence_database WHERE identity = $2)); SAVEPOINT $3";
 
-/// Outside of a transaction, the savepoint behind the row is one, which its release commits.
-const JOIN: &str = "INSERT INTO main.tm_fence (call_id, outcome) \
+/// The savepoint behind the row is the proof that it is still there. The one before it is a transaction, where none was open:
+/// its release commits.
+const JOIN: &str = "SAVEPOINT tm_joined; INSERT INTO main.tm_fence (call_id, outcome) \
      VALUES ($1, (SELECT 3 FROM main.tm_fence_database WHERE identity = $2)); SAVEPOINT $3";
-const DONE: &str = "UPDATE main.tm_fence SET outcome = 1 WHERE call_id = $1 AND outcome = 3; RELEASE $2";
+const PROVE_JOINED: &str = "RELEASE $1";
+const DONE: &str =
+    "RELEASE $2; UPDATE main.tm_fence SET outcome = 1 WHERE call_id = $1 AND outcome = 3; RELEASE tm_joined";
 
 impl FenceDialect for Sqlite {
     fn begin_fenced(
@@ -261,11 +264,16 @@ impl FenceDialect for Sqlite {
         amended: Option<Vec<u8>>,
     ) -> BoxFuture<'_, Result<(), sqlx::Error>> {
         Box::pin(async move {
-            if let Some(payload) = amended {
-                let update = sqlx::query("UPDATE main.tm_fence SET amended = ?1 WHERE call_id = ?2");
-                update.bind(payload).bind(fence.call_id).execute(&mut *connection).await?;
-            }
-            sqlx::raw_sql(Self::done_statement(&fence)).execute(connection).await?;
+            let Some(payload) = amended else {
+                sqlx::raw_sql(Self::done_statement(&fence)).execute(connection).await?;
+                return Ok(());
+            };
+            let proof = fill(PROVE_JOINED, &[Literal::Savepoint(fence.call_id.as_uuid())]);
+            sqlx::raw_sql(proof).execute(&mut *connection).await?;
+            let update =
+                "UPDATE main.tm_fence SET outcome = 1, amended = ?1 WHERE call_id = ?2 AND outcome = 3";
+            sqlx::query(update).bind(payload).bind(fence.call_id).execute(&mut *connection).await?;
+            sqlx::raw_sql("RELEASE tm_joined").execute(connection).await?;
             Ok(())
         })
     }

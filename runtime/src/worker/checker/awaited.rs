@@ -4,33 +4,40 @@
 //! take its time, and a tombstone would wait for every open transaction. Who has waited for `check_after` is asked about
 //! like everybody else.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use super::asker::Asker;
 use super::fence::{UnresolvedHalf, apply_verdicts};
 use crate::call::live::LiveCall;
+use crate::fence::verdict::Verdict;
 use crate::message::{CallId, FenceId};
+use crate::worker::panic_text;
 
 /// The first pause between two reads of a fence, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(2));
+/// Calls in one statement.
+const BATCH: usize = 256;
 
-/// The calls that wait, by when they are read next.
+/// The calls that wait. They stay here while their fence is read, so that none is forgotten over a panic.
 #[derive(Debug, Default)]
 pub(super) struct AwaitedCommits {
-    waiting: BTreeMap<(Instant, CallId), Awaited>,
-    /// Each says which of its calls have no row yet.
-    reading: JoinSet<Vec<Awaited>>,
+    calls: HashMap<CallId, Awaited>,
+    /// When they are read next.
+    order: BTreeSet<(Instant, CallId)>,
+    reading: JoinSet<Vec<(CallId, Verdict)>>,
+    /// Brings what was read to the store, which may be away.
+    settling: JoinSet<()>,
 }
 
 #[derive(Debug)]
 struct Awaited {
     call: Arc<LiveCall>,
+    next: Instant,
     pause: Duration,
     until: Instant,
 }
@@ -38,87 +45,117 @@ struct Awaited {
 impl AwaitedCommits {
     /// Begins to wait for a call.
     pub(super) fn add(&mut self, call: Arc<LiveCall>) {
-        let until = Instant::now() + call.check_after;
-        self.wait(Awaited { call, pause: PAUSES.0, until });
+        let now = Instant::now();
+        let (next, id) = (now + PAUSES.0, call.call_id());
+        let until = now + call.check_after;
+        self.order.insert((next, id));
+        self.calls.insert(id, Awaited { call, next, pause: PAUSES.0, until });
     }
 
-    fn wait(&mut self, awaited: Awaited) {
-        let next = (Instant::now() + awaited.pause).min(awaited.until);
-        self.waiting.insert((next, awaited.call.call_id()), awaited);
-    }
-
-    /// When the next fence is to be read.
+    /// When fences are to be read next; not while some are being read.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.waiting.first_key_value().map(|((next, _), _)| *next)
+        self.order.first().map(|(next, _)| *next).filter(|_| self.reading.is_empty())
     }
 
-    /// Reads the fences of those whose pause is over.
-    pub(super) fn read_due(&mut self, asker: &Arc<Asker>) {
-        let later = self.waiting.split_off(&(Instant::now(), CallId::from_uuid(Uuid::max())));
-        self.read(asker, later);
+    /// Reads the fences of those whose pause is over. Returns the calls that have waited long enough.
+    pub(super) fn read_due(&mut self, asker: &Arc<Asker>) -> Vec<Arc<LiveCall>> {
+        let now = Instant::now();
+        let due: Vec<_> = self.order.iter().take_while(|(next, _)| *next <= now).map(|(_, id)| *id).collect();
+        let is_over = |id: &CallId| self.calls.get(id).is_some_and(|one| one.until <= now);
+        let (over, open): (Vec<_>, _) = due.into_iter().partition(is_over);
+        self.read(asker, &open);
+        over.into_iter().filter_map(|id| self.remove(id)).collect()
     }
 
     /// Reads the fences of all.
     pub(super) fn read_all(&mut self, asker: &Arc<Asker>) {
-        self.read(asker, BTreeMap::new());
+        let all: Vec<_> = self.calls.keys().copied().collect();
+        self.read(asker, &all);
     }
 
-    fn read(&mut self, asker: &Arc<Asker>, later: BTreeMap<(Instant, CallId), Awaited>) {
-        let mut by_fence: HashMap<FenceId, Vec<Awaited>> = HashMap::new();
-        for awaited in std::mem::replace(&mut self.waiting, later).into_values() {
-            if let Some(fence) = awaited.call.fence() {
-                by_fence.entry(fence).or_default().push(awaited);
+    fn read(&mut self, asker: &Arc<Asker>, ids: &[CallId]) {
+        let mut by_fence: HashMap<FenceId, Vec<CallId>> = HashMap::new();
+        for id in ids {
+            let Some(one) = self.calls.get_mut(id) else { continue };
+            self.order.remove(&(one.next, *id));
+            one.pause = (one.pause * 2).min(PAUSES.1);
+            one.next = Instant::now() + one.pause;
+            self.order.insert((one.next, *id));
+            if let Some(fence) = one.call.fence() {
+                by_fence.entry(fence).or_default().push(*id);
             }
         }
-        for (fence, awaited) in by_fence {
+        for (fence, ids) in by_fence {
             let asker = Arc::clone(asker);
-            self.reading.spawn(async move { read(&asker, fence, awaited).await });
+            self.reading.spawn(async move { read(&asker, fence, &ids).await });
         }
     }
 
-    /// Waits until fences have been read; `None` when none is being read. Returns the calls that have waited long enough.
-    pub(super) async fn were_read(&mut self) -> Option<Vec<Arc<LiveCall>>> {
-        let open = self.reading.join_next().await?.unwrap_or_default();
-        let (over, open): (Vec<_>, _) = open.into_iter().partition(|one| one.until <= Instant::now());
-        for one in open {
-            self.wait(one);
+    /// Waits until fences have been read, and settles the calls whose row is there; `None` when nothing is under way.
+    pub(super) async fn goes_on(&mut self, asker: &Arc<Asker>) -> Option<()> {
+        let rows = tokio::select! {
+            Some(rows) = self.reading.join_next() => rows,
+            Some(settled) = self.settling.join_next() => settled.map(|()| Vec::new()),
+            else => return None,
+        };
+        match rows {
+            Ok(rows) => self.settle(asker, rows),
+            Err(failed) => {
+                if let Ok(panic) = failed.try_into_panic() {
+                    tracing::error!(panic = panic_text(panic.as_ref()), "reading a fence panicked");
+                }
+            }
         }
-        Some(over.into_iter().map(|one| one.call).collect())
+        Some(())
+    }
+
+    fn settle(&mut self, asker: &Arc<Asker>, rows: Vec<(CallId, Verdict)>) {
+        let (mut halves, mut verdicts) = (Vec::new(), Vec::new());
+        for (id, verdict) in rows {
+            // A number that nobody knows is asked about in the end.
+            let Some(call) = verdict.event().and_then(|_| self.remove(id)) else { continue };
+            // From here on anybody may ask, should we not come to an end.
+            asker.held.let_go(call.ids());
+            for half in &call.halves {
+                halves.push(UnresolvedHalf {
+                    half: Arc::clone(half),
+                    held_by: asker.held.token(),
+                    attempts: 0,
+                });
+                verdicts.push(verdict.clone());
+            }
+        }
+        if !halves.is_empty() {
+            let asker = Arc::clone(asker);
+            self.settling.spawn(async move { apply_verdicts(&asker, halves, verdicts, true).await });
+        }
+    }
+
+    fn remove(&mut self, id: CallId) -> Option<Arc<LiveCall>> {
+        let one = self.calls.remove(&id)?;
+        self.order.remove(&(one.next, id));
+        Some(one.call)
     }
 
     /// Waits for nobody any more.
-    pub(super) fn take(&mut self) -> impl Iterator<Item = Arc<LiveCall>> {
-        std::mem::take(&mut self.waiting).into_values().map(|one| one.call)
+    pub(super) fn take(&mut self) -> Vec<Arc<LiveCall>> {
+        self.order.clear();
+        std::mem::take(&mut self.calls).into_values().map(|one| one.call).collect()
     }
 }
 
-/// Reads a fence, and settles the calls whose row is there. Returns the others.
-async fn read(asker: &Asker, identity: FenceId, mut awaited: Vec<Awaited>) -> Vec<Awaited> {
-    let Some(fence) = asker.fences.by_identity(identity) else { return awaited };
-    let ids: Vec<_> = awaited.iter().map(|one| one.call.call_id()).collect();
-    let mut rows: HashMap<_, _> = match fence.find_rows(identity, &ids).await {
-        Ok(rows) => rows.into_iter().collect(),
-        Err(error) => {
-            tracing::debug!(%error, "a fence could not be read; it is read again");
-            HashMap::new()
+/// What a fence says about those whose row is there.
+async fn read(asker: &Asker, identity: FenceId, ids: &[CallId]) -> Vec<(CallId, Verdict)> {
+    let Some(fence) = asker.fences.by_identity(identity) else { return Vec::new() };
+    let mut rows = Vec::new();
+    for ids in ids.chunks(BATCH) {
+        match fence.find_rows(identity, ids).await {
+            Ok(found) => rows.extend(found),
+            Err(error) => {
+                tracing::debug!(%error, "a fence could not be read; it is read again");
+                break;
+            }
         }
-    };
-    let (mut halves, mut verdicts) = (Vec::new(), Vec::new());
-    awaited.retain(|Awaited { call, .. }| {
-        // A number that nobody knows is asked about in the end.
-        let Some(verdict) = rows.remove(&call.call_id()).filter(|one| one.event().is_some()) else {
-            return true;
-        };
-        asker.held.let_go(call.ids());
-        for half in &call.halves {
-            halves.push(UnresolvedHalf { half: Arc::clone(half), held_by: asker.held.token(), attempts: 0 });
-            verdicts.push(verdict.clone());
-        }
-        false
-    });
-    apply_verdicts(asker, halves, verdicts, true).await;
-    for awaited in &mut awaited {
-        awaited.pause = (awaited.pause * 2).min(PAUSES.1);
     }
-    awaited
+    rows
 }

@@ -88,6 +88,9 @@ impl Checker {
     /// Settles everything that is due now, and waits for it.
     pub(crate) async fn run_once(&mut self) -> Result<(), StoreError> {
         self.wind_up().await;
+        let over = self.awaited.take();
+        self.ask_fences(over);
+        self.finish().await;
         self.claim().await?;
         self.finish().await;
         Ok(())
@@ -115,7 +118,7 @@ impl Checker {
                 Some(done) = self.settling.join_next() => self.was_settled(done),
                 Some(done) = self.later.join_next() => self.answers.extend(done.unwrap_or_default()),
                 Some(_) = self.fence_queues.answered() => {}
-                Some(over) = self.awaited.were_read() => self.ask_fences(over),
+                Some(()) = self.awaited.goes_on(&self.asker) => {}
                 else => return,
             }
         }
@@ -214,8 +217,11 @@ impl Worker for Checker {
                 _ = self.questions.recv_many(&mut calls, WINDOW as usize), if has_reporter => {
                     self.ask_own(std::mem::take(&mut calls));
                 }
-                Some(over) = self.awaited.were_read() => self.ask_fences(over),
-                () = sleep_until(due.unwrap_or(next)), if due.is_some() => self.awaited.read_due(&self.asker),
+                Some(()) = self.awaited.goes_on(&self.asker) => {}
+                () = sleep_until(due.unwrap_or(next)), if due.is_some() => {
+                    let over = self.awaited.read_due(&self.asker);
+                    self.ask_fences(over);
+                }
                 () = sleep_until(next) => {
                     if let Err(error) = self.claim().await {
                         self.asker.held.log(&error);
@@ -231,7 +237,9 @@ impl Worker for Checker {
                     self.suspects.clear();
                     self.wind_up().await;
                     // Whoever takes these over asks their fence.
-                    self.awaited.take().for_each(|call| self.asker.held.let_go(call.ids()));
+                    for call in self.awaited.take() {
+                        self.asker.held.let_go(call.ids());
+                    }
                     return;
                 }
             }

@@ -12,7 +12,7 @@ use sqlx::{Connection, PgConnection, PgPool, Postgres};
 use transactional_message::testing::{Recorder, SentMessage};
 use transactional_message::{
     Consumer, DatabaseSource, ErrorKind, MessageState, Messenger, RawPayload, Received, Unfinished, begin,
-    withhold,
+    enter, withhold,
 };
 
 use crate::World;
@@ -404,4 +404,23 @@ async fn what_is_unfinished_is_counted_without_reading_the_rest() {
     let read = async || number(&store, &reads).await - before;
     wait_until("the server's statistics", async || read().await >= 20_000).await;
     assert!(read().await < 40_000, "{} rows", read().await);
+}
+
+/// `tm_fence_done` has the rights of the tables' owner, and anybody may call it.
+#[tokio::test]
+async fn nobody_can_turn_a_row_that_was_committed_into_done() {
+    let world = World::new().await;
+    let messenger = world.messenger().await;
+    let mut tx = world.shop.begin().await.expect("begins");
+    let body = async {
+        let _entered = enter(&mut tx).await?;
+        Err::<(), _>(ShopError::Declined)
+    };
+    messenger.scope(async { fenced(&order(1), body).await }).await.expect_err("declined");
+    tx.commit().await.expect("commits");
+    let forged = "SELECT set_config('transactional_message.calls', call_id::text, false), tm_fence_done(call_id, 'x') \
+                  FROM tm_fence";
+    let error = run(&world.shop, forged).await.expect_err("it is not of this transaction");
+    assert!(error.to_string().contains("is not in this transaction"), "{error}");
+    assert_eq!(world.fences(3).await, 1);
 }

@@ -342,3 +342,81 @@ async fn as_text_that_comes_too_late_is_refused() {
     tx.rollback().await.expect("rolls back");
     run(&world.shop, "DELETE FROM orders").await.expect("works");
 }
+
+/// As by a body that sends `COMMIT` itself.
+#[tokio::test]
+async fn a_transaction_that_was_ended_underneath_is_not_done() {
+    let world = World::new().await;
+    let messenger = world.messenger().await;
+    for (id, (statements, _)) in (1..).zip(Db::ENDED_UNDERNEATH.iter().copied()) {
+        let mut tx = world.shop.begin().await.expect("begins");
+        let body = async {
+            let entered = enter(&mut tx).await?;
+            for statement in statements {
+                // Whatever they say.
+                let _ = Db::run(&mut tx, *statement).await;
+            }
+            let error = entered.done(&mut tx).await.expect_err("ended underneath");
+            assert_eq!(error.kind(), ErrorKind::Unproven, "{statements:?}: {error}");
+            Err::<(), _>(error.into())
+        };
+        messenger.scope(async { fenced(&order(id), body).await }).await.expect_err("not done");
+        let _ = Db::run(&mut tx, "COMMIT").await;
+        tx.rollback().await.ok();
+    }
+    world.settled(&messenger).await;
+    assert_eq!(world.fences(1).await, 0);
+    assert!(world.listener.orders().is_empty());
+}
+
+/// One whose message the store refuses to confirm, in the same round as one whose caller takes longer.
+#[tokio::test]
+async fn a_poison_row_keeps_no_other_caller_waiting() {
+    let (log, _guard) = Log::listen(LevelFilter::DEBUG);
+    let world = World::new().await;
+    let messenger = patient(&world).await;
+    run(&world.store(), Db::poison(1)).await.expect("creates");
+    let mut poison = world.shop.begin().await.expect("begins");
+    if Db::ONE_WRITER {
+        // Two can't both have written.
+        messenger.scope(pay_in(&mut poison, 13, false)).await.expect("pays");
+        messenger.scope(pay_in(&mut poison, 1, false)).await.expect("pays");
+        poison.commit().await.expect("commits");
+    } else {
+        let mut other = world.shop.begin().await.expect("begins");
+        let together = tokio::sync::Barrier::new(2);
+        let pay = async |tx: &mut Transaction<'static, Db>, id| {
+            let body = async {
+                enter(&mut *tx).await?.done(&mut *tx).await?;
+                together.wait().await;
+                Ok::<_, ShopError>(())
+            };
+            messenger.scope(async { fenced(&order(id), body).await }).await.expect("ok");
+        };
+        tokio::join!(pay(&mut poison, 13), pay(&mut other, 1));
+        poison.commit().await.expect("commits");
+        wait_until("the store to have refused one", async || !log.lines_with(&["poison"]).is_empty()).await;
+        other.commit().await.expect("commits");
+    }
+    world.count(&messenger, MessageState::Delivered, 1).await;
+    run(&world.store(), Db::ANTIDOTE).await.expect("drops");
+    world.count(&messenger, MessageState::Delivered, 2).await;
+}
+
+#[tokio::test]
+async fn as_text_what_is_withheld_is_not_sent() {
+    let world = World::new().await;
+    let messenger = patient(&world).await;
+    let mut tx = world.shop.begin().await.expect("begins");
+    let body = async {
+        let fence = enter_sql()?;
+        sqlx::raw_sql(AssertSqlSafe(fence.enter())).execute(&mut *tx).await?;
+        withhold()?;
+        sqlx::raw_sql(AssertSqlSafe(fence.done())).execute(&mut *tx).await?;
+        Ok::<_, ShopError>(())
+    };
+    messenger.scope(async { fenced(&order(1), body).await }).await.expect("ok");
+    tx.commit().await.expect("commits");
+    world.count(&messenger, MessageState::Cancelled, 1).await;
+    assert_eq!(world.fences(3).await, 1);
+}
