@@ -151,13 +151,10 @@ pub fn enter_sql() -> Result<EnteredSql, Error> {
     let call = scope::current()?;
     let open = call.open_transaction(call.fence_waits_for_itself())?;
     open.enters();
-    let nothing = || (NOTHING.to_owned(), NOTHING.to_owned());
+    let nothing = || (open.no_statement(), open.no_statement());
     let (enter, done) = open.statements().unwrap_or_else(nothing);
     Ok(EnteredSql { enter, done, open })
 }
-
-/// A statement that does nothing: MySQL refuses an empty text.
-const NOTHING: &str = "SELECT 1";
 
 /// The statements of [`enter_sql`]. Each is several, separated by semicolons, and has no parameters: execute it as one
 /// text, without preparing it (`batch_execute`, `execute_unprepared`), in the same transaction as the body's work. Where no
@@ -192,7 +189,7 @@ impl EnteredSql {
     /// Says that the body is done. It fails in any other transaction; then return an `Err`. Ask for it when all of the
     /// body's work has succeeded, and execute it at once.
     pub fn done(self) -> String {
-        if self.open.is_done().is_some() { self.done } else { NOTHING.to_owned() }
+        if self.open.is_done().is_some() { self.done } else { self.open.no_statement() }
     }
 }
 

@@ -178,6 +178,11 @@ impl OpenTransaction {
         Some(self.call.fence.as_ref()?.statements(&self.key()?))
     }
 
+    /// What does nothing there.
+    pub(crate) fn no_statement(&self) -> String {
+        self.call.fence.as_ref().map_or("", |fence| fence.no_statement()).to_owned()
+    }
+
     pub(crate) fn amend(&self, payload: Vec<u8>) -> Result<(), Error> {
         if self.call.messages != 1 {
             return Err(misuse(format!(

@@ -74,6 +74,11 @@ pub(crate) trait FenceDatabase: fmt::Debug + Send + Sync {
     /// The statements by which a client that is not ours puts a fence row into its transaction, and says that it is done.
     fn statements(&self, key: &FenceKey) -> (String, String);
 
+    /// A statement that does nothing.
+    fn no_statement(&self) -> &'static str {
+        ""
+    }
+
     /// Whether a second transaction would wait for the first one of the same task.
     fn waits_for_itself(&self) -> bool {
         false

@@ -160,6 +160,11 @@ impl FenceDatabase for MySqlFence {
         Ok(decoded(&rows)?.pop())
     }
 
+    // An empty text is refused.
+    fn no_statement(&self) -> &'static str {
+        "DO 0"
+    }
+
     async fn forget(&self, call_ids: &[CallId]) -> Result<(), StoreError> {
         let sql = concat!(
             "DELETE f FROM ",
