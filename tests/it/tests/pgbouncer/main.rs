@@ -16,6 +16,7 @@ mod scenarios {
     mod fence_after_commit;
     mod fence_begin;
     pub(crate) mod fence_commit;
+    mod fence_enter;
     mod fence_race;
     mod late_ok;
 }

@@ -16,7 +16,7 @@ use crate::{Db, World};
 
 /// As in a repository layer: whoever calls it has the transaction.
 #[transactional_message(exchange = "shop", routing_key = "order.fenced", business_key = id, fence, message = order(id))]
-async fn pay_in(tx: &mut Transaction<'_, Db>, id: u64, declined: bool) -> Result<(), ShopError> {
+pub(crate) async fn pay_in(tx: &mut Transaction<'_, Db>, id: u64, declined: bool) -> Result<(), ShopError> {
     let entered = enter(&mut *tx).await?;
     World::write(tx, id).await?;
     if declined {
@@ -238,31 +238,6 @@ async fn a_caller_that_takes_long_is_asked_about_and_right_all_the_same() {
     tx.commit().await.expect("commits");
     world.count(&messenger, MessageState::Delivered, 1).await;
     assert_eq!(world.effects_of_orders().await, [1]);
-}
-
-#[tokio::test]
-async fn open_transactions_of_callers_keep_nobody_else_waiting() {
-    let world = World::with_connections(12).await;
-    // One that is asked about waits for this long.
-    let settings = fast().check_after(Duration::from_mins(10)).fence_lock_timeout(Duration::from_mins(1));
-    let messenger = world.messenger_with(settings).await;
-    let mut open = Vec::new();
-    // On SQLite, the first would keep the others from writing.
-    let count = if Db::ONE_WRITER { 0 } else { 8 };
-    for id in 0..count {
-        let mut tx = world.shop.begin().await.expect("begins");
-        messenger.scope(pay_in(&mut tx, id, false)).await.expect("pays");
-        open.push(tx);
-    }
-    let body = async { Err(ShopError::Declined) };
-    messenger.scope(async { fenced::<()>(&order(9), body).await }).await.expect_err("declined");
-    world.count(&messenger, MessageState::Cancelled, 1).await;
-    assert_eq!(messenger.stats().await.expect("counts").half, open.len() as u64);
-    for tx in open {
-        tx.commit().await.expect("commits");
-    }
-    world.settled(&messenger).await;
-    assert_eq!(world.effects_of_orders().await, world.orders().await);
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ mod fence_amend;
 mod fence_begin;
 pub(crate) mod fence_commit;
 mod fence_enter;
+mod fence_enter_many;
 mod fence_identity;
 mod fence_race;
 mod fence_rules;
