@@ -44,7 +44,8 @@ pub async fn enter<'c, T: InTransaction<'c>>(on: T) -> Result<Entered, Error> {
     let open = call.open_transaction(<T::Database as TransactionDialect>::WAITS_FOR_ITSELF)?;
     open.enters();
     if let Some(key) = open.key() {
-        T::Database::join(connection, key).await.map_err(|refusal| explain(refusal, &call))?;
+        let joined = T::Database::execute(connection, T::Database::join_statement(&key)).await;
+        joined.map_err(|error| explain(T::Database::join_refusal(error, &key), &call))?;
     }
     Ok(Entered { open })
 }
@@ -127,7 +128,11 @@ impl Entered {
         }
         let Some(key) = self.open.key() else { return Ok(()) };
         let Some(write) = self.open.is_done() else { return Ok(()) };
-        let Err(error) = T::Database::done(connection, key, write.amended).await else { return Ok(()) };
+        let done = match write.amended {
+            Some(payload) => T::Database::done_amended(connection, key, payload).await,
+            None => T::Database::execute(connection, T::Database::done_statement(&key)).await,
+        };
+        let Err(error) = done else { return Ok(()) };
         let function = call.function();
         // What the database has refused is not in the row; for the rest, only the fence knows.
         if error.as_database_error().is_some() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::scope::CallScope;
 use crate::fault;
-use crate::message::{CallId, FenceId, Half, MessageId};
+use crate::message::{FenceId, Half, MessageId};
 use crate::rules::body_state::Resolver;
 use crate::rules::ending::{Decision, Ending, decide};
 
@@ -25,15 +25,6 @@ impl LiveCall {
 
     pub(crate) fn ids(&self) -> impl Iterator<Item = MessageId> + '_ {
         self.halves.iter().map(|half| half.id)
-    }
-
-    /// Whether the body is done, and its caller has still to commit.
-    pub(crate) fn is_left_to_the_caller(&self) -> bool {
-        self.scope.is_left_to_the_caller()
-    }
-
-    pub(crate) fn call_id(&self) -> CallId {
-        self.scope.id()
     }
 
     /// The fence that answers for the call, if one does.

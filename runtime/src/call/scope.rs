@@ -82,7 +82,7 @@ impl CallScope {
     }
 
     /// Whether the body is done, and its caller has still to commit.
-    pub(super) fn is_left_to_the_caller(&self) -> bool {
+    pub(crate) fn is_left_to_the_caller(&self) -> bool {
         self.body().commit == Commit::Callers
     }
 

@@ -26,21 +26,27 @@ pub trait FenceDialect: TransactionDialect {
         write: FenceWrite,
     ) -> BoxFuture<'_, Result<(), CommitFailure>>;
 
-    /// Puts the fence row into a transaction that somebody else has opened, and commits. Until [`done`](Self::done) it
-    /// says that there is nothing to send.
+    /// Puts the fence row into a transaction that somebody else has opened, and commits. Until
+    /// [`done_statement`](Self::done_statement) it says that there is nothing to send.
     fn join_statement(fence: &FenceKey) -> SqlStr;
 
-    /// The same, executed. On PostgreSQL, the transaction has failed after an error.
-    fn join(connection: &mut Self::Connection, fence: FenceKey) -> BoxFuture<'_, Result<(), FenceRefusal>>;
+    /// What an error of that means. On PostgreSQL, the transaction has failed.
+    fn join_refusal(error: sqlx::Error, fence: &FenceKey) -> FenceRefusal;
 
     /// Makes that row say that the message is to be sent. Fails in any other transaction.
     fn done_statement(fence: &FenceKey) -> SqlStr;
 
-    /// The same, executed, with what was staged.
-    fn done(
+    /// The same, with the payload that was staged.
+    fn done_amended(
         connection: &mut Self::Connection,
         fence: FenceKey,
-        amended: Option<Vec<u8>>,
+        payload: Vec<u8>,
+    ) -> BoxFuture<'_, Result<(), sqlx::Error>>;
+
+    /// Executes a text without parameters.
+    fn execute(
+        connection: &mut Self::Connection,
+        statement: SqlStr,
     ) -> BoxFuture<'_, Result<(), sqlx::Error>>;
 }
 

@@ -67,6 +67,7 @@ async fn holds(client: &str) {
             break;
         }
         assert!(Instant::now() < patience, "not settled: {stats:?}");
+        // The pace of the looking, and no wait for a time: what is looked for ends it.
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let paid = ids(&db, "SELECT id FROM paid ORDER BY id").await;

@@ -350,17 +350,13 @@ impl FenceDialect for MySql {
         fill_at(&fence.namespace, JOIN, &values)
     }
 
-    fn join(connection: &mut MySqlConnection, fence: FenceKey) -> BoxFuture<'_, Result<(), FenceRefusal>> {
-        Box::pin(async move {
-            let joined = sqlx::raw_sql(Self::join_statement(&fence)).execute(connection).await;
-            let Err(error) = joined else { return Ok(()) };
-            Err(match number(&error) {
-                Some(IS_NULL) => FenceRefusal::WrongDatabase,
-                // What is newer than the caller's snapshot can only be a tombstone.
-                Some(DUPLICATE | CHANGED) => FenceRefusal::Fenced,
-                _ => FenceRefusal::Failed(error.into()),
-            })
-        })
+    fn join_refusal(error: sqlx::Error, _: &FenceKey) -> FenceRefusal {
+        match number(&error) {
+            Some(IS_NULL) => FenceRefusal::WrongDatabase,
+            // What is newer than the caller's snapshot can only be a tombstone.
+            Some(DUPLICATE | CHANGED) => FenceRefusal::Fenced,
+            _ => FenceRefusal::Failed(error.into()),
+        }
     }
 
     fn done_statement(fence: &FenceKey) -> SqlStr {
@@ -368,16 +364,12 @@ impl FenceDialect for MySql {
         fill_at(&fence.namespace, DONE, &[Literal::Binary(call_id), Literal::Savepoint(call_id)])
     }
 
-    fn done(
+    fn done_amended(
         connection: &mut MySqlConnection,
         fence: FenceKey,
-        amended: Option<Vec<u8>>,
+        payload: Vec<u8>,
     ) -> BoxFuture<'_, Result<(), sqlx::Error>> {
         Box::pin(async move {
-            let Some(payload) = amended else {
-                sqlx::raw_sql(Self::done_statement(&fence)).execute(connection).await?;
-                return Ok(());
-            };
             let proof = fill(PROVE, &[Literal::Savepoint(fence.call_id.as_uuid())]);
             sqlx::raw_sql(proof).execute(&mut *connection).await?;
             let update = "UPDATE $0.tm_fence SET outcome = 1, amended = ? WHERE call_id = ? AND outcome = 3";
@@ -385,6 +377,13 @@ impl FenceDialect for MySql {
             update.bind(payload).bind(fence.call_id).execute(connection).await?;
             Ok(())
         })
+    }
+
+    fn execute(
+        connection: &mut MySqlConnection,
+        statement: SqlStr,
+    ) -> BoxFuture<'_, Result<(), sqlx::Error>> {
+        Box::pin(async move { sqlx::raw_sql(statement).execute(connection).await.map(|_| ()) })
     }
 }
 

@@ -154,9 +154,9 @@ macro_rules! fenced {
     };
 }
 
-/// Divides by zero unless `tm_fence_enter` or `tm_fence_join` was called in this transaction, or does not know the setting at all; nothing after
-/// it is executed then. The setting lives exactly as long as the transaction, over its savepoints, and is read with
-/// whatever role and search path the body has left. Makes sure, too, that the commit will be durable.
+/// Fails unless `tm_fence_enter` or `tm_fence_join` was called in this transaction: it divides by zero, or the setting is
+/// not known. Nothing after it is executed then. The setting lives exactly as long as the transaction, over its savepoints,
+/// and is read with whatever role and search path the body has left. Makes sure, too, that the commit will be durable.
 macro_rules! prove {
     () => {
         concat!(
@@ -315,34 +315,26 @@ impl FenceDialect for Postgres {
         fill_at(&fence.namespace, JOIN, &values)
     }
 
-    fn join(connection: &mut PgConnection, fence: FenceKey) -> BoxFuture<'_, Result<(), FenceRefusal>> {
-        Box::pin(async move {
-            let joined = sqlx::raw_sql(Self::join_statement(&fence)).execute(connection).await;
-            let Err(error) = joined else { return Ok(()) };
-            Err(match code(&error).as_deref() {
-                Some(WRONG_DATABASE) => FenceRefusal::WrongDatabase,
-                // Which row is there can't be asked in a transaction that has failed.
-                Some(UNIQUE_VIOLATION) => FenceRefusal::Fenced,
-                Some(NO_RIGHT) => FenceRefusal::Failed(no_right(&error, &fence.namespace)),
-                _ => FenceRefusal::Failed(error.into()),
-            })
-        })
+    fn join_refusal(error: sqlx::Error, fence: &FenceKey) -> FenceRefusal {
+        match code(&error).as_deref() {
+            Some(WRONG_DATABASE) => FenceRefusal::WrongDatabase,
+            // Which row is there can't be asked in a transaction that has failed.
+            Some(UNIQUE_VIOLATION) => FenceRefusal::Fenced,
+            Some(NO_RIGHT) => FenceRefusal::Failed(no_right(&error, &fence.namespace)),
+            _ => FenceRefusal::Failed(error.into()),
+        }
     }
 
     fn done_statement(fence: &FenceKey) -> SqlStr {
         fill_at(&fence.namespace, DONE, &[Literal::Id(fence.call_id.as_uuid())])
     }
 
-    fn done(
+    fn done_amended(
         connection: &mut PgConnection,
         fence: FenceKey,
-        amended: Option<Vec<u8>>,
+        payload: Vec<u8>,
     ) -> BoxFuture<'_, Result<(), sqlx::Error>> {
         Box::pin(async move {
-            let Some(payload) = amended else {
-                sqlx::raw_sql(Self::done_statement(&fence)).execute(connection).await?;
-                return Ok(());
-            };
             sqlx::query(fill_at(&fence.namespace, "SELECT $0.tm_fence_done($1, $2)", &[]))
                 .bind(fence.call_id)
                 .bind(payload)
@@ -351,5 +343,9 @@ impl FenceDialect for Postgres {
                 .await?;
             Ok(())
         })
+    }
+
+    fn execute(connection: &mut PgConnection, statement: SqlStr) -> BoxFuture<'_, Result<(), sqlx::Error>> {
+        Box::pin(async move { sqlx::raw_sql(statement).execute(connection).await.map(|_| ()) })
     }
 }

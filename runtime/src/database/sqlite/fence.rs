@@ -183,11 +183,13 @@ impl TransactionDialect for Sqlite {
 const ENTER: &str = "INSERT INTO main.tm_fence (call_id, outcome) \
      VALUES ($1, (SELECT 1 FROM main.tm_fence_database WHERE identity = $2)); SAVEPOINT $3";
 
+/// Fails when the transaction that opened the savepoint is no longer the one that is open.
+const PROVE: &str = "RELEASE $1";
+
 /// The savepoint behind the row is the proof that it is still there. The one before it is a transaction, where none was open:
 /// its release commits.
 const JOIN: &str = "SAVEPOINT tm_joined; INSERT INTO main.tm_fence (call_id, outcome) \
      VALUES ($1, (SELECT 3 FROM main.tm_fence_database WHERE identity = $2)); SAVEPOINT $3";
-const PROVE_JOINED: &str = "RELEASE $1";
 const DONE: &str =
     "RELEASE $2; UPDATE main.tm_fence SET outcome = 1 WHERE call_id = $1 AND outcome = 3; RELEASE tm_joined";
 
@@ -240,17 +242,13 @@ impl FenceDialect for Sqlite {
         fill(JOIN, &[Literal::Binary(call_id), Literal::Binary(identity), Literal::Savepoint(call_id)])
     }
 
-    fn join(connection: &mut SqliteConnection, fence: FenceKey) -> BoxFuture<'_, Result<(), FenceRefusal>> {
-        Box::pin(async move {
-            let joined = sqlx::raw_sql(Self::join_statement(&fence)).execute(connection).await;
-            let Err(error) = joined else { return Ok(()) };
-            let text = error.as_database_error().map_or("", |error| error.message());
-            Err(match primary_code(&error) {
-                Some(CONSTRAINT) if text.contains("NOT NULL") => FenceRefusal::WrongDatabase,
-                Some(CONSTRAINT) => FenceRefusal::Fenced,
-                _ => FenceRefusal::Failed(error.into()),
-            })
-        })
+    fn join_refusal(error: sqlx::Error, _: &FenceKey) -> FenceRefusal {
+        let text = error.as_database_error().map_or("", |error| error.message());
+        match primary_code(&error) {
+            Some(CONSTRAINT) if text.contains("NOT NULL") => FenceRefusal::WrongDatabase,
+            Some(CONSTRAINT) => FenceRefusal::Fenced,
+            _ => FenceRefusal::Failed(error.into()),
+        }
     }
 
     fn done_statement(fence: &FenceKey) -> SqlStr {
@@ -258,17 +256,13 @@ impl FenceDialect for Sqlite {
         fill(DONE, &[Literal::Binary(call_id), Literal::Savepoint(call_id)])
     }
 
-    fn done(
+    fn done_amended(
         connection: &mut SqliteConnection,
         fence: FenceKey,
-        amended: Option<Vec<u8>>,
+        payload: Vec<u8>,
     ) -> BoxFuture<'_, Result<(), sqlx::Error>> {
         Box::pin(async move {
-            let Some(payload) = amended else {
-                sqlx::raw_sql(Self::done_statement(&fence)).execute(connection).await?;
-                return Ok(());
-            };
-            let proof = fill(PROVE_JOINED, &[Literal::Savepoint(fence.call_id.as_uuid())]);
+            let proof = fill(PROVE, &[Literal::Savepoint(fence.call_id.as_uuid())]);
             sqlx::raw_sql(proof).execute(&mut *connection).await?;
             let update =
                 "UPDATE main.tm_fence SET outcome = 1, amended = ?1 WHERE call_id = ?2 AND outcome = 3";
@@ -276,6 +270,13 @@ impl FenceDialect for Sqlite {
             sqlx::raw_sql("RELEASE tm_joined").execute(connection).await?;
             Ok(())
         })
+    }
+
+    fn execute(
+        connection: &mut SqliteConnection,
+        statement: SqlStr,
+    ) -> BoxFuture<'_, Result<(), sqlx::Error>> {
+        Box::pin(async move { sqlx::raw_sql(statement).execute(connection).await.map(|_| ()) })
     }
 }
 
@@ -285,7 +286,7 @@ async fn prove(
     call_id: CallId,
     write: FenceWrite,
 ) -> Result<(), StoreError> {
-    release(connection, fill("RELEASE $1", &[Literal::Savepoint(call_id.as_uuid())])).await?;
+    release(connection, fill(PROVE, &[Literal::Savepoint(call_id.as_uuid())])).await?;
     if !write.changes_the_row() {
         return Ok(());
     }

@@ -46,7 +46,7 @@ impl AwaitedCommits {
     /// Begins to wait for a call.
     pub(super) fn add(&mut self, call: Arc<LiveCall>) {
         let now = Instant::now();
-        let (next, id) = (now + PAUSES.0, call.call_id());
+        let (next, id) = (now + PAUSES.0, call.scope.id());
         let until = now + call.check_after;
         self.order.insert((next, id));
         self.calls.insert(id, Awaited { call, next, pause: PAUSES.0, until });

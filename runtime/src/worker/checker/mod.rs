@@ -159,7 +159,7 @@ impl Checker {
 
     /// Asks about calls that this process has run.
     fn ask_own(&mut self, calls: Vec<Arc<LiveCall>>) {
-        let (left, over) = calls.into_iter().partition(|call| call.is_left_to_the_caller());
+        let (left, over) = calls.into_iter().partition(|call| call.scope.is_left_to_the_caller());
         Vec::into_iter(left).for_each(|call| self.awaited.add(call));
         self.ask_fences(over);
     }
