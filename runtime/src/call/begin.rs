@@ -6,13 +6,12 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use sqlx::pool::PoolConnection;
 use sqlx::{Connection, Pool};
-use tracing::Instrument;
 
 use super::scope;
 use super::transaction::FencedTransaction;
 use crate::error::{Error, ErrorKind};
 use crate::fault;
-use crate::sql::raw::{self, CloseGuard, ConnectionRef};
+use crate::sql::raw::{self, ConnectionRef};
 use crate::sql::{
     BusinessDatabase, FenceKey, FenceRefusal, Isolation, RawTransaction, TransactionDialect, WriteTurn,
     fit_connection,
@@ -33,10 +32,9 @@ use crate::store::StoreError;
 /// the transaction is rolled back before the error is returned.
 ///
 /// # Cancel safety
-/// A dropped `begin` leaves no transaction open: on a pool it runs on in a task of its own, and
-/// what it opened is rolled back; a pooled connection may be closed instead. On a bare connection of
-/// PostgreSQL or MySQL, sqlx 0.9 can't do that for a `BEGIN` whose answer is not there yet: give
-/// `begin` the pool, or close such a connection.
+/// A dropped `begin` leaves no transaction open: it is rolled back, or its pooled connection is closed. On a bare
+/// connection of PostgreSQL or MySQL, sqlx 0.9 can't do that for a `BEGIN` whose answer is not there yet: give `begin`
+/// the pool, or close such a connection.
 ///
 /// # MySQL and MariaDB
 /// Some errors roll the whole transaction back there: a deadlock (1213), on MariaDB 11 a row that others have
@@ -96,20 +94,12 @@ pub enum Refusal {
 impl<'c, DB: BusinessDatabase> BeginOn<'c> for &'c Pool<DB> {
     type Database = DB;
 
-    // In a task of its own: a `begin` of sqlx that is dropped half-way can leave an open
-    // transaction behind for the next borrower of the connection.
     fn open(self, isolation: Option<Isolation>, fence: Option<FenceKey>) -> Opening<'c, DB> {
-        let pool = self.clone();
-        let open = async move {
-            let failed = |error| Refusal::Fence(FenceRefusal::Failed(error));
-            let (connection, turn) = fit_connection(&pool).await.map_err(failed)?;
-            Ok((open_on(RawTransaction::new(ConnectionRef::Pool(connection)), isolation, fence).await?, turn))
-        };
         Box::pin(async move {
-            match tokio::spawn(open.in_current_span()).await {
-                Ok(opened) => opened,
-                Err(failed) => Err(Refusal::Begin(sqlx::Error::Protocol(format!("begin: {failed}")))),
-            }
+            let failed = |error| Refusal::Fence(FenceRefusal::Failed(error));
+            let (connection, turn) = fit_connection(self).await.map_err(failed)?;
+            let tx = RawTransaction::new(ConnectionRef::Pool(connection));
+            Ok((open_on(tx, isolation, fence).await?, turn))
         })
     }
 }
@@ -118,17 +108,7 @@ impl<'c, DB: BusinessDatabase> BeginOn<'c> for &'c mut PoolConnection<DB> {
     type Database = DB;
 
     fn open(self, isolation: Option<Isolation>, fence: Option<FenceKey>) -> Opening<'c, DB> {
-        Box::pin(async move {
-            let mut guard = CloseGuard::new(self);
-            let opened = on_connection::<DB>(guard.connection(), isolation, fence).await;
-            let opened = opened.map(|(held, turn)| {
-                held.leave_open();
-                turn
-            });
-            guard.settle();
-            let turn = opened?;
-            Ok((RawTransaction::new(ConnectionRef::Lent(self)), turn))
-        })
+        Box::pin(on_connection(ConnectionRef::Lent(self), isolation, fence))
     }
 }
 
@@ -140,7 +120,7 @@ macro_rules! begin_on_connection {
             type Database = $database;
 
             fn open(self, isolation: Option<Isolation>, fence: Option<FenceKey>) -> Opening<'c, $database> {
-                Box::pin(on_connection::<$database>(self, isolation, fence))
+                Box::pin(on_connection(ConnectionRef::<$database>::Bare(self), isolation, fence))
             }
         }
     };
@@ -151,16 +131,17 @@ begin_on_connection!("postgres", sqlx::Postgres, sqlx::PgConnection);
 begin_on_connection!("mysql", sqlx::MySql, sqlx::MySqlConnection);
 
 async fn on_connection<DB: BusinessDatabase>(
-    connection: &mut DB::Connection,
+    connection: ConnectionRef<'_, DB>,
     isolation: Option<Isolation>,
     fence: Option<FenceKey>,
 ) -> Result<(RawTransaction<'_, DB>, WriteTurn), Refusal> {
+    let tx = RawTransaction::new(connection);
     // sqlx refuses, too, and rolls back the transaction that is not ours.
-    if connection.is_in_transaction() {
+    if tx.is_in_transaction() {
+        tx.leave_open();
         return Err(Refusal::Begin(sqlx::Error::InvalidSavePointStatement));
     }
-    let held = RawTransaction::new(ConnectionRef::Bare(connection));
-    Ok((open_on(held, isolation, fence).await?, WriteTurn::default()))
+    Ok((open_on(tx, isolation, fence).await?, WriteTurn::default()))
 }
 
 /// Begins, with the fence row. A call without a message needs none.
@@ -169,22 +150,25 @@ async fn open_on<DB: BusinessDatabase>(
     isolation: Option<Isolation>,
     fence: Option<FenceKey>,
 ) -> Result<RawTransaction<'_, DB>, Refusal> {
-    let Some(fence) = fence else {
-        let begin = DB::begin_statement(isolation, tx.giver());
-        raw::begin::<DB>(&mut tx, begin).await.map_err(Refusal::Begin)?;
-        return Ok(tx);
-    };
     let giver = tx.giver();
-    if let Err(refusal) = DB::begin_fenced(&mut tx, isolation, giver, fence).await {
+    tx.is_lent();
+    let begun = match fence {
+        None => raw::begin::<DB>(&mut tx, DB::begin_statement(isolation, giver)).await.map_err(Refusal::Begin),
+        Some(fence) => {
+            let fenced = DB::begin_fenced(&mut tx, isolation, giver, fence).await;
+            fenced.inspect(|()| fault::point("fence-inserted")).map_err(Refusal::Fence)
+        }
+    };
+    tx.ended();
+    if let Err(refusal) = begun {
         // The connection goes back to the user's pool: never with an open transaction.
         if tx.is_in_transaction()
             && let Err(error) = tx.rollback().await
         {
             tracing::debug!(%error, "rolling back a refused transaction failed; its connection will be closed");
         }
-        return Err(Refusal::Fence(refusal));
+        return Err(refusal);
     }
-    fault::point("fence-inserted");
     Ok(tx)
 }
 

@@ -18,15 +18,12 @@ use crate::sql::Namespace;
 pub(super) enum Literal<'v> {
     Number(i64),
     Id(Uuid),
-    /// An id as a text, as PostgreSQL writes it.
-    IdText(Uuid),
+    /// The name of what belongs to an id: a savepoint, a cursor.
+    Name(Uuid),
     Text(&'v str),
     #[cfg(any(feature = "mysql", feature = "sqlite"))]
     /// An id, as MySQL and SQLite read it.
     Binary(Uuid),
-    #[cfg(any(feature = "mysql", feature = "sqlite"))]
-    /// The name of a savepoint that belongs to an id.
-    Savepoint(Uuid),
     #[cfg(feature = "mysql")]
     /// Bytes, as MySQL reads them.
     Bytes(&'v [u8]),
@@ -59,11 +56,9 @@ impl fmt::Display for Literal<'_> {
         match self {
             Self::Number(number) => write!(f, "{number}"),
             Self::Id(id) => write!(f, "'{}'::uuid", id.simple()),
-            Self::IdText(id) => write!(f, "'{}'", id.hyphenated()),
+            Self::Name(id) => write!(f, "tm_fence_{}", id.simple()),
             #[cfg(any(feature = "mysql", feature = "sqlite"))]
             Self::Binary(id) => write!(f, "X'{}'", id.simple()),
-            #[cfg(any(feature = "mysql", feature = "sqlite"))]
-            Self::Savepoint(id) => write!(f, "tm_fence_{}", id.simple()),
             #[cfg(feature = "mysql")]
             Self::Bytes(bytes) => {
                 f.write_str("X'")?;

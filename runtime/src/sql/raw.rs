@@ -66,7 +66,8 @@ impl<'c, DB: TransactionDialect> RawTransaction<'c, DB> {
         self.ending = true;
     }
 
-    /// The same for what somebody else does with the connection, who may be cut off in the middle of it.
+    /// The same for whatever else may be cut off in the middle of a statement. A `BEGIN`, for one: sqlx knows of the
+    /// transaction only when the answer has come, and would give the connection to its next borrower with it.
     pub(crate) const fn is_lent(&mut self) {
         self.ending = DB::LOSES_TRACK;
     }
@@ -114,37 +115,6 @@ impl<'c, DB: TransactionDialect> RawTransaction<'c, DB> {
     }
 }
 
-/// A pooled connection on which a transaction is being begun. Dropped before that is settled, it is
-/// closed: sqlx knows of the transaction only when the answer to `BEGIN` has come, and would give
-/// the connection to its next borrower with the transaction open.
-#[derive(Debug)]
-pub(crate) struct CloseGuard<'c, DB: Database> {
-    connection: &'c mut PoolConnection<DB>,
-    settled: bool,
-}
-
-impl<'c, DB: Database> CloseGuard<'c, DB> {
-    pub(crate) const fn new(connection: &'c mut PoolConnection<DB>) -> Self {
-        Self { connection, settled: false }
-    }
-
-    pub(crate) fn connection(&mut self) -> &mut DB::Connection {
-        self.connection
-    }
-
-    pub(crate) fn settle(mut self) {
-        self.settled = true;
-    }
-}
-
-impl<DB: Database> Drop for CloseGuard<'_, DB> {
-    fn drop(&mut self) {
-        if !self.settled {
-            self.connection.close_on_drop();
-        }
-    }
-}
-
 /// Begins a transaction with `statement`.
 pub(crate) async fn begin<DB: TransactionDialect>(
     connection: &mut DB::Connection,
@@ -178,12 +148,12 @@ pub(crate) async fn fit_connection<DB: TransactionDialect>(
 pub(crate) async fn begin_on_pool<DB: TransactionDialect>(
     pool: &Pool<DB>,
 ) -> Result<(RawTransaction<'static, DB>, WriteTurn), StoreError> {
-    let (mut connection, turn) = fit_connection(pool).await?;
-    let mut guard = CloseGuard::new(&mut connection);
-    let statement = DB::begin_statement(None, Giver::Transaction);
-    begin::<DB>(guard.connection(), statement).await?;
-    guard.settle();
-    Ok((RawTransaction::new(ConnectionRef::Pool(connection)), turn))
+    let (connection, turn) = fit_connection(pool).await?;
+    let mut tx = RawTransaction::new(ConnectionRef::Pool(connection));
+    tx.is_lent();
+    begin::<DB>(&mut tx, DB::begin_statement(None, Giver::Transaction)).await?;
+    tx.ended();
+    Ok((tx, turn))
 }
 
 impl<DB: TransactionDialect> Drop for RawTransaction<'_, DB> {

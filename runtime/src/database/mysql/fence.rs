@@ -298,7 +298,7 @@ impl FenceDialect for MySql {
                 each_level!(isolation, fenced_manual)
             };
             let (call_id, identity) = (fence.call_id.as_uuid(), fence.identity.as_uuid());
-            let values = [Literal::Binary(call_id), Literal::Binary(identity), Literal::Savepoint(call_id)];
+            let values = [Literal::Binary(call_id), Literal::Binary(identity), Literal::Name(call_id)];
             let begin = fill_at(&fence.namespace, begin, &values);
             let Err(error) = raw::begin::<Self>(connection, begin).await else { return Ok(()) };
             let failed = |error: sqlx::Error| FenceRefusal::Failed(error.into());
@@ -332,7 +332,7 @@ impl FenceDialect for MySql {
                     .await
                     .map_err(CommitFailure::Unclear);
             }
-            let commit = fill(PROVE_AND_COMMIT, &[Literal::Savepoint(fence.call_id.as_uuid())]);
+            let commit = fill(PROVE_AND_COMMIT, &[Literal::Name(fence.call_id.as_uuid())]);
             let Err(error) = sqlx::raw_sql(commit).execute(&mut *connection).await else {
                 raw::leave_ended::<Self>(connection);
                 return Ok(());
@@ -346,7 +346,7 @@ impl FenceDialect for MySql {
 
     fn join_statement(fence: &FenceKey) -> SqlStr {
         let (call_id, identity) = (fence.call_id.as_uuid(), fence.identity.as_uuid());
-        let values = [Literal::Binary(call_id), Literal::Binary(identity), Literal::Savepoint(call_id)];
+        let values = [Literal::Binary(call_id), Literal::Binary(identity), Literal::Name(call_id)];
         fill_at(&fence.namespace, JOIN, &values)
     }
 
@@ -361,7 +361,7 @@ impl FenceDialect for MySql {
 
     fn done_statement(fence: &FenceKey) -> SqlStr {
         let call_id = fence.call_id.as_uuid();
-        fill_at(&fence.namespace, DONE, &[Literal::Binary(call_id), Literal::Savepoint(call_id)])
+        fill_at(&fence.namespace, DONE, &[Literal::Binary(call_id), Literal::Name(call_id)])
     }
 
     fn done_amended(
@@ -370,7 +370,7 @@ impl FenceDialect for MySql {
         payload: Vec<u8>,
     ) -> BoxFuture<'_, Result<(), sqlx::Error>> {
         Box::pin(async move {
-            let proof = fill(PROVE, &[Literal::Savepoint(fence.call_id.as_uuid())]);
+            let proof = fill(PROVE, &[Literal::Name(fence.call_id.as_uuid())]);
             sqlx::raw_sql(proof).execute(&mut *connection).await?;
             let update = "UPDATE $0.tm_fence SET outcome = 1, amended = ? WHERE call_id = ? AND outcome = 3";
             let update = sqlx::query(fill_at(&fence.namespace, update, &[]));
@@ -415,7 +415,7 @@ async fn write_row(
     fence: &FenceKey,
     write: FenceWrite,
 ) -> Result<(), StoreError> {
-    release(connection, fill(PROVE, &[Literal::Savepoint(fence.call_id.as_uuid())])).await?;
+    release(connection, fill(PROVE, &[Literal::Name(fence.call_id.as_uuid())])).await?;
     let update = "UPDATE $0.tm_fence SET outcome = ?, amended = ? WHERE call_id = ? AND outcome = ?";
     let updated = sqlx::query(fill_at(&fence.namespace, update, &[]))
         .bind(write.row.code())

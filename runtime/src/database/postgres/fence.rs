@@ -150,32 +150,19 @@ impl FenceDatabase for PostgresFence {
 /// `BEGIN`, and the fence row with it, in one round trip. Without the identity it fails.
 macro_rules! fenced {
     ($begin:literal) => {
-        concat!($begin, "; SELECT $0.tm_fence_enter($1, $2)")
+        concat!($begin, "; CALL $0.tm_fence_begin($1, $2)")
     };
 }
 
-/// Fails unless `tm_fence_enter` or `tm_fence_join` was called in this transaction: it divides by zero, or the setting is
-/// not known. Nothing after it is executed then. The setting lives exactly as long as the transaction, over its savepoints,
-/// and is read with whatever role and search path the body has left. Makes sure, too, that the commit will be durable.
-macro_rules! prove {
-    () => {
-        concat!(
-            "SELECT 1 OPERATOR(pg_catalog./) ",
-            "pg_catalog.strpos(pg_catalog.current_setting('transactional_message.calls'), $1), ",
-            "CASE WHEN pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off' ",
-            "THEN pg_catalog.set_config('synchronous_commit', 'on', true) END"
-        )
-    };
-}
-
-const PROVE: &str = prove!();
+/// Fails unless `tm_fence_begin` was called in this transaction: the cursor that it opened, whose name this is, is gone with
+/// the transaction. Nothing after it is executed then. Makes sure, too, that the commit will be durable.
+const PROVE: &str = "MOVE IN $1";
 /// `AND CHAIN`: sqlx can't be told that its transaction has ended, so another one begins, which it
 /// rolls back.
 const COMMIT: &str = "COMMIT AND CHAIN";
-const PROVE_AND_COMMIT: &str = concat!(prove!(), "; COMMIT AND CHAIN");
+const PROVE_AND_COMMIT: &str = "MOVE IN $1; COMMIT AND CHAIN";
 /// The same, when the fence row shall say something else than that the transaction committed.
-const PROVE_WRITE_AND_COMMIT: &str =
-    concat!(prove!(), "; SELECT $0.tm_fence_prove($2, $3); COMMIT AND CHAIN");
+const PROVE_WRITE_AND_COMMIT: &str = "MOVE IN $1; SELECT $0.tm_fence_prove($2, $3); COMMIT AND CHAIN";
 
 /// A savepoint is refused outside of a transaction.
 const JOIN: &str = "SAVEPOINT tm_fence; RELEASE SAVEPOINT tm_fence; SELECT $0.tm_fence_join($1, $2)";
@@ -190,7 +177,7 @@ async fn amend(
     row: FenceRow,
     payload: &[u8],
 ) -> Result<(), sqlx::Error> {
-    let proof = fill(PROVE, &[Literal::IdText(fence.call_id.as_uuid())]);
+    let proof = fill(PROVE, &[Literal::Name(fence.call_id.as_uuid())]);
     sqlx::raw_sql(proof).execute(&mut *connection).await?;
     sqlx::query(fill_at(&fence.namespace, "SELECT $0.tm_fence_amend($1, $2, $3)", &[]))
         .bind(fence.call_id)
@@ -202,11 +189,9 @@ async fn amend(
     Ok(())
 }
 
-/// What `tm_fence_enter` says without the identity.
+/// What `tm_fence_begin` says without the identity.
 const WRONG_DATABASE: &str = "TMF01";
 const UNIQUE_VIOLATION: &str = "23505";
-/// What [`prove`] says in another transaction, or in none. Other errors of its class come from triggers at the commit.
-const DIVISION_BY_ZERO: &str = "22012";
 
 /// What the database's answer to [`PROVE_AND_COMMIT`] means.
 fn failure(error: sqlx::Error, namespace: &Namespace) -> CommitFailure {
@@ -215,11 +200,10 @@ fn failure(error: sqlx::Error, namespace: &Namespace) -> CommitFailure {
         // Integrity constraints that were deferred, and their triggers; serialization failures and
         // deadlocks.
         Some("23" | "40" | "P0") => CommitFailure::RolledBack(error),
-        Some("22") if code == DIVISION_BY_ZERO => CommitFailure::Unproven(no_fence(&error)),
         Some("42") if code == NO_RIGHT => CommitFailure::Unproven(no_right(&error, namespace)),
-        // No row, a transaction that has failed, a table, function or schema that is gone: what comes after was not
-        // executed.
-        Some("TM" | "25" | "42" | "3F") => CommitFailure::Unproven(no_fence(&error)),
+        // No cursor, no row, a transaction that has failed, a table, function or schema that is gone: what comes after was
+        // not executed.
+        Some("34" | "TM" | "25" | "42" | "3F") => CommitFailure::Unproven(no_fence(&error)),
         _ => CommitFailure::Unclear(error),
     }
 }
@@ -294,7 +278,7 @@ impl FenceDialect for Postgres {
                 let statement =
                     if row == FenceRow::Committed { PROVE_AND_COMMIT } else { PROVE_WRITE_AND_COMMIT };
                 let id = call_id.as_uuid();
-                let values = [Literal::IdText(id), Literal::Id(id), Literal::Number(row.code())];
+                let values = [Literal::Name(id), Literal::Id(id), Literal::Number(row.code())];
                 fill_at(namespace, statement, &values)
             };
             let Err(error) = sqlx::raw_sql(commit).execute(&mut *connection).await else {

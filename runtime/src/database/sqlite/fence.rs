@@ -204,7 +204,7 @@ impl FenceDialect for Sqlite {
             let failed = |error: sqlx::Error| FenceRefusal::Failed(error.into());
             raw::begin::<Self>(connection, Self::begin_statement(isolation, giver)).await.map_err(failed)?;
             let (call_id, identity) = (fence.call_id.as_uuid(), fence.identity.as_uuid());
-            let values = [Literal::Binary(call_id), Literal::Binary(identity), Literal::Savepoint(call_id)];
+            let values = [Literal::Binary(call_id), Literal::Binary(identity), Literal::Name(call_id)];
             let entered = sqlx::raw_sql(fill(ENTER, &values)).execute(&mut *connection).await;
             let Err(error) = entered else { return Ok(()) };
             if primary_code(&error) != Some(CONSTRAINT) {
@@ -239,7 +239,7 @@ impl FenceDialect for Sqlite {
 
     fn join_statement(fence: &FenceKey) -> SqlStr {
         let (call_id, identity) = (fence.call_id.as_uuid(), fence.identity.as_uuid());
-        fill(JOIN, &[Literal::Binary(call_id), Literal::Binary(identity), Literal::Savepoint(call_id)])
+        fill(JOIN, &[Literal::Binary(call_id), Literal::Binary(identity), Literal::Name(call_id)])
     }
 
     fn join_refusal(error: sqlx::Error, _: &FenceKey) -> FenceRefusal {
@@ -253,7 +253,7 @@ impl FenceDialect for Sqlite {
 
     fn done_statement(fence: &FenceKey) -> SqlStr {
         let call_id = fence.call_id.as_uuid();
-        fill(DONE, &[Literal::Binary(call_id), Literal::Savepoint(call_id)])
+        fill(DONE, &[Literal::Binary(call_id), Literal::Name(call_id)])
     }
 
     fn done_amended(
@@ -262,7 +262,7 @@ impl FenceDialect for Sqlite {
         payload: Vec<u8>,
     ) -> BoxFuture<'_, Result<(), sqlx::Error>> {
         Box::pin(async move {
-            let proof = fill(PROVE, &[Literal::Savepoint(fence.call_id.as_uuid())]);
+            let proof = fill(PROVE, &[Literal::Name(fence.call_id.as_uuid())]);
             sqlx::raw_sql(proof).execute(&mut *connection).await?;
             let update =
                 "UPDATE main.tm_fence SET outcome = 1, amended = ?1 WHERE call_id = ?2 AND outcome = 3";
@@ -286,7 +286,7 @@ async fn prove(
     call_id: CallId,
     write: FenceWrite,
 ) -> Result<(), StoreError> {
-    release(connection, fill(PROVE, &[Literal::Savepoint(call_id.as_uuid())])).await?;
+    release(connection, fill(PROVE, &[Literal::Name(call_id.as_uuid())])).await?;
     if !write.changes_the_row() {
         return Ok(());
     }
