@@ -15,6 +15,10 @@ DECLARE
     -- An assignment needs no plan; a PERFORM would.
     set_to text;
 BEGIN
+    -- The commit will be durable, also one that the body says itself. The proof sees to it once more.
+    IF pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off' THEN
+        set_to := pg_catalog.set_config('synchronous_commit', 'on', true);
+    END IF;
     -- A client that vanished does not keep the transaction open for hours. For the session, since that is asked
     -- for the first time only: each setting is a call of the operating system.
     IF pg_catalog.current_setting('tcp_keepalives_idle')::int NOT BETWEEN 1 AND 10 THEN

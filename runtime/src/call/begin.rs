@@ -153,7 +153,9 @@ async fn open_on<DB: BusinessDatabase>(
     let giver = tx.giver();
     tx.is_lent();
     let begun = match fence {
-        None => raw::begin::<DB>(&mut tx, DB::begin_statement(isolation, giver)).await.map_err(Refusal::Begin),
+        None => {
+            raw::begin::<DB>(&mut tx, DB::begin_statement(isolation, giver)).await.map_err(Refusal::Begin)
+        }
         Some(fence) => {
             let fenced = DB::begin_fenced(&mut tx, isolation, giver, fence).await;
             fenced.inspect(|()| fault::point("fence-inserted")).map_err(Refusal::Fence)

@@ -198,51 +198,62 @@ macro_rules! ended {
 macro_rules! each_level {
     ($isolation:expr, $statement:ident) => {
         match $isolation {
-            None => $statement!("BEGIN"),
-            Some(Isolation::ReadCommitted) => {
-                $statement!("SET TRANSACTION ISOLATION LEVEL READ COMMITTED; BEGIN")
-            }
+            None => $statement!(""),
+            Some(Isolation::ReadCommitted) => $statement!("SET TRANSACTION ISOLATION LEVEL READ COMMITTED; "),
             Some(Isolation::RepeatableRead) => {
-                $statement!("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; BEGIN")
+                $statement!("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; ")
             }
-            Some(Isolation::Serializable) => {
-                $statement!("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; BEGIN")
-            }
+            Some(Isolation::Serializable) => $statement!("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; "),
         }
     };
 }
 
 macro_rules! plain {
-    ($begin:literal) => {
-        $begin
+    ($level:literal) => {
+        concat!($level, "BEGIN")
     };
 }
 
-/// In a session that commits nothing by itself: InnoDB answers some errors by rolling the whole transaction back, and
-/// what a body writes after such an error would commit statement by statement.
+/// From here on the session commits nothing by itself: InnoDB answers some errors by rolling the whole transaction back,
+/// and what a body writes after such an error would commit statement by statement.
+macro_rules! manually {
+    () => {
+        "SET @tm_autocommit = @@autocommit, autocommit = 0; "
+    };
+}
+
 macro_rules! manual {
-    ($begin:literal) => {
-        concat!("SET @tm_autocommit = @@autocommit, autocommit = 0; ", $begin)
+    ($level:literal) => {
+        concat!(manually!(), $level, "BEGIN")
     };
 }
 
-/// `BEGIN`, the fence row, and a savepoint behind it, in one round trip. Without the identity, the outcome is `NULL`,
-/// and the row refused.
+/// The fence row, and a savepoint behind it. The outcome is a variable, named after the identity, which is 1 in sessions
+/// that have found that identity in this database: opening the table of the identity costs more than the row. In any other
+/// session it is `NULL`, and the row refused.
+macro_rules! fence {
+    () => {
+        "INSERT INTO $0.tm_fence (call_id, outcome) VALUES ($1, @$2); SAVEPOINT $3"
+    };
+}
+
+/// `BEGIN` and the fence row in one round trip.
 macro_rules! fenced {
-    ($begin:expr) => {
-        concat!(
-            $begin,
-            "; INSERT INTO $0.tm_fence (call_id, outcome) ",
-            "VALUES ($1, (SELECT 1 FROM $0.tm_fence_database WHERE identity = $2)); SAVEPOINT $3"
-        )
+    ($level:literal) => {
+        concat!($level, "BEGIN; ", fence!())
     };
 }
 
+/// Without `BEGIN`: the row begins the transaction.
 macro_rules! fenced_manual {
-    ($begin:literal) => {
-        fenced!(manual!($begin))
+    ($level:literal) => {
+        concat!(manually!(), $level, fence!())
     };
 }
+
+/// Sets that variable, and undoes what was begun in vain.
+const FIND_IDENTITY: &str =
+    concat!(ended!("ROLLBACK"), "; SET @$2 = (SELECT 1 FROM $0.tm_fence_database WHERE identity = $1)");
 
 /// Whether what follows a transaction that was rolled back underneath commits by itself.
 fn keeps_autocommit(giver: Giver) -> bool {
@@ -298,10 +309,17 @@ impl FenceDialect for MySql {
                 each_level!(isolation, fenced_manual)
             };
             let (call_id, identity) = (fence.call_id.as_uuid(), fence.identity.as_uuid());
-            let values = [Literal::Binary(call_id), Literal::Binary(identity), Literal::Name(call_id)];
-            let begin = fill_at(&fence.namespace, begin, &values);
-            let Err(error) = raw::begin::<Self>(connection, begin).await else { return Ok(()) };
+            let values = [Literal::Binary(call_id), Literal::Name(identity), Literal::Name(call_id)];
+            let begin = || fill_at(&fence.namespace, begin, &values);
             let failed = |error: sqlx::Error| FenceRefusal::Failed(error.into());
+            let mut answer = raw::begin::<Self>(connection, begin()).await;
+            if answer.as_ref().is_err_and(|error| number(error) == Some(IS_NULL)) {
+                let find = [Literal::Binary(identity), Literal::Name(identity)];
+                let find = fill_at(&fence.namespace, FIND_IDENTITY, &find);
+                sqlx::raw_sql(find).execute(&mut *connection).await.map_err(failed)?;
+                answer = raw::begin::<Self>(connection, begin()).await;
+            }
+            let Err(error) = answer else { return Ok(()) };
             let refusal = match number(&error) {
                 Some(IS_NULL) => FenceRefusal::WrongDatabase,
                 Some(DUPLICATE) => {
