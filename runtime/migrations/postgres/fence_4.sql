@@ -12,7 +12,7 @@ CREATE PROCEDURE %1$s.tm_fence_begin(entering uuid, expected uuid) LANGUAGE plpg
 DECLARE
     own text := pg_catalog.current_setting('lock_timeout');
     proof refcursor := pg_catalog.concat('tm_fence_', pg_catalog.replace(entering::text, '-', ''));
-    -- An assignment needs no plan; a PERFORM would.
+    -- An assignment is evaluated without the executor; a PERFORM is not.
     set_to text;
 BEGIN
     -- The commit will be durable, also one that the body says itself. The proof sees to it once more.

@@ -13,8 +13,8 @@ use crate::error::{Error, ErrorKind};
 use crate::fault;
 use crate::sql::raw::{self, ConnectionRef};
 use crate::sql::{
-    BusinessDatabase, FenceKey, FenceRefusal, Isolation, RawTransaction, TransactionDialect, WriteTurn,
-    fit_connection,
+    BusinessDatabase, FenceKey, FenceRefusal, Giver, Isolation, RawTransaction, TransactionDialect,
+    WriteTurn, fit_connection,
 };
 use crate::store::StoreError;
 
@@ -33,8 +33,12 @@ use crate::store::StoreError;
 ///
 /// # Cancel safety
 /// A dropped `begin` leaves no transaction open: it is rolled back, or its pooled connection is closed. On a bare
-/// connection of PostgreSQL or MySQL, sqlx 0.9 can't do that for a `BEGIN` whose answer is not there yet: give `begin`
-/// the pool, or close such a connection.
+/// connection of PostgreSQL or MySQL, sqlx 0.9 can't do that for a `begin` that has not answered yet: give `begin` the
+/// pool, or close such a connection.
+///
+/// # PostgreSQL
+/// What proves the transaction is an open cursor. So a body can't say `COPY .. FREEZE`, and after a `CLOSE ALL` it can't
+/// commit.
 ///
 /// # MySQL and MariaDB
 /// Some errors roll the whole transaction back there: a deadlock (1213), on MariaDB 11 a row that others have
@@ -151,7 +155,7 @@ async fn open_on<DB: BusinessDatabase>(
     fence: Option<FenceKey>,
 ) -> Result<RawTransaction<'_, DB>, Refusal> {
     let giver = tx.giver();
-    tx.is_lent();
+    tx.may_be_cut_off();
     let begun = match fence {
         None => {
             raw::begin::<DB>(&mut tx, DB::begin_statement(isolation, giver)).await.map_err(Refusal::Begin)
@@ -164,9 +168,12 @@ async fn open_on<DB: BusinessDatabase>(
     tx.ended();
     if let Err(refusal) = begun {
         // The connection goes back to the user's pool: never with an open transaction.
-        if tx.is_in_transaction()
-            && let Err(error) = tx.rollback().await
-        {
+        if !tx.is_in_transaction() {
+            // Nothing of an owner's session was changed.
+            if giver == Giver::Owner {
+                tx.restored();
+            }
+        } else if let Err(error) = tx.rollback().await {
             tracing::debug!(%error, "rolling back a refused transaction failed; its connection will be closed");
         }
         return Err(refusal);

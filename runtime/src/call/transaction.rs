@@ -42,8 +42,7 @@ impl<'c, DB: BusinessDatabase> FencedTransaction<'c, DB> {
     ///
     /// # Errors
     /// [`ErrorKind::Unproven`]: the fence was not in place, because a statement failed and its
-    /// error was swallowed, or the transaction was ended underneath (or, on PostgreSQL, the body said `CLOSE ALL`); it was
-    /// not committed.
+    /// error was swallowed, or the transaction was ended underneath; it was not committed.
     /// [`ErrorKind::RolledBack`]: the database did so, for a deferred constraint or a conflict with another transaction;
     /// after a conflict ([`Error::is_retryable`]) the body may begin again. [`ErrorKind::Unavailable`]: the database
     /// failed. The caller may not know then whether the commit took effect; the message is sent exactly if it did.

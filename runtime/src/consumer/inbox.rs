@@ -119,7 +119,7 @@ where
             Err(handled) => return handled,
         };
         // Whoever drops us in the middle of a statement of the handler closes the connection.
-        tx.is_lent();
+        tx.may_be_cut_off();
         let worked = timeout(limits.handler_timeout, self.handler.consume(&mut tx, message)).await;
         let Ok(worked) = worked.map(|worked| worked.map_err(|why| why.to_string())) else {
             self.cut_off(tx, session).await;
@@ -144,7 +144,7 @@ where
         let enter = async {
             let queue = self.place()?;
             let (mut tx, turn) = begin_on_pool(&self.pool).await?;
-            tx.is_lent();
+            tx.may_be_cut_off();
             let mut entry = DB::enter_inbox(&mut tx, key(queue, id)).await;
             // Now, and not before the commit: the handler may give up its rights.
             if entered && matches!(entry, Ok(InboxEntry::New { .. })) {
@@ -186,7 +186,7 @@ where
     /// acknowledged.
     async fn commit(&self, mut tx: RawTransaction<'static, DB>, id: MessageId) -> Disposition {
         let commit = async {
-            tx.is_lent();
+            tx.may_be_cut_off();
             let proven = match self.place() {
                 _ if fault::bug("inbox-apart") => Ok(true),
                 Ok(queue) => DB::prove_inbox(&mut tx, key(queue, id)).await,
@@ -246,7 +246,7 @@ where
         let transaction = async {
             let queue = self.place()?;
             let (mut tx, _turn) = begin_on_pool(&self.pool).await?;
-            tx.is_lent();
+            tx.may_be_cut_off();
             let worked = work(&mut tx, queue).await;
             tx.ended();
             match worked {

@@ -66,9 +66,9 @@ impl<'c, DB: TransactionDialect> RawTransaction<'c, DB> {
         self.ending = true;
     }
 
-    /// The same for whatever else may be cut off in the middle of a statement. A `BEGIN`, for one: sqlx knows of the
-    /// transaction only when the answer has come, and would give the connection to its next borrower with it.
-    pub(crate) const fn is_lent(&mut self) {
+    /// The same for a statement that may be cut off, where sqlx loses track of that. Of a `BEGIN`, it knows only when the
+    /// answer has come: it would give the connection to its next borrower with the transaction open.
+    pub(crate) const fn may_be_cut_off(&mut self) {
         self.ending = DB::LOSES_TRACK;
     }
 
@@ -108,8 +108,11 @@ impl<'c, DB: TransactionDialect> RawTransaction<'c, DB> {
 
     /// Rolls back now, so that the connection is clean for whoever gets it next.
     pub(crate) async fn rollback(mut self) -> Result<(), sqlx::Error> {
+        // sqlx's worker of SQLite, too, loses count of a rollback whose answer nobody takes.
+        self.ends();
         DB::before_rollback(&mut self).await;
         DB::rollback(&mut self).await?;
+        self.ended();
         self.restored();
         Ok(())
     }
@@ -150,7 +153,7 @@ pub(crate) async fn begin_on_pool<DB: TransactionDialect>(
 ) -> Result<(RawTransaction<'static, DB>, WriteTurn), StoreError> {
     let (connection, turn) = fit_connection(pool).await?;
     let mut tx = RawTransaction::new(ConnectionRef::Pool(connection));
-    tx.is_lent();
+    tx.may_be_cut_off();
     begin::<DB>(&mut tx, DB::begin_statement(None, Giver::Transaction)).await?;
     tx.ended();
     Ok((tx, turn))

@@ -244,16 +244,16 @@ macro_rules! fenced {
     };
 }
 
-/// Without `BEGIN`: the row begins the transaction.
 macro_rules! fenced_manual {
     ($level:literal) => {
-        concat!(manually!(), $level, fence!())
+        concat!(manually!(), $level, "BEGIN; ", fence!())
     };
 }
 
-/// Sets that variable, and undoes what was begun in vain.
+/// Sets that variable, and undoes what was begun in vain. In this order: where sessions commit nothing by themselves, the
+/// look begins a transaction.
 const FIND_IDENTITY: &str =
-    concat!(ended!("ROLLBACK"), "; SET @$2 = (SELECT 1 FROM $0.tm_fence_database WHERE identity = $1)");
+    concat!("SET @$2 = (SELECT 1 FROM $0.tm_fence_database WHERE identity = $1); ", ended!("ROLLBACK"));
 
 /// Whether what follows a transaction that was rolled back underneath commits by itself.
 fn keeps_autocommit(giver: Giver) -> bool {

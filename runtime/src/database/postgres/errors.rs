@@ -26,7 +26,7 @@ pub(super) fn code(error: &sqlx::Error) -> Option<String> {
 pub(super) fn no_right(error: &sqlx::Error, namespace: &Namespace) -> StoreError {
     StoreError::Schema(format!(
         "{error}: the role of this connection (or the one that was SET in the transaction) lacks a right. \
-         GRANT USAGE ON SCHEMA {namespace} and EXECUTE ON ALL FUNCTIONS IN SCHEMA {namespace} to it; the role that \
+         GRANT USAGE ON SCHEMA {namespace} and EXECUTE ON ALL ROUTINES IN SCHEMA {namespace} to it; the role that \
          begins transactions needs SELECT, INSERT, UPDATE and DELETE on the tables tm_* there, too"
     ))
 }
@@ -42,7 +42,7 @@ pub(crate) fn classify(error: &PgDatabaseError) -> StoreError {
         // undefined_schema
         "3F000" => StoreError::Schema(format!("{text}: was it dropped, or is this another database?")),
         NO_RIGHT => StoreError::Schema(format!(
-            "{text}: this user lacks a right; it needs SELECT, INSERT, UPDATE and DELETE on the tables tm_*, EXECUTE on the functions tm_*, and CREATE \
+            "{text}: this user lacks a right; it needs SELECT, INSERT, UPDATE and DELETE on the tables tm_*, EXECUTE on the routines tm_*, and CREATE \
              to run `Messenger::migrate`"
         )),
         code if UNAVAILABLE.iter().any(|class| code.starts_with(class)) => StoreError::Unavailable(text),

@@ -14,7 +14,7 @@ use it::{
 use sqlx::mysql::MySqlPoolOptions;
 use sqlx::{MySql, MySqlConnection, MySqlPool};
 use transactional_message::{
-    Consume, Consumer, Error, ErrorKind, MessageState, Messenger, RawPayload, Received, begin,
+    Consume, Consumer, Error, ErrorKind, Isolation, MessageState, Messenger, RawPayload, Received, begin,
 };
 
 use crate::World;
@@ -245,6 +245,35 @@ async fn a_session_gets_its_own_value_back() {
         assert_eq!(numbers(&others, "SELECT id FROM orders ORDER BY id").await, [1, 3]);
         run(&others, "DELETE FROM orders").await.expect("deletes");
     }
+}
+
+/// A read in a session that commits nothing leaves a transaction open, which goes on seeing what it saw then.
+#[tokio::test]
+async fn a_transaction_that_a_read_has_left_open_is_not_joined() {
+    let world = World::new().await;
+    let shop = pool_with(&world.place, "shop", 0);
+    let world = World { shop: shop.clone(), ..world.elsewhere() };
+    let messenger = world.messenger().await;
+    let isolated = async {
+        let mut tx = begin(&shop).isolation(Isolation::RepeatableRead).await?;
+        World::write(&mut tx, 1).await?;
+        Ok::<_, ShopError>(tx.commit().await?)
+    };
+    messenger.scope(async { fenced(&order(1), isolated).await }).await.expect("in a new session");
+    assert_eq!(number(&shop, "SELECT count(*) FROM orders").await, 1);
+    let others = world.place.pool("shop", 1);
+    run(&others, "INSERT INTO orders (id) VALUES (7)").await.expect("inserts");
+    let body = async {
+        let mut tx = begin(&shop).await?;
+        let seen = MySql::texts(&mut tx, "SELECT CAST(count(*) AS CHAR) FROM orders").await?;
+        World::write(&mut tx, 2).await?;
+        tx.commit().await?;
+        Ok::<_, ShopError>(seen)
+    };
+    let seen = messenger.scope(async { fenced(&order(2), body).await }).await.expect("ok");
+    assert_eq!(seen, ["2"]);
+    world.settled(&messenger).await;
+    assert_eq!(numbers(&others, "SELECT id FROM orders ORDER BY id").await, [1, 2, 7]);
 }
 
 #[tokio::test]

@@ -5,10 +5,10 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use it::{ShopError, fenced, handled, order};
+use it::{Dialect, ShopError, fenced, handled, order};
 use transactional_message::{MessageState, Messenger, begin};
 
-use crate::World;
+use crate::{Db, World};
 
 /// Ends with `None` instead of a poll too many.
 struct Polled<F> {
@@ -69,8 +69,8 @@ async fn after_every_poll(world: &World, messenger: &Messenger) -> u32 {
 async fn of_a_fenced_call() {
     let world = World::with_connections(1).await;
     let messenger = world.messenger().await;
-    // What a poll has begun takes different times, so one round is not like another. In some, hardly an answer is waited
-    // for.
+    // What a poll has begun takes different times, so one round is not like another. In some, nearly
+    // every answer is there at once.
     let (mut rounds, mut most) = (0, 0);
     while rounds < 3 || most < 4 {
         assert!(rounds < 30, "{most} polls are too few to have seen anything");
@@ -89,6 +89,32 @@ async fn of_a_fenced_call_with_the_store_in_the_business_database() {
     let world = World::with_connections(1).await;
     let messenger = World::start(world.builder_on("shop").consumer(world.consumer())).await;
     after_every_poll(&world, &messenger).await;
+}
+
+/// Nor does the next transaction on that connection, which is only dropped, stay open.
+#[tokio::test]
+async fn of_a_begin_that_is_refused() {
+    let world = World::with_connections(1).await;
+    let messenger = world.messenger().await;
+    for times in 1.. {
+        let body = async {
+            begin(&world.shop).await?.commit().await?;
+            Ok::<_, ShopError>(
+                polled(times, begin(&world.shop).into_future()).await.map(|begun| begun.is_err()),
+            )
+        };
+        let id = u64::from(times);
+        let refused = messenger.scope(async { fenced(&order(id), body).await }).await.expect("committed");
+        let mut next = world.shop.begin().await.expect("begins");
+        Db::run(&mut next, format!("INSERT INTO orders (id) VALUES ({id})")).await.expect("writes");
+        drop(next);
+        world.shop_is_clean().await;
+        if let Some(refused) = refused {
+            assert!(refused, "it has committed already");
+            break;
+        }
+    }
+    assert_eq!(world.orders().await, [0; 0]);
 }
 
 #[tokio::test]
