@@ -316,8 +316,10 @@ impl FenceDialect for MySql {
             if answer.as_ref().is_err_and(|error| number(error) == Some(IS_NULL)) {
                 let find = [Literal::Binary(identity), Literal::Name(identity)];
                 let find = fill_at(&fence.namespace, FIND_IDENTITY, &find);
-                sqlx::raw_sql(find).execute(&mut *connection).await.map_err(failed)?;
-                answer = raw::begin::<Self>(connection, begin()).await;
+                answer = match sqlx::raw_sql(find).execute(&mut *connection).await {
+                    Ok(_) => raw::begin::<Self>(connection, begin()).await,
+                    Err(error) => Err(error),
+                };
             }
             let Err(error) = answer else { return Ok(()) };
             let refusal = match number(&error) {

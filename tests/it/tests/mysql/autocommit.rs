@@ -247,6 +247,21 @@ async fn a_session_gets_its_own_value_back() {
     }
 }
 
+#[tokio::test]
+async fn a_begin_that_cannot_look_for_the_identity_leaves_its_owners_connection_clean() {
+    let world = World::with_connections(1).await;
+    let messenger = world.messenger().await;
+    let others = world.place.pool("shop", 1);
+    run(&others, "RENAME TABLE tm_fence_database TO hidden").await.expect("hides it");
+    let body = async {
+        let mut connection = world.shop.acquire().await.expect("acquires");
+        Ok::<_, ShopError>(begin(&mut connection).await.map(drop)?)
+    };
+    messenger.scope(async { fenced(&order(1), body).await }).await.expect_err("there is no identity");
+    run(&others, "RENAME TABLE hidden TO tm_fence_database").await.expect("brings it back");
+    world.shop_is_clean().await;
+}
+
 /// A read in a session that commits nothing leaves a transaction open, which goes on seeing what it saw then.
 #[tokio::test]
 async fn a_transaction_that_a_read_has_left_open_is_not_joined() {
