@@ -2,8 +2,8 @@
 # Guessed: MOVE only changes a cursor's position. It returns no data, so the functions in the cursor's SELECT list are not
 #       called.
 # Seen: PostgreSQL 15 makes each row that it passes, and throws it away: the functions in the list are called once a row,
-#       and what they change stays changed. MOVE FORWARD ALL over a cursor with nextval() uses the sequence up; one with
-#       set_config() sets. (So MOVE is a way to run a planned SELECT that has nothing to say, without a round trip's rows.)
+#       and what they change stays changed. MOVE 3 in a cursor with nextval() takes three numbers of the sequence; MOVE in one
+#       with set_config() sets. (So MOVE is a way to run a planned SELECT that has nothing to say, without a round trip's rows.)
 #
 # Needs root (debootstrap, chroot). Exits with 1 if MOVE behaves otherwise.
 set -euo pipefail

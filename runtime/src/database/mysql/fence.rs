@@ -224,7 +224,7 @@ macro_rules! manually {
 
 macro_rules! manual {
     ($level:literal) => {
-        concat!(manually!(), $level, "BEGIN")
+        concat!(manually!(), plain!($level))
     };
 }
 
@@ -246,7 +246,7 @@ macro_rules! fenced {
 
 macro_rules! fenced_manual {
     ($level:literal) => {
-        concat!(manually!(), $level, "BEGIN; ", fence!())
+        concat!(manually!(), fenced!($level))
     };
 }
 
