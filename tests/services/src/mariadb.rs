@@ -1,7 +1,5 @@
-//! MariaDB, which the tests of MySQL use: Debian's stable releases have no MySQL. Or another version, or MySQL itself,
-//! when [`PROGRAMS`] says where.
-
-use std::path::PathBuf;
+//! MariaDB, which the tests of MySQL use: Debian's stable releases have no MySQL. Or MySQL itself, where there is no
+//! MariaDB.
 
 use rustix::process::Signal;
 
@@ -9,9 +7,6 @@ use crate::process::run;
 use crate::server::{self, Launch, Server};
 use crate::server_dir::ServerDir;
 use crate::{PASSWORD, USER, port, program};
-
-/// The folder of another server's programs: `mysqld`, or `mariadbd` and `mariadb-install-db`.
-pub const PROGRAMS: &str = "TM_TEST_MYSQL_PROGRAMS";
 
 /// Starts a MariaDB server.
 ///
@@ -30,12 +25,11 @@ pub async fn start_with(options: &[&str]) -> anyhow::Result<Server> {
 }
 
 async fn prepare(options: &[&str]) -> anyhow::Result<Server> {
-    let folders = match std::env::var_os(PROGRAMS) {
-        Some(folder) => vec![PathBuf::from(folder)],
-        None => program::path(),
-    };
-    let is_mysql = std::env::var_os(PROGRAMS).is_some() && program::find("mysqld", &folders).is_ok();
-    let server = program::find(if is_mysql { "mysqld" } else { "mariadbd" }, &folders)?;
+    let folders = program::path();
+    // MariaDB has a `mysqld`, too.
+    let mariadb = program::find("mariadbd", &folders);
+    let is_mysql = mariadb.is_err() && program::find("mysqld", &folders).is_ok();
+    let server = if is_mysql { program::find("mysqld", &folders) } else { mariadb }?;
 
     let home = ServerDir::new(None)?;
     // It refuses to run as root, but when told to.
@@ -85,8 +79,8 @@ async fn prepare(options: &[&str]) -> anyhow::Result<Server> {
         format!("--socket={}/socket", home.path().display()),
         format!("--pid-file={}/mysqld.pid", home.path().display()),
     ]);
-    // Another port, which is the same for all.
-    let mysql: &[&str] = if is_mysql { &["--mysqlx=OFF"] } else { &[] };
+    // A port and a folder that are the same for all.
+    let mysql: &[&str] = if is_mysql { &["--mysqlx=OFF", "--secure-file-priv=NULL"] } else { &[] };
     arguments.extend([root, mysql, options].concat().into_iter().map(String::from));
     let launch = Launch {
         name: if is_mysql { "MySQL" } else { "MariaDB" },

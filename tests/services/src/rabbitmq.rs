@@ -14,9 +14,6 @@ use crate::{PASSWORD, USER, port, program};
 
 /// RabbitMQ's own scripts. Those in /usr/sbin change to the user `rabbitmq`, who can't read our files.
 const SCRIPTS: &str = "/usr/lib/rabbitmq/bin";
-/// The root folder of another Debian system with another RabbitMQ, as `debootstrap` makes one, with this one's `/dev`
-/// and `/proc` bound into it: its server is used instead of this system's.
-const ROOT: &str = "TM_TEST_RABBITMQ_ROOT";
 /// Nodes find each other through `epmd`, which a node would start as a daemon for the whole machine,
 /// and leave behind. Each node has its own instead, which is killed with it.
 const START: &str = r#"epmd & exec "$0" -noinput"#;
@@ -72,8 +69,7 @@ impl Server {
         &self,
         arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
     ) -> anyhow::Result<String> {
-        let [program, first @ ..] = &script("rabbitmqctl")?[..] else { anyhow::bail!("no program") };
-        run(self.command(program.as_ref())?.args(first).arg("--quiet").args(arguments)).await
+        run(self.command(&script("rabbitmqctl")?)?.arg("--quiet").args(arguments)).await
     }
 
     /// Makes it believe that it's short of memory, whereupon it blocks everybody who publishes; or
@@ -88,24 +84,13 @@ impl Server {
     }
 }
 
-/// What runs one of RabbitMQ's scripts: the script itself, or `chroot` and what it is to run.
-fn script(name: &str) -> anyhow::Result<Vec<String>> {
-    let Some(root) = std::env::var_os(ROOT).map(PathBuf::from) else {
-        return Ok(vec![program::find(name, &[SCRIPTS.into()])?.display().to_string()]);
-    };
-    program::find(name, &[root.join(&SCRIPTS[1..])])?;
-    let chroot = program::find("chroot", &program::path())?;
-    Ok(vec![chroot.display().to_string(), root.display().to_string(), format!("{SCRIPTS}/{name}")])
+fn script(name: &str) -> anyhow::Result<PathBuf> {
+    program::find(name, &[SCRIPTS.into()])
 }
 
 fn prepare(lines: &str) -> anyhow::Result<crate::Server> {
-    let mut rabbitmq = script("rabbitmq-server")?;
-    let script = rabbitmq.pop().unwrap_or_default();
-    rabbitmq.extend(["/bin/sh", "-c", START, &script].map(str::to_owned));
-    let program = rabbitmq.remove(0);
-    if program == "/bin/sh" {
-        program::find("epmd", &program::path())?;
-    }
+    let script = script("rabbitmq-server")?.display().to_string();
+    program::find("epmd", &program::path())?;
     let home = ServerDir::new(None)?;
     let ports @ [plain, tls, distribution, epmd] = port::free()?;
     let settings = settings(&home, plain, tls, lines)?;
@@ -113,8 +98,8 @@ fn prepare(lines: &str) -> anyhow::Result<crate::Server> {
         name: "RabbitMQ",
         url: format!("amqp://{USER}:{PASSWORD}@127.0.0.1:{plain}/%2f"),
         ports: ports.into(),
-        program: program.into(),
-        arguments: rabbitmq,
+        program: "/bin/sh".into(),
+        arguments: vec!["-c".into(), START.into(), script],
         environment: environment(&home, &settings, distribution, epmd)?,
         ready: "Server startup complete",
         end: Signal::KILL,
