@@ -2,6 +2,7 @@
 //! MariaDB.
 
 use rustix::process::Signal;
+use std::net::Ipv4Addr;
 
 use crate::process::run;
 use crate::server::{self, Launch, Server};
@@ -79,12 +80,18 @@ async fn prepare(options: &[&str]) -> anyhow::Result<Server> {
         format!("--socket={}/socket", home.path().display()),
         format!("--pid-file={}/mysqld.pid", home.path().display()),
     ]);
-    // A port and a folder that are the same for all.
-    let mysql: &[&str] = if is_mysql { &["--mysqlx=OFF", "--secure-file-priv=NULL"] } else { &[] };
-    arguments.extend([root, mysql, options].concat().into_iter().map(String::from));
+    // Without TLS: what tests look for in the requests must be readable. And on MySQL without a port and a folder that
+    // are the same for all.
+    let own: &[&str] = if is_mysql {
+        &["--auto-generate-certs=OFF", "--mysqlx=OFF", "--secure-file-priv=NULL"]
+    } else {
+        &["--skip-ssl"]
+    };
+    arguments.extend([root, own, options].concat().into_iter().map(String::from));
     let launch = Launch {
         name: if is_mysql { "MySQL" } else { "MariaDB" },
         url: format!("mysql://{USER}:{PASSWORD}@127.0.0.1:{port}/{USER}"),
+        address: Ipv4Addr::LOCALHOST,
         ports: vec![port],
         program: server,
         arguments,

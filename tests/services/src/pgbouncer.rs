@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use rustix::process::Signal;
+use std::net::Ipv4Addr;
 use url::Url;
 
 use crate::server::{self, Launch, Server};
@@ -52,6 +53,7 @@ fn prepare(mut url: Url, settings: &str, users: &str) -> anyhow::Result<Server> 
     let launch = Launch {
         name: "PgBouncer",
         url: url.into(),
+        address: Ipv4Addr::LOCALHOST,
         ports: vec![port],
         program: pgbouncer,
         arguments: vec![settings.display().to_string()],

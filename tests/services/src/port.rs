@@ -19,16 +19,16 @@ pub(crate) fn free<const N: usize>() -> anyhow::Result<[u16; N]> {
             break;
         }
         let port = fastrand::u16(PORTS);
-        held.extend(listen(port).map(|listener| (port, listener)));
+        held.extend(listen(Ipv4Addr::LOCALHOST, port).map(|listener| (port, listener)));
     }
     let ports: Vec<u16> = held.into_iter().map(|(port, _)| port).collect();
     ports.try_into().ok().with_context(|| format!("no free ports among {PORTS:?} on 127.0.0.1"))
 }
 
-pub(crate) fn is_free(port: u16) -> bool {
-    listen(port).is_some()
+pub(crate) fn is_free(address: Ipv4Addr, port: u16) -> bool {
+    listen(address, port).is_some()
 }
 
-fn listen(port: u16) -> Option<TcpListener> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()
+fn listen(address: Ipv4Addr, port: u16) -> Option<TcpListener> {
+    TcpListener::bind((address, port)).ok()
 }

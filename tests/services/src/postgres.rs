@@ -1,5 +1,6 @@
 //! PostgreSQL: the newest version that is installed.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use rustix::process::Signal;
@@ -50,6 +51,7 @@ async fn prepare() -> anyhow::Result<Server> {
     let launch = Launch {
         name: "PostgreSQL",
         url: format!("postgres://{USER}:{PASSWORD}@127.0.0.1:{port}/postgres"),
+        address: Ipv4Addr::LOCALHOST,
         ports: vec![port],
         program: postgres,
         arguments,

@@ -1,6 +1,7 @@
 //! A server that can be killed, started again, and held.
 
 use std::fs::{self, File};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -31,6 +32,7 @@ pub struct Server {
 pub(crate) struct Launch {
     pub(crate) name: &'static str,
     pub(crate) url: String,
+    pub(crate) address: Ipv4Addr,
     /// The one for clients is the first.
     pub(crate) ports: Vec<u16>,
     pub(crate) program: PathBuf,
@@ -57,7 +59,7 @@ pub(crate) async fn start(prepare: impl AsyncFn() -> anyhow::Result<Server>) -> 
         let server = prepare().await?;
         match server.start_again().await {
             Ok(()) => return Ok(server),
-            Err(_) if attempt < ATTEMPTS && !server.launch.ports.iter().all(|port| port::is_free(*port)) => {
+            Err(_) if attempt < ATTEMPTS && !server.ports_are_free() => {
                 attempt += 1;
             }
             Err(error) => return Err(error),
@@ -76,13 +78,28 @@ impl Server {
         &self.launch.url
     }
 
-    /// The port for clients, on 127.0.0.1.
+    /// The port for clients.
     pub fn port(&self) -> u16 {
         self.launch.ports[0]
     }
 
     pub(crate) fn ports(&self) -> &[u16] {
         &self.launch.ports
+    }
+
+    fn ports_are_free(&self) -> bool {
+        self.ports().iter().all(|port| port::is_free(self.launch.address, *port))
+    }
+
+    /// What was put into its environment.
+    pub(crate) fn environment(&self, variable: &str) -> &str {
+        let found = self.launch.environment.iter().find(|(name, _)| *name == variable);
+        found.map(|(_, value)| value.as_str()).unwrap_or_default()
+    }
+
+    /// Whether it was started, and not killed since.
+    pub fn runs(&self) -> bool {
+        !self.has_ended()
     }
 
     /// Where its data is, and what it has logged since its last start, in `log`.
@@ -101,7 +118,7 @@ impl Server {
             anyhow::ensure!(!self.has_ended(), "it ended before it was ready");
             let log = fs::read(self.log())?;
             let said = String::from_utf8_lossy(&log).contains(self.launch.ready);
-            Ok(said && TcpStream::connect(("127.0.0.1", self.port())).await.is_ok())
+            Ok(said && TcpStream::connect((self.launch.address, self.port())).await.is_ok())
         });
         let Err(error) = ready.await else { return Ok(()) };
         let log = String::from_utf8_lossy(&fs::read(self.log())?).into_owned();

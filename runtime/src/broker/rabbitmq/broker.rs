@@ -11,20 +11,22 @@ use crate::error::{Error, ErrorKind};
 /// Seconds. What the server proposes (60) leaves a dead connection unnoticed for two minutes.
 const HEARTBEAT: u16 = 10;
 
-/// A broker.
+/// A broker: one node, or the nodes of a cluster.
 #[derive(Clone)]
 pub(super) struct Broker {
-    pub(super) uri: AMQPUri,
+    /// At least one. They differ in host and port only.
+    pub(super) nodes: Vec<AMQPUri>,
     pub(super) tls: OwnedTLSConfig,
     /// What connections are called in the broker's lists.
     pub(super) name: String,
 }
 
-/// Host, port and virtual host.
+/// Hosts, ports and virtual host.
 impl fmt::Display for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let AMQPUri { authority, vhost, .. } = &self.uri;
-        write!(f, "{}:{}/{}", authority.host, authority.port, vhost.strip_prefix('/').unwrap_or(vhost))
+        let nodes: Vec<_> = self.nodes.iter().map(place).collect();
+        let vhost = self.vhost();
+        write!(f, "{}/{}", nodes.join(","), vhost.strip_prefix('/').unwrap_or(vhost))
     }
 }
 
@@ -36,8 +38,8 @@ impl fmt::Debug for Broker {
 
 impl Broker {
     pub(super) fn new(url: &str, ca_certificate: Option<String>, name: String) -> Result<Self, Error> {
-        let uri = parse(url)?;
-        let encrypted = uri.scheme == AMQPScheme::AMQPS;
+        let nodes = parse(url)?;
+        let encrypted = nodes[0].scheme == AMQPScheme::AMQPS;
         if encrypted && !cfg!(feature = "tls") {
             return Err(wrong(
                 "the RabbitMQ URL begins with `amqps://`, and this program was built without TLS: \
@@ -57,28 +59,45 @@ impl Broker {
                 ));
             }
         }
-        Ok(Self { uri, tls: OwnedTLSConfig { identity: None, cert_chain: ca_certificate }, name })
+        Ok(Self { nodes, tls: OwnedTLSConfig { identity: None, cert_chain: ca_certificate }, name })
     }
 
     /// The virtual host's name.
     pub(super) fn vhost(&self) -> &str {
-        &self.uri.vhost
+        &self.nodes[0].vhost
     }
 }
 
-/// Reads a URL. What the parser says is not passed on: it repeats the URL.
-fn parse(url: &str) -> Result<AMQPUri, Error> {
+/// Host and port of a node.
+pub(super) fn place(node: &AMQPUri) -> String {
+    format!("{}:{}", node.authority.host, node.authority.port)
+}
+
+/// Reads a URL, which may name several hosts: as many URLs of one host.
+fn parse(url: &str) -> Result<Vec<AMQPUri>, Error> {
     let Some((scheme @ ("amqp" | "amqps"), rest)) = url.split_once("://") else {
         return Err(wrong("the RabbitMQ URL must begin with `amqp://` or `amqps://`"));
     };
     let (authority, path) = rest.find(['/', '?', '#']).map_or((rest, ""), |at| rest.split_at(at));
+    let (login, hosts) = authority.rfind('@').map_or(("", authority), |at| authority.split_at(at + 1));
+    if hosts.contains(',') && hosts.split(',').any(|host| host.is_empty() || host.starts_with(':')) {
+        return Err(wrong(
+            "the RabbitMQ URL names several hosts, and one is empty: write `host1:port,host2:port`",
+        ));
+    }
+    hosts.split(',').map(|host| node(scheme, &format!("{login}{host}"), path)).collect()
+}
+
+/// Reads the URL of one node. What the parser says is not passed on: it repeats the URL.
+fn node(scheme: &str, authority: &str, path: &str) -> Result<AMQPUri, Error> {
+    let url = format!("{scheme}://{authority}{path}");
     // `/`, `?` or `#` in a password end the authority; the rest of it would show up as the vhost.
     let mut uri: AMQPUri = match url.parse() {
         Ok(uri) if !path.contains(['@', '#']) => uri,
         _ => {
             return Err(wrong(format!(
-                "the RabbitMQ URL can't be read: it must look like `{scheme}://user:password@host:port/vhost`, \
-                 with special characters in user, password and vhost percent-encoded (`/` is `%2F`, `@` is `%40`, `#` is `%23`)"
+                "the RabbitMQ URL can't be read: it must look like `{scheme}://user:password@host:port/vhost`, or with \
+                 several nodes of a cluster `{scheme}://user:password@host1:port,host2:port/vhost`, with special characters in user, password and vhost percent-encoded (`/` is `%2F`, `@` is `%40`, `#` is `%23`)"
             )));
         }
     };
@@ -124,11 +143,12 @@ mod tests {
             ("amqp://shop:s3cr3t@rabbit.example/", "rabbit.example:5672/"),
             ("amqp://shop:s3cr3t@rabbit.example/%2f", "rabbit.example:5672/"),
             ("amqp://shop:s3%40cr3t@[::1]:5673/a", "::1:5673/a"),
+            ("amqp://shop:s3,cr3t@one:5673,two,[::1]/a", "one:5673,two:5672,::1:5672/a"),
         ] {
             let broker = broker(url).expect(url);
             assert_eq!(broker.to_string(), shown);
             assert!(!format!("{broker:?}").contains("s3"));
-            assert_eq!(broker.uri.query.heartbeat, Some(HEARTBEAT));
+            assert!(broker.nodes.iter().all(|node| node.query.heartbeat == Some(HEARTBEAT)));
         }
     }
 
@@ -142,6 +162,10 @@ mod tests {
             ("amqp://shop:12#s3cr3t@host/", "percent-encoded"),
             ("amqp://shop:12?s3cr3t@host/", "percent-encoded"),
             ("amqp://shop:s3cr3t@host/?heartbeat=soon", "percent-encoded"),
+            ("amqp://shop:s3cr3t@one,two:port/", "percent-encoded"),
+            ("amqp://shop:s3cr3t@one,,two/", "one is empty"),
+            ("amqp://shop:s3cr3t@one,:5673/", "one is empty"),
+            ("amqp://shop:s3cr3t@one,/", "one is empty"),
         ] {
             let error = broker(url).expect_err(url);
             assert_eq!(error.kind(), ErrorKind::Configuration);

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{BoxStream, FuturesUnordered};
 use lapin::tcp::AMQPUriTcpExt;
 use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties, ErrorKind, Event};
@@ -13,10 +13,12 @@ use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 use tracing::Dispatch;
 
-use super::broker::Broker;
+use super::broker::{Broker, place};
 use crate::Backoff;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a node of a cluster has before another one is tried beside it.
+const HEAD_START: Duration = Duration::from_secs(1);
 /// How long what a new connection needs may take.
 const SETUP_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a farewell may take.
@@ -38,6 +40,19 @@ impl ConnectError {
 
     pub(super) fn permanent(why: impl Into<String>) -> Self {
         Self { why: why.into(), permanent: true }
+    }
+
+    fn at(self, node: &str) -> Self {
+        Self { why: format!("{node}: {}", self.why), ..self }
+    }
+
+    /// Why no node lets us in. In an order of its own, so that the same trouble is the same text.
+    fn of_all(mut all: Vec<Self>) -> Self {
+        all.sort_by(|one, other| one.why.cmp(&other.why));
+        Self {
+            permanent: all.iter().all(|one| one.permanent),
+            why: all.into_iter().map(|one| one.why).collect::<Vec<_>>().join("; "),
+        }
     }
 }
 
@@ -64,8 +79,27 @@ pub(super) fn code(error: &lapin::Error) -> Option<u16> {
     }
 }
 
-/// Connects. `purpose` becomes part of the connection's name.
+/// Connects to the first node that answers. They are tried in any order, so that the connections of many processes are
+/// spread over a cluster. `purpose` becomes part of the connection's name.
 pub(super) async fn connect(broker: &Broker, purpose: &str) -> Result<Connected, ConnectError> {
+    let mut nodes: Vec<_> = broker.nodes.iter().collect();
+    fastrand::shuffle(&mut nodes);
+    let mut under_way = FuturesUnordered::new();
+    let mut refused = Vec::new();
+    loop {
+        under_way.extend(nodes.pop().map(|node| connect_to(broker, node, purpose)));
+        tokio::select! {
+            Some(done) = under_way.next() => match done {
+                Ok(connected) => return Ok(connected),
+                Err(trouble) => refused.push(trouble),
+            },
+            () = sleep(HEAD_START), if !nodes.is_empty() => {}
+            else => return Err(ConnectError::of_all(refused)),
+        }
+    }
+}
+
+async fn connect_to(broker: &Broker, node: &AMQPUri, purpose: &str) -> Result<Connected, ConnectError> {
     let properties =
         ConnectionProperties::default().with_connection_name(format!("{} {purpose}", broker.name).into());
     let runtime = lapin::runtime::default_runtime()?;
@@ -76,20 +110,27 @@ pub(super) async fn connect(broker: &Broker, purpose: &str) -> Result<Connected,
         let dialling = uri.connect_with_config_async(tls.as_ref(), &runtime);
         Ok(timeout(CONNECT_TIMEOUT, dialling).await.map_err(io::Error::from)??)
     };
-    match timeout(CONNECT_TIMEOUT, Connection::connector(broker.uri.clone(), runtime, dial, properties)).await
-    {
-        Ok(Ok(connection)) => Ok(Connected {
-            events: connection.events_listener().boxed(),
-            connection: OwnedConnection(Some(connection)),
-        }),
-        Ok(Err(error)) => Err(refused(&error)),
-        Err(_) => Err(ConnectError::passing(format!("no answer within {CONNECT_TIMEOUT:?}"))),
-    }
+    let connecting = Connection::connector(node.clone(), runtime, dial, properties);
+    let trouble = match timeout(CONNECT_TIMEOUT, connecting).await {
+        Ok(Ok(connection)) => {
+            return Ok(Connected {
+                node: place(node),
+                events: connection.events_listener().boxed(),
+                connection: OwnedConnection(Some(connection)),
+            });
+        }
+        Ok(Err(error)) => refused(&error),
+        Err(_) => ConnectError::passing(format!("no answer within {CONNECT_TIMEOUT:?}")),
+    };
+    // With one node it is clear which.
+    Err(if broker.nodes.len() > 1 { trouble.at(&place(node)) } else { trouble })
 }
 
 /// A connection, and what happens to it. lapin's listeners take events away from each other, so there
 /// is one, from the beginning.
 pub(super) struct Connected {
+    /// Host and port.
+    pub(super) node: String,
     pub(super) connection: OwnedConnection,
     pub(super) events: BoxStream<'static, Event>,
 }
@@ -221,8 +262,8 @@ impl Reconnect {
     }
 
     /// Notes that everything is in order.
-    pub(super) fn succeeded(&mut self, broker: &Broker, purpose: &str) {
-        tracing::info!(%broker, purpose, "RabbitMQ: connected");
+    pub(super) fn succeeded(&mut self, broker: &Broker, node: &str, purpose: &str) {
+        tracing::info!(%broker, node, purpose, "RabbitMQ: connected");
         *self = Self::default();
     }
 }

@@ -90,6 +90,10 @@ impl RabbitMq {
     /// A broker by its URL: `amqp://user:password@host:5672/vhost`, or `amqps://…` with the feature
     /// `tls`. Special characters in user, password and vhost are percent-encoded. Checked when the
     /// messenger is built.
+    ///
+    /// Of a cluster, the URL names several nodes: `amqp://user:password@rabbit-1,rabbit-2:5673,rabbit-3/vhost`. Each
+    /// connection goes to one of them, chosen at random; when that node does not answer within a second, another is tried
+    /// beside it.
     pub fn new(url: impl Display) -> Self {
         Self {
             url: url.to_string(),

@@ -62,7 +62,7 @@ impl Publisher {
             let trouble = tokio::select! {
                 connected = self.connect(own) => match connected {
                     Ok(connected) => {
-                        reconnect.succeeded(&self.broker, PURPOSE);
+                        reconnect.succeeded(&self.broker, &connected.node, PURPOSE);
                         self.serve(connected, stop).await
                     }
                     Err(trouble) => {
@@ -90,12 +90,12 @@ impl Publisher {
     }
 
     async fn connect(&self, own: &[Arc<Queues>]) -> Result<Connected, ConnectError> {
-        let Connected { connection, mut events } = connect(&self.broker, PURPOSE).await?;
+        let Connected { node, connection, mut events } = connect(&self.broker, PURPOSE).await?;
         self.frame_bytes.store(connection.configuration().frame_max(), Ordering::Relaxed);
         for wrong in set_up(&connection, &mut events, self.establish(&connection, own)).await? {
             tracing::error!(broker = %self.broker, why = wrong.why, "RabbitMQ: an exchange is not as it should be");
         }
-        Ok(Connected { connection, events })
+        Ok(Connected { node, connection, events })
     }
 
     /// Sees to exchanges and queues. Says which exchanges are not as they should be.
@@ -121,7 +121,7 @@ impl Publisher {
 
     /// Lets the channels publish until the connection is lost, or `stop`.
     async fn serve(&self, connected: Connected, stop: &CancellationToken) -> ConnectError {
-        let Connected { connection, mut events } = connected;
+        let Connected { connection, mut events, .. } = connected;
         let lost = CancellationToken::new();
         self.queue.status.send_replace(BrokerStatus::Up);
         let blocked = |why: Option<String>| {

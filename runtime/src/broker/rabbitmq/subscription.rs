@@ -102,7 +102,7 @@ impl Subscription {
             let ended = tokio::select! {
                 opened = self.open(&purpose) => match opened {
                     Ok((mut connected, begun)) => {
-                        reconnect.succeeded(&self.broker, &purpose);
+                        reconnect.succeeded(&self.broker, &connected.node, &purpose);
                         let ended = self.consume(&mut connected, begun, publisher, stop).await;
                         close(connected.connection).await;
                         ended
@@ -121,9 +121,9 @@ impl Subscription {
     }
 
     async fn open(&self, purpose: &str) -> Result<(Connected, Begun), ConnectError> {
-        let Connected { connection, mut events } = connect(&self.broker, purpose).await?;
+        let Connected { node, connection, mut events } = connect(&self.broker, purpose).await?;
         let begun = set_up(&connection, &mut events, self.begin(&connection)).await?;
-        Ok((Connected { connection, events }, begun))
+        Ok((Connected { node, connection, events }, begun))
     }
 
     async fn begin(&self, connection: &Connection) -> Result<Begun, ConnectError> {
@@ -150,7 +150,7 @@ impl Subscription {
     ) -> Result<(), ConnectError> {
         let rerouter = Rerouter { publisher, queues: &self.queues, dead_letters: &self.dead_letters, stop };
         let session = Session { subscription: self, rerouter };
-        let Connected { connection, events } = connected;
+        let Connected { connection, events, .. } = connected;
         let tag = consumer.tag();
         let cancelling = async {
             stop.cancelled().await;

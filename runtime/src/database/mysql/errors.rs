@@ -5,16 +5,17 @@ use sqlx::mysql::MySqlDatabaseError;
 use crate::store::StoreError;
 
 /// "Not now": connections used up or refused, shutting down, locks, deadlocks, rows that others have changed
-/// meanwhile, read-only, time-outs, full disks, killed sessions.
-const UNAVAILABLE: [u16; 26] = [
-    1020, 1021, 1037, 1040, 1041, 1044, 1045, 1049, 1053, 1114, 1129, 1130, 1180, 1203, 1205, 1206, 1213,
-    1226, 1290, 1317, 1792, 1836, 1927, 1969, 3024, 4031,
+/// meanwhile, read-only, time-outs, full disks, killed sessions; a Galera node outside of its cluster (1047), a server in
+/// `offline_mode` (3032), a commit that group replication refuses (3100, 3101).
+const UNAVAILABLE: [u16; 30] = [
+    1020, 1021, 1037, 1040, 1041, 1044, 1045, 1047, 1049, 1053, 1114, 1129, 1130, 1180, 1203, 1205, 1206,
+    1213, 1226, 1290, 1317, 1792, 1836, 1927, 1969, 3024, 3032, 3100, 3101, 4031,
 ];
 
 /// The row itself is at fault: NULL, duplicate, too long for its column or for the server's packets, or with
 /// characters or numbers that the column can't hold. Only these are final.
-const REFUSED: [u16; 15] =
-    [1048, 1062, 1118, 1153, 1264, 1265, 1267, 1300, 1366, 1406, 1690, 3140, 3819, 3854, 4025];
+const REFUSED: [u16; 16] =
+    [1048, 1062, 1118, 1153, 1264, 1265, 1267, 1300, 1366, 1406, 1690, 3140, 3819, 3854, 3988, 4025];
 
 pub(crate) fn classify(error: &MySqlDatabaseError) -> StoreError {
     let number = error.number();

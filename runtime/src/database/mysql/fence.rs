@@ -187,10 +187,14 @@ impl FenceDatabase for MySqlFence {
 }
 
 /// What ends a transaction, and gives its session back its own `autocommit`, if `begin` took it. Afterwards, not
-/// before: the restored setting would commit what is open.
+/// before: the restored setting would commit what is open. `IF`, because on MySQL a variable that was once set to `NULL` makes
+/// a string of what `coalesce` returns, and `autocommit` takes none.
 macro_rules! ended {
     ($end:literal) => {
-        concat!($end, "; SET autocommit = coalesce(@tm_autocommit, @@autocommit), @tm_autocommit = NULL")
+        concat!(
+            $end,
+            "; SET autocommit = IF(coalesce(@tm_autocommit, @@autocommit), 1, 0), @tm_autocommit = NULL"
+        )
     };
 }
 

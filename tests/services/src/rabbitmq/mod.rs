@@ -1,11 +1,15 @@
-//! RabbitMQ: a node that knows no other, with and without TLS.
+//! RabbitMQ, with and without TLS: a node that knows no other, or a [`Cluster`].
+
+mod cluster;
 
 use std::ffi::OsStr;
+use std::net::Ipv4Addr;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 
+pub use self::cluster::Cluster;
 use crate::certificate::Identity;
 use crate::process::run;
 use crate::server::{self, Launch};
@@ -15,8 +19,9 @@ use crate::{PASSWORD, USER, port, program};
 /// RabbitMQ's own scripts. Those in /usr/sbin change to the user `rabbitmq`, who can't read our files.
 const SCRIPTS: &str = "/usr/lib/rabbitmq/bin";
 /// Nodes find each other through `epmd`, which a node would start as a daemon for the whole machine,
-/// and leave behind. Each node has its own instead, which is killed with it.
+/// and leave behind. A lone node has its own instead, which is killed with it.
 const START: &str = r#"epmd & exec "$0" -noinput"#;
+const START_WITHOUT_EPMD: &str = r#"exec "$0" -noinput"#;
 /// Below what any node uses.
 const LITTLE_MEMORY: &str = "0.0000001";
 /// RabbitMQ's default.
@@ -24,7 +29,20 @@ const ENOUGH_MEMORY: &str = "0.4";
 
 /// A RabbitMQ server. It is a [`Server`](crate::Server), and can more.
 #[derive(Debug)]
-pub struct Server(crate::Server);
+pub struct Server {
+    server: crate::Server,
+    name: String,
+}
+
+/// Where a node is, and how it finds others.
+#[derive(Clone, Debug)]
+struct Node {
+    name: String,
+    address: Ipv4Addr,
+    epmd: u16,
+    /// Of a cluster: the cookie that its nodes share, and where their host names are looked up.
+    cluster: Option<(String, PathBuf)>,
+}
 
 /// Starts a RabbitMQ server.
 ///
@@ -39,18 +57,30 @@ pub async fn start() -> anyhow::Result<Server> {
 /// # Errors
 /// When it is not installed, or doesn't start.
 pub async fn start_with(lines: &str) -> anyhow::Result<Server> {
-    server::start(async || prepare(lines)).await.map(Server)
+    let prepare = async || {
+        let [epmd] = port::free()?;
+        let name = format!("services-{epmd}@localhost");
+        prepare(&Node { name, address: Ipv4Addr::LOCALHOST, epmd, cluster: None }, lines)
+    };
+    let server = server::start(prepare).await?;
+    let name = server.environment("RABBITMQ_NODENAME").to_owned();
+    Ok(Server { server, name })
 }
 
 impl Deref for Server {
     type Target = crate::Server;
 
     fn deref(&self) -> &Self::Target {
-        &self.0
+        &self.server
     }
 }
 
 impl Server {
+    /// The node's name, as RabbitMQ's lists have it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Where it is with TLS.
     pub fn amqps_url(&self) -> String {
         format!("amqps://{USER}:{PASSWORD}@localhost:{}/%2f", self.ports()[1])
@@ -88,33 +118,46 @@ fn script(name: &str) -> anyhow::Result<PathBuf> {
     program::find(name, &[SCRIPTS.into()])
 }
 
-fn prepare(lines: &str) -> anyhow::Result<crate::Server> {
+fn prepare(node: &Node, lines: &str) -> anyhow::Result<crate::Server> {
     let script = script("rabbitmq-server")?.display().to_string();
     program::find("epmd", &program::path())?;
     let home = ServerDir::new(None)?;
-    let ports @ [plain, tls, distribution, epmd] = port::free()?;
-    let settings = settings(&home, plain, tls, lines)?;
+    let Node { address, epmd, .. } = *node;
+    let [plain, tls, distribution] = port::free()?;
+    let settings = settings(&home, address, plain, tls, lines)?;
+    let start = if node.cluster.is_some() { START_WITHOUT_EPMD } else { START };
+    let mut ports = vec![plain, tls, distribution];
+    if node.cluster.is_none() {
+        ports.push(epmd);
+    }
     let launch = Launch {
         name: "RabbitMQ",
-        url: format!("amqp://{USER}:{PASSWORD}@127.0.0.1:{plain}/%2f"),
-        ports: ports.into(),
+        url: format!("amqp://{USER}:{PASSWORD}@{address}:{plain}/%2f"),
+        address,
+        ports,
         program: "/bin/sh".into(),
-        arguments: vec!["-c".into(), START.into(), script],
-        environment: environment(&home, &settings, distribution, epmd)?,
+        arguments: vec!["-c".into(), start.into(), script],
+        environment: environment(&home, &settings, distribution, node)?,
         ready: "Server startup complete",
         end: Signal::KILL,
     };
     Ok(crate::Server::new(home, launch))
 }
 
-fn settings(home: &ServerDir, plain: u16, tls: u16, lines: &str) -> anyhow::Result<PathBuf> {
+fn settings(
+    home: &ServerDir,
+    address: Ipv4Addr,
+    plain: u16,
+    tls: u16,
+    lines: &str,
+) -> anyhow::Result<PathBuf> {
     let Identity { authority, certificate, key } = Identity::new()?;
     let authority = home.write("authority.pem", &authority)?;
     let certificate = home.write("certificate.pem", &certificate)?;
     let key = home.write("key.pem", &key)?;
     let settings = format!(
-        "listeners.tcp.1 = 127.0.0.1:{plain}\n\
-         listeners.ssl.1 = 127.0.0.1:{tls}\n\
+        "listeners.tcp.1 = {address}:{plain}\n\
+         listeners.ssl.1 = {address}:{tls}\n\
          ssl_options.cacertfile = {}\n\
          ssl_options.certfile = {}\n\
          ssl_options.keyfile = {}\n\
@@ -135,12 +178,18 @@ fn environment(
     home: &ServerDir,
     settings: &Path,
     distribution: u16,
-    epmd: u16,
+    node: &Node,
 ) -> anyhow::Result<Vec<(&'static str, String)>> {
+    let Node { name, address, epmd, cluster } = node;
     let plugins = home.write("enabled_plugins", "[].\n")?;
     let within = |name: &str| home.path().join(name).display().to_string();
-    Ok(vec![
-        ("RABBITMQ_NODENAME", format!("services-{epmd}@localhost")),
+    let interface = address.to_string().replace('.', ",");
+    // From its own address, too: so that a test which drops what comes from there cuts the node off.
+    let arguments = format!(
+        "-kernel inet_dist_use_interface {{{interface}}} -kernel inet_dist_connect_options [{{ip,{{{interface}}}}}]"
+    );
+    let mut environment = vec![
+        ("RABBITMQ_NODENAME", name.clone()),
         ("RABBITMQ_CONFIG_FILE", settings.display().to_string()),
         // Debian's has settings for the whole machine.
         ("RABBITMQ_CONF_ENV_FILE", "/dev/null".into()),
@@ -153,12 +202,17 @@ fn environment(
         // The script then becomes the node, and doesn't stand between it and us.
         ("RABBITMQ_ALLOW_INPUT", "1".into()),
         ("RABBITMQ_DIST_PORT", distribution.to_string()),
-        ("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1}".into()),
+        ("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", arguments),
         // Any port: eleven are the default, for all that run on the machine.
         ("RABBITMQ_CTL_DIST_PORT_MIN", "0".into()),
         ("RABBITMQ_CTL_DIST_PORT_MAX", "0".into()),
         ("ERL_EPMD_PORT", epmd.to_string()),
         ("ERL_EPMD_ADDRESS", "127.0.0.1".into()),
         ("ERL_ZFLAGS", "-start_epmd false".into()),
-    ])
+    ];
+    if let Some((cookie, hosts)) = cluster {
+        environment.push(("RABBITMQ_ERLANG_COOKIE", cookie.clone()));
+        environment.push(("ERL_INETRC", hosts.display().to_string()));
+    }
+    Ok(environment)
 }

@@ -1,0 +1,69 @@
+//! Callers that go on and on, while a test does harm around them.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use transactional_message::Messenger;
+
+use crate::{Place, ShopError, World, wait_until};
+
+/// What the callers have got done.
+#[derive(Debug, Default)]
+pub struct Load {
+    over: AtomicBool,
+    done: AtomicU64,
+}
+
+impl Load {
+    /// Waits until so many more calls have succeeded.
+    pub async fn more(&self, count: u64) {
+        let enough = self.done() + count;
+        wait_until("calls that succeed", async || self.done() >= enough).await;
+    }
+
+    fn done(&self) -> u64 {
+        self.done.load(Ordering::SeqCst)
+    }
+}
+
+/// Pays one order after the other, several callers at once, until `harm` is done. A caller waits for `pause` before its
+/// next call. Then everything is settled, and the books agree: each order has its effect, once, and no other order has.
+pub async fn under_load<P: Place>(
+    world: &World<P>,
+    messenger: &Messenger,
+    callers: u64,
+    pause: Duration,
+    harm: impl AsyncFnOnce(&Load),
+) {
+    let load = Load::default();
+    let caller = async |caller: u64| {
+        for n in 0.. {
+            if load.over.load(Ordering::SeqCst) {
+                break;
+            }
+            match world.pay(messenger, caller * 1_000_000 + n).await {
+                Ok(()) => _ = load.done.fetch_add(1, Ordering::SeqCst),
+                Err(ShopError::Message(_) | ShopError::Database(_)) => {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                Err(error) => panic!("{error}"),
+            }
+            tokio::time::sleep(pause).await;
+        }
+    };
+    let harm = async {
+        harm(&load).await;
+        load.over.store(true, Ordering::SeqCst);
+    };
+    tokio::join!(join_all((0..callers).map(caller)), harm);
+    world.settled(messenger).await;
+    let there = world.orders().await;
+    assert!(there.len() as u64 >= load.done(), "an Ok is a committed order");
+    let all = i64::try_from(there.len()).expect("small");
+    wait_until("all effects", async || world.all_effects().await >= all).await;
+    assert_eq!(world.effects_of_orders().await, there);
+    let stats = messenger.stats().await.expect("counts");
+    assert_eq!((stats.parked, stats.dead), (0, 0));
+    world.shop_is_clean().await;
+}

@@ -1,0 +1,7 @@
+//! Clusters, of which nodes die, stand still, or are cut off.
+
+#![allow(clippy::large_futures, reason = "tests: nobody waits for them by the thousand")]
+
+mod rabbitmq;
+
+type World = it::World<it::SqliteFiles>;
