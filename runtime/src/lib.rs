@@ -98,6 +98,8 @@ mod fence;
 #[cfg(all(any(doc, doctest), feature = "postgres", feature = "rabbitmq", feature = "testing"))]
 pub mod guide;
 mod held;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "rabbitmq"))]
+mod in_turn;
 mod message;
 mod messenger;
 #[cfg(test)]

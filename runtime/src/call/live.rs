@@ -27,6 +27,11 @@ impl LiveCall {
         self.halves.iter().map(|half| half.id)
     }
 
+    /// The same call with some of its halves: those that are not settled yet.
+    pub(crate) fn with(&self, halves: Vec<Arc<Half>>) -> Self {
+        Self { scope: Arc::clone(&self.scope), halves, ..*self }
+    }
+
     /// The fence that answers for the call, if one does.
     pub(crate) fn fence(&self) -> Option<FenceId> {
         match self.scope.resolver {

@@ -1,26 +1,52 @@
-//! The way into a database server, asked for before every connection: passwords change while we run.
+//! The way into a database server, asked for before every connection: passwords change while we run. Where several
+//! servers are named, it leads to the one that may be written to.
 
 use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use sqlx::error::DatabaseError;
 use sqlx::pool::PoolConnection;
-use sqlx::{ConnectOptions, Connection, Database, Pool};
-use tokio::time::timeout;
+use sqlx::{ConnectOptions, Connection, Database, Executor, Pool};
+use tokio::time::{sleep, timeout};
 
+use crate::in_turn::in_turn;
 use crate::store::StoreError;
 
 /// How long an operation may take, connecting included.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long one of several servers may take to answer.
+const SILENT: Duration = Duration::from_secs(2);
+/// When a server that starts, or a cluster that has no primary yet, is tried again.
+const AGAIN: Duration = Duration::from_millis(50);
+
 pub(super) type Options<DB> = <<DB as Database>::Connection as Connection>::Options;
-type Ask<DB> = dyn Fn() -> BoxFuture<'static, Result<Options<DB>, sqlx::Error>> + Send + Sync;
+type Ask<DB> = dyn Fn() -> BoxFuture<'static, Result<Vec<Server<DB>>, sqlx::Error>> + Send + Sync;
+
+/// A server, and how to log in.
+pub(super) struct Server<DB: Database> {
+    /// Host and port.
+    pub(super) place: String,
+    pub(super) options: Options<DB>,
+    /// A statement that has a row where the server may not be written to. With it, such a server is as good as none.
+    pub(super) is_read_only: Option<&'static str>,
+}
+
+/// Which server is tried first, of how many.
+#[derive(Default)]
+struct Turn {
+    first: AtomicUsize,
+    count: AtomicUsize,
+}
 
 /// How to connect, now.
 pub(crate) struct Login<DB: Database> {
     ask: Arc<Ask<DB>>,
+    turn: Arc<Turn>,
     /// The application's pool, if it gave us one.
     pool: Option<Pool<DB>>,
     /// Since when the server has refused the login. The pools of one database share it, so that it is logged once.
@@ -35,19 +61,26 @@ impl<DB: Database> Login<DB> {
         let asked = pool.clone();
         let ask = move || {
             let options = asked.connect_options().as_ref().clone();
-            Box::pin(std::future::ready(Ok(options))) as BoxFuture<'static, _>
+            let server = Server { place: String::new(), options, is_read_only: None };
+            Box::pin(std::future::ready(Ok(vec![server]))) as BoxFuture<'static, _>
         };
         Self { pool: Some(pool.clone()), ..Self::asking(ask) }
     }
 
-    pub(super) fn fixed(options: Options<DB>) -> Self {
-        Self::asking(move || Box::pin(std::future::ready(Ok(options.clone()))))
+    pub(super) fn fixed(servers: Vec<Server<DB>>) -> Self {
+        Self::asking(move || Box::pin(std::future::ready(Ok(servers.clone()))))
     }
 
     pub(super) fn asking(
-        ask: impl Fn() -> BoxFuture<'static, Result<Options<DB>, sqlx::Error>> + Send + Sync + 'static,
+        ask: impl Fn() -> BoxFuture<'static, Result<Vec<Server<DB>>, sqlx::Error>> + Send + Sync + 'static,
     ) -> Self {
-        Self { ask: Arc::new(ask), pool: None, refused: Arc::default(), what: "database" }
+        Self {
+            ask: Arc::new(ask),
+            turn: Arc::default(),
+            pool: None,
+            refused: Arc::default(),
+            what: "database",
+        }
     }
 
     /// The same, with options that are ours.
@@ -55,12 +88,14 @@ impl<DB: Database> Login<DB> {
         self,
         transition: impl Fn(Options<DB>) -> Options<DB> + Clone + Send + Sync + 'static,
     ) -> Self {
-        let Self { ask, pool, refused, what } = self;
+        let asked = Arc::clone(&self.ask);
         let ask = move || {
-            let (options, transition) = (ask(), transition.clone());
-            Box::pin(async move { options.await.map(transition) }) as BoxFuture<'static, _>
+            let (servers, transition) = (asked(), transition.clone());
+            let changed = move |server: Server<DB>| Server { options: transition(server.options), ..server };
+            Box::pin(async move { Ok(servers.await?.into_iter().map(changed).collect()) })
+                as BoxFuture<'static, _>
         };
-        Self { ask: Arc::new(ask), pool, refused, what }
+        Self { ask: Arc::new(ask), ..self }
     }
 
     /// The same, of something of its own.
@@ -68,18 +103,16 @@ impl<DB: Database> Login<DB> {
         Self { what, refused: Arc::default(), ..self }
     }
 
-    pub(super) async fn options(&self) -> Result<Options<DB>, sqlx::Error> {
-        (self.ask)().await
-    }
-
     pub(super) const fn pool(&self) -> Option<&Pool<DB>> {
         self.pool.as_ref()
     }
 
-    /// A single connection. A pool tries for long, and does not say why it failed.
-    pub(super) async fn connect(&self) -> Result<DB::Connection, StoreError> {
-        let connect = async { self.options().await?.connect().await };
-        match timeout(PATIENCE, connect).await {
+    /// A connection. Waits for a server that is starting, within the time that an operation may take.
+    pub(super) async fn connect(&self) -> Result<DB::Connection, StoreError>
+    where
+        for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+    {
+        match timeout(PATIENCE, self.connect_until(Instant::now() + PATIENCE)).await {
             Ok(connected) => connected.map_err(StoreError::from),
             Err(_) => {
                 Err(StoreError::Unavailable(format!("the database did not answer within {PATIENCE:?}")))
@@ -87,8 +120,69 @@ impl<DB: Database> Login<DB> {
         }
     }
 
+    /// The same for a caller with a time-out of its own, at this moment: an error tells more than that would. Boxed: it is
+    /// seldom, and a deep type.
+    pub(super) fn connect_until(&self, end: Instant) -> BoxFuture<'_, Result<DB::Connection, sqlx::Error>>
+    where
+        for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+    {
+        Box::pin(async move {
+            loop {
+                let connected = self.attempt().await;
+                match &connected {
+                    Err(error) if may_pass(error) && Instant::now() + 2 * AGAIN < end => sleep(AGAIN).await,
+                    _ => {
+                        self.note(&connected);
+                        return connected;
+                    }
+                }
+            }
+        })
+    }
+
+    async fn attempt(&self) -> Result<DB::Connection, sqlx::Error>
+    where
+        for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+    {
+        let servers = (self.ask)().await?;
+        let count = servers.len();
+        self.turn.count.store(count, Ordering::Relaxed);
+        let first = self.first();
+        let order = (first..first + count).map(|index| index % count);
+        let attempts = order.map(|index| {
+            let server = &servers[index];
+            async move {
+                // One that is silent is not waited for while another becomes the primary.
+                let connecting = async {
+                    if count == 1 {
+                        return server.connect().await;
+                    }
+                    timeout(SILENT, server.connect()).await.map_err(io::Error::from)?
+                };
+                let connected = connecting.await.map_err(|error| (server.place.clone(), error));
+                Ok((index, connected?))
+            }
+        });
+        let (index, connection) = in_turn(attempts).await.map_err(in_vain)?;
+        self.turn.first.store(index, Ordering::Relaxed);
+        Ok(connection)
+    }
+
+    /// Which server is tried first.
+    pub(super) fn first(&self) -> usize {
+        self.turn.first.load(Ordering::Relaxed)
+    }
+
+    /// This one did not answer in time: if there are others, they are tried before it. A primary that is cut off from its
+    /// standby takes connections, and finishes no commit. Says whether anything changes.
+    pub(super) fn try_others_before(&self, silent: usize) -> bool {
+        let Turn { first, count } = &*self.turn;
+        count.load(Ordering::Relaxed) > 1
+            && first.compare_exchange(silent, silent + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
     /// Logs when the server begins to refuse the login, and when it accepts it again.
-    pub(super) fn note<T>(&self, connected: &Result<T, sqlx::Error>) {
+    fn note<T>(&self, connected: &Result<T, sqlx::Error>) {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         match connected {
             Err(error) if is_refused(error) && refused.is_none() => {
@@ -124,16 +218,71 @@ pub(super) async fn acquire<DB: Database>(pool: &Pool<DB>) -> Result<PoolConnect
     }
 }
 
+impl<DB: Database> Server<DB>
+where
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+{
+    async fn connect(&self) -> Result<DB::Connection, sqlx::Error> {
+        let mut connection = self.options.connect().await?;
+        if let Some(statement) = self.is_read_only
+            && connection.fetch_optional(sqlx::raw_sql(statement)).await?.is_some()
+        {
+            let why = "it may not be written to: a standby, or a primary that was stepped down";
+            return Err(io::Error::new(io::ErrorKind::ReadOnlyFilesystem, why).into());
+        }
+        Ok(connection)
+    }
+}
+
+/// Why no server lets us in. A refused login comes first: it does not pass by itself.
+fn in_vain(errors: Vec<(String, sqlx::Error)>) -> sqlx::Error {
+    let text = |(place, error): &(String, sqlx::Error)| format!("{place}: {error}");
+    let texts: Vec<_> = errors.iter().map(text).collect();
+    let (is_one, may_pass) = (errors.len() == 1, errors.iter().all(|(_, error)| may_pass(error)));
+    let mut errors = errors.into_iter().map(|(_, error)| error);
+    errors.find(|error| is_one || is_refused(error)).unwrap_or_else(|| {
+        let kind = if may_pass { io::ErrorKind::ConnectionRefused } else { io::ErrorKind::Other };
+        io::Error::new(kind, texts.join("; ")).into()
+    })
+}
+
+/// Whether it is worth waiting for: nobody listens yet, or answers; the server starts (57P03), has no room at the moment
+/// (53300, 08004), or is no primary yet.
+fn may_pass(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(error) => {
+            use io::ErrorKind::{ConnectionRefused, ReadOnlyFilesystem, TimedOut};
+            matches!(error.kind(), ConnectionRefused | ReadOnlyFilesystem | TimedOut)
+        }
+        sqlx::Error::Database(error) => {
+            matches!(error.code().as_deref(), Some("57P03" | "53300" | "08004"))
+        }
+        _ => false,
+    }
+}
+
 /// Class 28: invalid authorization, on MySQL, too.
 fn is_refused(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(DatabaseError::code);
     code.is_some_and(|code| code.starts_with("28"))
 }
 
+impl<DB: Database> Clone for Server<DB> {
+    fn clone(&self) -> Self {
+        Self { place: self.place.clone(), options: self.options.clone(), is_read_only: self.is_read_only }
+    }
+}
+
 impl<DB: Database> Clone for Login<DB> {
     fn clone(&self) -> Self {
-        let Self { ask, pool, refused, what } = self;
-        Self { ask: Arc::clone(ask), pool: pool.clone(), refused: Arc::clone(refused), what }
+        let Self { ask, turn, pool, refused, what } = self;
+        Self {
+            ask: Arc::clone(ask),
+            turn: Arc::clone(turn),
+            pool: pool.clone(),
+            refused: Arc::clone(refused),
+            what,
+        }
     }
 }
 

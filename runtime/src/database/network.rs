@@ -4,8 +4,8 @@
 //! something: sqlx 0.9 gives such a connection to the next borrower, whose statement then may never
 //! be committed. So a connection that does not come back from its operation is closed.
 //!
-//! sqlx's pool makes the connections. They are kept here, because it asks the server for a sign of
-//! life after every operation, which costs as much as the operation's own round trip.
+//! Not sqlx's pool: it knows one server only, and asks it for a sign of life after every operation, which costs as much
+//! as the operation's own round trip.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -14,13 +14,12 @@ use std::time::Duration;
 
 use sqlx::database::HasStatementCache;
 use sqlx::error::DatabaseError;
-use sqlx::pool::PoolOptions;
 use sqlx::query::Query;
-use sqlx::{Connection, Database, Executor, IntoArguments, Pool, SqlSafeStr, SqlStr};
+use sqlx::{Connection, Database, Executor, IntoArguments, SqlSafeStr, SqlStr};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
-use super::login::{Login, Options, PATIENCE};
+use super::login::{Login, PATIENCE};
 use crate::fault;
 use crate::store::StoreError;
 
@@ -31,10 +30,11 @@ pub(super) const MIGRATION: Duration = Duration::from_mins(1);
 
 /// A pool whose operations end in time, and are repeated when their connection turns out to be dead.
 pub(super) struct RetryingPool<DB: Database> {
-    /// Makes connections, and has none.
-    pool: Pool<DB>,
     login: Login<DB>,
+    /// What a new connection is told first.
+    session: Option<SqlStr>,
     idle: Arc<IdleList<DB>>,
+    connections: u32,
     /// As many as there may be connections.
     permits: Semaphore,
     /// Begins every operation as a transaction, where a connection's next statement may reach
@@ -62,33 +62,20 @@ where
     DB::Arguments: IntoArguments<DB>,
 {
     /// `session` is what a new connection is told first.
-    pub(super) async fn new(
-        login: &Login<DB>,
-        connections: u32,
-        session: impl SqlSafeStr,
-    ) -> Result<Self, StoreError> {
-        Self::opened(login, connections, Some(session.into_sql_str()), None).await
+    pub(super) fn new(login: &Login<DB>, connections: u32, session: impl SqlSafeStr) -> Self {
+        Self::opened(login, connections, Some(session.into_sql_str()), None)
     }
 
     #[cfg(feature = "postgres")]
     /// Behind a transaction pooler: `begin` opens each operation's transaction.
-    pub(super) async fn pooled(
-        login: &Login<DB>,
-        connections: u32,
-        begin: impl SqlSafeStr,
-    ) -> Result<Self, StoreError> {
-        Self::opened(login, connections, None, Some(begin.into_sql_str())).await
+    pub(super) fn pooled(login: &Login<DB>, connections: u32, begin: impl SqlSafeStr) -> Self {
+        Self::opened(login, connections, None, Some(begin.into_sql_str()))
     }
 
-    async fn opened(
-        login: &Login<DB>,
-        connections: u32,
-        session: Option<SqlStr>,
-        begin: Option<SqlStr>,
-    ) -> Result<Self, StoreError> {
-        let pool = own(connections, login.options().await?, session);
-        let permits = Semaphore::new(pool.options().get_max_connections() as usize);
-        Ok(Self { pool, login: login.clone(), idle: Arc::new(IdleList(Mutex::default())), permits, begin })
+    fn opened(login: &Login<DB>, connections: u32, session: Option<SqlStr>, begin: Option<SqlStr>) -> Self {
+        let idle = Arc::new(IdleList(Mutex::default()));
+        let permits = Semaphore::new(connections as usize);
+        Self { login: login.clone(), session, idle, connections, permits, begin }
     }
 
     /// The rows of a statement, which must be idempotent; `bind` gives it its values.
@@ -150,22 +137,26 @@ where
     where
         Fut: Future<Output = Result<(Checkout<DB>, T), sqlx::Error>>,
     {
+        let (end, server) = (Instant::now() + patience, self.login.first());
         let done = timeout(patience, async {
             // All that are idle may be dead; and behind a pooler, all of the pooler's.
-            for _ in 0..self.pool.options().get_max_connections() {
-                match self.attempt(begin.as_ref(), &work).await {
+            for _ in 0..self.connections {
+                match self.attempt(begin.as_ref(), &work, end).await {
                     Err(Failed::Statement(error)) if is_lost(&error) => {
                         tracing::debug!(%error, "a connection was dead; trying another");
                     }
                     done => return done,
                 }
             }
-            self.attempt(begin.as_ref(), &work).await
+            self.attempt(begin.as_ref(), &work, end).await
         });
         match done.await {
             Ok(Err(Failed::Connect(error))) => Err(not_connected(error)),
             Ok(done) => done.map_err(|(Failed::Connect(error) | Failed::Statement(error))| error.into()),
             Err(_) => {
+                if self.login.try_others_before(server) {
+                    self.idle.connections().clear();
+                }
                 Err(StoreError::Unavailable(format!("the database did not answer within {patience:?}")))
             }
         }
@@ -175,6 +166,7 @@ where
         &self,
         begin: Option<&SqlStr>,
         work: &impl Fn(Checkout<DB>) -> Fut,
+        end: Instant,
     ) -> Result<T, Failed>
     where
         Fut: Future<Output = Result<(Checkout<DB>, T), sqlx::Error>>,
@@ -182,7 +174,7 @@ where
         let _permit = self.permits.acquire().await.map_err(|_| Failed::Connect(sqlx::Error::PoolClosed))?;
         let connection = match self.idle.take() {
             Some(connection) => connection,
-            None => self.connect().await.map_err(Failed::Connect)?,
+            None => self.connect(end).await.map_err(Failed::Connect)?,
         };
         let mut checkout = Checkout {
             connection: Some(connection),
@@ -204,17 +196,16 @@ where
         Ok(value)
     }
 
-    /// With the options of the time: the password may have changed.
-    async fn connect(&self) -> Result<DB::Connection, sqlx::Error> {
-        self.pool.set_connect_options(self.login.options().await?);
-        let connected = self.pool.acquire().await;
-        self.login.note(&connected);
-        Ok(connected?.detach())
+    async fn connect(&self, end: Instant) -> Result<DB::Connection, sqlx::Error> {
+        let mut connection = self.login.connect_until(end.into_std()).await?;
+        if let Some(session) = &self.session {
+            (&mut connection).execute(session.clone()).await?;
+        }
+        Ok(connection)
     }
 
     pub(super) async fn close(&self) {
         self.permits.close();
-        self.pool.close().await;
         let idle: Vec<_> = self.idle.connections().drain(..).collect();
         for (_, connection) in idle {
             // Gone already, perhaps; whoever closes does not wait for a server that does not answer.
@@ -262,25 +253,6 @@ fn not_connected(error: sqlx::Error) -> StoreError {
         }
         error @ StoreError::Unavailable(_) => error,
     }
-}
-
-fn own<DB: Database>(connections: u32, options: Options<DB>, session: Option<SqlStr>) -> Pool<DB>
-where
-    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
-{
-    PoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(PATIENCE)
-        .after_connect(move |connection: &mut DB::Connection, _| {
-            let session = session.clone();
-            Box::pin(async move {
-                if let Some(session) = session {
-                    connection.execute(session).await?;
-                }
-                Ok(())
-            })
-        })
-        .connect_lazy_with(options)
 }
 
 /// Whether the connection is dead, and nothing else is wrong.
@@ -332,7 +304,7 @@ impl<DB: Database> DerefMut for Checkout<DB> {
 
 impl<DB: Database> fmt::Debug for RetryingPool<DB> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RetryingPool").field("pool", &self.pool).finish_non_exhaustive()
+        f.debug_struct("RetryingPool").field("connections", &self.connections).finish_non_exhaustive()
     }
 }
 

@@ -20,6 +20,10 @@ use crate::store::Store;
 /// options before each connection, so that a password that changed
 /// (`Pool::set_connect_options`) is followed, and it shows
 /// where the tables are: see [`schema`](Self::schema).
+///
+/// A URL may name several servers, of which one may be written to at a time:
+/// `postgres://user:password@one,two:5433/database`, the same with `mysql://`. Each connection goes to the first that answers
+/// and is neither a standby nor read-only, so that the messenger follows a failover by itself.
 #[derive(Clone)]
 pub struct DatabaseSource {
     location: Location,
@@ -248,14 +252,17 @@ fn ask_each_time(options: &DriverOptions, provider: &Provider) -> DriverOptions 
 }
 
 #[cfg(any(feature = "postgres", feature = "mysql"))]
-fn asking<DB: sqlx::Database>(provider: &Provider, server: &'static super::url::Server) -> Login<DB> {
+fn asking<DB: sqlx::Database>(provider: &Provider, format: &'static super::url::UrlFormat) -> Login<DB>
+where
+    super::login::Options<DB>: std::str::FromStr,
+{
     let provider = Arc::clone(provider);
     Login::asking(move || {
         let url = provider();
         Box::pin(async move {
             let failed = |why: String| sqlx::Error::Configuration(why.into());
             let url = url.await.map_err(|why| failed(no_url(&why)))?;
-            server.read(&url).map(|options| *options).map_err(|error| failed(error.to_string()))
+            format.read(&url).map_err(|error| failed(error.to_string()))
         })
     })
 }
@@ -273,11 +280,11 @@ fn resolve_url(url: &str) -> Result<DriverOptions, Error> {
         }),
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => {
-            super::url::POSTGRES.read(url).map(|options| DriverOptions::Postgres(Login::fixed(*options)))
+            super::url::POSTGRES.read(url).map(|servers| DriverOptions::Postgres(Login::fixed(servers)))
         }
         #[cfg(feature = "mysql")]
         "mysql" | "mariadb" => {
-            super::url::MYSQL.read(url).map(|options| DriverOptions::MySql(Login::fixed(*options)))
+            super::url::MYSQL.read(url).map(|servers| DriverOptions::MySql(Login::fixed(servers)))
         }
         #[cfg(not(feature = "sqlite"))]
         "sqlite" => Err(without_feature("sqlite")),

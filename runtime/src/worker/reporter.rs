@@ -1,8 +1,10 @@
 //! The reporter: carries what bodies ended with to the store, until the store has it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tokio::sync::mpsc::error::SendError;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -14,7 +16,7 @@ use crate::call::live::{LiveCall, Report};
 use crate::fault;
 use crate::held::{HeldStore, Row, Tried};
 use crate::message::state::{Applied, Event};
-use crate::message::{AnsweredBy, Half, MessageId};
+use crate::message::{AnsweredBy, CallId, Half, MessageId};
 use crate::rules::ending::{Decision, Ending};
 use crate::store::{Hold, Release, Transition};
 
@@ -54,6 +56,8 @@ struct Rest {
     rows: Vec<(Event, Vec<Row>)>,
     anew: Vec<Arc<Half>>,
     left: Vec<(Arc<Half>, Release)>,
+    /// Of fenced calls that took effect.
+    doubtful: Vec<Arc<Half>>,
 }
 
 impl Reporter {
@@ -108,8 +112,8 @@ impl Reporter {
         self.settle(Event::Park, forgotten, &mut rest).await;
         self.confirm(confirmed, &mut rest).await;
         self.settle(Event::CancelFinal, cancelled, &mut rest).await;
-        self.pending.clear();
         self.pursue(rest);
+        self.pending.clear();
     }
 
     fn decide(&self, report: &Report, decided: &mut Decided) {
@@ -122,11 +126,7 @@ impl Reporter {
                 decided.withdrawn.extend(call.ids().map(Transition::of));
             }
             Decision::Cancel => decided.cancelled.extend(rows(call, Transition::of)),
-            Decision::AskFence | Decision::AwaitCommit => {
-                if self.questions.send(Arc::clone(call)).is_err() {
-                    self.held.let_go(call.ids());
-                }
-            }
+            Decision::AskFence | Decision::AwaitCommit => self.ask(Arc::clone(call)),
             Decision::AskLater => {
                 let reason = Some("nobody reported how the call ended".into());
                 let back =
@@ -142,9 +142,32 @@ impl Reporter {
         }
     }
 
+    fn ask(&self, call: Arc<LiveCall>) {
+        if let Err(SendError(call)) = self.questions.send(call) {
+            self.held.let_go(call.ids());
+        }
+    }
+
+    /// Calls that took effect, and of whose halves the store knows nothing, or that it could not be told so at once. If it
+    /// has failed over, their business database may have done so, too, and have lost the action, even without its half. So
+    /// the fence is asked.
+    fn ask_about(&self, doubtful: Vec<Arc<Half>>) {
+        let mut calls: HashMap<CallId, Vec<Arc<Half>>> = HashMap::new();
+        for half in doubtful {
+            calls.entry(half.call_id).or_default().push(half);
+        }
+        for report in &self.pending {
+            let call_id = report.call.halves.first().map(|half| half.call_id);
+            if let Some(halves) = call_id.and_then(|call_id| calls.remove(&call_id)) {
+                self.ask(Arc::new(report.call.with(halves)));
+            }
+        }
+    }
+
     /// Goes on beside the others with what the store failed over, or has lost.
     fn pursue(&mut self, rest: Rest) {
-        let Rest { rows, anew, left } = rest;
+        let Rest { rows, anew, left, doubtful } = rest;
+        self.ask_about(doubtful);
         while self.pursuits.try_join_next().is_some() {}
         for (event, rows) in rows.into_iter().filter(|(_, rows)| !rows.is_empty()) {
             let held = self.held.clone();
@@ -184,6 +207,11 @@ impl Reporter {
                     if let Some(slots) = &mut slots {
                         slots.enqueue(row.amended(), deadline);
                     }
+                }
+                Tried::Applied(Applied::Missing, _) | Tried::Failed
+                    if matches!(row.half.answered_by, AnsweredBy::Fence(_)) =>
+                {
+                    rest.doubtful.push(row.half);
                 }
                 // A restored or failed-over store: the effect is there, so the message must be.
                 Tried::Applied(Applied::Missing, _) => rest.anew.push(row.amended()),

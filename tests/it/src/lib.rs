@@ -30,7 +30,7 @@ pub use databases::{
     Connection, Dialect, Fragile, MySqlDatabases, Place, PooledDatabase, PostgresSchemas, Remote,
     SqliteFiles, number, numbers, run, texts, write,
 };
-pub use load::{Load, under_load};
+pub use load::{Load, books_agree, under_load};
 pub use log::Log;
 pub use outage::Outage;
 pub use plain::{AnsweredBy, call};

@@ -28,14 +28,14 @@ impl Load {
 }
 
 /// Pays one order after the other, several callers at once, until `harm` is done. A caller waits for `pause` before its
-/// next call. Then everything is settled, and the books agree: each order has its effect, once, and no other order has.
+/// next call. Says how many calls have succeeded.
 pub async fn under_load<P: Place>(
     world: &World<P>,
     messenger: &Messenger,
     callers: u64,
     pause: Duration,
     harm: impl AsyncFnOnce(&Load),
-) {
+) -> u64 {
     let load = Load::default();
     let caller = async |caller: u64| {
         for n in 0.. {
@@ -57,9 +57,15 @@ pub async fn under_load<P: Place>(
         load.over.store(true, Ordering::SeqCst);
     };
     tokio::join!(join_all((0..callers).map(caller)), harm);
+    load.done()
+}
+
+/// Waits until everything is settled. Then the books agree: each order has its effect, once, and no other order has; and
+/// there are as many as calls that succeeded, or more.
+pub async fn books_agree<P: Place>(world: &World<P>, messenger: &Messenger, done: u64) {
     world.settled(messenger).await;
     let there = world.orders().await;
-    assert!(there.len() as u64 >= load.done(), "an Ok is a committed order");
+    assert!(there.len() as u64 >= done, "an Ok is a committed order");
     let all = i64::try_from(there.len()).expect("small");
     wait_until("all effects", async || world.all_effects().await >= all).await;
     assert_eq!(world.effects_of_orders().await, there);

@@ -1,7 +1,7 @@
-//! PostgreSQL: the newest version that is installed.
+//! PostgreSQL: the newest version that is installed; alone, or with a standby.
 
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 
@@ -18,26 +18,67 @@ const VERSIONS: &str = "/usr/lib/postgresql";
 /// # Errors
 /// When it is not installed, or doesn't start.
 pub async fn start() -> anyhow::Result<Server> {
-    server::start(prepare).await
+    start_with(&[]).await
 }
 
-async fn prepare() -> anyhow::Result<Server> {
-    let mut folders = program::versions(Path::new(VERSIONS));
-    folders.extend(program::path());
-    let postgres = program::find("postgres", &folders)?;
-    let initdb = program::find("initdb", &folders)?;
+/// The same with more settings, such as `synchronous_standby_names=standby`: then it finishes no commit that its standby
+/// hasn't got.
+///
+/// # Errors
+/// When it is not installed, or doesn't start.
+pub async fn start_with(settings: &[&str]) -> anyhow::Result<Server> {
+    server::start(async || prepare(settings).await).await
+}
 
+/// Starts a standby of the server at this URL, which may be promoted with `pg_promote()`.
+///
+/// # Errors
+/// When PostgreSQL is not installed, or it doesn't start, or there is no primary.
+pub async fn start_standby(primary_url: &str) -> anyhow::Result<Server> {
+    server::start(async || prepare_standby(primary_url).await).await
+}
+
+/// The name by which the primary knows the standby.
+const STANDBY: &str = "standby";
+
+async fn prepare(settings: &[&str]) -> anyhow::Result<Server> {
     let home = ServerDir::new(program::instead_of_root("postgres")?)?;
-    let data = home.path().join("data");
     let password = home.write("password", PASSWORD)?;
-    let mut command = home.command(&initdb)?;
-    command.arg("--pgdata").arg(&data).arg("--pwfile").arg(password);
+    let mut command = home.command(&find("initdb")?)?;
+    command.arg("--pgdata").arg(data(&home)).arg("--pwfile").arg(password);
     command.args(["--username", USER, "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8"]);
     // Only here: there's nothing yet that could be lost.
     run(command.arg("--no-sync")).await?;
+    launch(home, settings)
+}
 
+async fn prepare_standby(primary_url: &str) -> anyhow::Result<Server> {
+    let home = ServerDir::new(program::instead_of_root("postgres")?)?;
+    let mut command = home.command(&find("pg_basebackup")?)?;
+    command.arg("--pgdata").arg(data(&home)).args([
+        "--write-recovery-conf",
+        "--checkpoint=fast",
+        "--no-sync",
+    ]);
+    command.arg(format!("--dbname={primary_url}?application_name={STANDBY}"));
+    run(&mut command).await?;
+    // It is ready before it has caught up: as a standby is.
+    launch(home, &[])
+}
+
+fn find(program: &str) -> anyhow::Result<PathBuf> {
+    let mut folders = program::versions(Path::new(VERSIONS));
+    folders.extend(program::path());
+    program::find(program, &folders)
+}
+
+fn data(home: &ServerDir) -> PathBuf {
+    home.path().join("data")
+}
+
+fn launch(home: ServerDir, settings: &[&str]) -> anyhow::Result<Server> {
     let [port] = port::free()?;
-    let settings = [
+    let mut all = vec![
         format!("port={port}"),
         "listen_addresses=127.0.0.1".into(),
         "unix_socket_directories=".into(),
@@ -46,17 +87,18 @@ async fn prepare() -> anyhow::Result<Server> {
         // In its directory, and not in /dev/shm, where a killed server would leave it.
         "dynamic_shared_memory_type=mmap".into(),
     ];
-    let mut arguments = vec!["-D".into(), data.display().to_string()];
-    arguments.extend(settings.into_iter().flat_map(|setting| ["-c".into(), setting]));
+    all.extend(settings.iter().map(|setting| (*setting).to_owned()));
+    let mut arguments = vec!["-D".into(), data(&home).display().to_string()];
+    arguments.extend(all.into_iter().flat_map(|setting| ["-c".into(), setting]));
     let launch = Launch {
         name: "PostgreSQL",
         url: format!("postgres://{USER}:{PASSWORD}@127.0.0.1:{port}/postgres"),
         address: Ipv4Addr::LOCALHOST,
         ports: vec![port],
-        program: postgres,
+        program: find("postgres")?,
         arguments,
         environment: Vec::new(),
-        ready: "database system is ready to accept connections",
+        ready: "ready to accept",
         // "Immediate shutdown": frees the shared memory, and saves nothing.
         end: Signal::QUIT,
     };

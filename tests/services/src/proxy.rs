@@ -47,6 +47,7 @@ pub struct Lengths {
 #[derive(Debug)]
 struct Control {
     callers: AtomicUsize,
+    target: Mutex<String>,
     open: watch::Sender<bool>,
     cuts: watch::Sender<()>,
     releases: watch::Sender<()>,
@@ -66,6 +67,7 @@ impl Proxy {
         let address = listener.local_addr()?;
         let control = Arc::new(Control {
             callers: AtomicUsize::new(0),
+            target: Mutex::new(target.to_owned()),
             open: watch::Sender::new(is_open),
             cuts: watch::Sender::new(()),
             releases: watch::Sender::new(()),
@@ -74,7 +76,7 @@ impl Proxy {
             next: Mutex::default(),
             lengths: watch::Sender::new(Lengths::default()),
         });
-        let accepting = tokio::spawn(accept(listener, target.to_owned(), Arc::clone(&control)));
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&control)));
         Ok(Self { address, control, accepting })
     }
 
@@ -91,6 +93,12 @@ impl Proxy {
     /// Ends all connections.
     pub fn cut(&self) {
         self.control.cuts.send_replace(());
+    }
+
+    /// From now on, new connections lead there; those that are open end. As an address does that moves with the primary.
+    pub fn lead_to(&self, target: &str) {
+        target.clone_into(&mut self.control.target());
+        self.cut();
     }
 
     /// Lets new connections through, or not.
@@ -143,6 +151,10 @@ impl Control {
         self.next.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn target(&self) -> MutexGuard<'_, String> {
+        self.target.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Waits until something may get through.
     async fn passage(&self) {
         let delay = *self.delay.borrow();
@@ -162,14 +174,15 @@ impl Control {
     }
 }
 
-async fn accept(listener: TcpListener, target: String, control: Arc<Control>) {
+async fn accept(listener: TcpListener, control: Arc<Control>) {
     // An error is about a client that has left.
     loop {
         let Ok((client, _)) = listener.accept().await else { continue };
         control.callers.fetch_add(1, Ordering::SeqCst);
         // What is not let through is dropped.
         if *control.open.borrow() {
-            let (target, control, mut cut) = (target.clone(), Arc::clone(&control), control.cuts.subscribe());
+            let target = control.target().clone();
+            let (control, mut cut) = (Arc::clone(&control), control.cuts.subscribe());
             tokio::spawn(async move {
                 let Ok(server) = TcpStream::connect(target).await else { return };
                 tokio::select! {

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use futures_util::stream::{BoxStream, FuturesUnordered};
+use futures_util::stream::BoxStream;
 use lapin::tcp::AMQPUriTcpExt;
 use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties, ErrorKind, Event};
@@ -15,10 +15,9 @@ use tracing::Dispatch;
 
 use super::broker::{Broker, place};
 use crate::Backoff;
+use crate::in_turn::in_turn;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a node of a cluster has before another one is tried beside it.
-const HEAD_START: Duration = Duration::from_secs(1);
 /// How long what a new connection needs may take.
 const SETUP_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a farewell may take.
@@ -84,19 +83,8 @@ pub(super) fn code(error: &lapin::Error) -> Option<u16> {
 pub(super) async fn connect(broker: &Broker, purpose: &str) -> Result<Connected, ConnectError> {
     let mut nodes: Vec<_> = broker.nodes.iter().collect();
     fastrand::shuffle(&mut nodes);
-    let mut under_way = FuturesUnordered::new();
-    let mut refused = Vec::new();
-    loop {
-        under_way.extend(nodes.pop().map(|node| connect_to(broker, node, purpose)));
-        tokio::select! {
-            Some(done) = under_way.next() => match done {
-                Ok(connected) => return Ok(connected),
-                Err(trouble) => refused.push(trouble),
-            },
-            () = sleep(HEAD_START), if !nodes.is_empty() => {}
-            else => return Err(ConnectError::of_all(refused)),
-        }
-    }
+    let attempts: Vec<_> = nodes.into_iter().map(|node| connect_to(broker, node, purpose)).collect();
+    in_turn(attempts).await.map_err(ConnectError::of_all)
 }
 
 async fn connect_to(broker: &Broker, node: &AMQPUri, purpose: &str) -> Result<Connected, ConnectError> {

@@ -63,7 +63,7 @@ impl MySqlFence {
         let open = async {
             let (login, namespace) = find(login, schema).await?;
             let lock_timeout = lock_timeout.as_millis().div_ceil(1000).try_into().unwrap_or(1);
-            let pool = RetryingPool::new(&login, CONNECTIONS, SESSION).await?;
+            let pool = RetryingPool::new(&login, CONNECTIONS, SESSION);
             Ok(Self { pool, business: login.pool().cloned(), namespace, lock_timeout })
         };
         open.await.map_err(|cause| not_opened(cause, "the fence's database could not be opened"))

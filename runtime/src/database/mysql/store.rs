@@ -76,8 +76,8 @@ impl MySqlStore {
     pub(crate) async fn open(login: Login<MySql>, schema: Option<&str>) -> Result<Self, Error> {
         let open = async {
             let (login, _) = find(login, schema).await?;
-            let renewer = RetryingPool::new(&login, 1, SESSION).await?;
-            Ok(Self { pool: RetryingPool::new(&login, CONNECTIONS, SESSION).await?, renewer })
+            let renewer = RetryingPool::new(&login, 1, SESSION);
+            Ok(Self { pool: RetryingPool::new(&login, CONNECTIONS, SESSION), renewer })
         };
         open.await.map_err(|cause| not_opened(cause, "the message store could not be opened"))
     }

@@ -47,7 +47,7 @@ impl PostgresFence {
     ) -> Result<Self, Error> {
         let open = async {
             let (login, namespace) = find(login, schema, FENCE).await?;
-            let pool = pool(&login, &namespace, CONNECTIONS, pooled).await?;
+            let pool = pool(&login, &namespace, CONNECTIONS, pooled);
             Ok(Self { pool, business: login.pool().cloned(), namespace, lock_timeout })
         };
         open.await.map_err(|cause| not_opened(cause, "the fence's database could not be opened"))

@@ -38,17 +38,17 @@ pub(super) async fn find(
     Ok((login.with(ConnectOptions::disable_statement_logging), namespace))
 }
 
-pub(super) async fn pool(
+pub(super) fn pool(
     login: &Login<Postgres>,
     namespace: &Namespace,
     connections: u32,
     pooled: bool,
-) -> Result<RetryingPool<Postgres>, StoreError> {
+) -> RetryingPool<Postgres> {
     let schema = namespace.to_string();
     let schema = [Literal::Text(&schema)];
     if pooled {
-        RetryingPool::pooled(login, connections, fill(TRANSACTION, &schema)).await
+        RetryingPool::pooled(login, connections, fill(TRANSACTION, &schema))
     } else {
-        RetryingPool::new(login, connections, fill(SESSION, &schema)).await
+        RetryingPool::new(login, connections, fill(SESSION, &schema))
     }
 }

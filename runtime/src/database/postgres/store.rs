@@ -105,8 +105,8 @@ impl PostgresStore {
     ) -> Result<Self, Error> {
         let open = async {
             let (login, namespace) = find(login, schema, MESSAGE).await?;
-            let renewer = pool(&login, &namespace, 1, pooled).await?;
-            Ok(Self { pool: pool(&login, &namespace, CONNECTIONS, pooled).await?, renewer })
+            let renewer = pool(&login, &namespace, 1, pooled);
+            Ok(Self { pool: pool(&login, &namespace, CONNECTIONS, pooled), renewer })
         };
         open.await.map_err(|cause| not_opened(cause, "the message store could not be opened"))
     }

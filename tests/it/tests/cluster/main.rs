@@ -2,6 +2,5 @@
 
 #![allow(clippy::large_futures, reason = "tests: nobody waits for them by the thousand")]
 
+mod postgres;
 mod rabbitmq;
-
-type World = it::World<it::SqliteFiles>;

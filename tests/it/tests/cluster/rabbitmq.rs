@@ -3,11 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use it::{Load, fast, under_load, wait_until};
+use it::{Load, books_agree, fast, under_load, wait_until};
 use services::rabbitmq::Cluster;
 use transactional_message::{Consumer, ExchangeKind, RabbitMq};
 
-use crate::World;
+type World = it::World<it::SqliteFiles>;
 
 const EXCHANGE: &str = "shop";
 const QUEUE: &str = "books";
@@ -85,10 +85,11 @@ async fn whatever_happens_to_nodes_nothing_is_lost_and_messages_flow() {
     let consumer = Consumer::new(QUEUE, world.books.clone(), world.listener.clone()).bind(EXCHANGE, "#");
     let messenger =
         World::start(world.builder().settings(fast()).rabbitmq(rabbitmq).consumer(consumer)).await;
-    under_load(&world, &messenger, CALLERS, PAUSE, async |load| {
+    let done = under_load(&world, &messenger, CALLERS, PAUSE, async |load| {
         each_node_in_turn(&world, &cluster, load).await;
         two_of_three(&world, &cluster, load).await;
         one_that_stands_still(&world, &cluster).await;
     })
     .await;
+    books_agree(&world, &messenger, done).await;
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use it::{Fragile, under_load};
+use it::{Fragile, books_agree, under_load};
 
 use crate::{Place, World};
 
@@ -16,7 +16,7 @@ async fn under_load_nothing_is_lost_and_calls_go_on() {
     let victim = Place::start().await;
     let world = World::at(Place::on(victim.url()), u32::try_from(CALLERS).expect("small")).await;
     let messenger = world.messenger().await;
-    under_load(&world, &messenger, CALLERS, Duration::ZERO, async |load| {
+    let done = under_load(&world, &messenger, CALLERS, Duration::ZERO, async |load| {
         for _ in 0..KILLS {
             load.more(CALLS).await;
             victim.kill().expect("killed");
@@ -28,4 +28,5 @@ async fn under_load_nothing_is_lost_and_calls_go_on() {
         load.more(CALLS).await;
     })
     .await;
+    books_agree(&world, &messenger, done).await;
 }

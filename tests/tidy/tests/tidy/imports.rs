@@ -8,12 +8,13 @@ use tidy::imports::Imports;
 
 use crate::root;
 
-/// What each folder of the runtime may use, besides `error` and `fault`. It goes from the ground up: message, ports, what
+/// What each folder of the runtime may use, besides what is used everywhere. It goes from the ground up: message, ports, what
 /// is held and decided, calls, workers, consumers; adapters beside them, which know ports only; and the messenger, which
 /// puts all of it together.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("fault", &[]),
+    ("in_turn", &[]),
     ("message", &[]),
     ("settings", &["message"]),
     // The ports.
@@ -60,7 +61,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
 ];
 /// Used everywhere.
-const GROUND: [&str; 2] = ["error", "fault"];
+const GROUND: [&str; 3] = ["error", "fault", "in_turn"];
 
 fn folder(file: &str) -> &str {
     file.split(['/', '.']).next().unwrap_or_default()
