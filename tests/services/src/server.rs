@@ -78,6 +78,11 @@ impl Server {
         &self.launch.url
     }
 
+    /// The address for clients.
+    pub fn host(&self) -> String {
+        self.launch.address.to_string()
+    }
+
     /// The port for clients.
     pub fn port(&self) -> u16 {
         self.launch.ports[0]

@@ -187,13 +187,13 @@ impl FenceDatabase for MySqlFence {
 }
 
 /// What ends a transaction, and gives its session back its own `autocommit`, if `begin` took it. Afterwards, not
-/// before: the restored setting would commit what is open. `IF`, because on MySQL a variable that was once set to `NULL` makes
-/// a string of what `coalesce` returns, and `autocommit` takes none.
+/// before: the restored setting would commit what is open. Compared with 1: with a variable that was once set to `NULL`,
+/// `coalesce` makes a string of what it returns, 'ON' on MariaDB, and '1' on MySQL, whose `autocommit` takes no such string.
 macro_rules! ended {
     ($end:literal) => {
         concat!(
             $end,
-            "; SET autocommit = IF(coalesce(@tm_autocommit, @@autocommit), 1, 0), @tm_autocommit = NULL"
+            "; SET autocommit = coalesce(@tm_autocommit = 1, @@autocommit = 1), @tm_autocommit = NULL"
         )
     };
 }

@@ -202,7 +202,7 @@ impl Dialect for MySql {
         )
     }
 
-    const STRANGE: &'static [&'static str] = &["1047", "1105", "1461", "3032", "3101", "9001"];
+    const STRANGE: &'static [&'static str] = &["1105", "1461", "1615", "9001"];
 
     fn trouble(state: u8, error: &str) -> String {
         format!(

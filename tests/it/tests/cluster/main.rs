@@ -2,5 +2,8 @@
 
 #![allow(clippy::large_futures, reason = "tests: nobody waits for them by the thousand")]
 
+mod mysql;
+mod pair;
 mod postgres;
 mod rabbitmq;
+mod shop;
