@@ -41,6 +41,8 @@ pub(super) struct Server<DB: Database> {
 struct Turn {
     first: AtomicUsize,
     count: AtomicUsize,
+    /// How often another one was given precedence.
+    switches: AtomicUsize,
 }
 
 /// How to connect, now.
@@ -147,7 +149,7 @@ impl<DB: Database> Login<DB> {
         let servers = (self.ask)().await?;
         let count = servers.len();
         self.turn.count.store(count, Ordering::Relaxed);
-        let first = self.first();
+        let first = self.turn.first.load(Ordering::Relaxed);
         let order = (first..first + count).map(|index| index % count);
         let attempts = order.map(|index| {
             let server = &servers[index];
@@ -168,17 +170,20 @@ impl<DB: Database> Login<DB> {
         Ok(connection)
     }
 
-    /// Which server is tried first.
-    pub(super) fn first(&self) -> usize {
-        self.turn.first.load(Ordering::Relaxed)
+    /// How often another server was given precedence.
+    pub(super) fn switches(&self) -> usize {
+        self.turn.switches.load(Ordering::Relaxed)
     }
 
-    /// This one did not answer in time: if there are others, they are tried before it. A primary that is cut off from its
-    /// standby takes connections, and finishes no commit. Says whether anything changes.
-    pub(super) fn try_others_before(&self, silent: usize) -> bool {
-        let Turn { first, count } = &*self.turn;
-        count.load(Ordering::Relaxed) > 1
-            && first.compare_exchange(silent, silent + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    /// A server did not answer in time, to which `switches` had led: if there are others, they are tried before it. A primary
+    /// that is cut off from its standby takes connections, and finishes no commit.
+    pub(super) fn try_others(&self, switches: usize) {
+        let Turn { first, count, switches: all } = &*self.turn;
+        if count.load(Ordering::Relaxed) > 1
+            && all.compare_exchange(switches, switches + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
+            first.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Logs when the server begins to refuse the login, and when it accepts it again.

@@ -46,12 +46,21 @@ pub(super) struct RetryingPool<DB: Database> {
 pub(super) type Bound<DB> = Query<'static, DB, <DB as Database>::Arguments>;
 
 /// Connections without an operation, those that were used last at the end.
-struct IdleList<DB: Database>(Mutex<Vec<(Instant, DB::Connection)>>);
+struct IdleList<DB: Database>(Mutex<Vec<Idle<DB>>>);
+
+struct Idle<DB: Database> {
+    since: Instant,
+    /// The [`Login::switches`] at which it was made. It is used only until the next: a primary that is cut off still answers
+    /// what writes nothing.
+    switches: usize,
+    connection: DB::Connection,
+}
 
 /// A connection for one operation. Dropped before the operation's end, it is closed.
 pub(super) struct Checkout<DB: Database> {
     /// Always there, until it is dropped or kept.
     connection: Option<DB::Connection>,
+    switches: usize,
     idle: Arc<IdleList<DB>>,
     prepared: bool,
 }
@@ -137,7 +146,7 @@ where
     where
         Fut: Future<Output = Result<(Checkout<DB>, T), sqlx::Error>>,
     {
-        let (end, server) = (Instant::now() + patience, self.login.first());
+        let (end, switches) = (Instant::now() + patience, self.login.switches());
         let done = timeout(patience, async {
             // All that are idle may be dead; and behind a pooler, all of the pooler's.
             for _ in 0..self.connections {
@@ -154,9 +163,7 @@ where
             Ok(Err(Failed::Connect(error))) => Err(not_connected(error)),
             Ok(done) => done.map_err(|(Failed::Connect(error) | Failed::Statement(error))| error.into()),
             Err(_) => {
-                if self.login.try_others_before(server) {
-                    self.idle.connections().clear();
-                }
+                self.login.try_others(switches);
                 Err(StoreError::Unavailable(format!("the database did not answer within {patience:?}")))
             }
         }
@@ -172,12 +179,14 @@ where
         Fut: Future<Output = Result<(Checkout<DB>, T), sqlx::Error>>,
     {
         let _permit = self.permits.acquire().await.map_err(|_| Failed::Connect(sqlx::Error::PoolClosed))?;
-        let connection = match self.idle.take() {
+        let switches = self.login.switches();
+        let connection = match self.idle.take(switches) {
             Some(connection) => connection,
             None => self.connect(end).await.map_err(Failed::Connect)?,
         };
         let mut checkout = Checkout {
             connection: Some(connection),
+            switches,
             idle: Arc::clone(&self.idle),
             prepared: self.begin.is_none(),
         };
@@ -191,7 +200,7 @@ where
         if let Some(connection) = checkout.connection.take()
             && !self.permits.is_closed()
         {
-            self.idle.keep(connection);
+            self.idle.keep(connection, switches);
         }
         Ok(value)
     }
@@ -207,28 +216,30 @@ where
     pub(super) async fn close(&self) {
         self.permits.close();
         let idle: Vec<_> = self.idle.connections().drain(..).collect();
-        for (_, connection) in idle {
+        for idle in idle {
             // Gone already, perhaps; whoever closes does not wait for a server that does not answer.
-            let _ = timeout(PATIENCE, connection.close()).await;
+            let _ = timeout(PATIENCE, idle.connection.close()).await;
         }
     }
 }
 
 impl<DB: Database> IdleList<DB> {
-    fn connections(&self) -> MutexGuard<'_, Vec<(Instant, DB::Connection)>> {
+    fn connections(&self) -> MutexGuard<'_, Vec<Idle<DB>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self) -> Option<DB::Connection> {
-        self.connections().pop().map(|(_, connection)| connection)
+    fn take(&self, switches: usize) -> Option<DB::Connection> {
+        let mut connections = self.connections();
+        connections.retain(|idle| idle.switches == switches);
+        connections.pop().map(|idle| idle.connection)
     }
 
     /// Keeps a connection for the next operation, and closes those that have waited for one too long.
-    fn keep(&self, connection: DB::Connection) {
-        let now = Instant::now();
+    fn keep(&self, connection: DB::Connection, switches: usize) {
+        let since = Instant::now();
         let mut connections = self.connections();
-        connections.push((now, connection));
-        connections.retain(|(since, _)| now.duration_since(*since) < IDLE);
+        connections.push(Idle { since, switches, connection });
+        connections.retain(|idle| since.duration_since(idle.since) < IDLE);
     }
 }
 
@@ -283,7 +294,7 @@ impl<DB: Database> Drop for Checkout<DB> {
         if let Some(connection) = self.connection.take()
             && fault::bug("not-closed")
         {
-            self.idle.keep(connection);
+            self.idle.keep(connection, self.switches);
         }
     }
 }

@@ -93,8 +93,12 @@ pub(crate) async fn dies<P: Replicated>() {
         pair.primary.kill().expect("killed");
         let died = Instant::now();
         pair.fail_over::<P>().await;
+        let promoted = died.elapsed();
         load.more(1).await;
-        eprintln!("the primary died: the next call succeeded after {:.2?}", died.elapsed());
+        eprintln!(
+            "the primary died, a new one there after {promoted:.2?}: the next call succeeded after {:.2?}",
+            died.elapsed()
+        );
         load.more(CALLS).await;
     })
     .await;
@@ -111,8 +115,12 @@ pub(crate) async fn is_cut_off<P: Replicated>() {
         pair.replication.silence(true);
         let cut = Instant::now();
         pair.fail_over::<P>().await;
+        let promoted = cut.elapsed();
         load.more(1).await;
-        eprintln!("the primary was cut off: the next call succeeded after {:.2?}", cut.elapsed());
+        eprintln!(
+            "the primary was cut off, a new one there after {promoted:.2?}: the next call succeeded after {:.2?}",
+            cut.elapsed()
+        );
         load.more(CALLS).await;
     })
     .await;
