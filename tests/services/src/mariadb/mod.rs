@@ -1,13 +1,20 @@
 //! MariaDB, which the tests of MySQL use: Debian's stable releases have no MySQL. Or MySQL itself, where there is no
 //! MariaDB.
 
+mod galera;
+
 use rustix::process::Signal;
 use std::net::Ipv4Addr;
 
+pub use self::galera::start_galera;
 use crate::process::run;
+use crate::program::User;
 use crate::server::{self, Launch, Server};
 use crate::server_dir::ServerDir;
 use crate::{PASSWORD, USER, port, program};
+
+/// An option: without it there is one.
+const NO_BINARY_LOG: &str = "--skip-log-bin";
 
 /// Starts a MariaDB server.
 ///
@@ -22,19 +29,20 @@ pub async fn start() -> anyhow::Result<Server> {
 /// # Errors
 /// When it is not installed, or doesn't start.
 pub async fn start_with(options: &[&str]) -> anyhow::Result<Server> {
-    server::start(async || prepare(options).await).await
+    server::start(async || prepare(options, None).await).await
 }
 
-async fn prepare(options: &[&str]) -> anyhow::Result<Server> {
+async fn prepare(options: &[&str], user: Option<User>) -> anyhow::Result<Server> {
     let folders = program::path();
     // MariaDB has a `mysqld`, too.
     let mariadb = program::find("mariadbd", &folders);
     let is_mysql = mariadb.is_err() && program::find("mysqld", &folders).is_ok();
     let server = if is_mysql { program::find("mysqld", &folders) } else { mariadb }?;
 
-    let home = ServerDir::new(None)?;
+    let home = ServerDir::new(user)?;
     // It refuses to run as root, but when told to.
-    let root: &[&str] = if rustix::process::geteuid().is_root() { &["--user=root"] } else { &[] };
+    let is_root = user.is_none() && rustix::process::geteuid().is_root();
+    let root: &[&str] = if is_root { &["--user=root"] } else { &[] };
     let data = format!("--datadir={}/data", home.path().display());
     // When it starts, it deletes temporary tables there: also those of others, which then crash.
     let temporary = format!("--tmpdir={}", home.path().display());
@@ -65,7 +73,6 @@ async fn prepare(options: &[&str]) -> anyhow::Result<Server> {
         "--skip-name-resolve",
         "--max-connections=300",
         "--character-set-server=utf8mb4",
-        "--log-bin=binlog",
         "--server-id=1",
         "--innodb-flush-log-at-trx-commit=1",
         "--sync-binlog=1",
@@ -87,7 +94,8 @@ async fn prepare(options: &[&str]) -> anyhow::Result<Server> {
     } else {
         &["--skip-ssl"]
     };
-    arguments.extend([root, own, options].concat().into_iter().map(String::from));
+    let log: &[&str] = if options.contains(&NO_BINARY_LOG) { &[] } else { &["--log-bin=binlog"] };
+    arguments.extend([root, own, log, options].concat().into_iter().map(String::from));
     let launch = Launch {
         name: if is_mysql { "MySQL" } else { "MariaDB" },
         url: format!("mysql://{USER}:{PASSWORD}@127.0.0.1:{port}/{USER}"),
