@@ -1,7 +1,7 @@
 //! Where the tables are: databases that are named, or not there; and how long our statements run.
 
 use futures_util::future::join_all;
-use it::{Dialect, Place, ShopError, fast, fenced, number, order, says, wait_until};
+use it::{Dialect, MySqlDatabases, Place, ShopError, fast, fenced, number, order, says, wait_until};
 use sqlx::MySql;
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use transactional_message::{DatabaseSource, ErrorKind, MessageState, Messenger, begin};
@@ -65,11 +65,9 @@ async fn a_count_that_takes_too_long_ends_and_is_the_only_one() {
     let world = World::new().await;
     let messenger = world.messenger().await;
     let store = world.place.database_name("store");
-    // MySQL's own PROCESSLIST fails on other tests' statements: it has no room for every text.
     let counting = format!(
-        "SELECT count(*) FROM \
-         /*!80000 performance_schema.threads WHERE PROCESSLIST_DB = '{store}' AND PROCESSLIST_INFO */ \
-         /*M!100000 information_schema.PROCESSLIST WHERE DB = '{store}' AND INFO */ LIKE 'SELECT 0, count(*)%'"
+        "SELECT count(*) FROM {} WHERE db = '{store}' AND info LIKE 'SELECT 0, count(*)%'",
+        MySqlDatabases::SESSIONS
     );
     let mut blocker = world.store().acquire().await.expect("acquires");
     MySql::run(&mut blocker, "LOCK TABLES tm_message WRITE").await.expect("locks");

@@ -1,7 +1,7 @@
 //! Rows that others have changed since a transaction began: MariaDB 11 answers with an error (1020), and rolls the
 //! whole transaction back. MariaDB 10.11 does so when it is told to, MySQL never.
 
-use it::{Dialect, Place, ShopError, fenced, numbers, order, run, texts};
+use it::{Dialect, MySqlDatabases, Place, ShopError, fenced, numbers, order, run, texts};
 use sqlx::MySql;
 use sqlx::mysql::{MySqlPool, MySqlPoolOptions};
 use transactional_message::{ErrorKind, Isolation, MessageState, begin, call_id};
@@ -77,9 +77,11 @@ async fn a_call_that_was_cancelled_meanwhile_is_fenced() {
         MySql::run(&mut checker, insert).await.expect("inserts");
         there.send(()).expect("waited for");
         // INNODB_TRX would show the wait itself, but whoever reads it every few milliseconds is shown the first answer.
-        let waiting = "SELECT count(*) FROM information_schema.PROCESSLIST \
-                       WHERE DB = DATABASE() AND INFO LIKE 'INSERT%tm\\_fence%'";
-        it::wait_until("the body to wait", async || numbers(&world.shop, waiting).await == [1]).await;
+        let waiting = format!(
+            "SELECT count(*) FROM {} WHERE db = DATABASE() AND info LIKE 'INSERT%tm\\_fence%'",
+            MySqlDatabases::SESSIONS
+        );
+        it::wait_until("the body to wait", async || numbers(&world.shop, &waiting).await == [1]).await;
         checker.commit().await.expect("commits");
     };
     let order = order(1);

@@ -123,10 +123,12 @@ async fn a_lock_for_migrations_that_is_not_given() {
     assert_eq!(MySql::numbers(&mut other, lock).await.expect("locks"), [1]);
     let messenger = world.builder().build().await.expect("builds");
     let end = async {
-        let waiting = "SELECT CAST(ID AS SIGNED) FROM information_schema.PROCESSLIST WHERE DB = DATABASE() \
-                       AND INFO LIKE 'SELECT GET\\_LOCK%'";
-        wait_until("the migration to wait", async || numbers(&pool, waiting).await.len() == 1).await;
-        run(&pool, format!("KILL QUERY {}", numbers(&pool, waiting).await[0])).await.expect("ends it");
+        let waiting = format!(
+            "SELECT CAST(id AS SIGNED) FROM {} WHERE db = DATABASE() AND info LIKE 'SELECT GET\\_LOCK%'",
+            MySqlDatabases::SESSIONS
+        );
+        wait_until("the migration to wait", async || numbers(&pool, &waiting).await.len() == 1).await;
+        run(&pool, format!("KILL QUERY {}", numbers(&pool, &waiting).await[0])).await.expect("ends it");
     };
     let (migrated, ()) = tokio::join!(messenger.migrate(), end);
     let error = migrated.expect_err("no lock");

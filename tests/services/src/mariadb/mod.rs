@@ -13,6 +13,8 @@ use crate::server::{self, Launch, Server};
 use crate::server_dir::ServerDir;
 use crate::{PASSWORD, USER, port, program};
 
+/// MySQL would make some for itself.
+const NO_CERTIFICATES: &str = "--auto-generate-certs=OFF";
 /// An option: without it there is one.
 const NO_BINARY_LOG: &str = "--skip-log-bin";
 
@@ -49,7 +51,7 @@ async fn prepare(options: &[&str], user: Option<User>) -> anyhow::Result<Server>
     let mut install;
     if is_mysql {
         install = home.command(&server)?;
-        install.args(["--no-defaults", "--initialize-insecure"]);
+        install.args(["--no-defaults", "--initialize-insecure", NO_CERTIFICATES]);
     } else {
         install = home.command(&program::find("mariadb-install-db", &folders)?)?;
         install.args(["--no-defaults", "--skip-test-db", "--auth-root-authentication-method=normal"]);
@@ -90,7 +92,7 @@ async fn prepare(options: &[&str], user: Option<User>) -> anyhow::Result<Server>
     // Without TLS: what tests look for in the requests must be readable. And on MySQL without a port and a folder that
     // are the same for all.
     let own: &[&str] = if is_mysql {
-        &["--auto-generate-certs=OFF", "--mysqlx=OFF", "--secure-file-priv=NULL"]
+        &[NO_CERTIFICATES, "--mysqlx=OFF", "--secure-file-priv=NULL"]
     } else {
         &["--skip-ssl"]
     };
