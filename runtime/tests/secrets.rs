@@ -39,7 +39,9 @@ const PASSWORDS: [&str; 16] = [
 const SCHEMES: [&str; 10] =
     ["postgres", "postgresql", "mysql", "mariadb", "POSTGRES", "http", "amqp", "amqps", "jdbc:mysql", ""];
 /// Nobody listens on port 1.
-const HOSTS: [&str; 9] = [
+const HOSTS: [&str; 11] = [
+    "127.0.0.1:1,localhost:1",
+    "127.0.0.1:1,,",
     "127.0.0.1:1",
     "[::1]:1",
     "[::1",

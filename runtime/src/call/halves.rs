@@ -62,7 +62,8 @@ pub(super) fn to_live(calls: &Calls, call: Call) -> Result<LiveCall, Error> {
         limits: calls.settings.limits(),
         body: Mutex::new(Body::default()),
     };
-    Ok(LiveCall { scope: Arc::new(scope), halves, ask_on_err: call.ask_on_err, check_after })
+    let troubles = calls.held.store().troubles();
+    Ok(LiveCall { scope: Arc::new(scope), halves, ask_on_err: call.ask_on_err, check_after, troubles })
 }
 
 /// It is stored with every message, beside texts that were checked when they were compiled.

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,8 +21,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long one of several servers may take to answer.
 const SILENT: Duration = Duration::from_secs(2);
-/// When a server that starts, or a cluster that has no primary yet, is tried again.
-const AGAIN: Duration = Duration::from_millis(50);
+/// When a server that starts, or a cluster that has no primary yet, is tried again: at first, and at most.
+const AGAIN: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
 
 pub(super) type Options<DB> = <<DB as Database>::Connection as Connection>::Options;
 type Ask<DB> = dyn Fn() -> BoxFuture<'static, Result<Vec<Server<DB>>, sqlx::Error>> + Send + Sync;
@@ -49,6 +49,8 @@ struct Turn {
 pub(crate) struct Login<DB: Database> {
     ask: Arc<Ask<DB>>,
     turn: Arc<Turn>,
+    /// How often a connection was lost, or could not be made.
+    troubles: Arc<AtomicU64>,
     /// The application's pool, if it gave us one.
     pool: Option<Pool<DB>>,
     /// Since when the server has refused the login. The pools of one database share it, so that it is logged once.
@@ -79,6 +81,7 @@ impl<DB: Database> Login<DB> {
         Self {
             ask: Arc::new(ask),
             turn: Arc::default(),
+            troubles: Arc::default(),
             pool: None,
             refused: Arc::default(),
             what: "database",
@@ -129,10 +132,14 @@ impl<DB: Database> Login<DB> {
         for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
     {
         Box::pin(async move {
+            let mut pause = AGAIN[0];
             loop {
                 let connected = self.attempt().await;
                 match &connected {
-                    Err(error) if may_pass(error) && Instant::now() + 2 * AGAIN < end => sleep(AGAIN).await,
+                    Err(error) if may_pass(error) && Instant::now() + 2 * pause < end => {
+                        sleep(pause).await;
+                        pause = (pause * 2).min(AGAIN[1]);
+                    }
                     _ => {
                         self.note(&connected);
                         return connected;
@@ -149,7 +156,7 @@ impl<DB: Database> Login<DB> {
         let servers = (self.ask)().await?;
         let count = servers.len();
         self.turn.count.store(count, Ordering::Relaxed);
-        let first = self.turn.first.load(Ordering::Relaxed);
+        let (switches, first) = (self.switches(), self.turn.first.load(Ordering::Relaxed));
         let order = (first..first + count).map(|index| index % count);
         let attempts = order.map(|index| {
             let server = &servers[index];
@@ -166,7 +173,9 @@ impl<DB: Database> Login<DB> {
             }
         });
         let (index, connection) = in_turn(attempts).await.map_err(in_vain)?;
-        self.turn.first.store(index, Ordering::Relaxed);
+        if self.switches() == switches {
+            self.turn.first.store(index, Ordering::Relaxed);
+        }
         Ok(connection)
     }
 
@@ -175,7 +184,16 @@ impl<DB: Database> Login<DB> {
         self.turn.switches.load(Ordering::Relaxed)
     }
 
-    /// A server did not answer in time, to which `switches` had led: if there are others, they are tried before it. A primary
+    /// How often a connection was lost, or could not be made.
+    pub(super) fn troubles(&self) -> u64 {
+        self.troubles.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn note_trouble(&self) {
+        self.troubles.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// A server did not answer in time, or may not be written to any more, to which `switches` had led: if there are others, they are tried before it. A primary
     /// that is cut off from its standby takes connections, and finishes no commit.
     pub(super) fn try_others(&self, switches: usize) {
         let Turn { first, count, switches: all } = &*self.turn;
@@ -239,13 +257,14 @@ where
     }
 }
 
-/// Why no server lets us in. A refused login comes first: it does not pass by itself.
+/// Why no server lets us in. It is worth waiting as long as one of them may; else a refused login comes first, because it does
+/// not pass by itself.
 fn in_vain(errors: Vec<(String, sqlx::Error)>) -> sqlx::Error {
     let text = |(place, error): &(String, sqlx::Error)| format!("{place}: {error}");
     let texts: Vec<_> = errors.iter().map(text).collect();
-    let (is_one, may_pass) = (errors.len() == 1, errors.iter().all(|(_, error)| may_pass(error)));
+    let (is_one, may_pass) = (errors.len() == 1, errors.iter().any(|(_, error)| may_pass(error)));
     let mut errors = errors.into_iter().map(|(_, error)| error);
-    errors.find(|error| is_one || is_refused(error)).unwrap_or_else(|| {
+    errors.find(|error| is_one || (is_refused(error) && !may_pass)).unwrap_or_else(|| {
         let kind = if may_pass { io::ErrorKind::ConnectionRefused } else { io::ErrorKind::Other };
         io::Error::new(kind, texts.join("; ")).into()
     })
@@ -280,10 +299,11 @@ impl<DB: Database> Clone for Server<DB> {
 
 impl<DB: Database> Clone for Login<DB> {
     fn clone(&self) -> Self {
-        let Self { ask, turn, pool, refused, what } = self;
+        let Self { ask, turn, troubles, pool, refused, what } = self;
         Self {
             ask: Arc::clone(ask),
             turn: Arc::clone(turn),
+            troubles: Arc::clone(troubles),
             pool: pool.clone(),
             refused: Arc::clone(refused),
             what,

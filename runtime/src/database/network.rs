@@ -101,6 +101,21 @@ where
         self.run(work).await
     }
 
+    /// The same, and not repeated where its connection turns out to be dead: see [`once`](Self::once).
+    #[cfg(feature = "postgres")]
+    pub(super) async fn fetch_once(
+        &self,
+        sql: &'static str,
+        bind: impl Fn(Bound<DB>) -> Bound<DB> + Send + Sync,
+    ) -> Result<Vec<DB::Row>, StoreError> {
+        let bind = &bind;
+        let work = |mut checkout: Checkout<DB>| async move {
+            let rows = bind(checkout.query(sql)).fetch_all(&mut *checkout).await?;
+            Ok((checkout, rows))
+        };
+        self.once(false, work).await
+    }
+
     /// What a statement without rows did.
     pub(super) async fn execute(
         &self,
@@ -125,8 +140,22 @@ where
     where
         Fut: Future<Output = Result<(Checkout<DB>, T), sqlx::Error>>,
     {
-        self.repeated(patience, Some(self.begin.clone().unwrap_or_else(|| "BEGIN".into_sql_str())), work)
-            .await
+        let begin = self.begin.clone().unwrap_or_else(|| "BEGIN".into_sql_str());
+        self.repeated(patience, self.connections, Some(begin), work).await
+    }
+
+    /// Does `work`, and does not repeat it when its connection turns out to be dead: the server that answers next may be
+    /// another one, which took over, and has not all that the one before had.
+    pub(super) async fn once<T, Fut>(
+        &self,
+        in_transaction: bool,
+        work: impl Fn(Checkout<DB>) -> Fut,
+    ) -> Result<T, StoreError>
+    where
+        Fut: Future<Output = Result<(Checkout<DB>, T), sqlx::Error>>,
+    {
+        let begin = self.begin.clone().or_else(|| in_transaction.then(|| "BEGIN".into_sql_str()));
+        self.repeated(PATIENCE, 0, begin, work).await
     }
 
     /// The same, each statement by itself.
@@ -134,24 +163,32 @@ where
     where
         Fut: Future<Output = Result<(Checkout<DB>, T), sqlx::Error>>,
     {
-        self.repeated(PATIENCE, self.begin.clone(), work).await
+        self.repeated(PATIENCE, self.connections, self.begin.clone(), work).await
     }
 
+    /// How often a connection was lost, or could not be made. When it has changed, the server may be another one.
+    pub(super) fn troubles(&self) -> u64 {
+        self.login.troubles()
+    }
+
+    /// `repeats`: on so many dead connections it is done again, on another one.
     async fn repeated<T, Fut>(
         &self,
         patience: Duration,
+        repeats: u32,
         begin: Option<SqlStr>,
         work: impl Fn(Checkout<DB>) -> Fut,
     ) -> Result<T, StoreError>
     where
         Fut: Future<Output = Result<(Checkout<DB>, T), sqlx::Error>>,
     {
-        let (end, switches) = (Instant::now() + patience, self.login.switches());
+        // Connecting takes no longer than any other operation.
+        let (end, switches) = (Instant::now() + patience.min(PATIENCE), self.login.switches());
         let done = timeout(patience, async {
             // All that are idle may be dead; and behind a pooler, all of the pooler's.
-            for _ in 0..self.connections {
+            for _ in 0..repeats {
                 match self.attempt(begin.as_ref(), &work, end).await {
-                    Err(Failed::Statement(error)) if is_lost(&error) => {
+                    Err(Failed::Statement(error)) if is_lost(&error) || is_read_only(&error) => {
                         tracing::debug!(%error, "a connection was dead; trying another");
                     }
                     done => return done,
@@ -163,12 +200,14 @@ where
             Ok(Err(Failed::Connect(error))) => Err(not_connected(error)),
             Ok(done) => done.map_err(|(Failed::Connect(error) | Failed::Statement(error))| error.into()),
             Err(_) => {
+                self.login.note_trouble();
                 self.login.try_others(switches);
                 Err(StoreError::Unavailable(format!("the database did not answer within {patience:?}")))
             }
         }
     }
 
+    /// What goes wrong with the way to the server is noted.
     async fn attempt<T, Fut>(
         &self,
         begin: Option<&SqlStr>,
@@ -184,19 +223,24 @@ where
             Some(connection) => connection,
             None => self.connect(end).await.map_err(Failed::Connect)?,
         };
-        let mut checkout = Checkout {
+        let checkout = Checkout {
             connection: Some(connection),
             switches,
             idle: Arc::clone(&self.idle),
             prepared: self.begin.is_none(),
         };
-        if let Some(begin) = begin {
-            (&mut *checkout).execute(begin.clone()).await?;
-        }
-        let (mut checkout, value) = work(checkout).await?;
-        if begin.is_some() {
-            (&mut *checkout).execute("COMMIT").await?;
-        }
+        let (mut checkout, value) = match Self::carry_out(checkout, begin, work).await {
+            Err(error) if is_read_only(&error) => {
+                self.login.note_trouble();
+                self.login.try_others(switches);
+                return Err(error.into());
+            }
+            Err(error) if is_lost(&error) => {
+                self.login.note_trouble();
+                return Err(error.into());
+            }
+            done => done?,
+        };
         if let Some(connection) = checkout.connection.take()
             && !self.permits.is_closed()
         {
@@ -205,8 +249,27 @@ where
         Ok(value)
     }
 
+    async fn carry_out<T, Fut>(
+        mut checkout: Checkout<DB>,
+        begin: Option<&SqlStr>,
+        work: &impl Fn(Checkout<DB>) -> Fut,
+    ) -> Result<(Checkout<DB>, T), sqlx::Error>
+    where
+        Fut: Future<Output = Result<(Checkout<DB>, T), sqlx::Error>>,
+    {
+        if let Some(begin) = begin {
+            (&mut *checkout).execute(begin.clone()).await?;
+        }
+        let (mut checkout, value) = work(checkout).await?;
+        if begin.is_some() {
+            (&mut *checkout).execute("COMMIT").await?;
+        }
+        Ok((checkout, value))
+    }
+
     async fn connect(&self, end: Instant) -> Result<DB::Connection, sqlx::Error> {
-        let mut connection = self.login.connect_until(end.into_std()).await?;
+        let connected = self.login.connect_until(end.into_std()).await;
+        let mut connection = connected.inspect_err(|_| self.login.note_trouble())?;
         if let Some(session) = &self.session {
             (&mut connection).execute(session.clone()).await?;
         }
@@ -278,6 +341,20 @@ fn is_lost(error: &sqlx::Error) -> bool {
                 Some("57P01" | "57P02" | "25P03" | "08P01" | "08S01" | "70100")
             )
         }
+        _ => false,
+    }
+}
+
+/// Whether the server may not be written to any more, or is outside of its cluster: where several are named, another one is
+/// tried.
+fn is_read_only(error: &sqlx::Error) -> bool {
+    match error {
+        #[cfg(feature = "postgres")]
+        sqlx::Error::Database(error) if error.code().as_deref() == Some("25006") => true,
+        #[cfg(feature = "mysql")]
+        sqlx::Error::Database(error) => error
+            .try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>()
+            .is_some_and(|error| super::mysql::errors::WRITES_NOTHING.contains(&error.number())),
         _ => false,
     }
 }

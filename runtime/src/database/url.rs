@@ -114,6 +114,21 @@ impl UrlFormat {
                 "the {name} URL names several hosts, and one is empty: write `host1:port,host2:port`"
             )));
         }
+        // Each of them would lead to one and the same server.
+        let elsewhere = others
+            .iter()
+            .map(|one| key(one))
+            .find(|name| ["host", "hostaddr", "port", "socket"].contains(name));
+        if let (true, Some(parameter)) = (hosts.len() > 1, elsewhere) {
+            return Err(configuration(format!(
+                "the {name} URL names several hosts, and has the parameter `{parameter}`: leave that out"
+            )));
+        }
+        if others.iter().any(|one| one.starts_with("host=") && one.contains(',')) {
+            return Err(configuration(format!(
+                "the {name} URL names several hosts in the parameter `host`: write `//host1:port,host2:port/` instead"
+            )));
+        }
         let must_be_writable = hosts.len() > 1 || !target.is_empty();
         let query = others.join("&");
         let query = if query.is_empty() { query } else { format!("?{query}") };
@@ -210,6 +225,8 @@ mod tests {
             ("postgres://shop:x@host/shop?password=s3#cr3t", "`#` is `%23`"),
             ("postgres://shop:s3cr3t@one,,two/shop", "one is empty"),
             ("postgres://shop:s3cr3t@one,/shop", "one is empty"),
+            ("postgres://shop:s3cr3t@one,two/shop?host=/run/postgresql", "leave that out"),
+            ("postgres:///shop?host=one,two&password=s3cr3t", "`//host1:port,host2:port/`"),
             ("postgres://shop:s3cr3t@one,two:port/shop", "can't be read"),
             (
                 "postgres://shop:s3cr3t@one,two/shop?target_session_attrs=any",

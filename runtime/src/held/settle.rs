@@ -53,6 +53,11 @@ pub(crate) fn tell_operator(event: Event, transition: &Transition, applied: Appl
     }
 }
 
+/// What is confirmed with no `hold` is anybody's at once.
+fn is_for_anybody(event: Event, hold: Option<Hold>) -> bool {
+    event.target() == MessageState::Confirmed && hold.is_none()
+}
+
 impl HeldStore {
     /// Applies `event`, and lets go of the rows, but for those over which the store failed. Waits out outages.
     pub(crate) async fn settle(
@@ -61,23 +66,58 @@ impl HeldStore {
         transitions: &[Transition],
         hold: Option<Hold>,
     ) -> Vec<Tried> {
-        // What is confirmed with no `hold` is anybody's at once.
-        let for_anybody = event.target() == MessageState::Confirmed && hold.is_none();
-        let done = self.each(transitions, |transitions| async move {
-            let freed: Vec<_> =
-                transitions.iter().filter(|_| for_anybody).map(|transition| transition.id).collect();
-            // Taken for each try: the one that succeeds may come long after the first.
-            let deadline = self.leases().deadline();
-            let transition = self.store().transition(event, transitions, hold);
-            let applied = self.freeing(&freed, transition).await?;
-            Ok(applied.into_iter().map(|applied| (applied, deadline)).collect())
-        });
+        let done = self.each(transitions, |transitions| self.apply(event, transitions, hold)).await;
+        self.settled(event, transitions, hold, done)
+    }
+
+    /// The same in one try, in which all rows fail when one does: what must not be brought to a store that has failed over.
+    pub(crate) async fn settle_now(
+        &self,
+        event: Event,
+        transitions: &[Transition],
+        hold: Option<Hold>,
+    ) -> Vec<Tried> {
+        let done = match self.apply(event, transitions, hold).await {
+            Ok(done) => done.into_iter().map(Ok).collect(),
+            Err(error) => {
+                self.log(&error);
+                vec![Err(StoreError::Unexpected(error.to_string())); transitions.len()]
+            }
+        };
+        self.settled(event, transitions, hold, done)
+    }
+
+    async fn apply(
+        &self,
+        event: Event,
+        transitions: &[Transition],
+        hold: Option<Hold>,
+    ) -> Result<Vec<(Applied, Instant)>, StoreError> {
+        let freed: Vec<_> = if is_for_anybody(event, hold) {
+            transitions.iter().map(|transition| transition.id).collect()
+        } else {
+            Vec::new()
+        };
+        // Taken for each try: the one that succeeds may come long after the first.
+        let deadline = self.leases().deadline();
+        let transition = self.store().transition(event, transitions, hold);
+        let applied = self.freeing(&freed, transition).await?;
+        Ok(applied.into_iter().map(|applied| (applied, deadline)).collect())
+    }
+
+    fn settled(
+        &self,
+        event: Event,
+        transitions: &[Transition],
+        hold: Option<Hold>,
+        done: Vec<Result<(Applied, Instant), StoreError>>,
+    ) -> Vec<Tried> {
         let of = |done| match done {
             Ok((applied, deadline)) => Tried::Applied(applied, deadline),
             Err(StoreError::Refused(_)) => Tried::Refused,
             Err(_) => Tried::Failed,
         };
-        let tried: Vec<Tried> = done.await.into_iter().map(of).collect();
+        let tried: Vec<Tried> = done.into_iter().map(of).collect();
         let is_over = |tried: &Tried| match tried {
             // A database that crashed has forgotten that it was confirmed. Held on to, it would never be asked about.
             Tried::Applied(Applied::Conflict(MessageState::Half), _) if event.ends_a_delivery() => true,
@@ -85,7 +125,7 @@ impl HeldStore {
             // taken it back.
             Tried::Failed | Tried::Applied(Applied::Conflict(_), _) => false,
             // Our relay may have claimed it meanwhile.
-            Tried::Applied(..) => !for_anybody,
+            Tried::Applied(..) => !is_for_anybody(event, hold),
             Tried::Refused => true,
         };
         for (transition, tried) in transitions.iter().zip(&tried) {
@@ -96,6 +136,13 @@ impl HeldStore {
         let over = transitions.iter().zip(&tried).filter(|(_, tried)| is_over(tried));
         self.leases().let_go(over.map(|(transition, _)| &transition.id));
         tried
+    }
+
+    /// Halves whose call took effect, and of which the store may know nothing any more: stored again where they are gone, so
+    /// that whoever asks about them finds them.
+    pub(crate) async fn store_again(&self, halves: &[Arc<Half>]) {
+        let halves: Vec<_> = halves.iter().map(Arc::as_ref).collect();
+        self.until_stored(|| self.insert(&halves)).await;
     }
 
     /// Rows of calls that this process has run, and over which the store failed: each is tried again, with pauses, until

@@ -78,13 +78,20 @@ pub(crate) trait Store: StoreAdmin + fmt::Debug + Send + Sync {
     /// it would not even survive the process.
     async fn weaknesses(&self) -> Result<Vec<String>, StoreError>;
 
+    /// How often the way to the store was interrupted. When it has changed, another server may have taken over, which has not
+    /// all that the one before had.
+    fn troubles(&self) -> u64 {
+        0
+    }
+
     /// Stores halves durably, all or none, held by us.
     async fn insert_halves(&self, halves: &[&Half], hold: Hold) -> Result<(), StoreError>;
 
     /// Stores messages whose half is gone (a restored store) as confirmed, held by us.
     async fn insert_confirmed(&self, halves: &[&Half], hold: Hold) -> Result<(), StoreError>;
 
-    /// Applies `event` to rows that are in one of the states `from`, and says what became of each. A
+    /// Applies `event` to rows that are in one of the states `from`, and says what became of each. A body's confirm errs where the
+    /// way to the store was interrupted meanwhile; anything else may be repeated on another server. A
     /// row that becomes confirmed is held by `hold`, or free to be delivered by anyone without one.
     async fn apply(
         &self,

@@ -48,6 +48,7 @@ struct Decided {
     left: Vec<(Arc<Half>, Release)>,
     /// Nobody can answer for them.
     forgotten: Vec<Row>,
+    doubtful: Vec<(Arc<LiveCall>, Vec<Arc<Half>>)>,
 }
 
 /// What the store failed over, or has lost.
@@ -56,7 +57,7 @@ struct Rest {
     rows: Vec<(Event, Vec<Row>)>,
     anew: Vec<Arc<Half>>,
     left: Vec<(Arc<Half>, Release)>,
-    /// Of fenced calls that took effect.
+    /// Of fenced calls that took effect: the store has failed over, perhaps.
     doubtful: Vec<Arc<Half>>,
 }
 
@@ -104,7 +105,7 @@ impl Reporter {
         for report in &self.pending {
             self.decide(report, &mut decided);
         }
-        let Decided { confirmed, cancelled, withdrawn, left, forgotten } = decided;
+        let Decided { confirmed, cancelled, withdrawn, left, forgotten, doubtful } = decided;
         let mut rest = Rest::default();
         // Should a confirm panic, again and again, these are done all the same.
         self.withdraw(withdrawn).await;
@@ -112,13 +113,18 @@ impl Reporter {
         self.settle(Event::Park, forgotten, &mut rest).await;
         self.confirm(confirmed, &mut rest).await;
         self.settle(Event::CancelFinal, cancelled, &mut rest).await;
-        self.pursue(rest);
+        let doubtful = self.calls_of(std::mem::take(&mut rest.doubtful)).chain(doubtful).collect();
         self.pending.clear();
+        self.ask_about(doubtful);
+        self.pursue(rest);
     }
 
     fn decide(&self, report: &Report, decided: &mut Decided) {
         let call = &report.call;
         match report.decision() {
+            Decision::Confirm { .. } if self.is_doubtful(call) => {
+                decided.doubtful.push((Arc::clone(call), call.halves.clone()));
+            }
             Decision::Confirm { amended } => {
                 decided.confirmed.extend(rows(call, |id| Transition::of(id).amended(amended.clone())));
             }
@@ -148,26 +154,41 @@ impl Reporter {
         }
     }
 
-    /// Calls that took effect, and of whose halves the store knows nothing, or that it could not be told so at once. If it
-    /// has failed over, their business database may have done so, too, and have lost the action, even without its half. So
-    /// the fence is asked.
-    fn ask_about(&self, doubtful: Vec<Arc<Half>>) {
-        let mut calls: HashMap<CallId, Vec<Arc<Half>>> = HashMap::new();
-        for half in doubtful {
-            calls.entry(half.call_id).or_default().push(half);
+    /// Whether a call took effect while another server may have taken over.
+    fn is_doubtful(&self, call: &LiveCall) -> bool {
+        call.fence().is_some() && !call.is_undisturbed(self.held.store().troubles())
+    }
+
+    /// The calls that halves belong to.
+    fn calls_of(&self, halves: Vec<Arc<Half>>) -> impl Iterator<Item = (Arc<LiveCall>, Vec<Arc<Half>>)> {
+        let mut by_call: HashMap<CallId, Vec<Arc<Half>>> = HashMap::new();
+        for half in halves {
+            by_call.entry(half.call_id).or_default().push(half);
         }
-        for report in &self.pending {
-            let call_id = report.call.halves.first().map(|half| half.call_id);
-            if let Some(halves) = call_id.and_then(|call_id| calls.remove(&call_id)) {
-                self.ask(Arc::new(report.call.with(halves)));
-            }
+        self.pending.iter().filter_map(move |report| {
+            let call_id = report.call.halves.first()?.call_id;
+            Some((Arc::clone(&report.call), by_call.remove(&call_id)?))
+        })
+    }
+
+    /// Calls that took effect, which the store could not be told at once, or of which it knows nothing. If it has failed
+    /// over, their business database may have done so, too, and have lost the action, even where the half survived. So the
+    /// fence is asked. Until it answers, the halves are in the store, where others find them should this process end.
+    fn ask_about(&mut self, calls: Vec<(Arc<LiveCall>, Vec<Arc<Half>>)>) {
+        for (call, halves) in calls {
+            let (held, questions) = (self.held.clone(), self.questions.clone());
+            self.pursuits.spawn(async move {
+                held.store_again(&halves).await;
+                if let Err(SendError(call)) = questions.send(Arc::new(call.with(halves))) {
+                    held.let_go(call.ids());
+                }
+            });
         }
     }
 
     /// Goes on beside the others with what the store failed over, or has lost.
     fn pursue(&mut self, rest: Rest) {
-        let Rest { rows, anew, left, doubtful } = rest;
-        self.ask_about(doubtful);
+        let Rest { rows, anew, left, .. } = rest;
         while self.pursuits.try_join_next().is_some() {}
         for (event, rows) in rows.into_iter().filter(|(_, rows)| !rows.is_empty()) {
             let held = self.held.clone();
@@ -185,19 +206,25 @@ impl Reporter {
 
     /// Confirms. What the relay has slots for is ours, and goes there; the rest, as when the broker is away, is anybody's
     /// from the first.
-    async fn confirm(&self, mut confirmed: Vec<Row>, rest: &mut Rest) {
+    async fn confirm(&self, confirmed: Vec<Row>, rest: &mut Rest) {
         if confirmed.is_empty() {
             return;
         }
-        let slots = self.relay.reserve(confirmed.iter().map(Row::size));
-        let anybodys = confirmed.split_off(slots.len());
-        self.confirm_some(confirmed, Some(slots), rest).await;
-        self.confirm_some(anybodys, None, rest).await;
+        let (fenced, handled): (Vec<_>, Vec<_>) = confirmed.into_iter().partition(is_fenced);
+        for mut rows in [fenced, handled] {
+            let slots = self.relay.reserve(rows.iter().map(Row::size));
+            let anybodys = rows.split_off(slots.len());
+            self.confirm_some(rows, Some(slots), rest).await;
+            self.confirm_some(anybodys, None, rest).await;
+        }
         fault::point("confirmed");
     }
 
     /// Confirms, and hands on what there are slots for, unless it was confirmed before.
     async fn confirm_some(&self, rows: Vec<Row>, mut slots: Option<RelaySlots<'_>>, rest: &mut Rest) {
+        if rows.is_empty() {
+            return;
+        }
         let hold = slots.as_ref().map(|_| self.held.hold());
         let mut failed = Vec::new();
         let tried = fault::pending("confirm-sent", self.apply(Event::BodyConfirms, &rows, hold)).await;
@@ -208,9 +235,7 @@ impl Reporter {
                         slots.enqueue(row.amended(), deadline);
                     }
                 }
-                Tried::Applied(Applied::Missing, _) | Tried::Failed
-                    if matches!(row.half.answered_by, AnsweredBy::Fence(_)) =>
-                {
+                Tried::Applied(Applied::Missing, _) | Tried::Failed if is_fenced(&row) => {
                     rest.doubtful.push(row.half);
                 }
                 // A restored or failed-over store: the effect is there, so the message must be.
@@ -246,7 +271,13 @@ impl Reporter {
 
     async fn apply(&self, event: Event, rows: &[Row], hold: Option<Hold>) -> Vec<Tried> {
         let transitions: Vec<_> = rows.iter().map(|row| row.transition.clone()).collect();
-        let tried = self.held.settle(event, &transitions, hold).await;
+        // Not again on another server, if a fence can tell whether the action is there, too.
+        let is_in_doubt = event == Event::BodyConfirms && rows.first().is_some_and(is_fenced);
+        let tried = if is_in_doubt {
+            self.held.settle_now(event, &transitions, hold).await
+        } else {
+            self.held.settle(event, &transitions, hold).await
+        };
         for (transition, tried) in transitions.iter().zip(&tried) {
             if let Tried::Applied(Applied::Conflict(state), _) = tried {
                 tracing::info!(id = %transition.id, ?event, %state, "a report came after the message was decided otherwise");
@@ -256,6 +287,10 @@ impl Reporter {
             .increment(transitions.len() as u64);
         tried
     }
+}
+
+fn is_fenced(row: &Row) -> bool {
+    matches!(row.half.answered_by, AnsweredBy::Fence(_))
 }
 
 fn log_forgotten(call: &LiveCall) {

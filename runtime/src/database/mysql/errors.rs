@@ -6,11 +6,13 @@ use crate::store::StoreError;
 
 /// "Not now": connections used up or refused, shutting down, locks, deadlocks, rows that others have changed
 /// meanwhile, read-only, time-outs, full disks, killed sessions; a Galera node outside of its cluster (1047), a server in
-/// `offline_mode` (3032), a commit that group replication refuses (3100, 3101).
-const UNAVAILABLE: [u16; 30] = [
+/// `offline_mode` (3032).
+const UNAVAILABLE: [u16; 28] = [
     1020, 1021, 1037, 1040, 1041, 1044, 1045, 1047, 1049, 1053, 1114, 1129, 1130, 1180, 1203, 1205, 1206,
-    1213, 1226, 1290, 1317, 1792, 1836, 1927, 1969, 3024, 3032, 3100, 3101, 4031,
+    1213, 1226, 1290, 1317, 1792, 1836, 1927, 1969, 3024, 3032, 4031,
 ];
+/// Of these, what a server says that nobody may write to: a standby, or one outside of its cluster.
+pub(crate) const WRITES_NOTHING: [u16; 4] = [1047, 1290, 1836, 3032];
 
 /// The row itself is at fault: NULL, duplicate, too long for its column or for the server's packets, or with
 /// characters or numbers that the column can't hold. Only these are final.

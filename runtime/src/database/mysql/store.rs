@@ -140,6 +140,8 @@ impl MySqlStore {
             Ok((checkout, all))
         };
         match transitions {
+            // The server that answers next may be another one.
+            _ if event == Event::BodyConfirms => self.pool.once(ids.len() > 1, work).await,
             [_] => self.pool.run(work).await,
             _ => self.pool.transaction(PATIENCE, work).await,
         }
@@ -220,6 +222,10 @@ impl Store for MySqlStore {
         weaknesses(&self.pool).await
     }
 
+    fn troubles(&self) -> u64 {
+        self.pool.troubles()
+    }
+
     async fn insert_halves(&self, halves: &[&Half], hold: Hold) -> Result<(), StoreError> {
         self.insert(halves, MessageState::Half, hold).await
     }
@@ -246,7 +252,10 @@ impl Store for MySqlStore {
             let applied = transition(&mut checkout, event, from, transitions, hold).await?;
             Ok((checkout, applied))
         };
-        self.pool.transaction(PATIENCE, work).await?
+        match event {
+            Event::BodyConfirms => self.pool.once(true, work).await?,
+            _ => self.pool.transaction(PATIENCE, work).await?,
+        }
     }
 
     async fn renew(&self, ids: &[MessageId], hold: Hold) -> Result<Renewed, StoreError> {

@@ -149,6 +149,10 @@ impl Store for PostgresStore {
         weaknesses(&self.pool).await
     }
 
+    fn troubles(&self) -> u64 {
+        self.pool.troubles()
+    }
+
     async fn insert_halves(&self, halves: &[&Half], hold: Hold) -> Result<(), StoreError> {
         insert(&self.pool, halves, MessageState::Half, hold).await
     }

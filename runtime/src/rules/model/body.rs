@@ -238,6 +238,10 @@ pub(super) fn report(out: &mut Steps<'_>, at: At, message: &Message) {
     }
     match report {
         Report::Confirm { amended } => {
+            if out.model.fenced() && out.model.may(May::Fail) {
+                let what = "the store was away, and may be another: its own checker begins to ask";
+                out.message(at, Fault, what, ask_fence);
+            }
             confirm(out, at, amended, "confirmed, and handed to the relay", System, true);
             confirm(out, at, amended, "confirmed; the relay's queue is full", System, false);
             if out.model.may(May::LoseAnswers) {
@@ -278,6 +282,8 @@ fn confirm(out: &mut Steps<'_>, at: At, amended: bool, what: &'static str, cause
         let change = Change { amended: Some(amended), hold: Holder::Process, ..Change::PLAIN };
         match message.transition(model, Event::BodyConfirms, change) {
             Applied::Moved => {}
+            // The store has failed over, and the business database with it, perhaps.
+            Applied::Missing if model.fenced() && alive => return ask_fence(message, model),
             Applied::Missing if !model.has(Bug::GoneHalfIsNotStoredAnew) => insert_anew(message, amended),
             Applied::Missing | Applied::Already | Applied::Conflict(_) => return,
         }
@@ -289,6 +295,13 @@ fn confirm(out: &mut Steps<'_>, at: At, amended: bool, what: &'static str, cause
             message.release(Holder::Process, false);
         }
     });
+}
+
+/// The half is stored again where it is gone, and the fence asked.
+fn ask_fence(message: &mut Message, model: &Model) {
+    message.report = None;
+    message.make_sure(model);
+    message.own = Asker::Asking { before: 0, counted: !model.counts() };
 }
 
 /// The half is gone, and its action took effect: stored anew, confirmed.

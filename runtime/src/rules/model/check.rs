@@ -172,11 +172,11 @@ const fn after(step: Step, amended: Option<bool>, counted: bool) -> Asker {
 
 /// Applies an answer, and ends the question.
 fn apply(message: &mut Message, model: &Model, event: Event, change: Change, who: Who) -> Applied {
-    let applied = message.transition(model, event, change);
-    // Only the process that ran the body may know that the message is gone, and must not be.
-    if (applied, event, who) == (Applied::Missing, Event::CheckBackConfirms, Who::Own)
-        && !model.has(Bug::GoneHalfIsNotStoredAnew)
-    {
+    // For the process that ran the body it is as if the body had reported it.
+    let is_own = (event, who) == (Event::CheckBackConfirms, Who::Own);
+    let applied = message.transition(model, if is_own { Event::BodyConfirms } else { event }, change);
+    // Only that process may know that the message is gone, and must not be.
+    if is_own && applied == Applied::Missing && !model.has(Bug::GoneHalfIsNotStoredAnew) {
         insert_anew(message, change.amended.unwrap_or_default());
         message.release(Holder::Process, false);
     }

@@ -110,17 +110,17 @@ fn holds(model: &Model, worlds: usize) {
 
 #[test]
 fn a_fenced_message() {
-    holds(&FENCED, 102_319);
+    holds(&FENCED, 115_795);
 }
 
 #[test]
 fn a_message_in_its_callers_transaction() {
-    holds(&ENTERED, 11_065);
+    holds(&ENTERED, 11_737);
 }
 
 #[test]
 fn its_delivery() {
-    holds(&DELIVERED, 14_365);
+    holds(&DELIVERED, 14_995);
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn a_restored_store_and_a_handler() {
 
 #[test]
 fn two_messages_of_a_call() {
-    holds(&TOGETHER, 47_626);
+    holds(&TOGETHER, 58_006);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::fault;
 use crate::fence::registry::Fences;
 use crate::held::{HeldStore, Row, Tried};
 use crate::message::service::Services;
-use crate::message::state::{Applied, Event};
+use crate::message::state::{Applied, Event, MessageState};
 use crate::message::{MessageId, Outcome};
 use crate::settings::Settings;
 use crate::store::{Attempts, Release, Token};
@@ -44,7 +44,7 @@ impl Asker {
             return Vec::new();
         }
         let is_ours = answers.iter().all(|row| self.services.has(&row.half.service));
-        let goes_on = event == Event::CheckBackConfirms && is_ours && self.transport.capacity() > 0;
+        let goes_on = event.target() == MessageState::Confirmed && is_ours && self.transport.capacity() > 0;
         let wanted = if goes_on { &answers[..] } else { &[] };
         let mut slots = self.relay.reserve(wanted.iter().map(Row::size));
         let (ours, anybodys) = transitions.split_at(slots.len());
@@ -61,7 +61,7 @@ impl Asker {
             tracing::debug!(id = %row.transition.id, ?event, ?tried, "a check-back settled a message");
             match tried {
                 Tried::Failed => failed.push(row),
-                Tried::Applied(Applied::Missing, _) if live && event == Event::CheckBackConfirms => {
+                Tried::Applied(Applied::Missing, _) if live && event.target() == MessageState::Confirmed => {
                     self.held.store_anew(&row.amended()).await;
                 }
                 Tried::Applied(..) | Tried::Refused => {}

@@ -48,7 +48,11 @@ pub(super) async fn apply_verdicts(
     let mut unsettled = Vec::new();
     for (unresolved, verdict) in halves.into_iter().zip(verdicts) {
         count(verdict.outcome());
-        let event = verdict.event();
+        // What the body itself would have reported outranks more than a check-back's answer.
+        let event = match verdict.event() {
+            Some(Event::CheckBackConfirms) if live => Some(Event::BodyConfirms),
+            event => event,
+        };
         let (payload, why) = match verdict {
             Verdict::Committed { amended } => (amended, "the fence: committed".to_owned()),
             Verdict::Withheld => (None, "the fence: nothing to send".into()),

@@ -131,3 +131,8 @@ async fn a_primary_that_is_cut_off_from_its_standby_is_left() {
 async fn after_an_asynchronous_standby_took_over_nothing_is_sent_for_what_was_lost() {
     pair::loses::<MySqlDatabases>().await;
 }
+
+#[tokio::test]
+async fn of_a_half_that_outlives_its_payment_nothing_is_sent() {
+    pair::loses_the_payment_alone::<MySqlDatabases>().await;
+}

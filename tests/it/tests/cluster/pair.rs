@@ -3,9 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use it::{Fragile, Proxy, World, books_agree, fast, under_load, wait_until};
+use it::{Fragile, Proxy, World, books_agree, fast, fenced, number, order, under_load, wait_until};
 use services::Server;
-use transactional_message::Messenger;
+use tokio::sync::oneshot;
+use transactional_message::{MessageState, Messenger, begin};
 use url::Url;
 
 const CALLERS: u64 = 4;
@@ -125,6 +126,41 @@ pub(crate) async fn is_cut_off<P: Replicated>() {
     })
     .await;
     books_agree(&world, &messenger, done).await;
+}
+
+/// The half is on the asynchronous standby that takes over, and its payment is not. The process knows of the commit, and sends
+/// nothing all the same.
+pub(crate) async fn loses_the_payment_alone<P: Replicated>() {
+    let pair = Pair::start::<P>(false).await;
+    let world = pair.world::<P>().await;
+    let messenger = pair.messenger(&world).await;
+    let standby = world.place.with_server(pair.standby.url().parse().expect("a URL")).pool("store", 1);
+    let (go, cut) = oneshot::channel();
+    let body = async {
+        cut.await.expect("is cut");
+        let mut tx = begin(&world.shop).await?;
+        World::<P>::write(&mut tx, 1).await?;
+        tx.commit().await?;
+        pair.primary.kill().expect("killed");
+        Ok(())
+    };
+    let cutting = async {
+        wait_until("the standby to have the half", async || {
+            number(&standby, "SELECT count(*) FROM tm_message WHERE state = 0").await == 1
+        })
+        .await;
+        pair.replication.silence(true);
+        go.send(()).expect("waited for");
+    };
+    let order = order(1);
+    let call = messenger.scope(async { fenced(&order, body).await });
+    let (ended, ()) = tokio::join!(call, cutting);
+    ended.expect("it is committed");
+    pair.replication.cut();
+    pair.fail_over::<P>().await;
+    world.count(&messenger, MessageState::Cancelled, 1).await;
+    assert_eq!(world.orders().await, Vec::<u64>::new(), "the payment is gone");
+    assert_eq!(world.all_effects().await, 0);
 }
 
 /// An asynchronous standby takes over. What the database loses is lost. But nothing is sent any more for a payment that is
