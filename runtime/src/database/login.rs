@@ -193,8 +193,8 @@ impl<DB: Database> Login<DB> {
         self.troubles.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// A server did not answer in time, or may not be written to any more, to which `switches` had led: if there are others, they are tried before it. A primary
-    /// that is cut off from its standby takes connections, and finishes no commit.
+    /// A server did not answer in time, or may not be written to any more, to which `switches` had led: if there are others,
+    /// they are tried before it. A primary that is cut off from its standby takes connections, and finishes no commit.
     pub(super) fn try_others(&self, switches: usize) {
         let Turn { first, count, switches: all } = &*self.turn;
         if count.load(Ordering::Relaxed) > 1
