@@ -93,18 +93,23 @@ where
         sql: &'static str,
         bind: impl Fn(Bound<DB>) -> Bound<DB> + Send + Sync,
     ) -> Result<Vec<DB::Row>, StoreError> {
-        let bind = &bind;
-        let work = |mut checkout: Checkout<DB>| async move {
-            let rows = bind(checkout.query(sql)).fetch_all(&mut *checkout).await?;
-            Ok((checkout, rows))
-        };
-        self.run(work).await
+        self.fetch_repeated(self.connections, sql, bind).await
     }
 
-    /// The same, and not repeated where its connection turns out to be dead: see [`once`](Self::once).
+    /// The same, and not repeated where its connection turns out to be dead: the server that answers next may be another one,
+    /// which took over, and has not all that the one before had.
     #[cfg(feature = "postgres")]
     pub(super) async fn fetch_once(
         &self,
+        sql: &'static str,
+        bind: impl Fn(Bound<DB>) -> Bound<DB> + Send + Sync,
+    ) -> Result<Vec<DB::Row>, StoreError> {
+        self.fetch_repeated(0, sql, bind).await
+    }
+
+    async fn fetch_repeated(
+        &self,
+        repeats: u32,
         sql: &'static str,
         bind: impl Fn(Bound<DB>) -> Bound<DB> + Send + Sync,
     ) -> Result<Vec<DB::Row>, StoreError> {
@@ -113,7 +118,7 @@ where
             let rows = bind(checkout.query(sql)).fetch_all(&mut *checkout).await?;
             Ok((checkout, rows))
         };
-        self.once(false, work).await
+        self.repeated(PATIENCE, repeats, self.begin.clone(), work).await
     }
 
     /// What a statement without rows did.
@@ -144,8 +149,9 @@ where
         self.repeated(patience, self.connections, Some(begin), work).await
     }
 
-    /// Does `work`, and does not repeat it when its connection turns out to be dead: the server that answers next may be
+    /// Does `work`, and does not repeat it where its connection turns out to be dead: the server that answers next may be
     /// another one, which took over, and has not all that the one before had.
+    #[cfg(feature = "mysql")]
     pub(super) async fn once<T, Fut>(
         &self,
         in_transaction: bool,
@@ -169,6 +175,11 @@ where
     /// How often a connection was lost, or could not be made. When it has changed, the server may be another one.
     pub(super) fn troubles(&self) -> u64 {
         self.login.troubles()
+    }
+
+    /// How often another of several servers was turned to.
+    pub(super) fn switches(&self) -> u64 {
+        self.login.switches() as u64
     }
 
     /// `repeats`: on so many dead connections it is done again, on another one.

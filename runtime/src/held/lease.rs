@@ -37,6 +37,8 @@ struct Contact {
     latencies: VecDeque<Duration>,
     /// How often the contact was interrupted since there was a whole lease of it.
     interruptions: u32,
+    /// The [`Store::switches`](crate::store::Store::switches) of the last answer.
+    switches: u64,
 }
 
 /// A renewal that the store answered.
@@ -76,6 +78,7 @@ impl Leases {
                 last: None,
                 latencies: VecDeque::new(),
                 interruptions: 0,
+                switches: 0,
             }),
         }
     }
@@ -163,6 +166,16 @@ impl Leases {
         }
     }
 
+    /// Notes which server answers. One that has taken over says nothing about the time before, in which a live holder may
+    /// have had none that it could renew at.
+    pub(crate) fn answered_after(&self, switches: u64) {
+        let mut contact = self.contact.lock().unwrap_or_else(PoisonError::into_inner);
+        if contact.switches != switches {
+            contact.switches = switches;
+            contact.since = Instant::now();
+        }
+    }
+
     /// Notes that the store answered a renewal that was sent at `begun`, and what its clock said.
     pub(crate) fn in_contact(&self, begun: Instant, database_clock: Duration) {
         let round = Round { begun, answered: Instant::now(), clock: database_clock };
@@ -241,6 +254,18 @@ mod tests {
 
     fn id(n: u128) -> MessageId {
         Uuid::from_u128(n).into()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_server_has_to_answer_for_a_lease_before_anything_is_taken_over() {
+        let leases = Leases::new(LEASE);
+        let mut clock = Duration::from_secs(1000);
+        contact(&leases, &mut clock).await;
+        assert!(leases.lapsed_before().is_some());
+        leases.answered_after(1);
+        assert!(leases.lapsed_before().is_none());
+        contact(&leases, &mut clock).await;
+        assert!(leases.lapsed_before().is_some());
     }
 
     #[tokio::test(start_paused = true)]

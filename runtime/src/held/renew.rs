@@ -35,6 +35,7 @@ impl HeldStore {
         let (begun, deadline) = (Instant::now(), self.leases().deadline());
         let answer = self.store().renew(batch, self.hold()).await?;
         self.leases().renewed(batch, &answer.ids, &answer.locked, deadline);
+        self.leases().answered_after(self.store().switches());
         self.leases().in_contact(begun, answer.database_clock);
         Ok(())
     }

@@ -84,6 +84,11 @@ pub(crate) trait Store: StoreAdmin + fmt::Debug + Send + Sync {
         0
     }
 
+    /// How often another of several servers was turned to.
+    fn switches(&self) -> u64 {
+        0
+    }
+
     /// Stores halves durably, all or none, held by us.
     async fn insert_halves(&self, halves: &[&Half], hold: Hold) -> Result<(), StoreError>;
 

@@ -226,6 +226,10 @@ impl Store for MySqlStore {
         self.pool.troubles()
     }
 
+    fn switches(&self) -> u64 {
+        self.pool.switches()
+    }
+
     async fn insert_halves(&self, halves: &[&Half], hold: Hold) -> Result<(), StoreError> {
         self.insert(halves, MessageState::Half, hold).await
     }

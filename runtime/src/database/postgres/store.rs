@@ -153,6 +153,10 @@ impl Store for PostgresStore {
         self.pool.troubles()
     }
 
+    fn switches(&self) -> u64 {
+        self.pool.switches()
+    }
+
     async fn insert_halves(&self, halves: &[&Half], hold: Hold) -> Result<(), StoreError> {
         insert(&self.pool, halves, MessageState::Half, hold).await
     }

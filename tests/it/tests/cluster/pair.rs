@@ -86,41 +86,29 @@ fn by(server: &Server, proxy: &Proxy) -> Url {
 
 /// The primary dies: nothing is lost that its synchronous standby has.
 pub(crate) async fn dies<P: Replicated>() {
-    let pair = Pair::start::<P>(true).await;
-    let world = pair.world::<P>().await;
-    let messenger = pair.messenger(&world).await;
-    let done = under_load(&world, &messenger, CALLERS, PAUSE, async |load| {
-        load.more(CALLS).await;
-        pair.primary.kill().expect("killed");
-        let died = Instant::now();
-        pair.fail_over::<P>().await;
-        let promoted = died.elapsed();
-        load.more(1).await;
-        eprintln!(
-            "the primary died, a new one there after {promoted:.2?}: the next call succeeded after {:.2?}",
-            died.elapsed()
-        );
-        load.more(CALLS).await;
-    })
-    .await;
-    books_agree(&world, &messenger, done).await;
+    fails_over::<P>("died", |pair| pair.primary.kill().expect("killed")).await;
 }
 
 /// The primary is cut off from its standby: it takes connections and statements, and finishes no commit. It is left.
 pub(crate) async fn is_cut_off<P: Replicated>() {
+    fails_over::<P>("was cut off", |pair| pair.replication.silence(true)).await;
+}
+
+/// Something happens to the primary, and its synchronous standby takes over, all under load.
+async fn fails_over<P: Replicated>(what: &str, harm: impl FnOnce(&Pair)) {
     let pair = Pair::start::<P>(true).await;
     let world = pair.world::<P>().await;
     let messenger = pair.messenger(&world).await;
     let done = under_load(&world, &messenger, CALLERS, PAUSE, async |load| {
         load.more(CALLS).await;
-        pair.replication.silence(true);
-        let cut = Instant::now();
+        harm(&pair);
+        let began = Instant::now();
         pair.fail_over::<P>().await;
-        let promoted = cut.elapsed();
+        let promoted = began.elapsed();
         load.more(1).await;
         eprintln!(
-            "the primary was cut off, a new one there after {promoted:.2?}: the next call succeeded after {:.2?}",
-            cut.elapsed()
+            "the primary {what}, a new one was there after {promoted:.2?}: the next call succeeded after {:.2?}",
+            began.elapsed()
         );
         load.more(CALLS).await;
     })
