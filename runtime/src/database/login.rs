@@ -135,6 +135,9 @@ impl<DB: Database> Login<DB> {
             let mut pause = AGAIN[0];
             loop {
                 let connected = self.attempt().await;
+                if connected.is_err() {
+                    self.note_trouble();
+                }
                 match &connected {
                     Err(error) if may_pass(error) && Instant::now() + 2 * pause < end => {
                         sleep(pause).await;

@@ -193,8 +193,9 @@ where
     where
         Fut: Future<Output = Result<(Checkout<DB>, T), sqlx::Error>>,
     {
-        // Connecting takes no longer than any other operation.
-        let (end, switches) = (Instant::now() + patience.min(PATIENCE), self.login.switches());
+        // Connecting takes no longer than any other operation; and what is not repeated waits for no server to start.
+        let end = Instant::now() + if repeats == 0 { Duration::ZERO } else { patience.min(PATIENCE) };
+        let switches = self.login.switches();
         let done = timeout(patience, async {
             // All that are idle may be dead; and behind a pooler, all of the pooler's.
             for _ in 0..repeats {
@@ -279,8 +280,7 @@ where
     }
 
     async fn connect(&self, end: Instant) -> Result<DB::Connection, sqlx::Error> {
-        let connected = self.login.connect_until(end.into_std()).await;
-        let mut connection = connected.inspect_err(|_| self.login.note_trouble())?;
+        let mut connection = self.login.connect_until(end.into_std()).await?;
         if let Some(session) = &self.session {
             (&mut connection).execute(session.clone()).await?;
         }
