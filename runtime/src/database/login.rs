@@ -320,3 +320,24 @@ impl<DB: Database> fmt::Debug for Login<DB> {
         f.debug_struct("Login").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_worth_waiting_as_long_as_one_server_may_let_us_in() {
+        let error = |place: &str, error: io::Error| (place.to_owned(), sqlx::Error::from(error));
+        let refused = || error("one:1", io::ErrorKind::ConnectionRefused.into());
+        let unknown = || error("two:2", io::Error::other("no such host"));
+        let both = in_vain(vec![refused(), unknown()]);
+        assert!(may_pass(&both));
+        let text = both.to_string();
+        assert!(
+            text.contains("one:1: ") && text.contains("two:2: ") && text.contains("no such host"),
+            "{text}"
+        );
+        assert!(!may_pass(&in_vain(vec![unknown(), unknown()])));
+        assert!(may_pass(&in_vain(vec![refused()])));
+    }
+}
