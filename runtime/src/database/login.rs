@@ -112,12 +112,12 @@ impl<DB: Database> Login<DB> {
         self.pool.as_ref()
     }
 
-    /// A connection. Waits for a server that is starting, within the time that an operation may take.
+    /// A connection, or why there is none, at once.
     pub(super) async fn connect(&self) -> Result<DB::Connection, StoreError>
     where
         for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
     {
-        match timeout(PATIENCE, self.connect_until(Instant::now() + PATIENCE)).await {
+        match timeout(PATIENCE, self.connect_until(Instant::now())).await {
             Ok(connected) => connected.map_err(StoreError::from),
             Err(_) => {
                 Err(StoreError::Unavailable(format!("the database did not answer within {PATIENCE:?}")))
@@ -125,8 +125,7 @@ impl<DB: Database> Login<DB> {
         }
     }
 
-    /// The same for a caller with a time-out of its own, at this moment: an error tells more than that would. Boxed: it is
-    /// seldom, and a deep type.
+    /// The same, and until then waits for a server that is starting. Boxed: it is seldom, and a deep type.
     pub(super) fn connect_until(&self, end: Instant) -> BoxFuture<'_, Result<DB::Connection, sqlx::Error>>
     where
         for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,

@@ -41,7 +41,7 @@ const MYSQL: Words = Words {
     follow: |primary| {
         format!(
             "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '{}', SOURCE_PORT = {}, SOURCE_USER = '{}', \
-             SOURCE_PASSWORD = '{}', GET_SOURCE_PUBLIC_KEY = 1",
+             SOURCE_PASSWORD = '{}', SOURCE_SSL = 0, GET_SOURCE_PUBLIC_KEY = 1",
             primary.host_str().expect("a host"),
             primary.port().expect("a port"),
             primary.username(),
