@@ -21,8 +21,7 @@ trap end EXIT
 # release, packages, version
 install() {
     echo "installing $2 in a temporary folder"
-    debootstrap --variant=minbase --include="$2" "$1" "$T/$1" http://deb.debian.org/debian \
-        /usr/share/debootstrap/scripts/sid >"$T/log" 2>&1 || { tail "$T/log"; exit 2; }
+    debootstrap --variant=minbase --include="$2" "$1" "$T/$1" >"$T/log" 2>&1 || { tail "$T/log"; exit 2; }
     VERSION=$(chroot "$T/$1" dpkg-query -W -f '${Version}' "${2%%,*}")
     echo "${2%%,*} $VERSION"
     case $VERSION in $3) ;; *) echo "not the version that was looked at" >&2; exit 1 ;; esac

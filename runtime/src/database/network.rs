@@ -164,7 +164,7 @@ where
         self.repeated(PATIENCE, 0, begin, work).await
     }
 
-    /// The same, each statement by itself.
+    /// Does `work`, each statement by itself; repeated as a [`transaction`](Self::transaction) is.
     pub(super) async fn run<T, Fut>(&self, work: impl Fn(Checkout<DB>) -> Fut) -> Result<T, StoreError>
     where
         Fut: Future<Output = Result<(Checkout<DB>, T), sqlx::Error>>,

@@ -8,6 +8,9 @@ use transactional_message::Messenger;
 
 use crate::{Place, ShopError, World, wait_until};
 
+/// A caller's pause after a call that failed.
+const RETRY: Duration = Duration::from_millis(10);
+
 /// What the callers have got done.
 #[derive(Debug, Default)]
 pub struct Load {
@@ -44,11 +47,11 @@ pub async fn under_load<P: Place>(
             }
             match world.pay(messenger, caller * 1_000_000 + n).await {
                 Ok(()) => _ = load.done.fetch_add(1, Ordering::SeqCst),
-                Err(ShopError::Message(_) | ShopError::Database(_)) => {
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
+                // As a client does: while the server is away each try fails at once, and would only heat the machine.
+                Err(ShopError::Message(_) | ShopError::Database(_)) => tokio::time::sleep(RETRY).await,
                 Err(error) => panic!("{error}"),
             }
+            // Sets the load; nothing is waited for.
             tokio::time::sleep(pause).await;
         }
     };

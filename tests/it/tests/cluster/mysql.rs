@@ -103,14 +103,11 @@ impl Replicated for MySqlDatabases {
     async fn promote(standby: &Server) {
         let (mut standby, _) = connect(standby).await;
         run(&mut standby, "STOP REPLICA IO_THREAD").await;
-        loop {
-            let status =
-                sqlx::raw_sql("SHOW REPLICA STATUS").fetch_one(&mut standby).await.expect("a status");
-            if has_applied_all(&status) {
-                break;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
+        wait_until("the standby to apply what it has got", async || {
+            let status = sqlx::raw_sql("SHOW REPLICA STATUS").fetch_one(&mut standby).await;
+            has_applied_all(&status.expect("a status"))
+        })
+        .await;
         run(&mut standby, "STOP REPLICA").await;
         run(&mut standby, "RESET REPLICA ALL").await;
         run(&mut standby, "SET GLOBAL read_only = 0").await;
