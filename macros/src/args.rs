@@ -11,7 +11,7 @@ use syn::{Attribute, Error, Expr, ExprLit, ExprPath, Lit, LitStr, Meta, Path, Re
 
 use crate::errors::Errors;
 
-pub(crate) const NAMES: &str = "`exchange`, `routing_key`, `message`, `fence`, `check_back`, `name`, `business_key`, `headers`, \
+pub(crate) const NAMES: &str = "`exchange`, `routing_key`, `message`, `messages`, `fence`, `check_back`, `name`, `business_key`, `headers`, \
                      `type`, `on_err`, `check_after`, `error`, `messenger`, `crate`";
 
 /// The arguments of one attribute.
@@ -25,6 +25,7 @@ pub(crate) struct Args {
     pub(crate) exchange: Option<Argument<Expr>>,
     pub(crate) routing_key: Option<Argument<Expr>>,
     pub(crate) message: Option<Argument<Expr>>,
+    pub(crate) messages: Option<Argument<Expr>>,
     pub(crate) fence: Option<Argument<Fence>>,
     pub(crate) check_back: Option<Argument<ExprPath>>,
     pub(crate) name: Option<Argument<LitStr>>,
@@ -96,6 +97,7 @@ impl Args {
             exchange: None,
             routing_key: None,
             message: None,
+            messages: None,
             fence: None,
             check_back: None,
             name: None,
@@ -139,6 +141,9 @@ impl Args {
             "exchange" => self.exchange = Some(value(key, input, r#""payments""#)?),
             "routing_key" => self.routing_key = Some(value(key, input, r#""payment.completed""#)?),
             "message" => self.message = Some(value(key, input, "PaymentCompleted { .. }")?),
+            "messages" => {
+                self.messages = Some(value(key, input, "command.items.iter().map(ItemSold::from)")?);
+            }
             "fence" => self.fence = Some(fence(key, input)?),
             "check_back" => self.check_back = Some(value(key, input, "pay_outcome")?.map(handler)?),
             "name" => self.name = Some(string(value(key, input, r#""pay""#)?, r#""pay""#)?),

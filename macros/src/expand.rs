@@ -21,7 +21,7 @@ use syn::{Expr, ExprLit, ExprParen, ExprReference, Lit, Path, Token, Type, parse
 
 use crate::args::{Argument, Fence};
 use crate::function::{Function, Shape};
-use crate::model::{Answer, Call, HandlerRegistration, Message};
+use crate::model::{Answer, Call, HandlerRegistration, Message, Payload};
 use crate::patterns::Destructured;
 
 pub(crate) fn function(function: &Function, shape: &Shape<'_>, call: &Call) -> TokenStream {
@@ -71,7 +71,11 @@ fn answer(answer: &Answer) -> TokenStream {
 fn send(crate_path: &Path, message: &Message) -> TokenStream {
     let (exchange, routing_key) = (borrowed(&message.exchange), borrowed(&message.routing_key.value));
     let payload = payload(crate_path, message);
-    let send = method("send", &message.payload, &quote!(#exchange, #routing_key, #payload));
+    let (name, argument) = match &message.payload {
+        Payload::One(argument) => ("send", argument),
+        Payload::Each(argument) => ("send_each", argument),
+    };
+    let send = method(name, argument, &quote!(#exchange, #routing_key, #payload));
     let key = message.business_key.as_ref().map(|key| method("business_key", key, &borrowed(&key.value)));
     let headers = message.headers.as_ref().map(|headers| method("headers", headers, &headers.value));
     let type_name =
@@ -82,14 +86,19 @@ fn send(crate_path: &Path, message: &Message) -> TokenStream {
 
 /// The payload, checked against the one that the handler takes, where there is a handler.
 fn payload(crate_path: &Path, message: &Message) -> TokenStream {
-    let payload = &message.payload.value;
-    let Some(HandlerRegistration { handler, .. }) = &message.producer else {
-        return borrowed_at(payload.span(), payload).to_token_stream();
+    let handler = message.producer.as_ref().map(|producer| &producer.handler.value);
+    let Some(handler) = handler else {
+        return match &message.payload {
+            Payload::One(Argument { value, .. }) => borrowed_at(value.span(), value).to_token_stream(),
+            Payload::Each(Argument { value, .. }) => value.to_token_stream(),
+        };
     };
-    let payload = borrowed(payload);
-    let handler = &handler.value;
-    let private = private(crate_path, handler.span());
-    quote_spanned!(handler.span()=> #private::handler(#handler).message(#payload))
+    let (method, payload) = match &message.payload {
+        Payload::One(Argument { value, .. }) => ("message", borrowed(value)),
+        Payload::Each(Argument { value, .. }) => ("messages", value.clone()),
+    };
+    let (method, private) = (Ident::new(method, handler.span()), private(crate_path, handler.span()));
+    quote_spanned!(handler.span()=> #private::handler(#handler).#method(#payload))
 }
 
 /// Registers the handler, also if the function is never called. The constant stands in a block of its own:

@@ -37,11 +37,12 @@ use crate::function::Function;
 /// # Arguments
 ///
 /// Expressions may use the function's arguments, `self` included. They are evaluated before the body runs, and
-/// borrow: the body still owns what it was given. Only `headers` and `check_after` are taken by value.
+/// borrow: the body still owns what it was given. Only `messages`, `headers` and `check_after` are taken by value.
 ///
 /// | argument | value | |
 /// |---|---|---|
 /// | `message` | expression, `Serialize` | the payload; with `check_back`, of the type that the handler takes |
+/// | `messages` | expression, iterator | instead of `message`: one for each item, with what else the attribute says |
 /// | `routing_key` | expression, `Display` | where the message goes |
 /// | `exchange` | expression, `Display` | by default `""`; a consumer is bound to it as to any other |
 /// | `fence` | | the fence database answers, if there is only one |
@@ -57,7 +58,8 @@ use crate::function::Function;
 /// | `messenger` | expression, `Messenger` | stores and sends; otherwise the one in scope, or the installed one |
 /// | `crate` | absolute path | where `transactional_message` is found, if a crate re-exports it |
 ///
-/// `message`, `routing_key`, and either `fence` or `check_back` are required.
+/// Either `fence` or `check_back` is required, and so are `message` or `messages` with `routing_key`; but for a
+/// function with `fence` alone, whose body decides on all of its messages.
 ///
 /// # The function
 ///
@@ -86,6 +88,9 @@ use crate::function::Function;
 /// the function's generic parameters, and its payload owns its data: a `message` that borrows goes with `fence`.
 ///
 /// # Inside the body
+///
+/// `send(message)` sends one that only the body can know of, as many as it likes: decided with the call, like those of
+/// the attribute.
 ///
 /// `call_id()` is the id of the call, for work that a handler looks up later. `withhold()` says that this `Ok` has
 /// nothing to send, as for a repeated request whose work was done before. `tx.amend(&message)` on the fenced

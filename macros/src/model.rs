@@ -12,7 +12,7 @@ pub(crate) struct Call {
     /// Makes the function's error from ours; without it, the type does that itself.
     pub(crate) error: Option<Argument<ExprPath>>,
     pub(crate) answer: Answer,
-    /// In the order of the attributes; at least one.
+    /// In the order of the attributes.
     pub(crate) messages: Vec<Message>,
 }
 
@@ -22,11 +22,18 @@ pub(crate) enum Answer {
     CheckBack { on_err: Option<Argument<Ask>>, check_after: Option<Argument<Expr>> },
 }
 
-/// One message: what one attribute stands for.
+/// What is sent.
+pub(crate) enum Payload {
+    One(Argument<Expr>),
+    /// An iterator, and a message for each of its items.
+    Each(Argument<Expr>),
+}
+
+/// What one attribute sends.
 pub(crate) struct Message {
     pub(crate) exchange: Expr,
     pub(crate) routing_key: Argument<Expr>,
-    pub(crate) payload: Argument<Expr>,
+    pub(crate) payload: Payload,
     pub(crate) business_key: Option<Argument<Expr>>,
     pub(crate) headers: Option<Argument<Expr>>,
     pub(crate) type_name: Option<Argument<Expr>>,

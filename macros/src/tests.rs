@@ -75,6 +75,45 @@ fn free_fn() {
 }
 
 #[test]
+fn decided_in_the_body() {
+    check(
+        "decided_in_the_body",
+        quote! {
+            #[transactional_message(fence)]
+            async fn sell(db: &PgPool, items: &[Item]) -> Result<(), SellError> {
+                let mut tx = begin(db).await?;
+                for item in items {
+                    tx.send(Message::json("stock", "item.sold", item)?)?;
+                }
+                Ok(tx.commit().await?)
+            }
+        },
+    );
+}
+
+#[test]
+fn one_for_each() {
+    check(
+        "one_for_each",
+        quote! {
+            impl Shop {
+                #[transactional_message(exchange = "stock", routing_key = "item.sold", fence, business_key = order.id,
+                    messages = order.items.iter().map(ItemSold::from))]
+                async fn sell(&self, order: Order) -> Result<(), SellError> {
+                    self.book(order).await
+                }
+
+                #[transactional_message(name = "ship", routing_key = "parcel.sent", check_back = ship_outcome,
+                    messages = &parcels)]
+                async fn ship(&self, parcels: Vec<Parcel>) -> Result<(), ShipError> {
+                    self.carrier.order(&parcels, call_id()).await
+                }
+            }
+        },
+    );
+}
+
+#[test]
 fn method() {
     check(
         "method",

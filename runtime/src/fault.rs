@@ -67,7 +67,7 @@ mod armed {
     ];
 
     /// Every bug that can be planted, by `TM_BUG=<name>`.
-    pub const BUGS: [&str; 17] = [
+    pub const BUGS: [&str; 19] = [
         "mark-before-ack",
         "ack-before-commit",
         "inbox-apart",
@@ -83,6 +83,8 @@ mod armed {
         "never-suspected",
         "autocommit-kept",
         "withhold-survives",
+        "decided-survives",
+        "decided-share-a-row",
         "answer-forgotten",
         "counted-at-the-claim",
     ];

@@ -179,7 +179,7 @@ pub use broker::rabbitmq::{ExchangeKind, RabbitMq};
 pub use call::{
     Begin, BeginOn, Entered, EnteredSql, FencedTransaction, InTransaction, begin, enter, enter_sql,
 };
-pub use call::{Call, HandlerName, call_id, withhold};
+pub use call::{Call, HandlerName, call_id, send, withhold};
 pub use check_back::{Answer, Asked, Data, Decode, FromAsked, HalfMessage, Handler, RawPayload};
 #[cfg(feature = "_sql")]
 pub use consumer::{Consume, Consumer, Received};

@@ -23,14 +23,27 @@ pub(crate) fn check(args: &Args, signature: &Signature, errors: &mut Errors) {
     crate_path_is_absolute(args, errors);
 }
 
-/// Every message has a routing key and a payload.
+/// Every message has a routing key and a payload. With a fence, there may be none: the body decides on its own.
 fn is_complete(args: &Args, errors: &mut Errors) {
-    let required = [("routing_key", r#""payment.completed""#), ("message", "PaymentCompleted { .. }")];
-    for (key, example) in required {
-        if args.written(key).is_none() && args.understood {
-            errors.at(args.span, format!("missing `{key}`, such as `{key} = {example}`"));
-        }
+    if let (Some(_), Some(messages)) = (args.written("message"), args.written("messages")) {
+        errors.at(messages.span(), "`message` is for one, and `messages` for any number of them: remove one");
     }
+    if !args.understood || (args.written("fence").is_some() && !says_of_a_message(args)) {
+        return;
+    }
+    if args.written("routing_key").is_none() {
+        errors.at(args.span, "missing `routing_key`, such as `routing_key = \"payment.completed\"`");
+    }
+    if args.written("message").is_none() && args.written("messages").is_none() {
+        errors.at(args.span, "missing `message`, such as `message = PaymentCompleted { .. }`");
+    }
+}
+
+/// Whether there is anything about a message in it.
+pub(super) fn says_of_a_message(args: &Args) -> bool {
+    let keys =
+        ["exchange", "routing_key", "message", "messages", "business_key", "headers", "type", "check_back"];
+    keys.iter().any(|key| args.written(key).is_some())
 }
 
 /// Exactly one of `fence` and `check_back` answers for a call that nobody reported.

@@ -11,7 +11,7 @@ use syn::{Path, Signature, parse_quote};
 pub(crate) use self::function::function;
 use crate::args::Args;
 use crate::errors::Errors;
-use crate::model::{Answer, Call, HandlerRegistration, Message};
+use crate::model::{Answer, Call, HandlerRegistration, Message, Payload};
 
 /// What the attributes say, or `None` where something that it needs was reported to be missing.
 pub(crate) fn call(signature: &Signature, attributes: &[Args], errors: &mut Errors) -> Option<Call> {
@@ -26,7 +26,11 @@ pub(crate) fn call(signature: &Signature, attributes: &[Args], errors: &mut Erro
         messenger: said(attributes, |args| args.messenger.as_ref()),
         error: said(attributes, |args| args.error.as_ref()),
         answer: answer(attributes),
-        messages: attributes.iter().map(message).collect::<Option<_>>()?,
+        messages: attributes
+            .iter()
+            .filter(|args| attribute::says_of_a_message(args))
+            .map(message)
+            .collect::<Option<_>>()?,
     })
 }
 
@@ -56,7 +60,7 @@ fn message(args: &Args) -> Option<Message> {
     Some(Message {
         exchange: args.exchange.as_ref().map_or_else(|| parse_quote!(""), |exchange| exchange.value.clone()),
         routing_key: args.routing_key.clone()?,
-        payload: args.message.clone()?,
+        payload: args.message.clone().map(Payload::One).or(args.messages.clone().map(Payload::Each))?,
         business_key: args.business_key.clone(),
         headers: args.headers.clone(),
         type_name: args.message_type.clone(),

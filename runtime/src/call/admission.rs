@@ -46,6 +46,11 @@ impl Admission {
         Err(Error::new(ErrorKind::NotRunning, format!("`{function}` did not run: {problem}")))
     }
 
+    /// Counts what belongs to a call that was let in.
+    pub(super) fn another(&self) -> TaskTrackerToken {
+        self.calls.token()
+    }
+
     pub(crate) fn phase(&self) -> Phase {
         match self.phase.load(Ordering::SeqCst) {
             0 => Phase::Built,

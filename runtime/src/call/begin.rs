@@ -1,17 +1,17 @@
 //! `begin`: opens the business transaction with the fence row as its first statement.
 
 use std::marker::PhantomData;
-use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use sqlx::pool::PoolConnection;
 use sqlx::{Connection, Pool};
 
-use super::scope;
+use super::running;
 use super::transaction::FencedTransaction;
 use crate::error::{Error, ErrorKind};
 use crate::fault;
-use crate::sql::raw::{self, ConnectionRef};
+use crate::message::CallId;
+use crate::sql::raw::ConnectionRef;
 use crate::sql::{
     BusinessDatabase, FenceKey, FenceRefusal, Giver, Isolation, RawTransaction, TransactionDialect,
     WriteTurn, fit_connection,
@@ -82,7 +82,7 @@ pub trait BeginOn<'c>: Send + Sized + 'c {
     type Database: BusinessDatabase;
 
     #[doc(hidden)]
-    fn open(self, isolation: Option<Isolation>, fence: Option<FenceKey>) -> Opening<'c, Self::Database>;
+    fn open(self, isolation: Option<Isolation>, fence: FenceKey) -> Opening<'c, Self::Database>;
 }
 
 /// A transaction that is being opened.
@@ -98,7 +98,7 @@ pub enum Refusal {
 impl<'c, DB: BusinessDatabase> BeginOn<'c> for &'c Pool<DB> {
     type Database = DB;
 
-    fn open(self, isolation: Option<Isolation>, fence: Option<FenceKey>) -> Opening<'c, DB> {
+    fn open(self, isolation: Option<Isolation>, fence: FenceKey) -> Opening<'c, DB> {
         Box::pin(async move {
             let failed = |error| Refusal::Fence(FenceRefusal::Failed(error));
             let (connection, turn) = fit_connection(self).await.map_err(failed)?;
@@ -111,7 +111,7 @@ impl<'c, DB: BusinessDatabase> BeginOn<'c> for &'c Pool<DB> {
 impl<'c, DB: BusinessDatabase> BeginOn<'c> for &'c mut PoolConnection<DB> {
     type Database = DB;
 
-    fn open(self, isolation: Option<Isolation>, fence: Option<FenceKey>) -> Opening<'c, DB> {
+    fn open(self, isolation: Option<Isolation>, fence: FenceKey) -> Opening<'c, DB> {
         Box::pin(on_connection(ConnectionRef::Lent(self), isolation, fence))
     }
 }
@@ -123,7 +123,7 @@ macro_rules! begin_on_connection {
         impl<'c> BeginOn<'c> for &'c mut $connection {
             type Database = $database;
 
-            fn open(self, isolation: Option<Isolation>, fence: Option<FenceKey>) -> Opening<'c, $database> {
+            fn open(self, isolation: Option<Isolation>, fence: FenceKey) -> Opening<'c, $database> {
                 Box::pin(on_connection(ConnectionRef::<$database>::Bare(self), isolation, fence))
             }
         }
@@ -137,7 +137,7 @@ begin_on_connection!("mysql", sqlx::MySql, sqlx::MySqlConnection);
 async fn on_connection<DB: BusinessDatabase>(
     connection: ConnectionRef<'_, DB>,
     isolation: Option<Isolation>,
-    fence: Option<FenceKey>,
+    fence: FenceKey,
 ) -> Result<(RawTransaction<'_, DB>, WriteTurn), Refusal> {
     let tx = RawTransaction::new(connection);
     // sqlx refuses, too, and rolls back the transaction that is not ours.
@@ -148,23 +148,16 @@ async fn on_connection<DB: BusinessDatabase>(
     Ok((open_on(tx, isolation, fence).await?, WriteTurn::default()))
 }
 
-/// Begins, with the fence row. A call without a message needs none.
+/// Begins, with the fence row.
 async fn open_on<DB: BusinessDatabase>(
     mut tx: RawTransaction<'_, DB>,
     isolation: Option<Isolation>,
-    fence: Option<FenceKey>,
+    fence: FenceKey,
 ) -> Result<RawTransaction<'_, DB>, Refusal> {
     let giver = tx.giver();
     tx.may_be_cut_off();
-    let begun = match fence {
-        None => {
-            raw::begin::<DB>(&mut tx, DB::begin_statement(isolation, giver)).await.map_err(Refusal::Begin)
-        }
-        Some(fence) => {
-            let fenced = DB::begin_fenced(&mut tx, isolation, giver, fence).await;
-            fenced.inspect(|()| fault::point("fence-inserted")).map_err(Refusal::Fence)
-        }
-    };
+    let begun = DB::begin_fenced(&mut tx, isolation, giver, fence).await;
+    let begun = begun.inspect(|()| fault::point("fence-inserted")).map_err(Refusal::Fence);
     tx.ended();
     if let Err(refusal) = begun {
         // The connection goes back to the user's pool: never with an open transaction.
@@ -187,22 +180,19 @@ impl<'c, B: BeginOn<'c>> IntoFuture for Begin<'c, B> {
 
     fn into_future(self) -> Self::IntoFuture {
         // The call is looked up now: the future may be polled where the task-local is another's.
-        let call = scope::current();
+        let running = running::current();
         Box::pin(async move {
-            let call = call?;
-            let open = call.open_transaction(<B::Database as TransactionDialect>::WAITS_FOR_ITSELF)?;
+            let open = running?.open_transaction(<B::Database as TransactionDialect>::WAITS_FOR_ITSELF)?;
             let key = open.key();
             match self.on.open(self.isolation, key.clone()).await {
                 Ok((tx, turn)) => Ok(FencedTransaction::new(tx, open, turn)),
-                Err(refusal) => Err(explain(refusal, &call, key)),
+                Err(refusal) => Err(explain(refusal, &open.function(), key.call_id)),
             }
         })
     }
 }
 
-fn explain(refusal: Refusal, call: &Arc<scope::CallScope>, key: Option<FenceKey>) -> Error {
-    let function = call.function();
-    let id = key.map_or_else(String::new, |key| format!(" {}", key.call_id));
+fn explain(refusal: Refusal, function: &str, id: CallId) -> Error {
     let error = match refusal {
         Refusal::Begin(
             cause @ (sqlx::Error::InvalidSavePointStatement | sqlx::Error::BeginFailed),
@@ -215,12 +205,12 @@ fn explain(refusal: Refusal, call: &Arc<scope::CallScope>, key: Option<FenceKey>
         Refusal::Fence(FenceRefusal::Failed(cause)) => unavailable(function, cause),
         Refusal::Fence(FenceRefusal::Fenced) => Error::new(
             ErrorKind::Fenced,
-            format!("the call{id} of `{function}` was cancelled by a check-back before its transaction began: nothing was done, try again"),
+            format!("the call {id} of `{function}` was cancelled by a check-back before its transaction began: nothing was done, try again"),
         )
         .retryable(true),
         Refusal::Fence(FenceRefusal::AlreadyCommitted) => Error::new(
             ErrorKind::AlreadyCommitted,
-            format!("the call{id} of `{function}` has committed a transaction already"),
+            format!("the call {id} of `{function}` has committed a transaction already"),
         ),
         Refusal::Fence(FenceRefusal::WrongDatabase) => Error::new(
             ErrorKind::Misuse,

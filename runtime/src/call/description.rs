@@ -70,6 +70,8 @@ pub struct Call {
     pub(super) ask_on_err: bool,
     pub(super) check_after: Option<Duration>,
     pub(super) messages: Vec<(Message, Option<HandlerName>)>,
+    /// Where those begin that what is said next is about.
+    last: Option<usize>,
     /// The first mistake; reported when the call is run.
     pub(super) broken: Option<Error>,
 }
@@ -84,6 +86,7 @@ impl Call {
             ask_on_err: false,
             check_after: None,
             messages: Vec::new(),
+            last: None,
             broken: None,
         }
     }
@@ -129,34 +132,51 @@ impl Call {
         }
     }
 
+    /// `exchange`, `routing_key` and `messages`: sends each of `messages` as JSON. What is said next is about all of them.
+    pub fn send_each<M: Payload>(
+        mut self,
+        exchange: impl Display,
+        routing_key: impl Display,
+        messages: impl IntoIterator<Item = M>,
+    ) -> Self {
+        let first = self.messages.len();
+        for message in messages {
+            self = self.send(&exchange, &routing_key, &message);
+        }
+        self.last = Some(first);
+        self
+    }
+
     /// Sends a message that was made before: one whose body is not JSON, for example.
     pub fn message(mut self, message: Message) -> Self {
+        self.last = Some(self.messages.len());
         self.messages.push((message, None));
         self
     }
 
     /// `business_key = …`: of the last message.
     pub fn business_key(self, key: impl Display) -> Self {
-        self.change_last("business_key", |message, _| message.business_key = Some(key.to_string()))
+        let key = key.to_string();
+        self.change_last("business_key", |message, _| message.business_key = Some(key.clone()))
     }
 
     /// `headers = …`: of the last message.
     pub fn headers<K: Display, V: Display>(self, headers: impl IntoIterator<Item = (K, V)>) -> Self {
-        self.change_last("headers", |message, _| {
-            for (name, value) in headers {
-                message.headers.push((name.to_string(), value.to_string()));
-            }
-        })
+        let headers: Vec<_> =
+            headers.into_iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        self.change_last("headers", |message, _| message.headers.extend_from_slice(&headers))
     }
 
     /// `type = …`: of the last message.
     pub fn message_type(self, name: impl Display) -> Self {
-        self.change_last("message_type", |message, _| message.message_type = Some(name.to_string()))
+        let name = name.to_string();
+        self.change_last("message_type", |message, _| message.message_type = Some(name.clone()))
     }
 
     /// `check_back = …`: this handler answers for the last message.
     pub fn check_back(self, handler: impl Into<HandlerName>) -> Self {
-        self.change_last("check_back", |_, named| *named = Some(handler.into()))
+        let handler = handler.into();
+        self.change_last("check_back", |_, named| *named = Some(handler.clone()))
     }
 
     pub(crate) fn run_by(mut self, calls: &Calls) -> Self {
@@ -167,10 +187,12 @@ impl Call {
     fn change_last(
         mut self,
         what: &str,
-        change: impl FnOnce(&mut Message, &mut Option<HandlerName>),
+        mut change: impl FnMut(&mut Message, &mut Option<HandlerName>),
     ) -> Self {
-        match self.messages.last_mut() {
-            Some((message, handler)) => change(message, handler),
+        match self.last {
+            Some(first) => {
+                self.messages[first..].iter_mut().for_each(|(message, handler)| change(message, handler));
+            }
             // Of a message that could not be encoded: that is what is reported.
             None if self.broken.is_some() => {}
             None => {

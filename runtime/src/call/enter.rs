@@ -4,12 +4,18 @@
 //! has left behind. (A savepoint would do the same. But where sqlx 0.9 can't open one, it rolls the caller's transaction
 //! back, and the caller's next statements commit by themselves.)
 
+use futures_util::future::BoxFuture;
 use sqlx::{Connection, Transaction};
 
-use super::scope::{self, CallScope, OpenTransaction};
+use super::open::OpenTransaction;
+use super::running;
+use super::scope::CallScope;
+use super::staged::StagedHalves;
 use crate::error::{Error, ErrorKind};
-use crate::message::{Message, Payload};
-use crate::sql::{BusinessDatabase, FenceDialect, FenceRefusal, TransactionDialect};
+use crate::fence::FenceDatabase;
+use crate::message::{Message, MessageId, Payload};
+use crate::rules::body_state::Commit;
+use crate::sql::{BusinessDatabase, FenceDialect, FenceKey, FenceRefusal, TransactionDialect};
 use crate::store::StoreError;
 
 /// Puts the call's fence row into `on`, a transaction that the caller of the annotated function has opened and will
@@ -36,17 +42,16 @@ use crate::store::StoreError;
 /// # Cancel safety
 /// Dropped, it may leave the row behind, which says that there is nothing to send.
 pub async fn enter<'c, T: InTransaction<'c>>(on: T) -> Result<Entered, Error> {
-    let call = scope::current()?;
+    let running = running::current()?;
     let connection = on.connection();
     if !connection.is_in_transaction() {
-        return Err(outside("enter", &call));
+        return Err(outside("enter", running.scope()));
     }
-    let open = call.open_transaction(<T::Database as TransactionDialect>::WAITS_FOR_ITSELF)?;
+    let open = running.open_transaction(<T::Database as TransactionDialect>::WAITS_FOR_ITSELF)?;
     open.enters();
-    if let Some(key) = open.key() {
-        let joined = T::Database::execute(connection, T::Database::join_statement(&key)).await;
-        joined.map_err(|error| explain(T::Database::join_refusal(error, &key), &call))?;
-    }
+    let key = open.key();
+    let joined = T::Database::execute(connection, T::Database::join_statement(&key)).await;
+    joined.map_err(|error| explain(T::Database::join_refusal(error, &key), running.scope()))?;
     Ok(Entered { open })
 }
 
@@ -107,7 +112,15 @@ impl Entered {
         self.open.amend(message.payload)
     }
 
-    /// Says that the body is done: from now on, the message is sent if the caller commits. `on` is the transaction that
+    /// Sends a message with the transaction, besides those of the attribute. See [`send`](crate::send).
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidMessage`] when it could never be stored or published.
+    pub fn send(&mut self, message: Message) -> Result<MessageId, Error> {
+        self.open.running.stage(message)
+    }
+
+    /// Stores the messages of [`send`](Self::send), and says that the body is done: from now on, the message is sent if the caller commits. `on` is the transaction that
     /// was entered; on MySQL and SQLite, at the same level of nested transactions.
     ///
     /// The last thing that a body does before it returns `Ok`. An `Err` after it takes nothing back.
@@ -121,31 +134,48 @@ impl Entered {
     /// # Cancel safety
     /// Dropped, the body may or may not be done: the message is sent exactly if the row that the caller commits says so.
     pub async fn done<'c, T: InTransaction<'c>>(self, on: T) -> Result<(), Error> {
-        let call = scope::current()?;
+        running::current()?;
         let connection = on.connection();
         if !connection.is_in_transaction() {
-            return Err(outside("done", &call));
+            return Err(outside("done", self.open.call()));
         }
-        let Some(key) = self.open.key() else { return Ok(()) };
-        let Some(write) = self.open.is_done() else { return Ok(()) };
+        done::<T::Database>(self.open, connection).await
+    }
+}
+
+/// Boxed: a future that held the connection itself would not be `Send` for all kinds of `T`.
+fn done<DB: BusinessDatabase>(
+    open: OpenTransaction,
+    connection: &mut DB::Connection,
+) -> BoxFuture<'_, Result<(), Error>> {
+    Box::pin(async move {
+        let mut staged = open.store_staged::<DB>(connection).await?;
+        let key = open.key();
+        let Some(write) = open.is_done(!staged.is_empty()) else { return Ok(()) };
+        staged.commit_begins(Commit::Callers);
         let done = match write.amended {
-            Some(payload) => T::Database::done_amended(connection, key, payload).await,
-            None => T::Database::execute(connection, T::Database::done_statement(&key)).await,
+            Some(payload) => DB::done_amended(connection, key, payload, write.decided).await,
+            None => DB::execute(connection, DB::done_statement(&key, write.decided)).await,
         };
-        let Err(error) = done else { return Ok(()) };
-        let function = call.function();
+        let Err(error) = done else {
+            staged.left_to_the_caller();
+            return Ok(());
+        };
+        let function = open.function();
         // What the database has refused is not in the row; for the rest, only the fence knows.
         if error.as_database_error().is_some() {
-            self.open.commit_refused();
+            open.commit_refused();
+            staged.commit_refused();
             let text = format!(
                 "`done` of `{function}` was refused, so its message is not sent: roll the transaction back; had a statement \
                  failed in it, or was it ended, or rolled back to a savepoint before `enter`?"
             );
             return Err(Error::new(ErrorKind::Unproven, text).with_source(StoreError::from(error)).in_body());
         }
+        staged.left_to_the_caller();
         let text = format!("`done` of `{function}` failed: roll the transaction back");
         Err(Error::new(ErrorKind::Unavailable, text).with_source(StoreError::from(error)).in_body())
-    }
+    })
 }
 
 /// [`enter`] for a client that is not sqlx: its two statements as text.
@@ -153,17 +183,18 @@ impl Entered {
 /// # Errors
 /// As [`enter`]'s, as far as they don't come from the database.
 pub fn enter_sql() -> Result<EnteredSql, Error> {
-    let call = scope::current()?;
-    let open = call.open_transaction(call.fence_waits_for_itself())?;
+    let running = running::current()?;
+    let open = running.open_transaction(running.scope().fence_waits_for_itself())?;
     open.enters();
-    let nothing = || (open.no_statement(), open.no_statement());
-    let (enter, done) = open.statements().unwrap_or_else(nothing);
-    Ok(EnteredSql { enter, done, open })
+    running.decided().at_once = true;
+    let key = open.key();
+    let enter = open.fence().map_or_else(String::new, |fence| fence.join_statement(&key));
+    Ok(EnteredSql { enter, key, open })
 }
 
 /// The statements of [`enter_sql`]. Each is several, separated by semicolons, and has no parameters: execute it as one
-/// text, without preparing it (`batch_execute`, `execute_unprepared`), in the same transaction as the body's work. Where no
-/// fence row is to be written, as with a call that has no message, it does nothing.
+/// text, without preparing it (`batch_execute`, `execute_unprepared`), in the same transaction as the body's work. Where
+/// there is nothing to send, the second one does nothing.
 ///
 /// ```no_run
 /// # use transactional_message::{enter_sql, Error};
@@ -179,7 +210,7 @@ pub fn enter_sql() -> Result<EnteredSql, Error> {
 #[must_use = "without `done`, nothing is sent"]
 pub struct EnteredSql {
     enter: String,
-    done: String,
+    key: FenceKey,
     open: OpenTransaction,
 }
 
@@ -194,7 +225,13 @@ impl EnteredSql {
     /// Says that the body is done. It fails in any other transaction; then return an `Err`. Ask for it when all of the
     /// body's work has succeeded, and execute it at once.
     pub fn done(self) -> String {
-        if self.open.is_done().is_some() { self.done } else { self.open.no_statement() }
+        let stored = self.open.running.decided().stored.take();
+        let Some(write) = self.open.is_done(stored.is_some()) else { return self.open.no_statement() };
+        if let Some(stored) = stored {
+            StagedHalves::from(stored).left_to_the_caller();
+        }
+        let done = |fence: &dyn FenceDatabase| fence.done_statement(&self.key, write.decided);
+        self.open.fence().map_or_else(String::new, done)
     }
 }
 

@@ -76,8 +76,47 @@ fn check_name(name: &str) -> Result<(), Error> {
     Err(Error::new(ErrorKind::InvalidMessage, why))
 }
 
+/// The half of a message that a body has decided on.
+pub(super) fn decided_half(
+    calls: &Calls,
+    call: &LiveCall,
+    scope: &CallScope,
+    message: Message,
+) -> Result<Arc<Half>, Error> {
+    let half = |answered_by, package, check_after| {
+        Ok(Arc::new(Half {
+            id: MessageId::new(),
+            call_id: scope.id(),
+            service: calls.services.own().to_owned(),
+            package,
+            function: scope.function.clone(),
+            answered_by,
+            check_after,
+            message,
+        }))
+    };
+    if let Resolver::Fence(identity) = scope.resolver {
+        return half(AnsweredBy::Fence(identity), None, Duration::ZERO);
+    }
+    let mut others = call.halves();
+    match others.next() {
+        Some(first) if others.all(|other| other.answered_by == first.answered_by) => {
+            half(first.answered_by.clone(), first.package.clone(), first.check_after)
+        }
+        first => {
+            let who =
+                if first.is_some() { "several check-back handlers" } else { "neither a fence nor a handler" };
+            let why = format!(
+                "`send` was called in `{}`, for which {who} answer: which is to be asked?",
+                scope.function
+            );
+            Err(Error::new(ErrorKind::Misuse, why).in_body())
+        }
+    }
+}
+
 /// Refuses what could never be stored or published.
-fn check(calls: &Calls, name: &str, message: &Message) -> Result<(), Error> {
+pub(super) fn check(calls: &Calls, name: &str, message: &Message) -> Result<(), Error> {
     calls.settings.limits().check(message)?;
     calls.transport.refuses(message).map_or(Ok(()), |why| {
         let why = format!("a message of `{name}` can't be sent: {why}");

@@ -6,7 +6,6 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::calls::Calls;
 use super::live::{LiveCall, Report};
-use super::scope::CallScope;
 use crate::rules::ending::Ending;
 
 /// Sees to it that every call is reported, whatever becomes of its future.
@@ -16,7 +15,7 @@ use crate::rules::ending::Ending;
 pub(super) struct Ticket {
     /// Its workers are there as long as somebody has something to report.
     pub(super) calls: Calls,
-    call: Arc<LiveCall>,
+    pub(super) call: Arc<LiveCall>,
     /// What is reported when the ticket is dropped; nothing after the report.
     ending: Option<Ending>,
     _alive: TaskTrackerToken,
@@ -27,9 +26,16 @@ impl Ticket {
         Self { calls, call, ending: Some(Ending::NeverRan), _alive: alive }
     }
 
-    pub(super) fn body_starts(&mut self) -> Arc<CallScope> {
+    /// From here on, it may take effect.
+    pub(super) fn body_starts(&mut self) {
         self.ending = Some(Ending::Vanished);
-        Arc::clone(&self.call.scope)
+    }
+
+    /// Reports `other`'s halves, too, which belong to the same.
+    pub(super) fn absorb(&mut self, mut other: Self) {
+        other.ending = None;
+        let halves = self.call.halves.iter().chain(&other.call.halves).map(Arc::clone);
+        self.call = Arc::new(self.call.with(halves.collect()));
     }
 
     pub(super) fn body_ended(mut self, ending: Ending) {

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
-use super::scope::OpenTransaction;
+use super::open::OpenTransaction;
 use crate::error::{Error, ErrorKind};
 use crate::fault;
-use crate::message::{Message, Payload};
+use crate::message::{Message, MessageId, Payload};
+use crate::rules::body_state::Commit;
 use crate::sql::{BusinessDatabase, CommitFailure, RawTransaction, WriteTurn};
 use crate::store::StoreError;
 
@@ -38,7 +39,15 @@ impl<'c, DB: BusinessDatabase> FencedTransaction<'c, DB> {
         self.open.amend(message.payload)
     }
 
-    /// Proves that the fence row is still part of this transaction, and commits.
+    /// Sends a message with this transaction, besides those of the attribute. See [`send`](crate::send).
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidMessage`] when it could never be stored or published.
+    pub fn send(&mut self, message: Message) -> Result<MessageId, Error> {
+        self.open.running.stage(message)
+    }
+
+    /// Stores the messages of [`send`](Self::send), proves that the fence row is still part of this transaction, and commits.
     ///
     /// # Errors
     /// [`ErrorKind::Unproven`]: the fence was not in place, because a statement failed and its
@@ -54,13 +63,22 @@ impl<'c, DB: BusinessDatabase> FencedTransaction<'c, DB> {
     pub async fn commit(self) -> Result<(), Error> {
         let Self { mut tx, open, turn: _turn } = self;
         let function = open.function();
+        let mut staged = match open.store_staged::<DB>(&mut tx).await {
+            Ok(staged) => staged,
+            Err(error) => {
+                let _ = tx.rollback().await;
+                return Err(error);
+            }
+        };
+        staged.commit_begins(Commit::Unclear);
         // From here on, only the fence knows, unless the database says what became of it.
         tx.ends();
+        let (fence, write) = (open.key(), open.commit_begins(!staged.is_empty()));
         let commit = async {
-            match open.commit_begins().filter(|_| !fault::bug("no-probe")) {
-                Some((fence, write)) => DB::commit_fenced(&mut tx, fence, write).await,
-                None => DB::commit(&mut tx).await.map_err(CommitFailure::Unclear),
+            if fault::bug("no-probe") {
+                return DB::commit(&mut tx).await.map_err(CommitFailure::Unclear);
             }
+            DB::commit_fenced(&mut tx, fence, write).await
         };
         let committed = fault::pending("commit-sent", commit).await;
         tx.ended();
@@ -73,6 +91,7 @@ impl<'c, DB: BusinessDatabase> FencedTransaction<'c, DB> {
             }
             Ok(()) => {
                 open.committed();
+                staged.committed();
                 tx.flush().await;
                 return Ok(());
             }
@@ -81,6 +100,7 @@ impl<'c, DB: BusinessDatabase> FencedTransaction<'c, DB> {
         if !matches!(failure, CommitFailure::Unclear(_)) {
             let _ = tx.rollback().await;
             open.commit_refused();
+            staged.commit_refused();
         }
         Err(explain(failure, &function))
     }

@@ -1,6 +1,7 @@
 //! The check-back handler: an async function, erased to something that a registry can hold.
 
 use std::any::TypeId;
+use std::borrow::Borrow;
 use std::fmt::{self, Display};
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -117,6 +118,11 @@ impl<M> TypedHandler<M> {
     /// Passes `message` through, if it is of the type that the handler takes.
     pub const fn message<'m>(&self, message: &'m M) -> &'m M {
         message
+    }
+
+    /// Passes an iterator through, if its items are of that type, or references to it.
+    pub const fn messages<I: IntoIterator<Item: Borrow<M>>>(&self, messages: I) -> I {
+        messages
     }
 
     /// Forgets the type.

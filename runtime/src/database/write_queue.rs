@@ -21,8 +21,9 @@ static FILES: OnceLock<Mutex<Files>> = OnceLock::new();
 type Files = HashMap<(PathBuf, Id), Weak<WriteQueue>>;
 
 /// The queue of one file.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct WriteQueue {
+    file: PathBuf,
     /// Held while waiting for the turn, so that only one waits there besides the urgent.
     order: Queue<()>,
     turn: Arc<Queue<()>>,
@@ -39,10 +40,15 @@ impl WriteQueue {
         files.retain(|_, queue| queue.strong_count() > 0);
         let known = files.get(&file).and_then(Weak::upgrade);
         known.unwrap_or_else(|| {
-            let queue = Arc::new(Self::default());
+            let queue =
+                Arc::new(Self { file: file.0.clone(), order: Queue::default(), turn: Arc::default() });
             files.insert(file, Arc::downgrade(&queue));
             queue
         })
+    }
+
+    pub(crate) fn file(&self) -> &Path {
+        &self.file
     }
 
     /// Waits in the order of arrival, at most for `patience`.

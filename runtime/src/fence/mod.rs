@@ -10,6 +10,7 @@ pub(crate) mod verdict;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -71,17 +72,20 @@ pub(crate) trait FenceDatabase: fmt::Debug + Send + Sync {
         call_ids: &[CallId],
     ) -> Result<Vec<(CallId, Verdict)>, StoreError>;
 
-    /// The statements by which a client that is not ours puts a fence row into its transaction, and says that it is done.
-    fn statements(&self, key: &FenceKey) -> (String, String);
+    /// The statement by which a client that is not ours puts a fence row into its transaction.
+    fn join_statement(&self, key: &FenceKey) -> String;
+
+    /// The one by which it says that it is done, which adds the row of the messages that the body has decided on.
+    fn done_statement(&self, key: &FenceKey, decided: Option<CallId>) -> String;
 
     /// A statement that does nothing.
     fn no_statement(&self) -> &'static str {
         ""
     }
 
-    /// Whether a second transaction would wait for the first one of the same task.
-    fn waits_for_itself(&self) -> bool {
-        false
+    /// Where it is a file with one writer: which. A second transaction of the same task would wait for the first one.
+    fn file(&self) -> Option<&Path> {
+        None
     }
 
     /// The database's identity, and the call's row if there is one.
@@ -137,6 +141,10 @@ pub(crate) trait FenceDatabase: fmt::Debug + Send + Sync {
 
     /// Deletes fence rows whose messages are finished.
     async fn forget(&self, call_ids: &[CallId]) -> Result<(), StoreError>;
+
+    /// Deletes rows, made longer than `age` ago, that say that there is nothing to send: also those of calls that have no
+    /// message. Without it, a call would be answered the same. Says how many there were, `limit` at most.
+    async fn forget_withheld(&self, age: Duration, limit: u32) -> Result<u64, StoreError>;
 
     /// The oldest calls that have a fence row and were made longer than `age` ago.
     async fn older_than(&self, age: Duration, limit: u32) -> Result<Vec<CallId>, StoreError>;

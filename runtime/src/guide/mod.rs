@@ -1,4 +1,4 @@
-//! A guide in seven chapters. Each stands by itself; newcomers start with the [`tutorial`].
+//! A guide in eight chapters. Each stands by itself; newcomers start with the [`tutorial`].
 //!
 //! | chapter | answers |
 //! |---|---|
@@ -6,6 +6,7 @@
 //! | [`consumers`] | What happens on the receiving side, and what happens when a handler fails? |
 //! | [`check_back`] | How is the outcome of a call found out after a crash, and what do I have to write for it? |
 //! | [`callers_transaction`] | How do I send from within a transaction that is opened elsewhere, or by another client than sqlx? |
+//! | [`deciding`] | How does a body send what only it can know: several messages, or none? |
 //! | [`testing`] | How do I test my functions, including the crashes? |
 //! | [`operations`] | What do I do with a parked or dead message, and how do I deploy? |
 //! | [`migrating_from_outbox`] | How do I replace a hand-written outbox table? |
@@ -19,6 +20,8 @@ pub mod callers_transaction {}
 pub mod check_back {}
 #[doc = include_str!("consumers.md")]
 pub mod consumers {}
+#[doc = include_str!("deciding.md")]
+pub mod deciding {}
 #[doc = include_str!("migrating_from_outbox.md")]
 pub mod migrating_from_outbox {}
 #[doc = include_str!("operations.md")]

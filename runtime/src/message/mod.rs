@@ -169,7 +169,7 @@ impl std::str::FromStr for AnsweredBy {
 
 /// A half message as it is handed to the store.
 #[derive(Clone, Debug)]
-pub(crate) struct Half {
+pub struct Half {
     pub(crate) id: MessageId,
     /// The id of the call's first message; the fence row is keyed by it.
     pub(crate) call_id: CallId,

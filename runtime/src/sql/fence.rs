@@ -1,11 +1,14 @@
 //! The statements of a fenced transaction.
 
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
 use sqlx::SqlStr;
 
 use super::key::{FenceKey, FenceRow, FenceWrite};
 use super::transaction::{Giver, Isolation, TransactionDialect};
-use crate::store::StoreError;
+use crate::message::{CallId, Half};
+use crate::store::{Hold, StoreError};
 
 /// How a database writes and proves a fence row.
 pub trait FenceDialect: TransactionDialect {
@@ -33,15 +36,27 @@ pub trait FenceDialect: TransactionDialect {
     /// What an error of that means. On PostgreSQL, the transaction has failed.
     fn join_refusal(error: sqlx::Error, fence: &FenceKey) -> FenceRefusal;
 
-    /// Makes that row say that the message is to be sent. Fails in any other transaction.
-    fn done_statement(fence: &FenceKey) -> SqlStr;
+    /// Makes that row say that the message is to be sent, and adds [`FenceWrite::decided`]. Fails in any other transaction.
+    fn done_statement(fence: &FenceKey, decided: Option<CallId>) -> SqlStr;
 
     /// The same, with the payload that was staged.
     fn done_amended(
         connection: &mut Self::Connection,
         fence: FenceKey,
         payload: Vec<u8>,
+        decided: Option<CallId>,
     ) -> BoxFuture<'_, Result<(), sqlx::Error>>;
+
+    /// Stores halves in the open transaction: where the message store is in the same file, which has one writer.
+    fn insert_halves<'a>(
+        connection: &'a mut Self::Connection,
+        halves: &'a [Arc<Half>],
+        hold: Hold,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        let _ = (connection, halves, hold);
+        let why = "this database has more than one writer: its store has connections of its own";
+        Box::pin(std::future::ready(Err(StoreError::Unexpected(why.into()))))
+    }
 
     /// Executes a text without parameters.
     fn execute(

@@ -17,6 +17,9 @@ pub struct FenceKey {
 pub struct FenceWrite {
     pub(crate) row: FenceRow,
     pub(crate) amended: Option<Vec<u8>>,
+    /// Another row, which says "committed": that of the messages that the body has decided on, where the first one is for
+    /// those of the attribute.
+    pub(crate) decided: Option<CallId>,
 }
 
 #[cfg(any(feature = "mysql", feature = "sqlite"))]

@@ -6,6 +6,7 @@
 mod values;
 
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -77,6 +78,11 @@ pub(crate) trait Store: StoreAdmin + fmt::Debug + Send + Sync {
     /// The settings under which what was stored can be lost all the same, each as a text. Errs when
     /// it would not even survive the process.
     async fn weaknesses(&self) -> Result<Vec<String>, StoreError>;
+
+    /// Where it is a file with one writer: which.
+    fn file(&self) -> Option<&Path> {
+        None
+    }
 
     /// How often the way to the store was interrupted. When it has changed, another server may have taken over, which has not
     /// all that the one before had.

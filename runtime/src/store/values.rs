@@ -35,7 +35,7 @@ impl Holder {
 
 /// Makes rows ours until `lease` from now, by the database's clock.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Hold {
+pub struct Hold {
     pub(crate) token: Token,
     pub(crate) lease: Duration,
 }

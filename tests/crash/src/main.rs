@@ -25,6 +25,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use child::Life;
 use database::Kind;
+use place::StoreIn;
 use scenario::Scenario;
 use schedule::Target;
 use soak::Soak;
@@ -44,6 +45,9 @@ struct Arguments {
     /// What carries the messages.
     #[arg(long, value_enum, default_value = "in-process")]
     broker: BrokerKind,
+    /// The database that the message store is in.
+    #[arg(long, value_enum, default_value = "own")]
+    store_in: StoreIn,
     /// Also freezes the service at every point, until another process has taken over.
     #[arg(long)]
     freeze: bool,
@@ -133,6 +137,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let plan = Plan {
         kind: arguments.database,
         with_broker: arguments.broker == BrokerKind::RabbitMq,
+        store_in: arguments.store_in,
         kills: arguments.kills,
         targets,
         callers: arguments.callers,

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -14,6 +15,15 @@ use crate::database::{Database, Kind};
 
 const DATABASES: [&str; 3] = ["store", "business", "accounting"];
 
+/// The database that the message store is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]
+pub(crate) enum StoreIn {
+    /// One of its own.
+    Own,
+    /// That of the business.
+    Business,
+}
+
 /// Where the run's things are. The directory also holds what callers were told, and the log.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Place {
@@ -22,20 +32,21 @@ pub(crate) struct Place {
     /// The database server; none for SQLite.
     server: Option<String>,
     name: String,
+    store_in: StoreIn,
     /// None: delivery is within the process.
     pub(crate) broker: Option<Broker>,
 }
 
 impl Place {
     /// Makes a new one, with the tables of both sides.
-    pub(crate) async fn create(kind: Kind, with_broker: bool) -> anyhow::Result<Self> {
+    pub(crate) async fn create(kind: Kind, with_broker: bool, store_in: StoreIn) -> anyhow::Result<Self> {
         let broker = with_broker.then(|| server("TM_TEST_AMQP_URL")).transpose()?;
         let server = match kind {
             Kind::Sqlite => None,
             Kind::Postgres => Some(server("TM_TEST_POSTGRES_URL")?),
             Kind::MySql => Some(server("TM_TEST_MYSQL_URL")?),
         };
-        Self::create_on(kind, server, broker).await
+        Self::create_on(kind, server, broker, store_in).await
     }
 
     /// Makes a new one on these servers, instead of those that the environment names.
@@ -43,12 +54,13 @@ impl Place {
         kind: Kind,
         server: Option<String>,
         broker: Option<String>,
+        store_in: StoreIn,
     ) -> anyhow::Result<Self> {
         let directory =
             tempfile::Builder::new().prefix("crash-").tempdir_in(services::data_directory())?.keep();
         let name = format!("crash_{:012x}", fastrand::u64(..1 << 48));
         let broker = broker.map(|url| Broker::new(url, name.clone()));
-        let place = Self { directory, kind, server, name, broker };
+        let place = Self { directory, kind, server, name, store_in, broker };
         fs::write(place.directory.join("place.json"), serde_json::to_vec_pretty(&place)?)?;
         place.on_server("CREATE DATABASE").await?;
         books::create_tables(&place).await?;
@@ -127,6 +139,10 @@ impl Place {
     }
 
     async fn open(&self, which: &str, way: Option<SocketAddr>) -> anyhow::Result<Database> {
+        let which = match (which, self.store_in) {
+            ("store", StoreIn::Business) => "business",
+            _ => which,
+        };
         let url = match &self.server {
             None => format!("sqlite://{}", self.directory.join(which).with_extension("db").display()),
             Some(server) => {

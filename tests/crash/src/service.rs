@@ -1,12 +1,13 @@
 //! The business of the service to be killed: what its functions do, in all the ways in which a body
 //! can end, and what is booked for it.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sqlx::{MySqlConnection, PgConnection, SqliteConnection};
 use transactional_message::{
-    Consumer, Data, Error, ErrorKind, HalfMessage, Outcome, Received, begin, call_id, fault,
+    Consumer, Data, Error, ErrorKind, HalfMessage, Message, Outcome, Received, begin, call_id, fault, send,
     transactional_message, withhold,
 };
 use uuid::Uuid;
@@ -51,6 +52,8 @@ pub(crate) enum Behaviour {
     Dawdle,
     /// Panics after its work.
     Panic,
+    /// Fails to commit its work, and does it again in another transaction. Both send messages.
+    Again,
     /// Ignores a deadlock, and does its work again. On MySQL, whose table `crossing` has two rows.
     Deadlock,
 }
@@ -88,6 +91,12 @@ pub(crate) struct Shop {
     pub(crate) exchange: String,
 }
 
+impl Shop {
+    fn message(&self, routing_key: &str, action: &Action) -> Result<Message, Error> {
+        Message::json(&self.exchange, routing_key, action)
+    }
+}
+
 /// A call to be made.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
@@ -104,22 +113,30 @@ enum CallKind {
     Fenced,
     /// With two messages.
     FencedTwice,
+    /// Its body decides on three.
+    Decided,
+    /// With one, and its body decides on two more.
+    FencedAndDecided,
     Handled,
 }
 
 impl Call {
     pub(crate) fn draw(random: &mut fastrand::Rng) -> Self {
         let kind = match random.u8(..8) {
-            0..4 => CallKind::Fenced,
-            4 => CallKind::FencedTwice,
+            0..3 => CallKind::Fenced,
+            3 => CallKind::FencedTwice,
+            4 => CallKind::Decided,
+            5 => CallKind::FencedAndDecided,
             _ => CallKind::Handled,
         };
         let way = match (kind, WAYS[random.usize(..WAYS.len())]) {
             // Which of two messages would be amended?
-            (CallKind::FencedTwice, Behaviour::Amend) => Behaviour::Plain,
-            (CallKind::Fenced | CallKind::FencedTwice, way) => way,
+            (CallKind::Decided | CallKind::FencedAndDecided, Behaviour::Swallow) => Behaviour::Again,
             (CallKind::Handled, Behaviour::Refuse) => Behaviour::Refuse,
-            (CallKind::Handled, _) => Behaviour::Plain,
+            (CallKind::FencedTwice | CallKind::Decided, Behaviour::Amend) | (CallKind::Handled, _) => {
+                Behaviour::Plain
+            }
+            (_, way) => way,
         };
         let length = random.usize(1..LONGEST);
         Self {
@@ -146,13 +163,26 @@ impl Call {
         match (self.kind, self.way) {
             (_, Behaviour::Withhold) => 0,
             (CallKind::FencedTwice, _) => 2,
+            (CallKind::Decided | CallKind::FencedAndDecided, _) => 3,
             _ => 1,
         }
     }
 
+    /// Those of its messages that its body decides on.
+    const fn decided(&self) -> Range<i64> {
+        match self.kind {
+            CallKind::Decided => 0..3,
+            CallKind::FencedAndDecided => 1..3,
+            _ => 0..0,
+        }
+    }
+
     pub(crate) fn message(&self, part: i64) -> Action {
-        let content =
-            if self.way == Behaviour::Amend { "to be amended".into() } else { self.content.clone() };
+        let content = if self.way == Behaviour::Amend && part == 0 {
+            "to be amended".into()
+        } else {
+            self.content.clone()
+        };
         Action { action: self.action, part, content }
     }
 
@@ -169,8 +199,9 @@ impl Call {
     /// Makes the call.
     pub(crate) async fn run(&self, shop: &Shop) -> Result<(), ActionError> {
         match self.kind {
-            CallKind::Fenced => fenced(shop, self).await,
+            CallKind::Fenced | CallKind::FencedAndDecided => fenced(shop, self).await,
             CallKind::FencedTwice => fenced_twice(shop, self).await,
+            CallKind::Decided => decided(shop, self).await,
             CallKind::Handled => handled(shop, self).await,
         }
     }
@@ -247,13 +278,18 @@ const FILL: &str = "INSERT INTO crossing (id, n) VALUES (3, 0), (4, 0), (5, 0), 
 
 #[transactional_message(exchange = shop.exchange.as_str(), routing_key = "fenced", fence, message = call.message(0))]
 async fn fenced(shop: &Shop, call: &Call) -> Result<(), ActionError> {
-    act(&shop.db, call).await
+    act(shop, call).await
+}
+
+#[transactional_message(fence)]
+async fn decided(shop: &Shop, call: &Call) -> Result<(), ActionError> {
+    act(shop, call).await
 }
 
 #[transactional_message(exchange = shop.exchange.as_str(), routing_key = "twice", fence, message = call.message(0))]
 #[transactional_message(exchange = shop.exchange.as_str(), routing_key = "twice", fence, message = call.message(1))]
 async fn fenced_twice(shop: &Shop, call: &Call) -> Result<(), ActionError> {
-    act(&shop.db, call).await
+    act(shop, call).await
 }
 
 #[transactional_message(name = "crash.handled", exchange = shop.exchange.as_str(), routing_key = "handled",
@@ -268,8 +304,18 @@ async fn handled(shop: &Shop, call: &Call) -> Result<(), ActionError> {
     Ok(())
 }
 
+/// Sends what goes with a transaction that is not committed.
+async fn never_sent(shop: &Shop, call: &Call) -> Result<(), Error> {
+    const NO_PART: i64 = 99;
+    if !call.decided().is_empty() {
+        send(shop.message("decided", &call.message(NO_PART))?).await?;
+    }
+    Ok(())
+}
+
 /// What the body of a fenced call does.
-pub(crate) async fn act(db: &Database, call: &Call) -> Result<(), ActionError> {
+pub(crate) async fn act(shop: &Shop, call: &Call) -> Result<(), ActionError> {
+    let db = &shop.db;
     if call.way == Behaviour::Dawdle {
         tokio::time::sleep(SLOW).await;
     }
@@ -277,11 +323,25 @@ pub(crate) async fn act(db: &Database, call: &Call) -> Result<(), ActionError> {
         let mut tx = begin(pool).await?;
         if call.way == Behaviour::Retry {
             record!(db, &mut *tx, call).await?;
+            never_sent(shop, call).await?;
             withhold()?;
             tx.rollback().await?;
             tx = begin(pool).await?;
         }
+        if call.way == Behaviour::Again {
+            record!(db, &mut *tx, call).await?;
+            never_sent(shop, call).await?;
+            // As a body may that means well, or the database after a deadlock.
+            sqlx::raw_sql("ROLLBACK").execute(&mut *tx).await?;
+            if tx.commit().await.is_ok() {
+                return Err(ActionError::Late);
+            }
+            tx = begin(pool).await?;
+        }
         record!(db, &mut *tx, call).await?;
+        for part in call.decided() {
+            send(shop.message("decided", &call.message(part))?).await?;
+        }
         fault::point("mid-body");
         match call.way {
             Behaviour::Refuse => return Err(ActionError::Refused),
@@ -297,7 +357,11 @@ pub(crate) async fn act(db: &Database, call: &Call) -> Result<(), ActionError> {
             }
             // Without a message and a backtrace, whose symbols would be most of the memory.
             Behaviour::Panic => std::panic::resume_unwind(Box::new("as it was to")),
-            Behaviour::Plain | Behaviour::Retry | Behaviour::FailLate | Behaviour::Dawdle => {}
+            Behaviour::Plain
+            | Behaviour::Retry
+            | Behaviour::Again
+            | Behaviour::FailLate
+            | Behaviour::Dawdle => {}
         }
         tx.commit().await?;
     });

@@ -9,7 +9,7 @@ use crate::books::{self, Comparison};
 use crate::caller_log;
 use crate::database::Kind;
 use crate::history;
-use crate::place::Place;
+use crate::place::{Place, StoreIn};
 use crate::process::{PATIENCE, Service};
 use crate::report::Report;
 use crate::schedule::{Schedule, Strike, Target};
@@ -24,6 +24,7 @@ const LOOKS: u32 = 3;
 pub(crate) struct Plan {
     pub(crate) kind: Kind,
     pub(crate) with_broker: bool,
+    pub(crate) store_in: StoreIn,
     pub(crate) kills: usize,
     pub(crate) targets: Vec<Target>,
     pub(crate) callers: u64,
@@ -35,7 +36,7 @@ pub(crate) struct Plan {
 
 /// Kills until the plan is fulfilled. What it found wrong is an error.
 pub(crate) async fn run(plan: Plan) -> anyhow::Result<Report> {
-    let place = Place::create(plan.kind, plan.with_broker).await?;
+    let place = Place::create(plan.kind, plan.with_broker, plan.store_in).await?;
     let began = Instant::now();
     let broker = if plan.with_broker { " + rabbitmq" } else { "" };
     let mut report = Report::new(format!("{:?}{broker}", plan.kind).to_lowercase(), plan.seed);

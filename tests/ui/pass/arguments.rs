@@ -64,6 +64,21 @@ async fn everything(messenger: Option<&Messenger>, command: Pay) -> Result<Pay, 
     Ok(command)
 }
 
+#[transactional_message(fence)]
+async fn nothing() -> Result<(), Error> {
+    Ok(())
+}
+
+#[transactional_message(routing_key = "paid", fence, messages = items.iter().map(|item| (item, 1)), business_key = 7)]
+async fn each(items: Vec<String>) -> Result<Vec<String>, Error> {
+    Ok(items)
+}
+
+#[transactional_message(routing_key = "paid", messages = &items, name = "arguments.each", check_back = outcome)]
+async fn handled_each(items: [usize; 2]) -> Result<[usize; 2], Error> {
+    Ok(items)
+}
+
 async fn outcome(_half: HalfMessage<usize>) -> Outcome {
     Outcome::Unknown
 }
@@ -74,5 +89,8 @@ fn runs() {
     refused(mutable(1, &mut 2, 3));
     refused(impl_trait('x', &["y"]));
     refused(generic(&[1]));
+    refused(nothing());
+    refused(each(Vec::new()));
+    refused(handled_each([1, 2]));
     drop(everything(None, command()));
 }

@@ -16,7 +16,7 @@ use super::{Checkout, decoded, id_list, ids, patience, weaknesses};
 use crate::database::first_id;
 use crate::database::literal::{Literal, fill, fill_at};
 use crate::database::login::Login;
-use crate::database::network::RetryingPool;
+use crate::database::network::{Bound, RetryingPool};
 use crate::database::refusal::not_opened;
 use crate::error::Error;
 use crate::fault;
@@ -149,8 +149,12 @@ impl FenceDatabase for MySqlFence {
         Ok(rows.into_iter().map(verdict).collect())
     }
 
-    fn statements(&self, key: &FenceKey) -> (String, String) {
-        (MySql::join_statement(key).as_str().to_owned(), MySql::done_statement(key).as_str().to_owned())
+    fn join_statement(&self, key: &FenceKey) -> String {
+        MySql::join_statement(key).as_str().to_owned()
+    }
+
+    fn done_statement(&self, key: &FenceKey, decided: Option<CallId>) -> String {
+        MySql::done_statement(key, decided).as_str().to_owned()
     }
 
     async fn find_row(&self, call_id: CallId) -> Result<Option<FoundRow>, StoreError> {
@@ -173,6 +177,13 @@ impl FenceDatabase for MySqlFence {
         );
         self.pool.execute(sql, |query| query.bind(id_list(call_ids))).await?;
         Ok(())
+    }
+
+    async fn forget_withheld(&self, age: Duration, limit: u32) -> Result<u64, StoreError> {
+        let sql = "DELETE FROM tm_fence WHERE call_id < ? AND outcome = ? ORDER BY call_id LIMIT ?";
+        let bind =
+            |query: Bound<MySql>| query.bind(first_id(age)).bind(FenceRow::Withheld.code()).bind(limit);
+        Ok(self.pool.execute(sql, bind).await?.rows_affected())
     }
 
     async fn older_than(&self, age: Duration, limit: u32) -> Result<Vec<CallId>, StoreError> {
@@ -273,6 +284,8 @@ async fn end(connection: &mut MySqlConnection, statement: &'static str) -> Resul
 
 /// Fails in any other transaction; nothing after that is executed.
 const PROVE: &str = "RELEASE SAVEPOINT $1";
+/// The same, with another row: for the messages that the body has decided on.
+const PROVE_AND_ADD: &str = "RELEASE SAVEPOINT $1; INSERT INTO $0.tm_fence (call_id, outcome) VALUES ($2, 1)";
 const PROVE_AND_COMMIT: &str = concat!("RELEASE SAVEPOINT $1; ", ended!("COMMIT"));
 
 /// A savepoint is gone at once outside of a transaction. The one behind the row is the proof that it is still there.
@@ -280,6 +293,8 @@ const JOIN: &str = "SAVEPOINT $3; RELEASE SAVEPOINT $3; INSERT INTO $0.tm_fence 
      VALUES ($1, (SELECT 3 FROM $0.tm_fence_database WHERE identity = $2)); SAVEPOINT $3";
 const DONE: &str =
     "RELEASE SAVEPOINT $2; UPDATE $0.tm_fence SET outcome = 1 WHERE call_id = $1 AND outcome = 3";
+const DONE_AND_ADD: &str = "RELEASE SAVEPOINT $2; UPDATE $0.tm_fence SET outcome = 1 WHERE call_id = $1 AND outcome = 3; \
+     INSERT INTO $0.tm_fence (call_id, outcome) VALUES ($3, 1)";
 
 impl TransactionDialect for MySql {
     const WAITS_FOR_ITSELF: bool = false;
@@ -350,7 +365,7 @@ impl FenceDialect for MySql {
         write: FenceWrite,
     ) -> BoxFuture<'_, Result<(), CommitFailure>> {
         Box::pin(async move {
-            if write.changes_the_row() {
+            if write.changes_the_row() || write.decided.is_some() {
                 write_row(connection, &fence, write).await.map_err(CommitFailure::Unproven)?;
                 return <Self as TransactionDialect>::commit(connection)
                     .await
@@ -383,19 +398,21 @@ impl FenceDialect for MySql {
         }
     }
 
-    fn done_statement(fence: &FenceKey) -> SqlStr {
+    fn done_statement(fence: &FenceKey, decided: Option<CallId>) -> SqlStr {
         let call_id = fence.call_id.as_uuid();
-        fill_at(&fence.namespace, DONE, &[Literal::Binary(call_id), Literal::Name(call_id)])
+        let mut values = vec![Literal::Binary(call_id), Literal::Name(call_id)];
+        values.extend(decided.map(|decided| Literal::Binary(decided.as_uuid())));
+        fill_at(&fence.namespace, if decided.is_some() { DONE_AND_ADD } else { DONE }, &values)
     }
 
     fn done_amended(
         connection: &mut MySqlConnection,
         fence: FenceKey,
         payload: Vec<u8>,
+        decided: Option<CallId>,
     ) -> BoxFuture<'_, Result<(), sqlx::Error>> {
         Box::pin(async move {
-            let proof = fill(PROVE, &[Literal::Name(fence.call_id.as_uuid())]);
-            sqlx::raw_sql(proof).execute(&mut *connection).await?;
+            sqlx::raw_sql(proof(&fence, decided)).execute(&mut *connection).await?;
             let update = "UPDATE $0.tm_fence SET outcome = 1, amended = ? WHERE call_id = ? AND outcome = 3";
             let update = sqlx::query(fill_at(&fence.namespace, update, &[]));
             update.bind(payload).bind(fence.call_id).execute(connection).await?;
@@ -432,6 +449,13 @@ async fn outcome(connection: &mut MySqlConnection, fence: &FenceKey) -> Result<O
     rows.first().map(|row| row.try_get(0)).transpose()
 }
 
+/// Proves that the transaction is still the one that the fence row was written in, and adds another row if there is one.
+fn proof(fence: &FenceKey, decided: Option<CallId>) -> SqlStr {
+    let savepoint = Literal::Name(fence.call_id.as_uuid());
+    let Some(decided) = decided else { return fill(PROVE, &[savepoint]) };
+    fill_at(&fence.namespace, PROVE_AND_ADD, &[savepoint, Literal::Binary(decided.as_uuid())])
+}
+
 /// Proves that the transaction is still the one that the fence row was written in, and writes what was
 /// staged.
 async fn write_row(
@@ -439,7 +463,10 @@ async fn write_row(
     fence: &FenceKey,
     write: FenceWrite,
 ) -> Result<(), StoreError> {
-    release(connection, fill(PROVE, &[Literal::Name(fence.call_id.as_uuid())])).await?;
+    release(connection, proof(fence, write.decided)).await?;
+    if !write.changes_the_row() {
+        return Ok(());
+    }
     let update = "UPDATE $0.tm_fence SET outcome = ?, amended = ? WHERE call_id = ? AND outcome = ?";
     let updated = sqlx::query(fill_at(&fence.namespace, update, &[]))
         .bind(write.row.code())

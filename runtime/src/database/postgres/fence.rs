@@ -126,14 +126,29 @@ impl FenceDatabase for PostgresFence {
         Ok(rows.into_iter().map(verdict).collect())
     }
 
-    fn statements(&self, key: &FenceKey) -> (String, String) {
-        (Postgres::join_statement(key).as_str().to_owned(), Postgres::done_statement(key).as_str().to_owned())
+    fn join_statement(&self, key: &FenceKey) -> String {
+        Postgres::join_statement(key).as_str().to_owned()
+    }
+
+    fn done_statement(&self, key: &FenceKey, decided: Option<CallId>) -> String {
+        Postgres::done_statement(key, decided).as_str().to_owned()
     }
 
     async fn forget(&self, call_ids: &[CallId]) -> Result<(), StoreError> {
         let sql = "DELETE FROM tm_fence WHERE call_id = ANY($1)";
         self.pool.execute(sql, |query| query.bind(call_ids)).await?;
         Ok(())
+    }
+
+    async fn forget_withheld(&self, age: Duration, limit: u32) -> Result<u64, StoreError> {
+        let sql = concat!(
+            "DELETE FROM tm_fence WHERE call_id = ANY (ARRAY (SELECT call_id FROM tm_fence ",
+            "WHERE call_id < $1 AND outcome = $2 ORDER BY call_id LIMIT $3))"
+        );
+        let bind = |query: Bound<Postgres>| {
+            query.bind(first_id(age)).bind(FenceRow::Withheld.code()).bind(i64::from(limit))
+        };
+        Ok(self.pool.execute(sql, bind).await?.rows_affected())
     }
 
     async fn older_than(&self, age: Duration, limit: u32) -> Result<Vec<CallId>, StoreError> {
@@ -161,12 +176,18 @@ const PROVE: &str = "MOVE IN $1";
 /// rolls back.
 const COMMIT: &str = "COMMIT AND CHAIN";
 const PROVE_AND_COMMIT: &str = "MOVE IN $1; COMMIT AND CHAIN";
+/// The same, with another row: for the messages that the body has decided on.
+const PROVE_ADD_AND_COMMIT: &str =
+    "MOVE IN $1; INSERT INTO $0.tm_fence (call_id, outcome) VALUES ($2, 1); COMMIT AND CHAIN";
 /// The same, when the fence row shall say something else than that the transaction committed.
 const PROVE_WRITE_AND_COMMIT: &str = "MOVE IN $1; SELECT $0.tm_fence_prove($2, $3); COMMIT AND CHAIN";
 
 /// A savepoint is refused outside of a transaction.
 const JOIN: &str = "SAVEPOINT tm_fence; RELEASE SAVEPOINT tm_fence; SELECT $0.tm_fence_join($1, $2)";
 const DONE: &str = "SELECT $0.tm_fence_done($1, NULL)";
+const ADD: &str = "INSERT INTO $0.tm_fence (call_id, outcome) VALUES ($1, 1)";
+const DONE_AND_ADD: &str =
+    "SELECT $0.tm_fence_done($1, NULL); INSERT INTO $0.tm_fence (call_id, outcome) VALUES ($2, 1)";
 
 /// Proves, and writes the payload that replaces the first one; nothing of the body's comes between this and the
 /// commit. The payload is bound, since statements get into logs: sqlx writes theirs to the application's. Only in a
@@ -268,18 +289,28 @@ impl FenceDialect for Postgres {
         write: FenceWrite,
     ) -> BoxFuture<'_, Result<(), CommitFailure>> {
         Box::pin(async move {
-            let FenceWrite { row, amended } = write;
+            let FenceWrite { row, amended, decided } = write;
             let FenceKey { namespace, call_id, .. } = &fence;
-            let commit = if let Some(payload) = amended {
+            let row = if let Some(payload) = amended {
                 let amended = amend(connection, &fence, row, &payload).await;
                 amended.map_err(|error| failure(error, namespace))?;
-                COMMIT.into_sql_str()
+                None
             } else {
-                let statement =
-                    if row == FenceRow::Committed { PROVE_AND_COMMIT } else { PROVE_WRITE_AND_COMMIT };
-                let id = call_id.as_uuid();
-                let values = [Literal::Name(id), Literal::Id(id), Literal::Number(row.code())];
-                fill_at(namespace, statement, &values)
+                Some(row)
+            };
+            let id = call_id.as_uuid();
+            let proof = Literal::Name(id);
+            let commit = match (row, decided) {
+                // Proven before, but the cursor is there to the end.
+                (_, Some(decided)) => {
+                    fill_at(namespace, PROVE_ADD_AND_COMMIT, &[proof, Literal::Id(decided.as_uuid())])
+                }
+                (None, None) => COMMIT.into_sql_str(),
+                (Some(FenceRow::Committed), None) => fill_at(namespace, PROVE_AND_COMMIT, &[proof]),
+                (Some(row), None) => {
+                    let values = [proof, Literal::Id(id), Literal::Number(row.code())];
+                    fill_at(namespace, PROVE_WRITE_AND_COMMIT, &values)
+                }
             };
             let Err(error) = sqlx::raw_sql(commit).execute(&mut *connection).await else {
                 raw::leave_ended::<Self>(connection);
@@ -309,22 +340,33 @@ impl FenceDialect for Postgres {
         }
     }
 
-    fn done_statement(fence: &FenceKey) -> SqlStr {
-        fill_at(&fence.namespace, DONE, &[Literal::Id(fence.call_id.as_uuid())])
+    fn done_statement(fence: &FenceKey, decided: Option<CallId>) -> SqlStr {
+        let call_id = Literal::Id(fence.call_id.as_uuid());
+        match decided {
+            None => fill_at(&fence.namespace, DONE, &[call_id]),
+            Some(decided) => {
+                let values = [call_id, Literal::Id(decided.as_uuid())];
+                fill_at(&fence.namespace, DONE_AND_ADD, &values)
+            }
+        }
     }
 
     fn done_amended(
         connection: &mut PgConnection,
         fence: FenceKey,
         payload: Vec<u8>,
+        decided: Option<CallId>,
     ) -> BoxFuture<'_, Result<(), sqlx::Error>> {
         Box::pin(async move {
             sqlx::query(fill_at(&fence.namespace, "SELECT $0.tm_fence_done($1, $2)", &[]))
                 .bind(fence.call_id)
                 .bind(payload)
                 .persistent(false)
-                .execute(connection)
+                .execute(&mut *connection)
                 .await?;
+            let Some(decided) = decided else { return Ok(()) };
+            let added = fill_at(&fence.namespace, ADD, &[Literal::Id(decided.as_uuid())]);
+            sqlx::raw_sql(added).execute(connection).await?;
             Ok(())
         })
     }

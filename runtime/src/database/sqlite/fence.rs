@@ -3,6 +3,7 @@
 //! SQLite has no statement that fails when the transaction was ended underneath, as by a body that
 //! sends `COMMIT` itself. So a savepoint is opened behind the fence row: `RELEASE` fails without it.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use sqlx::{SqlSafeStr, SqlStr, Sqlite, SqliteConnection, SqlitePool};
 
 use super::schema::{self, FENCE};
 use super::session::{pool, reach};
-use super::write::id_list;
+use super::write::{self, id_list};
 use super::{PATIENCE, primary_code};
 use crate::database::first_id;
 use crate::database::literal::{Literal, fill};
@@ -21,12 +22,13 @@ use crate::database::write_queue::WriteQueue;
 use crate::error::{Error, ErrorKind};
 use crate::fence::verdict::Verdict;
 use crate::fence::{FenceDatabase, FoundRow, verdict};
-use crate::message::{CallId, FenceId};
+use crate::message::state::MessageState;
+use crate::message::{CallId, FenceId, Half};
 use crate::sql::{
     CommitFailure, FenceDialect, FenceKey, FenceRefusal, FenceRow, FenceWrite, Giver, Isolation, Namespace,
     TransactionDialect, WriteTurn, raw,
 };
-use crate::store::StoreError;
+use crate::store::{Hold, StoreError};
 
 /// The business database in a SQLite file.
 #[derive(Debug)]
@@ -121,16 +123,20 @@ impl FenceDatabase for SqliteFence {
         Ok(rows.into_iter().map(verdict).collect())
     }
 
-    fn statements(&self, key: &FenceKey) -> (String, String) {
-        (Sqlite::join_statement(key).as_str().to_owned(), Sqlite::done_statement(key).as_str().to_owned())
+    fn join_statement(&self, key: &FenceKey) -> String {
+        Sqlite::join_statement(key).as_str().to_owned()
+    }
+
+    fn done_statement(&self, key: &FenceKey, decided: Option<CallId>) -> String {
+        Sqlite::done_statement(key, decided).as_str().to_owned()
     }
 
     fn locks_rows(&self) -> bool {
         false
     }
 
-    fn waits_for_itself(&self) -> bool {
-        Sqlite::WAITS_FOR_ITSELF
+    fn file(&self) -> Option<&Path> {
+        Some(self.queue.file())
     }
 
     async fn forget(&self, call_ids: &[CallId]) -> Result<(), StoreError> {
@@ -140,6 +146,16 @@ impl FenceDatabase for SqliteFence {
             .execute(&self.pool)
             .await?;
         Ok(())
+    }
+
+    async fn forget_withheld(&self, age: Duration, limit: u32) -> Result<u64, StoreError> {
+        let _turn = self.queue.take(PATIENCE).await?;
+        let forgotten = sqlx::query(concat!(
+            "DELETE FROM tm_fence WHERE call_id IN (SELECT call_id FROM tm_fence WHERE call_id < ?1 AND outcome = ?2 ",
+            "ORDER BY call_id LIMIT ?3)"
+        ));
+        let forgotten = forgotten.bind(first_id(age)).bind(FenceRow::Withheld.code()).bind(i64::from(limit));
+        Ok(forgotten.execute(&self.pool).await?.rows_affected())
     }
 
     async fn older_than(&self, age: Duration, limit: u32) -> Result<Vec<CallId>, StoreError> {
@@ -185,6 +201,8 @@ const ENTER: &str = "INSERT INTO main.tm_fence (call_id, outcome) \
 
 /// Fails when the transaction that opened the savepoint is no longer the one that is open.
 const PROVE: &str = "RELEASE $1";
+/// The same, with another row: for the messages that the body has decided on.
+const PROVE_AND_ADD: &str = "RELEASE $1; INSERT INTO main.tm_fence (call_id, outcome) VALUES ($2, 1)";
 
 /// The savepoint behind the row is the proof that it is still there. The one before it is a transaction, where none was open:
 /// its release commits.
@@ -192,6 +210,8 @@ const JOIN: &str = "SAVEPOINT tm_joined; INSERT INTO main.tm_fence (call_id, out
      VALUES ($1, (SELECT 3 FROM main.tm_fence_database WHERE identity = $2)); SAVEPOINT $3";
 const DONE: &str =
     "RELEASE $2; UPDATE main.tm_fence SET outcome = 1 WHERE call_id = $1 AND outcome = 3; RELEASE tm_joined";
+const DONE_AND_ADD: &str = "RELEASE $2; UPDATE main.tm_fence SET outcome = 1 WHERE call_id = $1 AND outcome = 3; \
+     INSERT INTO main.tm_fence (call_id, outcome) VALUES ($3, 1); RELEASE tm_joined";
 
 impl FenceDialect for Sqlite {
     fn begin_fenced(
@@ -251,23 +271,37 @@ impl FenceDialect for Sqlite {
         }
     }
 
-    fn done_statement(fence: &FenceKey) -> SqlStr {
+    fn done_statement(fence: &FenceKey, decided: Option<CallId>) -> SqlStr {
         let call_id = fence.call_id.as_uuid();
-        fill(DONE, &[Literal::Binary(call_id), Literal::Name(call_id)])
+        let mut values = vec![Literal::Binary(call_id), Literal::Name(call_id)];
+        values.extend(decided.map(|decided| Literal::Binary(decided.as_uuid())));
+        fill(if decided.is_some() { DONE_AND_ADD } else { DONE }, &values)
     }
 
     fn done_amended(
         connection: &mut SqliteConnection,
         fence: FenceKey,
         payload: Vec<u8>,
+        decided: Option<CallId>,
     ) -> BoxFuture<'_, Result<(), sqlx::Error>> {
         Box::pin(async move {
-            let proof = fill(PROVE, &[Literal::Name(fence.call_id.as_uuid())]);
-            sqlx::raw_sql(proof).execute(&mut *connection).await?;
+            sqlx::raw_sql(proof(fence.call_id, decided)).execute(&mut *connection).await?;
             let update =
                 "UPDATE main.tm_fence SET outcome = 1, amended = ?1 WHERE call_id = ?2 AND outcome = 3";
             sqlx::query(update).bind(payload).bind(fence.call_id).execute(&mut *connection).await?;
             sqlx::raw_sql("RELEASE tm_joined").execute(connection).await?;
+            Ok(())
+        })
+    }
+
+    fn insert_halves<'a>(
+        connection: &'a mut SqliteConnection,
+        halves: &'a [Arc<Half>],
+        hold: Hold,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            let halves: Vec<_> = halves.iter().map(Arc::as_ref).collect();
+            write::Insertion::new(&halves, MessageState::Half, hold).query().execute(connection).await?;
             Ok(())
         })
     }
@@ -280,13 +314,20 @@ impl FenceDialect for Sqlite {
     }
 }
 
+/// Proves that the fence row is part of the open transaction, and adds another row if there is one.
+fn proof(call_id: CallId, decided: Option<CallId>) -> SqlStr {
+    let savepoint = Literal::Name(call_id.as_uuid());
+    let Some(decided) = decided else { return fill(PROVE, &[savepoint]) };
+    fill(PROVE_AND_ADD, &[savepoint, Literal::Binary(decided.as_uuid())])
+}
+
 /// Proves that the fence row is part of the open transaction, and writes what was staged.
 async fn prove(
     connection: &mut SqliteConnection,
     call_id: CallId,
     write: FenceWrite,
 ) -> Result<(), StoreError> {
-    release(connection, fill(PROVE, &[Literal::Name(call_id.as_uuid())])).await?;
+    release(connection, proof(call_id, write.decided)).await?;
     if !write.changes_the_row() {
         return Ok(());
     }

@@ -1,5 +1,6 @@
 //! The message store on SQLite: the verbs of the protocol and the workers.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,7 +85,9 @@ impl SqliteStore {
 
     async fn insert(&self, halves: &[&Half], state: MessageState, hold: Hold) -> Result<(), StoreError> {
         let _turn = self.queue.take(PATIENCE).await?;
-        write::insert(&self.writer, halves, state, hold).await
+        let insertion = write::Insertion::new(halves, state, hold);
+        patiently(|| insertion.query().execute(&self.writer)).await?;
+        Ok(())
     }
 
     /// Takes what is due of each of `names`.
@@ -160,6 +163,10 @@ impl SqliteStore {
 
 #[async_trait]
 impl Store for SqliteStore {
+    fn file(&self) -> Option<&Path> {
+        Some(self.queue.file())
+    }
+
     async fn migrate(&self) -> Result<(), StoreError> {
         schema::migrate(MESSAGE, &self.writer).await
     }

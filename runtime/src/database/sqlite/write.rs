@@ -4,7 +4,9 @@
 use std::collections::{HashMap, HashSet};
 
 use serde_json::{Value, json};
-use sqlx::SqlitePool;
+use sqlx::query::Query;
+use sqlx::sqlite::SqliteArguments;
+use sqlx::{Sqlite, SqlitePool};
 use uuid::Uuid;
 
 use super::{now, patiently};
@@ -40,58 +42,61 @@ macro_rules! summary {
 }
 pub(super) use summary;
 
-/// Inserts messages in `state`, held by us, in one statement.
-pub(super) async fn insert(
-    writer: &SqlitePool,
-    halves: &[&Half],
+/// Messages to be inserted in one statement, held by us.
+pub(super) struct Insertion {
+    rows: String,
+    payloads: Vec<u8>,
     state: MessageState,
     hold: Hold,
-) -> Result<(), StoreError> {
-    let mut payloads = Payloads::new();
-    let row = |half: &&Half| {
-        let message = &half.message;
-        json!([
-            half.id.as_uuid().simple(),
-            half.call_id.as_uuid().simple(),
-            half.service,
-            half.package,
-            half.answered_by.to_string(),
-            half.function,
-            millis(half.check_after),
-            message.exchange,
-            message.routing_key,
-            message.message_type,
-            message.content_type,
-            message.business_key,
-            json!(message.headers).to_string(),
-            payloads.place(&message.payload),
-            message.payload.len(),
-        ])
-    };
-    let rows = halves.iter().map(row).collect::<Value>().to_string();
-    // A retry of an insert whose answer was lost finds its own rows: not an error.
-    let sql = concat!(
-        "INSERT INTO tm_message (state, due_at, held_by, created_at, id, call_id, service, package, answered_by, function, ",
-        "check_after, exchange, routing_key, message_type, content_type, message_key, headers, payload) ",
-        "SELECT ?1, ",
-        now!(),
-        " + ?2, ?3, ",
-        now!(),
-        ", unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, ",
-        "value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, ",
-        "substr(?5, value ->> 13, value ->> 14) FROM json_each(?4) WHERE true ON CONFLICT (id) DO NOTHING"
-    );
-    let insert = || {
+}
+
+impl Insertion {
+    pub(super) fn new(halves: &[&Half], state: MessageState, hold: Hold) -> Self {
+        let mut payloads = Payloads::new();
+        let row = |half: &&Half| {
+            let message = &half.message;
+            json!([
+                half.id.as_uuid().simple(),
+                half.call_id.as_uuid().simple(),
+                half.service,
+                half.package,
+                half.answered_by.to_string(),
+                half.function,
+                millis(half.check_after),
+                message.exchange,
+                message.routing_key,
+                message.message_type,
+                message.content_type,
+                message.business_key,
+                json!(message.headers).to_string(),
+                payloads.place(&message.payload),
+                message.payload.len(),
+            ])
+        };
+        let rows = halves.iter().map(row).collect::<Value>().to_string();
+        Self { rows, payloads: payloads.0, state, hold }
+    }
+
+    /// The statement. A retry of one whose answer was lost finds its own rows: not an error.
+    pub(super) fn query(&self) -> Query<'_, Sqlite, SqliteArguments> {
+        let sql = concat!(
+            "INSERT INTO main.tm_message (state, due_at, held_by, created_at, id, call_id, service, package, answered_by, ",
+            "function, check_after, exchange, routing_key, message_type, content_type, message_key, headers, payload) ",
+            "SELECT ?1, ",
+            now!(),
+            " + ?2, ?3, ",
+            now!(),
+            ", unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, ",
+            "value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, ",
+            "substr(?5, value ->> 13, value ->> 14) FROM json_each(?4) WHERE true ON CONFLICT (id) DO NOTHING"
+        );
         sqlx::query(sql)
-            .bind(state.code())
-            .bind(millis(hold.lease))
-            .bind(hold.token)
-            .bind(&rows)
-            .bind(&payloads.0)
-            .execute(writer)
-    };
-    patiently(insert).await?;
-    Ok(())
+            .bind(self.state.code())
+            .bind(millis(self.hold.lease))
+            .bind(self.hold.token)
+            .bind(&self.rows)
+            .bind(&self.payloads)
+    }
 }
 
 /// Applies `event` to rows that are in one of the states `from`, in one statement; a second one finds

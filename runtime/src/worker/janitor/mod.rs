@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::Worker;
 use crate::check_back::registry::Registry;
 use crate::fault;
+use crate::fence::FenceDatabase;
 use crate::fence::registry::Fences;
 use crate::held::{HeldStore, tell_operator};
 use crate::message::service::Services;
@@ -110,6 +111,9 @@ impl Janitor {
                 fence.forget(&fence.older_than(Duration::ZERO, BATCH).await?).await?;
             }
         }
+        for (_, fence) in self.fences.iter() {
+            self.or_logged(self.forget_withheld(fence.as_ref()).await);
+        }
         for _ in 0..BATCHES {
             let finished =
                 self.held.store().finished(self.settings.retention, BATCH, &self.fences.answerers()).await?;
@@ -126,6 +130,17 @@ impl Janitor {
             tokio::task::yield_now().await;
         }
         Ok(pruned)
+    }
+
+    /// Those of calls whose body had nothing to send, and whose attribute no message either.
+    async fn forget_withheld(&self, fence: &dyn FenceDatabase) -> Result<(), StoreError> {
+        for _ in 0..BATCHES {
+            if fence.forget_withheld(self.settings.retention, BATCH).await? < u64::from(BATCH) {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        Ok(())
     }
 
     /// Deletes the fence rows of finished messages, and says which messages have none any more.

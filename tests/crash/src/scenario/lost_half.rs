@@ -21,7 +21,7 @@ pub(super) async fn play(place: &Place) -> anyhow::Result<()> {
     let shop = Shop { db: place.business().await?, exchange: place.exchange() };
     let call = Call::plain(&mut fastrand::Rng::with_seed(0));
     let body = async {
-        service::act(&shop.db, &call).await?;
+        service::act(&shop, &call).await?;
         store.run("DELETE FROM tm_message").await.map_err(|_| ActionError::Refused)?;
         store.run("ALTER TABLE tm_message RENAME TO away").await.map_err(|_| ActionError::Refused)?;
         Err::<(), _>(ActionError::Late)

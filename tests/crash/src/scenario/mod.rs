@@ -17,7 +17,7 @@ use transactional_message::{Backoff, Messenger};
 
 use crate::child;
 use crate::database::Kind;
-use crate::place::Place;
+use crate::place::{Place, StoreIn};
 
 /// Far more than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -47,8 +47,12 @@ pub(crate) enum Scenario {
 
 /// Plays a scenario. What it found wrong is an error.
 pub(crate) async fn play(scenario: Scenario, kind: Kind, discard: bool) -> anyhow::Result<()> {
-    let place =
-        Place::create(kind, matches!(scenario, Scenario::Returned | Scenario::KillerOverRabbitMq)).await?;
+    let place = Place::create(
+        kind,
+        matches!(scenario, Scenario::Returned | Scenario::KillerOverRabbitMq),
+        StoreIn::Own,
+    )
+    .await?;
     let played = match scenario {
         Scenario::AmbiguousCommit if kind == Kind::Sqlite => lost_reply::play(&place).await,
         Scenario::AmbiguousCommit => ambiguous_commit::play(&place).await,

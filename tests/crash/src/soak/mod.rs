@@ -19,7 +19,7 @@ use clap::Args;
 use crate::caller_log;
 use crate::database::Kind;
 use crate::history;
-use crate::place::Place;
+use crate::place::{Place, StoreIn};
 use crate::process::Service;
 use crate::supervisor;
 use faults::Faults;
@@ -56,7 +56,7 @@ pub(crate) async fn run(soak: Soak, discard: bool) -> anyhow::Result<()> {
     fs::create_dir_all(&soak.into).with_context(|| format!("making {}", soak.into.display()))?;
     let servers = Servers::start(soak.database).await?;
     let (database, broker) = servers.urls();
-    let place = Place::create_on(soak.database, database, Some(broker)).await?;
+    let place = Place::create_on(soak.database, database, Some(broker), StoreIn::Own).await?;
     let played = play(&soak, seed, &servers, &place).await;
     let played = played.with_context(|| format!("the same again with --seed {seed}"));
     place.conclude(played, discard).await

@@ -84,6 +84,10 @@ planted! {
         "autocommit-kept", "play deadlock --database mysql", " losses (first";
     withhold_that_outlives_its_transaction:
         "withhold-survives", "--seed 1 --kills 12 --points committed", " losses (first";
+    messages_of_a_transaction_that_outlive_it:
+        "decided-survives", "--seed 1 --kills 12 --points committed --store-in business", " phantoms (first";
+    one_fence_row_for_all_transactions_of_a_call:
+        "decided-share-a-row", "--seed 1 --kills 24 --points commit-sent,fence-inserted", " phantoms (first";
     answer_about_a_live_call_forgotten_in_an_outage:
         "answer-forgotten", "play lost-half --database sqlite",
         "in vain for the message of what took effect, whose half is gone";

@@ -100,7 +100,7 @@ async fn of_two_messages_none_can_be_amended() {
         let mut tx = begin(&world.shop).await?;
         let error = tx.amend(&amended(1)).expect_err("which one?");
         assert_eq!(error.kind(), ErrorKind::Misuse);
-        assert!(error.to_string().contains("which sends 2 messages"), "{error}");
+        assert!(error.to_string().contains("whose attribute has 2 messages"), "{error}");
         Ok(tx.commit().await?)
     };
     recorder.scope(fenced_twice(&order(1), body)).await.expect("committed");

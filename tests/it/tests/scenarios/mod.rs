@@ -11,6 +11,7 @@ mod consumer_poison;
 mod consumer_remember;
 pub(crate) mod consumer_timeout;
 mod crowd;
+mod decided;
 pub(crate) mod dropped_caller;
 mod endings;
 mod fence_after_commit;

@@ -1,0 +1,124 @@
+//! Messages that a body decides on: staged in its transaction, or stored at once. As with those of the attribute, a half
+//! is durable before what it speaks of can have happened.
+
+use std::sync::Arc;
+
+use super::halves::{check, decided_half};
+use super::live::LiveCall;
+use super::running::{self, Running, misuse};
+use super::scope::CallScope;
+use super::storing::store;
+use crate::error::Error;
+use crate::message::{Half, Message, MessageId};
+use crate::rules::body_state::{Commit, Resolver};
+
+/// Sends a message that the running body has decided on, besides those of its attribute, which may have none
+/// (`#[transactional_message(fence)]`). It is decided with the call: delivered exactly if the call took effect.
+///
+/// In a fenced call it belongs to the open transaction, and a rollback takes it back. It is stored as a half message just
+/// before the transaction commits, together with the others; if that fails, the transaction is rolled back.
+/// [`FencedTransaction::send`](crate::FencedTransaction::send) and [`Entered::send`](crate::Entered::send) are the same where
+/// the transaction is at hand. After [`enter_sql`](crate::enter_sql) it is stored at once.
+///
+/// With a check-back handler it is stored at once: `send` before the effect that the message speaks of. The function's
+/// handler is asked about it, too, with this message's payload.
+///
+/// ```
+/// # use sqlx::SqlitePool;
+/// # #[derive(serde::Serialize)] struct ItemSold<'a> { item: &'a str }
+/// # type BoxError = Box<dyn std::error::Error + Send + Sync>;
+/// # async fn take_from_stock(tx: &mut sqlx::SqliteConnection, item: &str) -> Result<bool, BoxError> { Ok(true) }
+/// use transactional_message::{Message, begin, send, transactional_message};
+///
+/// #[transactional_message(fence)]
+/// async fn sell(db: &SqlitePool, items: &[String]) -> Result<(), BoxError> {
+///     let mut tx = begin(db).await?;
+///     for item in items {
+///         if take_from_stock(&mut tx, item).await? {
+///             send(Message::json("stock", "item.sold", &ItemSold { item })?).await?;
+///         }
+///     }
+///     tx.commit().await?;
+///     Ok(())
+/// }
+/// ```
+///
+/// # Errors
+/// [`ErrorKind::InvalidMessage`] when it could never be stored or published; [`ErrorKind::Misuse`] outside a body, in a
+/// fenced call without an open transaction, and where several handlers answer for the call's messages. Where it is stored
+/// at once, [`ErrorKind::Unavailable`] and [`ErrorKind::Schema`] as well: then don't do what it speaks of.
+///
+/// # Cancel safety
+/// Dropped, the message is not sent.
+pub async fn send(message: Message) -> Result<MessageId, Error> {
+    let running = running::current()?;
+    running.refuse_late()?;
+    if running.stores_at_once() { running.store(message).await } else { running.stage(message) }
+}
+
+impl Running {
+    /// Errs where no transaction is open that the message could belong to.
+    fn refuse_late(&self) -> Result<(), Error> {
+        let body = self.scope().body();
+        if self.scope().resolver == Resolver::Handler || (body.open.is_some() && body.commit == Commit::Not) {
+            return Ok(());
+        }
+        Err(misuse(format!(
+            "`send` was called in `{}` without an open fenced transaction, which its message would belong to: call it \
+             between `begin` and `commit`",
+            self.scope().function
+        )))
+    }
+
+    /// Takes a message along with the open transaction.
+    pub(super) fn stage(&self, message: Message) -> Result<MessageId, Error> {
+        let half = self.half(&self.deciding(), message)?;
+        let id = half.id;
+        self.decided().staged.push(half);
+        Ok(id)
+    }
+
+    fn stores_at_once(&self) -> bool {
+        self.scope().resolver == Resolver::Handler || self.decided().at_once
+    }
+
+    async fn store(&self, message: Message) -> Result<MessageId, Error> {
+        if self.is_in_the_stores_file() {
+            return Err(misuse(format!(
+                "`send` was called in `{}` after `enter_sql`, on SQLite and with the message store in the same file: that has \
+                 one writer, which is the transaction; use `begin` or `enter`, or give the store a file of its own",
+                self.scope().function
+            )));
+        }
+        let scope = self.deciding();
+        let half = self.half(&scope, message)?;
+        let id = half.id;
+        let alive = self.calls.admission.another();
+        let problem = |function: &str| format!("a message that `{function}` sends could not be stored");
+        let mut ticket = store(self.calls.clone(), self.live(scope, vec![half]), alive, problem)
+            .await
+            .map_err(Error::in_body)?;
+        ticket.body_starts();
+        match &mut self.decided().stored {
+            Some(stored) => stored.absorb(ticket),
+            none => *none = Some(ticket),
+        }
+        Ok(id)
+    }
+
+    /// Whether the store's own connections would wait for the open transaction.
+    pub(super) fn is_in_the_stores_file(&self) -> bool {
+        let file = self.scope().fence.as_ref().and_then(|fence| fence.file());
+        file.is_some() && file == self.calls.held.store().file()
+    }
+
+    fn half(&self, scope: &CallScope, message: Message) -> Result<Arc<Half>, Error> {
+        check(&self.calls, &scope.function, &message).map_err(Error::in_body)?;
+        decided_half(&self.calls, &self.call, scope, message)
+    }
+
+    pub(super) fn live(&self, scope: Arc<CallScope>, halves: Vec<Arc<Half>>) -> LiveCall {
+        let troubles = self.calls.held.store().troubles();
+        LiveCall { scope, halves, troubles, ..*self.call }
+    }
+}
