@@ -57,6 +57,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     match options.scenario {
         Scenario::All | Scenario::Report => unreachable!("was done above"),
         Scenario::Send => scenarios::send::run(&world, &options, &mut report).await?,
+        Scenario::Many => scenarios::many::run(&world, &options, &mut report).await?,
         Scenario::Pipeline => scenarios::pipeline::run(&world, &options, &mut report).await?,
         Scenario::Backlog => scenarios::backlog::run(&world, &options, &mut report).await?,
         Scenario::Orphans => scenarios::orphans::run(&world, &options, &mut report).await?,

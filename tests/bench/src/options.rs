@@ -48,6 +48,8 @@ pub(crate) struct Options {
 pub(crate) enum Scenario {
     /// An annotated call whose body inserts one row.
     Send,
+    /// A call whose body decides on ten messages.
+    Many,
     /// Calls until their messages are acked by RabbitMQ and marked.
     Pipeline,
     /// From commit to an independent consumer's receipt.
@@ -72,7 +74,7 @@ pub(crate) enum Scenario {
 
 impl Scenario {
     pub(crate) const fn needs_rabbitmq(self) -> bool {
-        !matches!(self, Self::Send | Self::Sqlite | Self::Compile | Self::All | Self::Report)
+        !matches!(self, Self::Send | Self::Many | Self::Sqlite | Self::Compile | Self::All | Self::Report)
     }
 
     /// The database that its goals are about.
@@ -83,7 +85,7 @@ impl Scenario {
     /// The databases it is about.
     const fn databases(self) -> &'static [Database] {
         match self {
-            Self::Send => &[Database::Postgres, Database::Mysql, Database::Sqlite],
+            Self::Send | Self::Many => &[Database::Postgres, Database::Mysql, Database::Sqlite],
             Self::Compile | Self::All | Self::Report => &[],
             Self::Sqlite => &[Database::Sqlite],
             _ => &[Database::Postgres],

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use sqlx::Pool;
 use uuid::Uuid;
 
-use super::Contestant;
+use super::{Contestant, MANY};
 use crate::shop::{Payment, Shop};
 use crate::world::Place;
 
@@ -46,6 +46,23 @@ impl<DB: Shop> Contestant for Outbox<DB> {
         let mut tx = self.0.pool.begin().await?;
         DB::insert(&mut tx, &payment).await?;
         DB::put_out(&mut tx, &payment, &json).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+/// An outbox with several messages in a transaction, as a loop over items puts them there: a statement each.
+pub(crate) struct OutboxOfMany<DB: Shop>(pub(crate) Place<DB>);
+
+#[async_trait]
+impl<DB: Shop> Contestant for OutboxOfMany<DB> {
+    async fn call(&self, payment: Payment) -> anyhow::Result<()> {
+        let json = payment.json()?;
+        let mut tx = self.0.pool.begin().await?;
+        DB::insert(&mut tx, &payment).await?;
+        for _ in 0..MANY {
+            DB::put_out(&mut tx, &payment, &json).await?;
+        }
         tx.commit().await?;
         Ok(())
     }

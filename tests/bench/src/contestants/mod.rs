@@ -18,6 +18,9 @@ use crate::options::{Database, Options};
 use crate::shop::Payment;
 use crate::world::{Open, World};
 
+/// The messages of a call that has several.
+const MANY: usize = 10;
+
 /// Somebody who makes a payment, and sees to it that its message will be sent.
 #[async_trait]
 pub(crate) trait Contestant: Send + Sync {
@@ -60,6 +63,34 @@ pub(crate) async fn senders(world: &World, options: &Options) -> anyhow::Result<
         entries.extend(on::<Sqlite>(world, options, Database::Sqlite).await?);
     }
     Ok(entries)
+}
+
+/// Those who send several messages in a call.
+pub(crate) async fn senders_of_many(world: &World, options: &Options) -> anyhow::Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    if options.wants_database(Database::Postgres) {
+        many_on::<Postgres>(world, options, Database::Postgres, &mut entries).await?;
+    }
+    if options.wants_database(Database::Mysql) {
+        many_on::<MySql>(world, options, Database::Mysql, &mut entries).await?;
+    }
+    if options.wants_database(Database::Sqlite) {
+        many_on::<Sqlite>(world, options, Database::Sqlite, &mut entries).await?;
+    }
+    Ok(entries)
+}
+
+async fn many_on<DB: Open>(
+    world: &World,
+    options: &Options,
+    database: Database,
+    entries: &mut Vec<Entry>,
+) -> anyhow::Result<()> {
+    let mut add = Adding { options, database, entries };
+    let outbox = async || Ok(by_hand::OutboxOfMany(DB::open(world, "outbox_many").await?));
+    add.entry("outbox", outbox).await?;
+    let fence = async || Ok(ours::Decides(ours::Ours::quiet(DB::open(world, "fence_many").await?).await?));
+    add.entry("fence", fence).await
 }
 
 /// Those who can be on any database.

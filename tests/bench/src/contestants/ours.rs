@@ -7,12 +7,12 @@ use anyhow::Context;
 use async_trait::async_trait;
 use sqlx::Pool;
 use transactional_message::{
-    Data, HalfMessage, Messenger, MessengerBuilder, Outcome, Settings, begin, transactional_message,
+    Data, HalfMessage, Message, Messenger, MessengerBuilder, Outcome, Settings, begin, transactional_message,
 };
 use uuid::Uuid;
 
-use super::Contestant;
 use super::by_hand;
+use super::{Contestant, MANY};
 use crate::shop::{Payment, Shop};
 use crate::world::Place;
 
@@ -59,6 +59,18 @@ async fn empty(messenger: &Messenger, payment: Payment) -> anyhow::Result<()> {
 async fn fenced<DB: Shop>(messenger: &Messenger, db: &Pool<DB>, payment: Payment) -> anyhow::Result<()> {
     let mut tx = begin(db).await?;
     DB::insert(&mut tx, &payment).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// A call whose body decides on several messages.
+#[transactional_message(fence, messenger = messenger)]
+async fn decides<DB: Shop>(messenger: &Messenger, db: &Pool<DB>, payment: Payment) -> anyhow::Result<()> {
+    let mut tx = begin(db).await?;
+    DB::insert(&mut tx, &payment).await?;
+    for _ in 0..MANY {
+        tx.send(Message::json(crate::EXCHANGE, crate::ROUTING_KEY, &payment)?)?;
+    }
     tx.commit().await?;
     Ok(())
 }
@@ -148,6 +160,23 @@ pub(crate) struct Fence<DB: Shop>(pub(crate) Ours<DB>);
 impl<DB: Shop> Contestant for Fence<DB> {
     async fn call(&self, payment: Payment) -> anyhow::Result<()> {
         fenced(&self.0.messenger, &self.0.place.pool, payment).await
+    }
+
+    async fn settle(&self) -> anyhow::Result<()> {
+        self.0.settle().await
+    }
+
+    async fn close(&self) {
+        self.0.close().await;
+    }
+}
+
+pub(crate) struct Decides<DB: Shop>(pub(crate) Ours<DB>);
+
+#[async_trait]
+impl<DB: Shop> Contestant for Decides<DB> {
+    async fn call(&self, payment: Payment) -> anyhow::Result<()> {
+        decides(&self.0.messenger, &self.0.place.pool, payment).await
     }
 
     async fn settle(&self) -> anyhow::Result<()> {

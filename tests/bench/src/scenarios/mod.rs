@@ -4,6 +4,7 @@ pub(crate) mod backlog;
 pub(crate) mod compile;
 pub(crate) mod instances;
 pub(crate) mod latency;
+pub(crate) mod many;
 pub(crate) mod orphans;
 pub(crate) mod pipeline;
 pub(crate) mod recovery;

@@ -25,6 +25,19 @@ pub(super) async fn backlog(pool: &PgPool, count: i64) -> anyhow::Result<()> {
     run(pool, insert).await
 }
 
+/// Messages that are delivered, and not old enough to be deleted, each with its fence row: made during the last hours.
+pub(super) async fn delivered(pool: &PgPool, count: i64) -> anyhow::Result<()> {
+    let statements = format!(
+        "CREATE UNLOGGED TABLE kept AS SELECT {ID} AS id FROM generate_series(1, {count});
+         INSERT INTO tm_fence (call_id, outcome) SELECT id, 1 FROM kept;
+         INSERT INTO tm_message ({COLUMNS}, finished_at) SELECT {VALUES}, id, 3, 'fence:' || identity, NULL,
+             (extract(epoch FROM clock_timestamp()) * 1000)::bigint FROM kept, tm_fence_database;
+         UPDATE tm_message SET due_at = NULL WHERE false;
+         DROP TABLE kept;"
+    );
+    run(pool, statements).await
+}
+
 /// Half messages whose process is dead: half of them fenced and half with a handler, and of each every
 /// second has taken effect.
 pub(super) async fn orphans(pool: &PgPool, count: i64) -> anyhow::Result<()> {

@@ -102,6 +102,15 @@ impl Server {
         run(self.command(&script("rabbitmqctl")?)?.arg("--quiet").args(arguments)).await
     }
 
+    /// Enables one of the plugins that come with RabbitMQ.
+    ///
+    /// # Errors
+    /// When `rabbitmq-plugins` fails.
+    pub async fn enable_plugin(&self, name: &str) -> anyhow::Result<()> {
+        run(self.command(&script("rabbitmq-plugins")?)?.args(["enable", name])).await?;
+        Ok(())
+    }
+
     /// Makes it believe that it's short of memory, whereupon it blocks everybody who publishes; or
     /// that it has enough again.
     ///
