@@ -114,7 +114,7 @@ impl Running {
 
     fn half(&self, scope: &CallScope, message: Message) -> Result<Arc<Half>, Error> {
         check(&self.calls, &scope.function, &message).map_err(Error::in_body)?;
-        decided_half(&self.calls, &self.call, scope, message)
+        decided_half(&self.calls, &self.call, scope, self.next_id(scope), message)
     }
 
     pub(super) fn live(&self, scope: Arc<CallScope>, halves: Vec<Arc<Half>>) -> LiveCall {

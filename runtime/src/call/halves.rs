@@ -81,11 +81,12 @@ pub(super) fn decided_half(
     calls: &Calls,
     call: &LiveCall,
     scope: &CallScope,
+    id: MessageId,
     message: Message,
 ) -> Result<Arc<Half>, Error> {
     let half = |answered_by, package, check_after| {
         Ok(Arc::new(Half {
-            id: MessageId::new(),
+            id,
             call_id: scope.id(),
             service: calls.services.own().to_owned(),
             package,

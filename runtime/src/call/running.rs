@@ -7,7 +7,7 @@ use super::live::LiveCall;
 use super::scope::CallScope;
 use super::ticket::Ticket;
 use crate::error::{Error, ErrorKind};
-use crate::message::{CallId, Half};
+use crate::message::{CallId, Half, MessageId};
 use crate::rules::body_state::{Commit, Resolver};
 use crate::rules::ending::Ending;
 
@@ -83,6 +83,8 @@ pub(super) struct Decided {
     pub(super) stored: Option<Ticket>,
     /// They are to be stored when `send` is called: the transaction's client can't do it for us.
     pub(super) at_once: bool,
+    /// One of them has the transaction's id. (What has its call's id needs no entry in the store's index of siblings.)
+    has_first: bool,
     /// The transaction that they belong to. One that is rolled back takes them along, and another one's fence row must not
     /// speak for them: so each has a row of its own.
     transaction: Option<Arc<CallScope>>,
@@ -108,6 +110,16 @@ impl Running {
         }
         let mut decided = self.decided();
         Arc::clone(decided.transaction.get_or_insert_with(|| Arc::new(self.scope().of_a_transaction())))
+    }
+
+    /// The id of the next message that belongs to `scope`.
+    pub(super) fn next_id(&self, scope: &CallScope) -> MessageId {
+        let mut decided = self.decided();
+        if decided.has_first || scope.id() == self.scope().id() {
+            return MessageId::new();
+        }
+        decided.has_first = true;
+        MessageId::from_uuid(scope.id().as_uuid())
     }
 
     /// A transaction begins: what was decided in an earlier one was rolled back with it.

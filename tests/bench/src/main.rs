@@ -65,6 +65,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         Scenario::Instances => scenarios::instances::run(&world, &options, &mut report).await?,
         Scenario::Recovery => scenarios::recovery::run(&world, &options, &mut report).await?,
         Scenario::Sqlite => scenarios::sqlite::run(&world, &options, &mut report).await?,
+        Scenario::Kept => scenarios::kept::run(&world, &options, &mut report).await?,
         Scenario::Latency => scenarios::latency::run(&world, &options, &mut report).await?,
     }
     Ok(if report.finish()? { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -62,6 +62,8 @@ pub(crate) enum Scenario {
     Recovery,
     /// Several processes over one store.
     Instances,
+    /// Delivered messages are kept for a while: `pipeline` over millions of them.
+    Kept,
     /// `send` and `pipeline` on the embedded default.
     Sqlite,
     /// What 500 annotated functions cost at compile time.

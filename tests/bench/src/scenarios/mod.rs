@@ -3,6 +3,7 @@
 pub(crate) mod backlog;
 pub(crate) mod compile;
 pub(crate) mod instances;
+pub(crate) mod kept;
 pub(crate) mod latency;
 pub(crate) mod many;
 pub(crate) mod orphans;

@@ -32,7 +32,6 @@ pub(super) async fn delivered(pool: &PgPool, count: i64) -> anyhow::Result<()> {
          INSERT INTO tm_fence (call_id, outcome) SELECT id, 1 FROM kept;
          INSERT INTO tm_message ({COLUMNS}, finished_at) SELECT {VALUES}, id, 3, 'fence:' || identity, NULL,
              (extract(epoch FROM clock_timestamp()) * 1000)::bigint FROM kept, tm_fence_database;
-         UPDATE tm_message SET due_at = NULL WHERE false;
          DROP TABLE kept;"
     );
     run(pool, statements).await
