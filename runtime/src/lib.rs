@@ -180,9 +180,9 @@ pub use call::{
     Begin, BeginOn, Entered, EnteredSql, FencedTransaction, InTransaction, begin, enter, enter_sql,
 };
 pub use call::{Call, HandlerName, call_id, send, withhold};
-pub use check_back::{Answer, Asked, Data, Decode, FromAsked, HalfMessage, Handler, RawPayload};
+pub use check_back::{Answer, Asked, Data, Decode, Extract, HalfMessage, Handler, RawPayload};
 #[cfg(feature = "_sql")]
-pub use consumer::{Consume, Consumer, Received};
+pub use consumer::{Consume, Consumer, Received, Reject, RetryAfter};
 pub use database::DatabaseSource;
 pub use error::{Error, ErrorKind, FromHalfError};
 pub use message::state::MessageState;

@@ -99,6 +99,12 @@ impl Transport for InProcess {
         let published =
             handled.into_iter().fold(PublishResult::Acknowledged, |sum, handled| match (sum, handled) {
                 (PublishResult::Failed(why), _) | (_, Disposition::Failed(why)) => PublishResult::Failed(why),
+                (PublishResult::FailedFor(pause, why), Disposition::FailedFor(other, _)) => {
+                    PublishResult::FailedFor(pause.min(other), why)
+                }
+                (PublishResult::FailedFor(pause, why), _) | (_, Disposition::FailedFor(pause, why)) => {
+                    PublishResult::FailedFor(pause, why)
+                }
                 (PublishResult::NotNow(why), _) | (_, Disposition::NotNow(why)) => PublishResult::NotNow(why),
                 (PublishResult::NotHere(why), _) | (_, Disposition::Undecodable(why)) => {
                     PublishResult::NotHere(why)

@@ -1,4 +1,4 @@
-//! What a check-back handler is given: the half message, and the application's data.
+//! What handlers are given: check-back handlers the half message, and all of them the application's data.
 
 use std::any::{Any, TypeId, type_name};
 use std::collections::HashMap;
@@ -106,42 +106,51 @@ impl<T> Deref for Data<T> {
     }
 }
 
-/// What a handler can take after the half message: [`Data`].
+/// What a handler can take after its message: [`Data`].
 #[diagnostic::on_unimplemented(
-    message = "a check-back handler cannot take `{Self}`",
+    message = "a handler cannot take `{Self}`",
     label = "not `Data<T>`",
-    note = "after `HalfMessage<T>`, a check-back handler takes `transactional_message::Data<T>` arguments, with `T: Clone`"
+    note = "after `HalfMessage<T>` or `Received<T>`, a handler takes `transactional_message::Data<T>` arguments, with `T: Clone`"
 )]
-pub trait FromAsked: Sized + Send {
+pub trait Extract: Sized + Send {
     #[doc(hidden)]
-    fn need() -> (TypeId, &'static str);
+    fn need() -> Need;
     #[doc(hidden)]
-    fn from_asked(asked: &Asked) -> Result<Self, String>;
+    fn extract(data: &DataMap) -> Result<Self, String>;
 }
 
-impl<T: Clone + Send + Sync + 'static> FromAsked for Data<T> {
-    fn need() -> (TypeId, &'static str) {
+/// A type of data, and its name.
+pub(crate) type Need = (TypeId, &'static str);
+
+impl<T: Clone + Send + Sync + 'static> Extract for Data<T> {
+    fn need() -> Need {
         (TypeId::of::<T>(), type_name::<T>())
     }
 
-    fn from_asked(asked: &Asked) -> Result<Self, String> {
-        asked.data.get::<T>().cloned().map(Self).ok_or_else(|| {
-            format!("the messenger has no `{}`: add `.data(..)` to its builder", type_name::<T>())
-        })
+    fn extract(data: &DataMap) -> Result<Self, String> {
+        data.get::<T>().cloned().map(Self).ok_or_else(|| missing(type_name::<T>()))
     }
+}
+
+fn missing(type_name: &str) -> String {
+    format!(
+        "`Data<{type_name}>`, which the messenger does not have: add `.data(..)` with a `{type_name}` to its builder"
+    )
 }
 
 /// The application's data by type.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct DataMap(Arc<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>);
+pub struct DataMap(Arc<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>);
 
 impl DataMap {
     pub(crate) fn insert<T: Send + Sync + 'static>(&mut self, value: T) {
         Arc::make_mut(&mut self.0).insert(TypeId::of::<T>(), Arc::new(value));
     }
 
-    pub(crate) fn has(&self, id: TypeId) -> bool {
-        self.0.contains_key(&id)
+    /// Errs with what is not there, and the remedy.
+    pub(crate) fn has_all(&self, needs: &[Need]) -> Result<(), String> {
+        let missed = needs.iter().find(|(id, _)| !self.0.contains_key(id));
+        missed.map_or(Ok(()), |(_, name)| Err(missing(name)))
     }
 
     fn get<T: 'static>(&self) -> Option<&T> {

@@ -1,6 +1,5 @@
 //! The check-back handler: an async function, erased to something that a registry can hold.
 
-use std::any::TypeId;
 use std::borrow::Borrow;
 use std::fmt::{self, Display};
 use std::marker::PhantomData;
@@ -8,7 +7,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use super::arguments::{Asked, Decode, FromAsked, HalfMessage};
+use super::arguments::{Asked, Decode, Extract, HalfMessage, Need};
 use crate::message::Outcome;
 
 /// What a handler may answer: [`Outcome`], or a `Result` of it. An error is
@@ -45,7 +44,7 @@ impl<E: Display> Answer for Result<Outcome, E> {
 )]
 pub trait Handler<M, A>: Copy + Send + Sync + 'static {
     #[doc(hidden)]
-    fn needs() -> Vec<(TypeId, &'static str)>;
+    fn needs() -> Vec<Need>;
     #[doc(hidden)]
     fn ask(self, asked: Asked) -> BoxFuture<'static, Result<Outcome, String>>;
 }
@@ -57,15 +56,15 @@ macro_rules! handler {
             F: Fn(HalfMessage<M>, $($argument),*) -> Fut + Copy + Send + Sync + 'static,
             Fut: Future<Output: Answer> + Send,
             M: Decode + Send,
-            $($argument: FromAsked,)*
+            $($argument: Extract,)*
         {
-            fn needs() -> Vec<(TypeId, &'static str)> {
+            fn needs() -> Vec<Need> {
                 vec![$($argument::need()),*]
             }
 
             fn ask(self, asked: Asked) -> BoxFuture<'static, Result<Outcome, String>> {
                 Box::pin(async move {
-                    self(asked.half()?, $($argument::from_asked(&asked)?),*).await.into_outcome()
+                    self(asked.half()?, $($argument::extract(&asked.data)?),*).await.into_outcome()
                 })
             }
         }
@@ -82,7 +81,7 @@ handler!(A, B, C, D, E);
 /// A handler without its type.
 #[derive(Clone)]
 pub struct CheckBack {
-    pub(crate) needs: fn() -> Vec<(TypeId, &'static str)>,
+    pub(crate) needs: fn() -> Vec<Need>,
     pub(crate) ask: Arc<dyn Fn(Asked) -> BoxFuture<'static, Result<Outcome, String>> + Send + Sync>,
 }
 
@@ -97,7 +96,7 @@ impl fmt::Debug for CheckBack {
 /// Generated code names a handler twice, for the message and for the registry. Both begin here, since the
 /// compiler drops an error that is equal to an earlier one: a wrong handler is reported once.
 pub struct TypedHandler<M> {
-    needs: fn() -> Vec<(TypeId, &'static str)>,
+    needs: fn() -> Vec<Need>,
     /// No allocation for a function's name, which has no size; that matters, as every call makes one.
     ask: Box<dyn Fn(Asked) -> BoxFuture<'static, Result<Outcome, String>> + Send + Sync>,
     payload: PhantomData<fn(M)>,

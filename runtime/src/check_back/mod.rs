@@ -4,7 +4,7 @@ mod arguments;
 mod handler;
 pub(crate) mod registry;
 
-pub(crate) use arguments::DataMap;
-pub use arguments::{Asked, Data, Decode, FromAsked, HalfMessage, RawPayload};
+pub use arguments::{Asked, Data, Decode, Extract, HalfMessage, RawPayload};
+pub(crate) use arguments::{DataMap, Need};
 pub use handler::{Answer, CheckBack, Handler, TypedHandler, handler};
 pub use registry::HandlerRegistration;

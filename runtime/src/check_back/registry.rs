@@ -71,14 +71,8 @@ impl Registry {
                 "a check-back handler has an empty name: the name is stored with its messages",
             ));
         }
-        for (need, type_name) in (handler.needs)() {
-            if !self.data.has(need) {
-                return Err(configuration(format!(
-                    "the check-back handler `{name}` takes `Data<{type_name}>`, which the messenger does not have: \
-                     add `.data(..)` with a `{type_name}` to its builder"
-                )));
-            }
-        }
+        let has_all = self.data.has_all(&(handler.needs)());
+        has_all.map_err(|what| configuration(format!("the check-back handler `{name}` takes {what}")))?;
         if let Some(other) = self.handlers.insert(name.to_owned(), Registered { handler, package }) {
             let packages = match (other.package, package) {
                 (Some(one), Some(two)) if one != two => format!(", in the packages `{one}` and `{two}`"),

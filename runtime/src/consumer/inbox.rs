@@ -9,9 +9,10 @@ use futures_util::future::BoxFuture;
 use sqlx::Pool;
 use tokio::time::timeout;
 
+use super::failure::disposition;
 use super::trouble::Trouble;
 use super::{Consume, Received};
-use crate::check_back::Decode;
+use crate::check_back::{DataMap, Decode, Need};
 use crate::fault;
 use crate::message::{Message, MessageId, age};
 use crate::sql::{
@@ -38,9 +39,19 @@ impl Default for Limits {
     }
 }
 
+/// What every handling is given.
+#[derive(Clone, Debug)]
+pub(crate) struct Given {
+    pub(super) limits: Limits,
+    /// The application's.
+    pub(super) data: DataMap,
+}
+
 /// A handler with its database, without their types.
 #[async_trait]
 pub(crate) trait Inbox: std::fmt::Debug + Send + Sync {
+    /// The data that the handler takes.
+    fn needs(&self) -> Vec<Need>;
     /// Creates or updates the tables, in `schema` if it is given.
     async fn migrate(&self, schema: Option<&str>) -> Result<(), StoreError>;
     async fn check_schema(&self, schema: Option<&str>) -> Result<(), StoreError>;
@@ -52,7 +63,7 @@ pub(crate) trait Inbox: std::fmt::Debug + Send + Sync {
         message: Message,
         attempt: u32,
         entered: bool,
-        limits: Limits,
+        given: &Given,
     ) -> Disposition;
     /// Forgets at most `limit` of the messages that are older than the retention.
     async fn prune(&self, retention: Duration, limit: u32) -> Result<u64, StoreError>;
@@ -66,17 +77,17 @@ pub(crate) trait Inbox: std::fmt::Debug + Send + Sync {
     fn keeps_waiting(&self, id: MessageId, error: &StoreError);
 }
 
-pub(super) struct SqlInbox<DB: BusinessDatabase, M, H> {
+pub(super) struct SqlInbox<DB: BusinessDatabase, M, A, H> {
     queue: String,
     pool: Pool<DB>,
     handler: H,
     trouble: Trouble,
     /// Where the inbox is; known when it was migrated or checked.
     namespace: OnceLock<Namespace>,
-    message: PhantomData<fn() -> M>,
+    message: PhantomData<fn() -> (M, A)>,
 }
 
-impl<DB: BusinessDatabase, M, H> std::fmt::Debug for SqlInbox<DB, M, H> {
+impl<DB: BusinessDatabase, M, A, H> std::fmt::Debug for SqlInbox<DB, M, A, H> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SqlInbox").field("queue", &self.queue).finish_non_exhaustive()
     }
@@ -89,11 +100,12 @@ struct Entered<DB: BusinessDatabase> {
     turn: WriteTurn,
 }
 
-impl<DB, M, H> SqlInbox<DB, M, H>
+impl<DB, M, A, H> SqlInbox<DB, M, A, H>
 where
     DB: BusinessDatabase,
     M: Decode + Send + 'static,
-    H: for<'c> Consume<'c, DB::Connection, M> + 'static,
+    A: 'static,
+    H: for<'c> Consume<'c, DB::Connection, M, A> + 'static,
 {
     pub(super) fn new(queue: String, pool: Pool<DB>, handler: H) -> Self {
         let (trouble, namespace) = (Trouble::default(), OnceLock::new());
@@ -110,7 +122,7 @@ where
 
     /// The whole transaction. Without `Done` it was rolled back, or nobody knows; the message
     /// comes again in both cases, and the record tells.
-    async fn once(&self, id: MessageId, message: Received<M>, entered: bool, limits: Limits) -> Disposition {
+    async fn once(&self, id: MessageId, message: Received<M>, entered: bool, given: &Given) -> Disposition {
         if fault::bug("inbox-apart") && !self.enter_apart(id).await {
             return Disposition::Done;
         }
@@ -120,21 +132,21 @@ where
         };
         // Whoever drops us in the middle of a statement of the handler closes the connection.
         tx.may_be_cut_off();
-        let worked = timeout(limits.handler_timeout, self.handler.consume(&mut tx, message)).await;
-        let Ok(worked) = worked.map(|worked| worked.map_err(|why| why.to_string())) else {
+        let patience = given.limits.handler_timeout;
+        let worked = timeout(patience, self.handler.consume(&mut tx, message)).await;
+        let Ok(worked) = worked.map(|worked| worked.map_err(disposition)) else {
             self.cut_off(tx, session).await;
             return Disposition::Failed(format!(
-                "the handler did not end within {:?}, which is the consumer's `handler_timeout`",
-                limits.handler_timeout
+                "the handler did not end within {patience:?}, which is the consumer's `handler_timeout`"
             ));
         };
         tx.ended();
         fault::point("effect-done");
         match worked {
             Ok(()) => self.commit(tx, id).await,
-            Err(why) => {
+            Err(handled) => {
                 self.roll_back(tx, session).await;
-                Disposition::Failed(why)
+                handled
             }
         }
     }
@@ -288,12 +300,17 @@ fn forgotten() -> Disposition {
 }
 
 #[async_trait]
-impl<DB, M, H> Inbox for SqlInbox<DB, M, H>
+impl<DB, M, A, H> Inbox for SqlInbox<DB, M, A, H>
 where
     DB: BusinessDatabase,
     M: Decode + Send + 'static,
-    H: for<'c> Consume<'c, DB::Connection, M> + 'static,
+    A: 'static,
+    H: for<'c> Consume<'c, DB::Connection, M, A> + 'static,
 {
+    fn needs(&self) -> Vec<Need> {
+        H::needs()
+    }
+
     async fn migrate(&self, schema: Option<&str>) -> Result<(), StoreError> {
         let namespace = DB::migrate_inbox(&self.pool, schema).await?;
         self.namespace.get_or_init(|| namespace);
@@ -312,17 +329,18 @@ where
         message: Message,
         attempt: u32,
         entered: bool,
-        limits: Limits,
+        given: &Given,
     ) -> Disposition {
+        let limits = given.limits;
         if age(id) > limits.retention {
             return Disposition::Rejected(format!(
                 "older than the {:?} for which this consumer remembers messages: it could not be recognised as a duplicate",
                 limits.retention
             ));
         }
-        match Received::decode(id, message, attempt) {
+        match Received::decode(id, message, attempt, &given.data) {
             Err(why) => Disposition::Undecodable(format!("the body can't be decoded: {why}")),
-            Ok(message) => self.once(id, message, entered, limits).await,
+            Ok(message) => self.once(id, message, entered, given).await,
         }
     }
 

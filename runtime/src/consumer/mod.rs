@@ -1,5 +1,6 @@
 //! The consumer: a queue, its bindings, and a handler whose effect happens once per message.
 
+mod failure;
 mod handler;
 mod inbox;
 mod suspects;
@@ -13,11 +14,12 @@ use std::time::Duration;
 
 use sqlx::Pool;
 
+pub use failure::{Reject, RetryAfter};
 pub use handler::{Consume, Received};
 use inbox::{Inbox, Limits, SqlInbox};
 pub(crate) use worker::ConsumerLoop;
 
-use crate::check_back::Decode;
+use crate::check_back::{DataMap, Decode};
 use crate::error::{Error, ErrorKind};
 use crate::message::limits::SHORT_STRING_BYTES;
 use crate::sql::BusinessDatabase;
@@ -36,8 +38,9 @@ const UNDECODABLE_AFTER: Duration = Duration::from_hours(1);
 /// A queue and the handler of its messages.
 ///
 /// The handler runs in a transaction whose first statement records the message in the *inbox*, so
-/// that its effect happens once per message, however often the message is delivered. A handler
-/// that fails is asked again with growing pauses, up to [`max_attempts`](Self::max_attempts). After that,
+/// that its effect happens once per message, however often the message is delivered. It may take the application's
+/// [`Data`](crate::Data), like a check-back handler. A handler
+/// that fails is asked again with growing pauses, or as its error says ([`Reject`], [`RetryAfter`]), up to [`max_attempts`](Self::max_attempts). After that,
 /// and when nobody could decode its body for [some time](Self::undecodable_after), the message is
 /// dead, with the reason, and waits for an operator.
 ///
@@ -92,11 +95,12 @@ impl fmt::Debug for Consumer {
 
 impl Consumer {
     /// A consumer of `queue`, whose name scopes its inbox, with the database of its effects.
-    pub fn new<DB, M, H>(queue: impl Display, pool: Pool<DB>, handler: H) -> Self
+    pub fn new<DB, M, A, H>(queue: impl Display, pool: Pool<DB>, handler: H) -> Self
     where
         DB: BusinessDatabase,
         M: Decode + Send + 'static,
-        H: for<'c> Consume<'c, DB::Connection, M> + 'static,
+        A: 'static,
+        H: for<'c> Consume<'c, DB::Connection, M, A> + 'static,
     {
         let queue = queue.to_string();
         let inbox = Arc::new(SqlInbox::new(queue.clone(), pool, handler));
@@ -221,7 +225,7 @@ impl Consumer {
         }
     }
 
-    pub(crate) fn validate(&self) -> Result<(), Error> {
+    pub(crate) fn validate(&self, data: &DataMap) -> Result<(), Error> {
         let problem = if self.queue.is_empty() || self.queue.len() > SHORT_STRING_BYTES {
             "its queue's name must have 1 to 255 bytes"
         } else if self.bindings.is_empty() {
@@ -239,7 +243,10 @@ impl Consumer {
         } else if self.undecodable_after > LONGEST_PAUSE {
             "`undecodable_after` must be at most 24 h"
         } else {
-            return Ok(());
+            return data.has_all(&self.inbox.needs()).map_err(|what| {
+                let text = format!("the handler of the consumer `{}` takes {what}", self.queue);
+                Error::new(ErrorKind::Configuration, text)
+            });
         };
         Err(Error::new(
             ErrorKind::Configuration,

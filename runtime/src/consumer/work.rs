@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::task::AbortOnDropHandle;
 
-use super::inbox::{Inbox, Limits};
+use super::inbox::{Given, Inbox};
 use crate::fault;
 use crate::message::{Message, MessageId};
 use crate::transport::{Delivery, Disposition};
@@ -19,7 +19,7 @@ pub(super) struct Work {
     /// After how many attempts a failure is final.
     pub(super) budget: u32,
     pub(super) alone: Alone,
-    pub(super) limits: Limits,
+    pub(super) given: Given,
     pub(super) under_way: UnderWay,
 }
 
@@ -92,8 +92,8 @@ impl Work {
         attempt: u32,
         entered: bool,
     ) -> Disposition {
-        let (inbox, limits) = (Arc::clone(&self.inbox), self.limits);
-        let task = tokio::spawn(async move { inbox.process(id, message, attempt, entered, limits).await });
+        let (inbox, given) = (Arc::clone(&self.inbox), self.given.clone());
+        let task = tokio::spawn(async move { inbox.process(id, message, attempt, entered, &given).await });
         match AbortOnDropHandle::new(task).await {
             Ok(handled) => handled,
             Err(failed) => Disposition::Failed(match failed.try_into_panic() {
@@ -106,7 +106,7 @@ impl Work {
     /// A failure that was the last attempt is final.
     pub(super) fn within_budget(&self, attempt: u32, handled: Disposition) -> Disposition {
         match handled {
-            Disposition::Failed(why) if attempt >= self.budget => {
+            Disposition::Failed(why) | Disposition::FailedFor(_, why) if attempt >= self.budget => {
                 Disposition::Rejected(format!("failed {attempt} times; the last time: {why}"))
             }
             handled => handled,

@@ -10,9 +10,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Consumer;
-use super::inbox::Inbox;
+use super::inbox::{Given, Inbox};
 use super::suspects::judge;
 use super::work::{UnderWay, Work};
+use crate::check_back::DataMap;
 use crate::fault;
 use crate::store::StoreError;
 use crate::transport::Delivery;
@@ -35,11 +36,17 @@ pub(crate) struct ConsumerLoop {
 }
 
 impl ConsumerLoop {
-    pub(crate) fn new(consumer: Consumer, budget: u32, alone: Alone, deliveries: Receiver<Delivery>) -> Self {
-        let (inbox, limits) = (Arc::clone(&consumer.inbox), consumer.limits);
+    pub(crate) fn new(
+        consumer: Consumer,
+        budget: u32,
+        alone: Alone,
+        data: DataMap,
+        deliveries: Receiver<Delivery>,
+    ) -> Self {
+        let (inbox, given) = (Arc::clone(&consumer.inbox), Given { limits: consumer.limits, data });
         Self {
             consumer,
-            work: Work { inbox, budget, alone, limits, under_way: UnderWay::default() },
+            work: Work { inbox, budget, alone, given, under_way: UnderWay::default() },
             deliveries,
             ready: VecDeque::new(),
             handling: JoinSet::new(),

@@ -206,7 +206,7 @@ impl MessengerBuilder {
         let services = Services::new(self.service.take(), std::mem::take(&mut self.old_services))?;
         let handlers = Arc::new(self.handlers()?);
         #[cfg(feature = "_sql")]
-        refuse_bad_consumers(&self.consumers)?;
+        refuse_bad_consumers(&self.consumers, &handlers.data)?;
         let store = self.store.open_store().await?;
         let fences = Arc::new(self.fences().await?);
 
@@ -226,7 +226,7 @@ impl MessengerBuilder {
             alone: alone.clone(),
         };
         #[cfg(feature = "_sql")]
-        let consumers = subscribe(self.consumers, transport.as_ref(), &alone)?;
+        let consumers = subscribe(self.consumers, transport.as_ref(), &alone, &handlers.data)?;
         #[cfg(feature = "_sql")]
         let inboxes = consumers.iter().map(ConsumerLoop::prune).collect();
         #[cfg(not(feature = "_sql"))]
@@ -305,19 +305,20 @@ fn subscribe(
     consumers: Vec<crate::Consumer>,
     transport: &dyn Transport,
     alone: &Alone,
+    data: &DataMap,
 ) -> Result<Vec<ConsumerLoop>, Error> {
     let subscribed = |consumer: crate::Consumer| {
         let deliveries = transport.subscribe(consumer.wanted())?;
         let budget = transport.budget(consumer.most_attempts());
-        Ok(ConsumerLoop::new(consumer, budget, alone.clone(), deliveries))
+        Ok(ConsumerLoop::new(consumer, budget, alone.clone(), data.clone(), deliveries))
     };
     consumers.into_iter().map(subscribed).collect()
 }
 
 #[cfg(feature = "_sql")]
-fn refuse_bad_consumers(consumers: &[crate::Consumer]) -> Result<(), Error> {
+fn refuse_bad_consumers(consumers: &[crate::Consumer], data: &DataMap) -> Result<(), Error> {
     for (index, consumer) in consumers.iter().enumerate() {
-        consumer.validate()?;
+        consumer.validate(data)?;
         if consumers.iter().take(index).any(|other| other.queue() == consumer.queue()) {
             return Err(Error::new(
                 ErrorKind::Configuration,

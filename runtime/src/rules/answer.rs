@@ -102,7 +102,13 @@ pub(crate) const fn after_publish(publication: &PublishResult, attempt: u32, bud
         PublishResult::Acknowledged => PublishVerdict::Delivered,
         PublishResult::NotNow(_) | PublishResult::NotHere(_) => PublishVerdict::AgainUncounted,
         PublishResult::Refused(_) => PublishVerdict::Dead,
-        PublishResult::Unroutable(_) | PublishResult::Failed(_) if attempt >= budget => PublishVerdict::Dead,
-        PublishResult::Unroutable(_) | PublishResult::Failed(_) => PublishVerdict::Again,
+        PublishResult::Unroutable(_) | PublishResult::Failed(_) | PublishResult::FailedFor(..)
+            if attempt >= budget =>
+        {
+            PublishVerdict::Dead
+        }
+        PublishResult::Unroutable(_) | PublishResult::Failed(_) | PublishResult::FailedFor(..) => {
+            PublishVerdict::Again
+        }
     }
 }

@@ -242,16 +242,7 @@ impl<DB: BusinessDatabase> Recorder<DB> {
 
 /// A message as a consumer's handler gets it, to test the handler by itself.
 pub fn received<T>(payload: T) -> Received<T> {
-    Received {
-        id: MessageId::new(),
-        exchange: String::new(),
-        routing_key: String::new(),
-        message_type: None,
-        business_key: None,
-        headers: Vec::new(),
-        attempt: 1,
-        payload,
-    }
+    Received::of(payload)
 }
 
 /// A transport that takes everything, and remembers it.

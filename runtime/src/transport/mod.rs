@@ -30,6 +30,8 @@ pub(crate) enum PublishResult {
     Unroutable(String),
     /// Not delivered, or not known to be: to be tried again.
     Failed(String),
+    /// The same, and not before so much time is over.
+    FailedFor(Duration, String),
     /// Not tried, since nobody is ready for it: to be tried later, and not counted.
     NotNow(String),
     /// Not readable in this process, but perhaps for another version of the program: to be tried later, and not counted.
@@ -113,6 +115,8 @@ pub(crate) enum Disposition {
     Done,
     /// It has not: deliver again later.
     Failed(String),
+    /// The same, and not before so much time is over.
+    FailedFor(Duration, String),
     /// It could not even be tried: deliver again later, and don't count it.
     NotNow(String),
     /// It never will: to the dead letters, with the reason.

@@ -5,10 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use transactional_message::{Consume, MessageId, RawPayload, Received};
+use transactional_message::{Consume, MessageId, RawPayload, Received, Reject, RetryAfter};
 
 use crate::Order;
 use crate::databases::{Connection, Dialect};
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Handles every message, and remembers each delivery, duplicates too.
 #[derive(Clone, Debug)]
@@ -47,6 +49,10 @@ pub enum Action {
     Write,
     /// Writes the effect, and fails.
     Fail,
+    /// Writes the effect, and says that nothing will help.
+    Reject,
+    /// Writes the effect, and says when to try again.
+    RetryAfter(Duration),
     /// Writes the effect, and fails with a text that PostgreSQL can't hold.
     Nul,
     /// Writes the effect, and fails with a text that only Unicode can hold.
@@ -127,12 +133,14 @@ async fn handle<DB: Dialect>(
     message: Received<RawPayload>,
     queue: String,
     act: Action,
-) -> Result<(), String> {
+) -> Result<(), BoxError> {
     let body = String::from_utf8_lossy(&message.payload.0).into_owned();
-    DB::effect(connection, &queue, message.id, &body).await.map_err(|error| error.to_string())?;
+    DB::effect(connection, &queue, message.id, &body).await?;
     match act {
         Action::Write => Ok(()),
         Action::Fail => Err("no ink".into()),
+        Action::Reject => Err(Reject::because("no such account").into()),
+        Action::RetryAfter(pause) => Err(RetryAfter::new(pause).because("no ink yet").into()),
         Action::Nul => Err("no\0ink".into()),
         Action::Foreign => Err("→ no ink 💶".into()),
         Action::Panic => panic!("the listener fell over"),
@@ -145,7 +153,7 @@ async fn handle<DB: Dialect>(
             DB::run(connection, "COMMIT").await.expect("commits");
             Ok(())
         }
-        Action::Run(sql) => DB::run(connection, sql).await.map(drop).map_err(|error| error.to_string()),
+        Action::Run(sql) => Ok(DB::run(connection, sql).await.map(drop)?),
         Action::Slow(time) => {
             tokio::time::sleep(time).await;
             Ok(())
@@ -162,8 +170,8 @@ async fn handle<DB: Dialect>(
 macro_rules! listens {
     ($database:ty, $connection:ty) => {
         impl<'c> Consume<'c, $connection, RawPayload> for ScriptedConsumer {
-            type Error = String;
-            type Future = BoxFuture<'c, Result<(), String>>;
+            type Error = BoxError;
+            type Future = BoxFuture<'c, Result<(), BoxError>>;
 
             fn consume(
                 &self,

@@ -8,8 +8,8 @@ use lapin::message::Delivery;
 use lapin::types::{AMQPValue, FieldTable};
 
 use super::properties::{
-    ATTEMPT, AmqpMessage, Body, EXCHANGE, PERSISTENT, REASON, ROUTING_KEY, Short, UNDECODABLE_SINCE,
-    table_bytes,
+    ATTEMPT, AmqpMessage, Body, EXCHANGE, NOT_BEFORE, PERSISTENT, REASON, ROUTING_KEY, Short,
+    UNDECODABLE_SINCE, table_bytes,
 };
 use crate::message::limits::{OURS, ROUTING, SHORT_STRING_BYTES};
 use crate::message::{Message, MessageId};
@@ -37,6 +37,8 @@ pub(super) struct Incoming {
     pub(super) attempt: u32,
     /// Since when nobody could read it, in milliseconds of Unix time.
     pub(super) undecodable_since: Option<u64>,
+    /// When it may be tried again, in milliseconds of Unix time, if a handler has said so.
+    pub(super) not_before: Option<u64>,
     /// Why RabbitMQ had put it to the dead letters itself, from where it was put back.
     pub(super) died_of: Option<String>,
     /// It was delivered before, and nobody answered.
@@ -72,6 +74,7 @@ impl Incoming {
             routing_key: origin(ROUTING_KEY, "routing-keys", &routing_key),
             attempt: u32::try_from(count(ATTEMPT).unwrap_or(1).max(1)).unwrap_or(u32::MAX),
             undecodable_since: count(UNDECODABLE_SINCE),
+            not_before: count(NOT_BEFORE),
             died_of: death.and_then(|death| first_text(death.inner().get("reason")?)),
             redelivered,
             body: Body::Bytes(Arc::new(data)),

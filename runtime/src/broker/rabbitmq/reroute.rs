@@ -11,7 +11,9 @@ use tokio_util::sync::CancellationToken;
 use super::connection::ConnectError;
 use super::dead_letters::DeadLetters;
 use super::incoming::Incoming;
-use super::properties::{ATTEMPT, AmqpMessage, QUEUE, REASON, UNDECODABLE_SINCE, room_for_headers};
+use super::properties::{
+    ATTEMPT, AmqpMessage, NOT_BEFORE, QUEUE, REASON, UNDECODABLE_SINCE, room_for_headers,
+};
 use super::publisher::Publisher;
 use super::topology::Queues;
 use crate::Backoff;
@@ -20,6 +22,8 @@ use crate::transport::PublishResult;
 /// How long a message that can't be tried is held. RabbitMQ ends the subscription that keeps one for half an hour.
 pub(super) const HOLD: Duration = Duration::from_mins(5);
 const PAUSES: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(10));
+/// The longest that a handler can ask for, and some more for clocks that differ.
+const LONGEST_WAIT: Duration = Duration::from_hours(25);
 /// The longest reason that goes into a header.
 const REASON_BYTES: usize = 1024;
 
@@ -42,6 +46,41 @@ impl Rerouter<'_> {
         self.send(incoming, queue, &[(ATTEMPT, number(attempt.saturating_add(1)))]).await
     }
 
+    /// Lets a message wait for its next attempt, as its handler has asked for.
+    pub(super) async fn retry_after(
+        &self,
+        incoming: &Incoming,
+        why: &str,
+        pause: Duration,
+    ) -> Result<bool, ConnectError> {
+        let (id, attempt) = (shown(incoming), incoming.attempt);
+        metrics::counter!("transactional_message_consumer_retries_total").increment(1);
+        tracing::warn!(queue = %self.queues.main, id, attempt, why, retry_in = ?pause, "a message was not handled");
+        self.wait_until(incoming, attempt.saturating_add(1), now() + pause).await
+    }
+
+    /// Lets a message wait on whose time has not come, if there is such a time. `None`: it has come.
+    pub(super) async fn wait_on(&self, incoming: &Incoming) -> Result<Option<bool>, ConnectError> {
+        let Some(until) = incoming.not_before.map(Duration::from_millis) else { return Ok(None) };
+        // What is farther away than any pause was not said by us.
+        if until <= now() || until > now() + LONGEST_WAIT {
+            return Ok(None);
+        }
+        self.wait_until(incoming, incoming.attempt, until).await.map(Some)
+    }
+
+    async fn wait_until(
+        &self,
+        incoming: &Incoming,
+        attempt: u32,
+        until: Duration,
+    ) -> Result<bool, ConnectError> {
+        let (queue, _) = self.queues.waiting_at_most(until.saturating_sub(now()));
+        let not_before = i64::try_from(until.as_millis()).unwrap_or_default();
+        let notes = [(ATTEMPT, number(attempt)), (NOT_BEFORE, AMQPValue::LongLongInt(not_before))];
+        self.send(incoming, queue, &notes).await
+    }
+
     /// Lets a message wait that could not be tried, and does not count it.
     pub(super) async fn put_off(&self, incoming: &Incoming, why: &str) -> Result<bool, ConnectError> {
         let (queue, pause) = self.queues.after_attempt(u32::MAX);
@@ -58,7 +97,7 @@ impl Rerouter<'_> {
         why: &str,
         patience: Duration,
     ) -> Result<bool, ConnectError> {
-        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        let now = now();
         let since = incoming.undecodable_since.map_or(now, Duration::from_millis).min(now);
         let waited = now.saturating_sub(since);
         if waited >= patience {
@@ -66,7 +105,8 @@ impl Rerouter<'_> {
                 if patience.is_zero() { String::new() } else { format!("; nobody could for {patience:?}") };
             return self.bury(incoming, &format!("{why}{for_so_long}")).await;
         }
-        let (queue, pause) = self.queues.after_waiting(waited);
+        // The pause does not more than double what it has waited already.
+        let (queue, pause) = self.queues.waiting_at_most(waited);
         let (id, attempt) = (shown(incoming), incoming.attempt);
         if incoming.undecodable_since.is_none() {
             tracing::warn!(queue = %self.queues.main, id, attempt, why, ?patience,
@@ -113,6 +153,7 @@ impl Rerouter<'_> {
                     return Err(ConnectError::permanent(format!("the queue `{queue}` does not exist")));
                 }
                 PublishResult::Failed(why)
+                | PublishResult::FailedFor(_, why)
                 | PublishResult::NotNow(why)
                 | PublishResult::NotHere(why)
                 | PublishResult::Refused(why) => {
@@ -133,6 +174,11 @@ impl Rerouter<'_> {
             () = self.stop.cancelled() => false,
         }
     }
+}
+
+/// Since 1970.
+fn now() -> Duration {
+    SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default()
 }
 
 /// For the log: the id, if there is one.

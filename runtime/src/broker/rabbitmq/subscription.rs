@@ -260,6 +260,9 @@ impl Session<'_> {
     /// Has the consumer handle a message, again and again while it can't even be tried. Says whether
     /// the message is done with here.
     async fn handle(&self, id: MessageId, incoming: &Incoming) -> Result<bool, ConnectError> {
+        if let Some(settled) = self.rerouter.wait_on(incoming).await? {
+            return Ok(settled);
+        }
         let held_since = Instant::now();
         let mut tries = 0;
         loop {
@@ -269,6 +272,9 @@ impl Session<'_> {
                     return Ok(true);
                 }
                 Disposition::Failed(why) => return self.rerouter.retry(incoming, &why).await,
+                Disposition::FailedFor(pause, why) => {
+                    return self.rerouter.retry_after(incoming, &why, pause).await;
+                }
                 Disposition::Rejected(why) => return self.rerouter.bury(incoming, &why).await,
                 Disposition::Undecodable(why) => {
                     let patience = self.subscription.undecodable_after;

@@ -136,9 +136,9 @@ impl Queues {
         &self.retry[index.min(self.retry.len() - 1)]
     }
 
-    /// Where a message waits that has waited this long already: the longest pause that does not double it.
-    pub(super) fn after_waiting(&self, waited: Duration) -> &(ShortString, Duration) {
-        let short = self.retry.iter().filter(|(_, pause)| *pause <= waited).max_by_key(|(_, pause)| *pause);
+    /// Where a message waits for this long at most, or else for the shortest pause that there is.
+    pub(super) fn waiting_at_most(&self, time: Duration) -> &(ShortString, Duration) {
+        let short = self.retry.iter().filter(|(_, pause)| *pause <= time).max_by_key(|(_, pause)| *pause);
         short.or_else(|| self.retry.iter().min_by_key(|(_, pause)| *pause)).unwrap_or(&self.retry[0])
     }
 
@@ -249,7 +249,7 @@ mod tests {
             (119_999, "books.retry.1s"),
             (u64::MAX, "books.retry.120s"),
         ] {
-            assert_eq!(queues.after_waiting(Duration::from_millis(waited)).0.as_str(), expected);
+            assert_eq!(queues.waiting_at_most(Duration::from_millis(waited)).0.as_str(), expected);
         }
     }
 

@@ -34,6 +34,10 @@ pub(super) fn judge(
 ) -> Recorded {
     let verdict = after_publish(&result, attempt, policy.attempts);
     let backoff = policy.backoff;
+    let asked_for = match result {
+        PublishResult::FailedFor(pause, _) => Some(pause),
+        _ => None,
+    };
     let uncounted_pause = match result {
         // It may take as long again until a process that can read it is deployed.
         PublishResult::NotHere(_) => age(id).min(backoff.delay(u32::MAX)).max(backoff.delay(0)),
@@ -45,6 +49,7 @@ pub(super) fn judge(
         PublishResult::NotNow(why)
         | PublishResult::NotHere(why)
         | PublishResult::Failed(why)
+        | PublishResult::FailedFor(_, why)
         | PublishResult::Refused(why) => why,
     };
     let again = |after, attempts, reason: String| {
@@ -58,7 +63,7 @@ pub(super) fn judge(
     if verdict == PublishVerdict::Dead {
         return Recorded::Dead(dead(held, id, reason));
     }
-    let after = backoff.delay(attempt.saturating_sub(1));
+    let after = asked_for.unwrap_or_else(|| backoff.delay(attempt.saturating_sub(1)));
     tracing::warn!(%id, attempt, reason, retry_in = ?after, "a message was not delivered");
     again(after, Attempts::Spend, reason)
 }

@@ -1,6 +1,6 @@
 //! Consumers of RabbitMQ's queues: attempts, pauses, dead letters, and an effect that happens once.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use it::{Action, Delivery, Log, Rabbit, ScriptedConsumer, order, send, wait_until};
 use lapin::BasicProperties;
@@ -54,6 +54,40 @@ async fn what_is_sent_before_the_consumer_is_connected_comes_to_it_all_the_same(
     proxy.release();
     wait_until("its effect", async || world.all_effects().await == 1).await;
     assert_eq!(world.effects_of_orders().await, [1]);
+}
+
+#[tokio::test]
+async fn what_nothing_will_help_is_dead_at_once() {
+    let (world, rabbit) = (World::new().await, Rabbit::new().await);
+    let queue = rabbit.queue("books");
+    world.listener.will(1, [Action::Reject]);
+    let messenger = start(&world, &rabbit, &queue, 5).await;
+    pay(&messenger, &rabbit, 1).await;
+    let dead = rabbit.take(&format!("{queue}.dead"), 1).await;
+    assert_eq!(dead[0].header("x-tm-reason").as_deref(), Some("no such account"));
+    assert_eq!(attempts(&world.listener.heard_of(1)), [1]);
+}
+
+/// In pauses of 50 and 100 ms, as often as it takes.
+#[tokio::test]
+async fn what_its_handler_wants_later_comes_later() {
+    const PAUSE: Duration = Duration::from_millis(430);
+    let (world, rabbit) = (World::new().await, Rabbit::new().await);
+    let queue = rabbit.queue("books");
+    world.listener.will(1, [Action::RetryAfter(PAUSE), Action::Fail, Action::Write]);
+    world.listener.will(2, [Action::RetryAfter(Duration::ZERO)]);
+    let messenger = start(&world, &rabbit, &queue, 3).await;
+    let began = Instant::now();
+    pay(&messenger, &rabbit, 1).await;
+    wait_until("the second attempt", async || world.listener.heard_of(1).len() >= 2).await;
+    assert!(began.elapsed() >= PAUSE, "{:?}", began.elapsed());
+    wait_until("its effect", async || world.effects_of_orders().await == [1]).await;
+    assert_eq!(attempts(&world.listener.heard_of(1)), [1, 2, 3]);
+    pay(&messenger, &rabbit, 2).await;
+    let dead = rabbit.take(&format!("{queue}.dead"), 1).await;
+    let reason = dead[0].header("x-tm-reason");
+    assert_eq!(reason.as_deref(), Some("failed 3 times; the last time: no ink yet"));
+    assert_eq!(dead[0].header("x-tm-not-before"), None, "put back, it is tried at once");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod by_hand;
 mod check_back;
 mod conformance;
 mod consumer_blocked;
+mod consumer_errors;
 mod consumer_inbox;
 mod consumer_late;
 mod consumer_poison;
