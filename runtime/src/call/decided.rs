@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use super::halves::{check, decided_half};
-use super::live::LiveCall;
 use super::running::{self, Running, misuse};
 use super::scope::CallScope;
 use super::storing::store;
@@ -15,10 +14,11 @@ use crate::rules::body_state::{Commit, Resolver};
 /// Sends a message that the running body has decided on, besides those of its attribute, which may have none
 /// (`#[transactional_message(fence)]`). It is decided with the call: delivered exactly if the call took effect.
 ///
-/// In a fenced call it belongs to the open transaction, and a rollback takes it back. It is stored as a half message just
+/// In a fenced call it belongs to the open transaction, and goes with its rollback. It is stored as a half message just
 /// before the transaction commits, together with the others; if that fails, the transaction is rolled back.
 /// [`FencedTransaction::send`](crate::FencedTransaction::send) and [`Entered::send`](crate::Entered::send) are the same where
-/// the transaction is at hand. After [`enter_sql`](crate::enter_sql) it is stored at once.
+/// the transaction is at hand. After [`enter_sql`](crate::enter_sql) it is stored at once. A rollback to a savepoint, as of a
+/// nested transaction, takes no message back: send when the nested one has succeeded.
 ///
 /// With a check-back handler it is stored at once: `send` before the effect that the message speaks of. The function's
 /// handler is asked about it, too, with this message's payload.
@@ -46,10 +46,11 @@ use crate::rules::body_state::{Commit, Resolver};
 /// # Errors
 /// [`ErrorKind::InvalidMessage`] when it could never be stored or published; [`ErrorKind::Misuse`] outside a body, in a
 /// fenced call without an open transaction, and where several handlers answer for the call's messages. Where it is stored
-/// at once, [`ErrorKind::Unavailable`] and [`ErrorKind::Schema`] as well: then don't do what it speaks of.
+/// at once, [`ErrorKind::Unavailable`] and [`ErrorKind::Schema`] as well: then don't do what it speaks of, and return the
+/// error. It may have been stored all the same, and would be sent with the rest if the call took effect.
 ///
 /// # Cancel safety
-/// Dropped, the message is not sent.
+/// Dropped before it has returned, the message is not sent; where it is stored at once, the same holds as for an error.
 pub async fn send(message: Message) -> Result<MessageId, Error> {
     let running = running::current()?;
     running.refuse_late()?;
@@ -72,9 +73,14 @@ impl Running {
 
     /// Takes a message along with the open transaction.
     pub(super) fn stage(&self, message: Message) -> Result<MessageId, Error> {
-        let half = self.half(&self.deciding(), message)?;
+        let scope = self.deciding();
+        let half = self.half(&scope, message)?;
         let id = half.id;
-        self.decided().staged.push(half);
+        let mut decided = self.decided();
+        if !self.is_open(&decided, &scope) {
+            return Err(self.too_late());
+        }
+        decided.staged.push(half);
         Ok(id)
     }
 
@@ -95,30 +101,30 @@ impl Running {
         let id = half.id;
         let alive = self.calls.admission.another();
         let problem = |function: &str| format!("a message that `{function}` sends could not be stored");
-        let mut ticket = store(self.calls.clone(), self.live(scope, vec![half]), alive, problem)
-            .await
-            .map_err(Error::in_body)?;
+        let live = self.live(Arc::clone(&scope), vec![half]);
+        let mut ticket = store(self.calls.clone(), live, alive, problem).await.map_err(Error::in_body)?;
+        let mut decided = self.decided();
+        // Its transaction may have ended meanwhile: then the ticket cancels it.
+        if !self.is_open(&decided, &scope) {
+            return Err(self.too_late());
+        }
         ticket.body_starts();
-        match &mut self.decided().stored {
+        match &mut decided.stored {
             Some(stored) => stored.absorb(ticket),
             none => *none = Some(ticket),
         }
         Ok(id)
     }
 
-    /// Whether the store's own connections would wait for the open transaction.
-    pub(super) fn is_in_the_stores_file(&self) -> bool {
-        let file = self.scope().fence.as_ref().and_then(|fence| fence.file());
-        file.is_some() && file == self.calls.held.store().file()
+    fn too_late(&self) -> Error {
+        misuse(format!(
+            "`send` came while the transaction of `{}` was being committed, or had ended: what it sends would be lost",
+            self.scope().function
+        ))
     }
 
     fn half(&self, scope: &CallScope, message: Message) -> Result<Arc<Half>, Error> {
         check(&self.calls, &scope.function, &message).map_err(Error::in_body)?;
         decided_half(&self.calls, &self.call, scope, self.next_id(scope), message)
-    }
-
-    pub(super) fn live(&self, scope: Arc<CallScope>, halves: Vec<Arc<Half>>) -> LiveCall {
-        let troubles = self.calls.held.store().troubles();
-        LiveCall { scope, halves, troubles, ..*self.call }
     }
 }

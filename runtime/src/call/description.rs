@@ -70,6 +70,8 @@ pub struct Call {
     pub(super) ask_on_err: bool,
     pub(super) check_after: Option<Duration>,
     pub(super) messages: Vec<(Message, Option<HandlerName>)>,
+    /// Handlers that were named for no message, since there was nothing to make one of. They answer for what the body sends.
+    pub(super) idle: Vec<HandlerName>,
     /// Where those begin that what is said next is about.
     last: Option<usize>,
     /// The first mistake; reported when the call is run.
@@ -86,6 +88,7 @@ impl Call {
             ask_on_err: false,
             check_after: None,
             messages: Vec::new(),
+            idle: Vec::new(),
             last: None,
             broken: None,
         }
@@ -174,8 +177,12 @@ impl Call {
     }
 
     /// `check_back = …`: this handler answers for the last message.
-    pub fn check_back(self, handler: impl Into<HandlerName>) -> Self {
+    pub fn check_back(mut self, handler: impl Into<HandlerName>) -> Self {
         let handler = handler.into();
+        if self.last == Some(self.messages.len()) {
+            self.idle.push(handler);
+            return self;
+        }
         self.change_last("check_back", |_, named| *named = Some(handler.clone()))
     }
 

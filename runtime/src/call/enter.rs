@@ -28,8 +28,8 @@ use crate::store::StoreError;
 /// to minutes (`check_back_backoff`). A body that returns `Err`, panics or is dropped before it was done sends nothing,
 /// whatever the caller commits.
 ///
-/// Not for a function whose caller's transaction writes to the same SQLite file as the message store: that has one
-/// writer, so the half message would wait for the caller.
+/// Not for a function with messages in its attribute whose caller's transaction writes to the same SQLite file as the message
+/// store: that has one writer, so the half message would wait for the caller. What the body sends goes along with it.
 ///
 /// # Errors
 /// [`ErrorKind::Misuse`] outside a fenced call, with a connection on which sqlx knows of no open transaction, while another
@@ -151,7 +151,7 @@ fn done<DB: BusinessDatabase>(
     Box::pin(async move {
         let mut staged = open.store_staged::<DB>(connection).await?;
         let key = open.key();
-        let Some(write) = open.is_done(!staged.is_empty()) else { return Ok(()) };
+        let Some(write) = open.is_done(staged.call_id()) else { return Ok(()) };
         staged.commit_begins(Commit::Callers);
         let done = match write.amended {
             Some(payload) => DB::done_amended(connection, key, payload, write.decided).await,
@@ -178,7 +178,7 @@ fn done<DB: BusinessDatabase>(
     })
 }
 
-/// [`enter`] for a client that is not sqlx: its two statements as text.
+/// [`enter`] for a client that is not sqlx: its two statements as text, for one transaction.
 ///
 /// # Errors
 /// As [`enter`]'s, as far as they don't come from the database.
@@ -225,13 +225,19 @@ impl EnteredSql {
     /// Says that the body is done. It fails in any other transaction; then return an `Err`. Ask for it when all of the
     /// body's work has succeeded, and execute it at once.
     pub fn done(self) -> String {
-        let stored = self.open.running.decided().stored.take();
-        let Some(write) = self.open.is_done(stored.is_some()) else { return self.open.no_statement() };
-        if let Some(stored) = stored {
-            StagedHalves::from(stored).left_to_the_caller();
+        let (_, stored) = self.open.running.close();
+        let stored = stored.map(StagedHalves::from).unwrap_or_default();
+        let write = self.open.is_done(stored.call_id());
+        if write.is_some() {
+            stored.left_to_the_caller();
+        } else {
+            stored.commit_refused();
         }
-        let done = |fence: &dyn FenceDatabase| fence.done_statement(&self.key, write.decided);
-        self.open.fence().map_or_else(String::new, done)
+        let text = |fence: &dyn FenceDatabase| match &write {
+            Some(write) => fence.done_statement(&self.key, write.decided),
+            None => fence.not_done_statement(&self.key),
+        };
+        self.open.fence().map_or_else(String::new, text)
     }
 }
 

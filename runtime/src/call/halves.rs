@@ -49,6 +49,8 @@ pub(super) fn to_live(calls: &Calls, call: Call) -> Result<LiveCall, Error> {
             message,
         }));
     }
+    let idle = call.idle.into_iter().map(|handler| answered_by(calls, &call.name, resolver, Some(handler)));
+    let idle = idle.collect::<Result<_, _>>()?;
     let fence = match resolver {
         Resolver::Fence(identity) => calls.fences.by_identity(identity).cloned(),
         Resolver::Handler => None,
@@ -59,6 +61,7 @@ pub(super) fn to_live(calls: &Calls, call: Call) -> Result<LiveCall, Error> {
         resolver,
         fence,
         messages: halves.len(),
+        idle,
         limits: calls.settings.limits(),
         body: Mutex::new(Body::default()),
     };
@@ -99,10 +102,11 @@ pub(super) fn decided_half(
     if let Resolver::Fence(identity) = scope.resolver {
         return half(AnsweredBy::Fence(identity), None, Duration::ZERO);
     }
-    let mut others = call.halves();
-    match others.next() {
-        Some(first) if others.all(|other| other.answered_by == first.answered_by) => {
-            half(first.answered_by.clone(), first.package.clone(), first.check_after)
+    let of_halves = call.halves().map(|half| (&half.answered_by, &half.package));
+    let mut handlers = of_halves.chain(scope.idle.iter().map(|(name, package)| (name, package)));
+    match handlers.next() {
+        Some((first, package)) if handlers.all(|(other, _)| other == first) => {
+            half(first.clone(), package.clone(), call.check_after)
         }
         first => {
             let who =

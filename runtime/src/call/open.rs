@@ -92,11 +92,6 @@ impl OpenTransaction {
         self.call().fence.as_deref()
     }
 
-    /// What does nothing there.
-    pub(super) fn no_statement(&self) -> String {
-        self.fence().map_or("", |fence| fence.no_statement()).to_owned()
-    }
-
     pub(super) fn amend(&self, payload: Vec<u8>) -> Result<(), Error> {
         let call = self.call();
         if call.messages != 1 {
@@ -120,9 +115,9 @@ impl OpenTransaction {
         self.call().body().withheld != Withheld::No
     }
 
-    /// Says what is to be written now that the body is done, with messages that it has `decided` on or without; nothing
+    /// Says what is to be written now that the body is done, with messages that it has `decided` on, if it has; nothing
     /// when there is nothing to send.
-    pub(super) fn is_done(&self, decided: bool) -> Option<FenceWrite> {
+    pub(super) fn is_done(&self, decided: Option<CallId>) -> Option<FenceWrite> {
         let mut body = self.call().body();
         if !self.sends(&body, decided) {
             return None;
@@ -133,21 +128,21 @@ impl OpenTransaction {
 
     /// Says what has to be proven and written before the commit. What the body says from now on
     /// comes too late for it.
-    pub(super) fn commit_begins(&self, decided: bool) -> FenceWrite {
+    pub(super) fn commit_begins(&self, decided: Option<CallId>) -> FenceWrite {
         let mut body = self.call().body();
         body.commit = Commit::Unclear;
         let row = if self.sends(&body, decided) { FenceRow::Committed } else { FenceRow::Withheld };
         self.write(&body, row, decided)
     }
 
-    fn write(&self, body: &Body, row: FenceRow, decided: bool) -> FenceWrite {
+    fn write(&self, body: &Body, row: FenceRow, decided: Option<CallId>) -> FenceWrite {
         // Without a message of the attribute, the first row is that of the others.
-        let decided = (decided && self.call().messages > 0).then(|| self.running.deciding().id());
+        let decided = decided.filter(|_| self.call().messages > 0);
         FenceWrite { row, amended: body.amended.clone(), decided }
     }
 
-    fn sends(&self, body: &Body, decided: bool) -> bool {
-        body.withheld == Withheld::No && (decided || self.call().messages > 0)
+    fn sends(&self, body: &Body, decided: Option<CallId>) -> bool {
+        body.withheld == Withheld::No && (decided.is_some() || self.call().messages > 0)
     }
 
     /// The transaction was rolled back instead, or the row could not be written.

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use super::calls;
 use super::description::Call;
 use super::halves::to_live;
-use super::running::{self, RUNNING, Running};
+use super::running::{self, Guard, RUNNING, Running};
 use super::storing::store;
 use super::ticket::Ticket;
 use crate::error::{ConvertError, Error, ErrorKind, FromHalfError};
@@ -74,10 +74,12 @@ where
         };
         ticket.body_starts();
         let running = Arc::new(Running::new(ticket.calls.clone(), Arc::clone(&ticket.call)));
+        let guard = Guard(Arc::clone(&running));
         let result = RUNNING.scope(Arc::clone(&running), body).await;
         fault::point("committed");
         let ending = if result.is_ok() { Ending::Ok } else { Ending::Err };
-        running.ended(ending);
+        running.ended(ending).await;
+        drop(guard);
         ticket.body_ended(ending);
         result
     })

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::calls::Calls;
 use super::live::LiveCall;
 use super::scope::CallScope;
+use super::storing::store;
 use super::ticket::Ticket;
 use crate::error::{Error, ErrorKind};
 use crate::message::{CallId, Half, MessageId};
-use crate::rules::body_state::{Commit, Resolver};
+use crate::rules::body_state::{Commit, Resolver, Withheld};
 use crate::rules::ending::Ending;
 
 tokio::task_local! {
@@ -19,7 +20,8 @@ tokio::task_local! {
 /// asked about this id, not about the business key, which a repeated request shares.
 ///
 /// In a call with several messages it is the id of the first, and
-/// [`HalfMessage::call_id`](crate::HalfMessage::call_id) of all of them, those of [`send`](crate::send) included.
+/// [`HalfMessage::call_id`](crate::HalfMessage::call_id) of all of them. What a fenced call sends by [`send`](crate::send) has
+/// ids of its own: its fence row is that of the transaction.
 ///
 /// # Panics
 /// Outside the body of an annotated function: in a task that the body spawned, for example.
@@ -42,8 +44,9 @@ pub fn call_id() -> CallId {
 /// withhold before `commit`, so that both take effect together.
 pub fn withhold() -> Result<(), Error> {
     let running = current()?;
+    let closed = running.decided().closed;
     let mut body = running.scope().body();
-    if body.commit != Commit::Not {
+    if closed || body.commit != Commit::Not {
         return Err(misuse(format!(
             "`withhold()` came after `commit` in `{}`: call it before, so that both take effect together",
             running.scope().function()
@@ -83,6 +86,8 @@ pub(super) struct Decided {
     pub(super) stored: Option<Ticket>,
     /// They are to be stored when `send` is called: the transaction's client can't do it for us.
     pub(super) at_once: bool,
+    /// The transaction commits, or its body has ended: what comes now comes too late.
+    pub(super) closed: bool,
     /// One of them has the transaction's id. (What has its call's id needs no entry in the store's index of siblings.)
     has_first: bool,
     /// The transaction that they belong to. One that is rolled back takes them along, and another one's fence row must not
@@ -108,8 +113,23 @@ impl Running {
         if self.scope().resolver == Resolver::Handler {
             return Arc::clone(&self.call.scope);
         }
+        let entered = self.scope().has_entered();
         let mut decided = self.decided();
-        Arc::clone(decided.transaction.get_or_insert_with(|| Arc::new(self.scope().of_a_transaction())))
+        let new = || Arc::new(self.scope().of_a_transaction(entered));
+        Arc::clone(decided.transaction.get_or_insert_with(new))
+    }
+
+    /// Whether `scope` is still what the body decides in.
+    pub(super) fn is_open(&self, decided: &Decided, scope: &Arc<CallScope>) -> bool {
+        let current = decided.transaction.as_ref().unwrap_or(&self.call.scope);
+        !decided.closed && Arc::ptr_eq(current, scope)
+    }
+
+    /// Takes what was decided; nothing more can be.
+    pub(super) fn close(&self) -> (Vec<Arc<Half>>, Option<Ticket>) {
+        let mut decided = self.decided();
+        decided.closed = true;
+        (std::mem::take(&mut decided.staged), decided.stored.take())
     }
 
     /// The id of the next message that belongs to `scope`.
@@ -131,10 +151,60 @@ impl Running {
     }
 
     /// The body has ended.
-    pub(super) fn ended(&self, ending: Ending) {
-        let stored = self.decided().stored.take();
+    pub(super) async fn ended(&self, ending: Ending) {
+        let (staged, stored) = self.close();
+        let (withheld, not_done) = {
+            let body = self.scope().body();
+            (body.withheld != Withheld::No, body.entered && body.commit == Commit::Not)
+        };
         if let Some(ticket) = stored {
-            ticket.body_ended(ending);
+            // What is withheld belongs to the call, and its messages to the transaction.
+            ticket.body_ended(if withheld && not_done { Ending::Err } else { ending });
+        }
+        if ending == Ending::Ok && not_done && !withheld && !staged.is_empty() {
+            self.park(staged).await;
+        }
+    }
+
+    /// Messages that were decided on in a transaction of the function's caller, who was never told that it is done: whether
+    /// they are to be sent, only an operator can find out, like about those of the attribute.
+    async fn park(&self, staged: Vec<Arc<Half>>) {
+        let (scope, count) = (self.deciding(), staged.len());
+        let function = scope.function.clone();
+        if !self.is_in_the_stores_file() {
+            let live = self.live(scope, staged);
+            let stored =
+                store(self.calls.clone(), live, self.calls.admission.another(), |_| String::new()).await;
+            if let Ok(ticket) = stored {
+                return ticket.body_ended(Ending::Ok);
+            }
+        }
+        tracing::error!(
+            function,
+            count,
+            "`{function}` returned Ok without calling `done`, and what it has decided to send is lost"
+        );
+    }
+
+    pub(super) fn live(&self, scope: Arc<CallScope>, halves: Vec<Arc<Half>>) -> LiveCall {
+        let troubles = self.calls.held.store().troubles();
+        LiveCall { scope, halves, troubles, ..*self.call }
+    }
+
+    /// Whether the store's own connections would wait for the open transaction.
+    pub(super) fn is_in_the_stores_file(&self) -> bool {
+        let file = self.scope().fence.as_ref().and_then(|fence| fence.file());
+        file.is_some() && file == self.calls.held.store().file()
+    }
+}
+
+/// Reports what was decided when the body vanishes, whoever may have kept a part of its transaction.
+pub(super) struct Guard(pub(super) Arc<Running>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let (_, Some(ticket)) = self.0.close() {
+            ticket.body_ended(Ending::Vanished);
         }
     }
 }

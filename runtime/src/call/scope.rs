@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::fault;
 use crate::fence::FenceDatabase;
-use crate::message::CallId;
 use crate::message::limits::Limits;
+use crate::message::{AnsweredBy, CallId};
 use crate::rules::body_state::{Body, Commit, Resolver, WaitsForItself};
 
 /// One call of an annotated function. Or one transaction of it, as far as the messages are concerned that the body
@@ -18,6 +18,8 @@ pub(crate) struct CallScope {
     /// What answers for the call; nothing with a handler.
     pub(super) fence: Option<Arc<dyn FenceDatabase>>,
     pub(super) messages: usize,
+    /// Handlers that answer for none of them, and their packages.
+    pub(super) idle: Vec<(AnsweredBy, Option<String>)>,
     pub(super) limits: Limits,
     pub(super) body: Mutex<Body>,
 }
@@ -46,14 +48,14 @@ impl CallScope {
     }
 
     /// One transaction of the call, which has a fence row of its own.
-    pub(super) fn of_a_transaction(&self) -> Self {
-        let entered = self.has_entered();
+    pub(super) fn of_a_transaction(&self, entered: bool) -> Self {
         Self {
             call_id: if fault::bug("decided-share-a-row") { self.call_id } else { CallId::new() },
             function: self.function.clone(),
             resolver: self.resolver,
             fence: self.fence.clone(),
             messages: 0,
+            idle: Vec::new(),
             limits: self.limits,
             body: Mutex::new(Body { begun: true, entered, ..Body::default() }),
         }

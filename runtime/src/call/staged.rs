@@ -10,7 +10,7 @@ use super::open::OpenTransaction;
 use super::storing::{not_stored, store};
 use super::ticket::Ticket;
 use crate::error::Error;
-use crate::message::Half;
+use crate::message::{CallId, Half};
 use crate::rules::body_state::Commit;
 use crate::rules::ending::Ending;
 use crate::sql::BusinessDatabase;
@@ -29,7 +29,7 @@ impl OpenTransaction {
         &self,
         on: &mut DB::Connection,
     ) -> Result<StagedHalves, Error> {
-        let halves = std::mem::take(&mut self.running.decided().staged);
+        let (halves, _) = self.running.close();
         if halves.is_empty() || self.is_withheld() {
             return Ok(StagedHalves::default());
         }
@@ -44,9 +44,11 @@ impl OpenTransaction {
         let running = &self.running;
         let (calls, alive) = (running.calls.clone(), running.calls.admission.another());
         let problem = |function: &str| {
-            format!(
-                "the messages that `{function}` decided on could not be stored, so its transaction is rolled back"
-            )
+            let remedy = match self.call().has_entered() {
+                false => "its transaction was rolled back",
+                true => "roll the transaction back",
+            };
+            format!("the messages that `{function}` decided on could not be stored: {remedy}")
         };
         let live = running.live(running.deciding(), halves);
         if !running.is_in_the_stores_file() {
@@ -68,8 +70,9 @@ impl From<Ticket> for StagedHalves {
 }
 
 impl StagedHalves {
-    pub(super) const fn is_empty(&self) -> bool {
-        self.ticket.is_none()
+    /// The id under which they are asked about, if there are any.
+    pub(super) fn call_id(&self) -> Option<CallId> {
+        Some(self.ticket.as_ref()?.call.scope.id())
     }
 
     /// From here on, only the fence knows, unless the database says what became of the transaction.

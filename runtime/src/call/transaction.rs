@@ -55,6 +55,9 @@ impl<'c, DB: BusinessDatabase> FencedTransaction<'c, DB> {
     /// [`ErrorKind::RolledBack`]: the database did so, for a deferred constraint or a conflict with another transaction;
     /// after a conflict ([`Error::is_retryable`]) the body may begin again. [`ErrorKind::Unavailable`]: the database
     /// failed. The caller may not know then whether the commit took effect; the message is sent exactly if it did.
+    /// Where the messages of [`send`](Self::send) could not be stored, it did not: [`ErrorKind::Unavailable`],
+    /// [`ErrorKind::Schema`] or [`ErrorKind::InvalidMessage`], or [`ErrorKind::Fenced`] where a check-back has cancelled them
+    /// before the commit.
     ///
     /// # Cancel safety
     /// A dropped `commit` may or may not take effect; the message is sent exactly if it did. A pooled
@@ -73,7 +76,7 @@ impl<'c, DB: BusinessDatabase> FencedTransaction<'c, DB> {
         staged.commit_begins(Commit::Unclear);
         // From here on, only the fence knows, unless the database says what became of it.
         tx.ends();
-        let (fence, write) = (open.key(), open.commit_begins(!staged.is_empty()));
+        let (fence, write) = (open.key(), open.commit_begins(staged.call_id()));
         let commit = async {
             if fault::bug("no-probe") {
                 return DB::commit(&mut tx).await.map_err(CommitFailure::Unclear);
@@ -139,6 +142,14 @@ fn explain(failure: CommitFailure, function: &str) -> Error {
             ),
         )
         .with_source(cause),
+        CommitFailure::Fenced => Error::new(
+            ErrorKind::Fenced,
+            format!(
+                "the messages that `{function}` decided on were cancelled by a check-back before it committed: its \
+                 transaction was rolled back, and nothing was done; try again"
+            ),
+        )
+        .retryable(true),
         CommitFailure::RolledBack(cause) => Error::new(
             ErrorKind::RolledBack,
             format!(

@@ -35,7 +35,7 @@ pub(crate) type Turn = OwnedMutexGuard<()>;
 impl WriteQueue {
     pub(crate) fn of(file: &Path) -> Arc<Self> {
         let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
-        let file = (file.canonicalize().unwrap_or(file), Handle::current().id());
+        let file = (canonical(&file).unwrap_or(file), Handle::current().id());
         let mut files = FILES.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
         files.retain(|_, queue| queue.strong_count() > 0);
         let known = files.get(&file).and_then(Weak::upgrade);
@@ -68,6 +68,12 @@ impl WriteQueue {
     pub(crate) async fn take_urgently(&self) -> Turn {
         Arc::clone(&self.turn).lock_owned().await
     }
+}
+
+/// One name for a file, also before it is there: its folder is.
+fn canonical(file: &Path) -> Option<PathBuf> {
+    let folder = || Some(file.parent()?.canonicalize().ok()?.join(file.file_name()?));
+    file.canonicalize().ok().or_else(folder)
 }
 
 #[cfg(test)]

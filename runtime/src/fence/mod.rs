@@ -78,9 +78,10 @@ pub(crate) trait FenceDatabase: fmt::Debug + Send + Sync {
     /// The one by which it says that it is done, which adds the row of the messages that the body has decided on.
     fn done_statement(&self, key: &FenceKey, decided: Option<CallId>) -> String;
 
-    /// A statement that does nothing.
-    fn no_statement(&self) -> &'static str {
-        ""
+    /// What a client that is not ours executes at its end when there is nothing to send: the row says so already.
+    fn not_done_statement(&self, key: &FenceKey) -> String {
+        let _ = key;
+        String::new()
     }
 
     /// Where it is a file with one writer: which. A second transaction of the same task would wait for the first one.

@@ -94,6 +94,8 @@ impl FenceRefusal {
 pub enum CommitFailure {
     /// It did not: the fence is not in place.
     Unproven(StoreError),
+    /// It did not: a check-back has closed the row of the messages that the body has decided on.
+    Fenced,
     /// It did not: the database rolled it back, as after a conflict with another transaction.
     RolledBack(sqlx::Error),
     /// It may have.

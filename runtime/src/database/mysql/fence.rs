@@ -165,8 +165,8 @@ impl FenceDatabase for MySqlFence {
     }
 
     // An empty text is refused.
-    fn no_statement(&self) -> &'static str {
-        "DO 0"
+    fn not_done_statement(&self, _: &FenceKey) -> String {
+        "DO 0".into()
     }
 
     async fn forget(&self, call_ids: &[CallId]) -> Result<(), StoreError> {
@@ -293,8 +293,9 @@ const JOIN: &str = "SAVEPOINT $3; RELEASE SAVEPOINT $3; INSERT INTO $0.tm_fence 
      VALUES ($1, (SELECT 3 FROM $0.tm_fence_database WHERE identity = $2)); SAVEPOINT $3";
 const DONE: &str =
     "RELEASE SAVEPOINT $2; UPDATE $0.tm_fence SET outcome = 1 WHERE call_id = $1 AND outcome = 3";
-const DONE_AND_ADD: &str = "RELEASE SAVEPOINT $2; UPDATE $0.tm_fence SET outcome = 1 WHERE call_id = $1 AND outcome = 3; \
-     INSERT INTO $0.tm_fence (call_id, outcome) VALUES ($3, 1)";
+/// First what may be refused: that takes nothing else back.
+const DONE_AND_ADD: &str = "RELEASE SAVEPOINT $2; INSERT INTO $0.tm_fence (call_id, outcome) VALUES ($3, 1); \
+     UPDATE $0.tm_fence SET outcome = 1 WHERE call_id = $1 AND outcome = 3";
 
 impl TransactionDialect for MySql {
     const WAITS_FOR_ITSELF: bool = false;
@@ -366,7 +367,7 @@ impl FenceDialect for MySql {
     ) -> BoxFuture<'_, Result<(), CommitFailure>> {
         Box::pin(async move {
             if write.changes_the_row() || write.decided.is_some() {
-                write_row(connection, &fence, write).await.map_err(CommitFailure::Unproven)?;
+                write_row(connection, &fence, write).await?;
                 return <Self as TransactionDialect>::commit(connection)
                     .await
                     .map_err(CommitFailure::Unclear);
@@ -462,8 +463,10 @@ async fn write_row(
     connection: &mut MySqlConnection,
     fence: &FenceKey,
     write: FenceWrite,
-) -> Result<(), StoreError> {
-    release(connection, proof(fence, write.decided)).await?;
+) -> Result<(), CommitFailure> {
+    sqlx::raw_sql(proof(fence, write.decided)).execute(&mut *connection).await.map_err(|error| {
+        if is_duplicate(&error) { CommitFailure::Fenced } else { CommitFailure::Unproven(ended(&error)) }
+    })?;
     if !write.changes_the_row() {
         return Ok(());
     }
@@ -474,11 +477,12 @@ async fn write_row(
         .bind(fence.call_id)
         .bind(FenceRow::Committed.code())
         .execute(connection)
-        .await?;
+        .await
+        .map_err(|error| CommitFailure::Unproven(error.into()))?;
     if updated.rows_affected() == 1 {
         return Ok(());
     }
-    Err(StoreError::Refused("the fence row is gone from the transaction".into()))
+    Err(CommitFailure::Unproven(StoreError::Refused("the fence row is gone from the transaction".into())))
 }
 
 /// Fails when the transaction that opened the savepoint is no longer the one that is open.

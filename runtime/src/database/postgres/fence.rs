@@ -177,17 +177,14 @@ const PROVE: &str = "MOVE IN $1";
 const COMMIT: &str = "COMMIT AND CHAIN";
 const PROVE_AND_COMMIT: &str = "MOVE IN $1; COMMIT AND CHAIN";
 /// The same, with another row: for the messages that the body has decided on.
-const PROVE_ADD_AND_COMMIT: &str =
-    "MOVE IN $1; INSERT INTO $0.tm_fence (call_id, outcome) VALUES ($2, 1); COMMIT AND CHAIN";
+const PROVE_ADD_AND_COMMIT: &str = "MOVE IN $1; SELECT $0.tm_fence_add($2, $3); COMMIT AND CHAIN";
 /// The same, when the fence row shall say something else than that the transaction committed.
 const PROVE_WRITE_AND_COMMIT: &str = "MOVE IN $1; SELECT $0.tm_fence_prove($2, $3); COMMIT AND CHAIN";
 
 /// A savepoint is refused outside of a transaction.
 const JOIN: &str = "SAVEPOINT tm_fence; RELEASE SAVEPOINT tm_fence; SELECT $0.tm_fence_join($1, $2)";
 const DONE: &str = "SELECT $0.tm_fence_done($1, NULL)";
-const ADD: &str = "INSERT INTO $0.tm_fence (call_id, outcome) VALUES ($1, 1)";
-const DONE_AND_ADD: &str =
-    "SELECT $0.tm_fence_done($1, NULL); INSERT INTO $0.tm_fence (call_id, outcome) VALUES ($2, 1)";
+const DONE_AND_ADD: &str = "SELECT $0.tm_fence_add($1, $2); SELECT $0.tm_fence_done($1, NULL)";
 
 /// Proves, and writes the payload that replaces the first one; nothing of the body's comes between this and the
 /// commit. The payload is bound, since statements get into logs: sqlx writes theirs to the application's. Only in a
@@ -212,12 +209,15 @@ async fn amend(
 
 /// What `tm_fence_begin` says without the identity.
 const WRONG_DATABASE: &str = "TMF01";
+/// What `tm_fence_add` says of a row that is there already.
+const CLOSED: &str = "TMF03";
 const UNIQUE_VIOLATION: &str = "23505";
 
 /// What the database's answer to [`PROVE_AND_COMMIT`] means.
 fn failure(error: sqlx::Error, namespace: &Namespace) -> CommitFailure {
     let code = code(&error).unwrap_or_default();
     match code.get(..2) {
+        _ if code == CLOSED => CommitFailure::Fenced,
         // Integrity constraints that were deferred, and their triggers; serialization failures and
         // deadlocks.
         Some("23" | "40" | "P0") => CommitFailure::RolledBack(error),
@@ -303,7 +303,8 @@ impl FenceDialect for Postgres {
             let commit = match (row, decided) {
                 // Proven before, but the cursor is there to the end.
                 (_, Some(decided)) => {
-                    fill_at(namespace, PROVE_ADD_AND_COMMIT, &[proof, Literal::Id(decided.as_uuid())])
+                    let values = [proof, Literal::Id(id), Literal::Id(decided.as_uuid())];
+                    fill_at(namespace, PROVE_ADD_AND_COMMIT, &values)
                 }
                 (None, None) => COMMIT.into_sql_str(),
                 (Some(FenceRow::Committed), None) => fill_at(namespace, PROVE_AND_COMMIT, &[proof]),
@@ -358,15 +359,17 @@ impl FenceDialect for Postgres {
         decided: Option<CallId>,
     ) -> BoxFuture<'_, Result<(), sqlx::Error>> {
         Box::pin(async move {
+            if let Some(decided) = decided {
+                let values = [Literal::Id(fence.call_id.as_uuid()), Literal::Id(decided.as_uuid())];
+                let add = fill_at(&fence.namespace, "SELECT $0.tm_fence_add($1, $2)", &values);
+                sqlx::raw_sql(add).execute(&mut *connection).await?;
+            }
             sqlx::query(fill_at(&fence.namespace, "SELECT $0.tm_fence_done($1, $2)", &[]))
                 .bind(fence.call_id)
                 .bind(payload)
                 .persistent(false)
-                .execute(&mut *connection)
+                .execute(connection)
                 .await?;
-            let Some(decided) = decided else { return Ok(()) };
-            let added = fill_at(&fence.namespace, ADD, &[Literal::Id(decided.as_uuid())]);
-            sqlx::raw_sql(added).execute(connection).await?;
             Ok(())
         })
     }

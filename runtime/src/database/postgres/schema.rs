@@ -12,7 +12,7 @@ use crate::sql::Namespace;
 use crate::store::StoreError;
 
 pub(super) const MESSAGE: SchemaPart = part!("postgres", "message", ["1", "2"]);
-pub(super) const FENCE: SchemaPart = part!("postgres", "fence", ["1", "2", "3", "4"]);
+pub(super) const FENCE: SchemaPart = part!("postgres", "fence", ["1", "2", "3", "4", "5"]);
 pub(super) const INBOX: SchemaPart = part!("postgres", "inbox", ["1", "2"]);
 
 /// Applies what is missing. A second process waits, and finds nothing to do.

@@ -131,6 +131,11 @@ impl FenceDatabase for SqliteFence {
         Sqlite::done_statement(key, decided).as_str().to_owned()
     }
 
+    // Its savepoints are a transaction of their own where no other is open: that is committed, too.
+    fn not_done_statement(&self, key: &FenceKey) -> String {
+        fill(NOT_DONE, &[Literal::Name(key.call_id.as_uuid())]).as_str().to_owned()
+    }
+
     fn locks_rows(&self) -> bool {
         false
     }
@@ -210,8 +215,11 @@ const JOIN: &str = "SAVEPOINT tm_joined; INSERT INTO main.tm_fence (call_id, out
      VALUES ($1, (SELECT 3 FROM main.tm_fence_database WHERE identity = $2)); SAVEPOINT $3";
 const DONE: &str =
     "RELEASE $2; UPDATE main.tm_fence SET outcome = 1 WHERE call_id = $1 AND outcome = 3; RELEASE tm_joined";
-const DONE_AND_ADD: &str = "RELEASE $2; UPDATE main.tm_fence SET outcome = 1 WHERE call_id = $1 AND outcome = 3; \
-     INSERT INTO main.tm_fence (call_id, outcome) VALUES ($3, 1); RELEASE tm_joined";
+/// First what may be refused: that takes nothing else back.
+const DONE_AND_ADD: &str = "RELEASE $2; INSERT INTO main.tm_fence (call_id, outcome) VALUES ($3, 1); \
+     UPDATE main.tm_fence SET outcome = 1 WHERE call_id = $1 AND outcome = 3; RELEASE tm_joined";
+/// There is nothing to send, and the row says so.
+const NOT_DONE: &str = "RELEASE $1; RELEASE tm_joined";
 
 impl FenceDialect for Sqlite {
     fn begin_fenced(
@@ -246,7 +254,7 @@ impl FenceDialect for Sqlite {
         write: FenceWrite,
     ) -> BoxFuture<'_, Result<(), CommitFailure>> {
         Box::pin(async move {
-            prove(connection, fence.call_id, write).await.map_err(CommitFailure::Unproven)?;
+            prove(connection, fence.call_id, write).await?;
             <Self as TransactionDialect>::commit(connection).await.map_err(|error| {
                 match primary_code(&error) {
                     // As of a foreign key that was deferred: the transaction is still open.
@@ -326,8 +334,13 @@ async fn prove(
     connection: &mut SqliteConnection,
     call_id: CallId,
     write: FenceWrite,
-) -> Result<(), StoreError> {
-    release(connection, proof(call_id, write.decided)).await?;
+) -> Result<(), CommitFailure> {
+    sqlx::raw_sql(proof(call_id, write.decided)).execute(&mut *connection).await.map_err(|error| {
+        match primary_code(&error) {
+            Some(CONSTRAINT) => CommitFailure::Fenced,
+            _ => CommitFailure::Unproven(ended(&error)),
+        }
+    })?;
     if !write.changes_the_row() {
         return Ok(());
     }
@@ -339,11 +352,12 @@ async fn prove(
     .bind(call_id)
     .bind(FenceRow::Committed.code())
     .execute(connection)
-    .await?;
+    .await
+    .map_err(|error| CommitFailure::Unproven(error.into()))?;
     if updated.rows_affected() == 1 {
         return Ok(());
     }
-    Err(StoreError::Refused("the fence row is gone from the transaction".into()))
+    Err(CommitFailure::Unproven(StoreError::Refused("the fence row is gone from the transaction".into())))
 }
 
 /// Fails when the transaction that opened the savepoint is no longer the one that is open.
@@ -351,10 +365,12 @@ pub(super) async fn release(
     connection: &mut SqliteConnection,
     statement: impl SqlSafeStr,
 ) -> Result<(), StoreError> {
-    sqlx::raw_sql(statement).execute(connection).await.map(|_| ()).map_err(|error| {
-        StoreError::Refused(format!(
-            "the transaction was ended underneath, by a COMMIT or ROLLBACK of its own or by an error that SQLite \
-             answers with a rollback ({error})"
-        ))
-    })
+    sqlx::raw_sql(statement).execute(connection).await.map(|_| ()).map_err(|error| ended(&error))
+}
+
+fn ended(error: &sqlx::Error) -> StoreError {
+    StoreError::Refused(format!(
+        "the transaction was ended underneath, by a COMMIT or ROLLBACK of its own or by an error that SQLite answers with a \
+         rollback ({error})"
+    ))
 }

@@ -11,8 +11,8 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool, Postgres};
 use transactional_message::testing::{Recorder, SentMessage};
 use transactional_message::{
-    Consumer, DatabaseSource, ErrorKind, MessageState, Messenger, RawPayload, Received, Unfinished, begin,
-    enter, withhold,
+    Consumer, DatabaseSource, ErrorKind, Message, MessageState, Messenger, RawPayload, Received, Unfinished,
+    begin, enter, withhold,
 };
 
 use crate::World;
@@ -177,7 +177,7 @@ async fn a_body_that_gives_up_its_rights_commits() {
     for lost in [false, true] {
         let recorder = recorder(&world).await;
         recorder.lose_reports(lost);
-        for (id, end) in [(1, "as it is"), (2, "amended"), (3, "withheld")] {
+        for (id, end) in [(1, "as it is"), (2, "amended"), (3, "withheld"), (4, "sends another")] {
             let id = id + 10 * u64::from(lost);
             let body = async {
                 let mut tx = begin(&world.shop).await?;
@@ -186,6 +186,10 @@ async fn a_body_that_gives_up_its_rights_commits() {
                 match end {
                     "amended" => tx.amend(&Order { id, note: "amended".into() })?,
                     "withheld" => withhold()?,
+                    "sends another" => {
+                        let another = Order { id, note: "another".into() };
+                        tx.send(Message::json("shop", "order.another", &another)?)?;
+                    }
                     _ => {}
                 }
                 Ok(tx.commit().await?)
@@ -193,9 +197,9 @@ async fn a_body_that_gives_up_its_rights_commits() {
             recorder.scope(fenced(&order(id), body)).await.unwrap_or_else(|error| panic!("{end}: {error}"));
         }
         recorder.settle().await.expect("settles");
-        assert_eq!(notes(&recorder), ["", "amended"]);
+        assert_eq!(notes(&recorder), ["", "", "amended", "another"]);
     }
-    assert_eq!(world.orders().await, [1, 2, 3, 11, 12, 13]);
+    assert_eq!(world.orders().await, [1, 2, 3, 4, 11, 12, 13, 14]);
 }
 
 #[tokio::test]
@@ -406,7 +410,7 @@ async fn what_is_unfinished_is_counted_without_reading_the_rest() {
     assert!(read().await < 40_000, "{} rows", read().await);
 }
 
-/// `tm_fence_done` has the rights of the tables' owner, and anybody may call it.
+/// `tm_fence_done` and `tm_fence_add` have the rights of the tables' owner, and anybody may call them.
 #[tokio::test]
 async fn nobody_can_turn_a_row_that_was_committed_into_done() {
     let world = World::new().await;
@@ -421,5 +425,8 @@ async fn nobody_can_turn_a_row_that_was_committed_into_done() {
     let forged = "SELECT tm_fence_done(call_id, 'x') FROM tm_fence";
     let error = run(&world.shop, forged).await.expect_err("it is not of this transaction");
     assert!(error.to_string().contains("is not in this transaction"), "{error}");
-    assert_eq!(world.fences(3).await, 1);
+    let forged = "SELECT tm_fence_add(call_id, gen_random_uuid()) FROM tm_fence";
+    let error = run(&world.shop, forged).await.expect_err("it is not of this transaction");
+    assert!(error.to_string().contains("is not in this transaction"), "{error}");
+    assert_eq!((world.fences(1).await, world.fences(3).await), (0, 1));
 }

@@ -234,7 +234,7 @@ async fn without_a_store_nothing_is_committed() {
     };
     let error = messenger.scope(decides(body)).await.expect_err("no store").message();
     assert_eq!((error.kind(), error.body_ran()), (ErrorKind::Schema, true), "{error}");
-    assert!(error.to_string().contains("so its transaction is rolled back"), "{error}");
+    assert!(error.to_string().contains("could not be stored: its transaction was rolled back"), "{error}");
     outage.end().await;
     world.settled(&messenger).await;
     assert!(world.orders().await.is_empty() && world.listener.orders().is_empty());
@@ -344,6 +344,115 @@ async fn as_text_for_other_clients() {
     }
     assert_eq!(world.effects_of_orders().await, [2, 11, 12, 21, 22]);
     assert_eq!(messenger.stats().await.expect("counts").cancelled, 2);
+}
+
+/// The caller may have committed: like the message of an attribute, they are nobody's to decide.
+#[tokio::test]
+async fn without_done_what_was_decided_is_parked() {
+    let world = World::new().await;
+    let messenger = messenger(&world, "store").await;
+    for by_text in [false, true] {
+        let mut tx = world.shop.begin().await.expect("begins");
+        let body = async {
+            if by_text {
+                let fence = enter_sql()?;
+                sqlx::raw_sql(AssertSqlSafe(fence.enter())).execute(&mut *tx).await?;
+                send(sold(1)).await?;
+            } else {
+                enter(&mut tx).await?.send(sold(2))?;
+            }
+            Ok(())
+        };
+        messenger.scope(async { decides(body).await }).await.expect("ok");
+        tx.commit().await.expect("commits");
+    }
+    world.count(&messenger, MessageState::Parked, 2).await;
+    assert!(world.listener.orders().is_empty());
+}
+
+#[tokio::test]
+async fn in_the_callers_transaction_what_is_withheld_is_not_sent() {
+    let world = World::new().await;
+    let messenger = messenger(&world, "store").await;
+    for done in [true, false] {
+        let mut tx = world.shop.begin().await.expect("begins");
+        let body = async {
+            let fence = enter_sql()?;
+            sqlx::raw_sql(AssertSqlSafe(fence.enter())).execute(&mut *tx).await?;
+            send(sold(1)).await?;
+            withhold()?;
+            if done {
+                sqlx::raw_sql(AssertSqlSafe(fence.done())).execute(&mut *tx).await?;
+            }
+            Ok(())
+        };
+        messenger.scope(async { decides(body).await }).await.expect("ok");
+        tx.commit().await.expect("commits");
+    }
+    world.count(&messenger, MessageState::Cancelled, 2).await;
+    assert_eq!((world.fences(1).await, world.fences(3).await), (0, 2));
+}
+
+/// Said while the halves are being stored, it would be told "yes", and forgotten.
+#[tokio::test]
+async fn what_is_said_while_it_commits_comes_too_late() {
+    let world = World::new().await;
+    let messenger = world.messenger_with(fast().half_timeout(Duration::from_secs(60))).await;
+    let body = async {
+        let mut tx = begin(&world.shop).await?;
+        World::write(&mut tx, 1).await?;
+        tx.send(sold(1))?;
+        let outage = world.outage("store").await;
+        let mut commit = std::pin::pin!(tx.commit());
+        assert!(futures_util::poll!(&mut commit).is_pending(), "the store does not answer");
+        let late = send(sold(2)).await.expect_err("it is being committed");
+        assert!(late.to_string().contains("`send` came while the transaction"), "{late}");
+        assert_eq!(withhold().expect_err("too late").kind(), ErrorKind::Misuse);
+        outage.end().await;
+        Ok(commit.await?)
+    };
+    messenger.scope(decides(body)).await.expect("commits");
+    world.settled(&messenger).await;
+    assert_eq!(world.effects_of_orders().await, [1]);
+}
+
+/// Of which somebody has kept a part that nobody will ever end.
+#[tokio::test]
+async fn a_body_that_vanishes_leaves_nothing_behind() {
+    let world = World::new().await;
+    let messenger = world.messenger().await;
+    let kept = std::sync::Mutex::new(Vec::new());
+    let body = async {
+        let fence = enter_sql()?;
+        send(sold(1)).await?;
+        kept.lock().expect("unpoisoned").push(fence);
+        panic!("on purpose")
+    };
+    vanish(messenger.scope(decides(body))).await;
+    world.count(&messenger, MessageState::Cancelled, 1).await;
+    messenger.shutdown(Duration::from_secs(20)).await;
+    assert_eq!(kept.lock().expect("unpoisoned").len(), 1);
+}
+
+#[transactional_message(exchange = "shop", routing_key = "order.handled", business_key = "each", name = "it.decided.each",
+                        check_back = it::ask, messages = orders)]
+async fn handled_each(
+    orders: &[it::Order],
+    body: impl Future<Output = Result<(), ShopError>> + Send,
+) -> Result<(), ShopError> {
+    body.await
+}
+
+#[tokio::test]
+async fn the_handler_of_no_message_answers_for_what_the_body_sends() {
+    let world = World::new().await;
+    let messenger = world.messenger().await;
+    let body = async { Ok(send(sold(1)).await.map(drop)?) };
+    messenger.scope(async { handled_each(&[], body).await }).await.expect("ok");
+    let body = async { Ok(send(sold(4)).await.map(drop)?) };
+    messenger.scope(async { handled_each(&[order(2), order(3)], body).await }).await.expect("ok");
+    world.settled(&messenger).await;
+    assert_eq!(world.effects_of_orders().await, [1, 2, 3, 4]);
 }
 
 /// What is stored at once is stored before the effect: a handler is asked about it.
