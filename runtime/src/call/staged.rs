@@ -44,9 +44,10 @@ impl OpenTransaction {
         let running = &self.running;
         let (calls, alive) = (running.calls.clone(), running.calls.admission.another());
         let problem = |function: &str| {
-            let remedy = match self.call().has_entered() {
-                false => "its transaction was rolled back",
-                true => "roll the transaction back",
+            let remedy = if self.call().has_entered() {
+                "roll the transaction back"
+            } else {
+                "its transaction was rolled back"
             };
             format!("the messages that `{function}` decided on could not be stored: {remedy}")
         };
