@@ -187,7 +187,7 @@ pub use database::DatabaseSource;
 pub use error::{Error, ErrorKind, FromHalfError};
 pub use message::state::MessageState;
 pub use message::{CallId, Message, MessageId, Outcome, Payload};
-pub use messenger::{Admin, Messenger, MessengerBuilder};
+pub use messenger::{Admin, InScope, Messenger, MessengerBuilder, WithMessenger, spawn};
 pub use settings::{Backoff, Settings};
 #[cfg(feature = "_sql")]
 pub use sql::{BusinessDatabase, Isolation};

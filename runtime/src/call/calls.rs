@@ -82,9 +82,14 @@ impl Calls {
     }
 }
 
+/// The messenger in scope.
+pub(crate) fn in_scope() -> Option<Calls> {
+    IN_SCOPE.try_with(Calls::clone).ok()
+}
+
 /// The messenger in scope, or the global one.
 pub(super) fn current() -> Result<Calls, Error> {
-    IN_SCOPE.try_with(Calls::clone).ok().or_else(|| GLOBAL.get().cloned()).ok_or_else(|| {
+    in_scope().or_else(|| GLOBAL.get().cloned()).ok_or_else(|| {
         Error::new(
             ErrorKind::NoMessenger,
             "no messenger is installed: call `Messenger::install_global` at start, or run the call inside \

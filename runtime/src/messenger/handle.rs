@@ -45,7 +45,8 @@ impl Messenger {
     }
 
     /// Runs `future` with this messenger for the annotated functions in it: what makes parallel
-    /// tests possible. Tasks that it spawns are outside the scope.
+    /// tests possible. Tasks that it spawns are outside the scope, unless it does so by [`spawn`](crate::spawn). For a future
+    /// that somebody else awaits, see [`WithMessenger`](crate::WithMessenger).
     pub async fn scope<F: Future>(&self, future: F) -> F::Output {
         self.calls.scope(future).await
     }

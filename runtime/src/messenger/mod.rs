@@ -5,10 +5,12 @@ mod builder;
 mod checks;
 mod counts;
 mod handle;
+mod in_scope;
 mod lifecycle;
 
 pub use admin::Admin;
 pub use builder::MessengerBuilder;
 pub use handle::Messenger;
+pub use in_scope::{InScope, WithMessenger, spawn};
 #[cfg(feature = "testing")]
 pub(crate) use lifecycle::Workers;

@@ -397,7 +397,7 @@ async fn in_the_callers_transaction_what_is_withheld_is_not_sent() {
 #[tokio::test]
 async fn what_is_said_while_it_commits_comes_too_late() {
     let world = World::new().await;
-    let messenger = world.messenger_with(fast().half_timeout(Duration::from_secs(60))).await;
+    let messenger = world.messenger_with(fast().half_timeout(Duration::from_mins(1))).await;
     let body = async {
         let mut tx = begin(&world.shop).await?;
         World::write(&mut tx, 1).await?;

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use it::AnsweredBy;
-use it::{Dialect, Place, Process, Reply, ScriptedHandler, ShopError, ask, order, wait_until};
-use transactional_message::{Message, MessageState, Messenger, MessengerBuilder};
+use it::{Dialect, Place, Process, Reply, ScriptedHandler, ShopError, ask, handled, order, wait_until};
+use transactional_message::{
+    ErrorKind, Message, MessageState, Messenger, MessengerBuilder, WithMessenger, spawn,
+};
 
 use crate::{Db, World};
 
@@ -28,6 +30,26 @@ async fn two_messengers_share_the_questions_and_the_deliveries() {
     assert_eq!(asked, (0..60).collect::<Vec<_>>(), "each is asked about once");
     assert_eq!(world.listener.orders(), (0..100).collect::<Vec<_>>(), "and delivered once");
     assert_eq!(two.stats().await.expect("counts"), one.stats().await.expect("counts"));
+}
+
+#[tokio::test]
+async fn a_future_and_a_task_have_the_messenger_that_they_are_given() {
+    let (world, other) = (World::new().await, World::new().await);
+    let (one, two) = (world.messenger().await, other.messenger().await);
+    let pay = |id| async move { handled(&order(id), async { Ok(()) }).await };
+    let both = async move {
+        pay(1).await.expect("ok");
+        spawn(pay(2)).await.expect("ends").expect("ok");
+        let outside = tokio::spawn(pay(3)).await.expect("ends").expect_err("outside of the scope");
+        assert_eq!(outside.message().kind(), ErrorKind::NoMessenger);
+    };
+    // The innermost counts.
+    async { both.with_messenger(&one).await }.with_messenger(&two).await;
+    tokio::spawn(pay(4).with_messenger(&two)).await.expect("ends").expect("ok");
+    spawn(pay(5)).await.expect("ends").expect_err("nothing is in scope here");
+    world.settled(&one).await;
+    other.settled(&two).await;
+    assert_eq!((world.listener.orders(), other.listener.orders()), (vec![1, 2], vec![4]));
 }
 
 /// A call of a process that dies in its body, answered by the handler `name`.
@@ -121,7 +143,7 @@ async fn a_process_that_dies_is_taken_over_by_the_one_that_is_left() {
                     reached.send(()).await.expect("waits");
                     std::future::pending::<Result<(), ShopError>>().await
                 };
-                messenger.scope(async { it::handled(&order(id), body).await }).await
+                messenger.scope(async { handled(&order(id), body).await }).await
             }
         }))
         .await;
@@ -153,7 +175,7 @@ async fn confirmed_messages_of_a_dead_process_are_delivered_by_the_one_that_is_l
         for id in 0..20 {
             let body = async { Ok(()) };
             let ended: Result<(), ShopError> =
-                messenger.scope(async { it::handled(&order(id), body).await }).await;
+                messenger.scope(async { handled(&order(id), body).await }).await;
             ended.expect("ok");
         }
         wait_until("the confirms", async || messenger.stats().await.expect("counts").confirmed == 20).await;
