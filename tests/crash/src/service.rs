@@ -5,10 +5,10 @@ use std::ops::Range;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use sqlx::{MySqlConnection, PgConnection, SqliteConnection};
+use sqlx::{MySql, MySqlConnection, PgConnection, Pool, Postgres, Sqlite, SqliteConnection, Transaction};
 use transactional_message::{
-    Consumer, Data, Error, ErrorKind, HalfMessage, Message, Outcome, Received, begin, call_id, fault, send,
-    transactional_message, withhold,
+    Consumer, Data, Error, ErrorKind, HalfMessage, Message, Outcome, Received, begin, call_id, enter, fault,
+    send, transactional_message, withhold,
 };
 use uuid::Uuid;
 
@@ -117,25 +117,28 @@ enum CallKind {
     Decided,
     /// With one, and its body decides on two more.
     FencedAndDecided,
+    /// Its body decides on three, in its caller's transaction.
+    Entered,
     Handled,
 }
 
 impl Call {
     pub(crate) fn draw(random: &mut fastrand::Rng) -> Self {
-        let kind = match random.u8(..8) {
+        let kind = match random.u8(..9) {
             0..3 => CallKind::Fenced,
             3 => CallKind::FencedTwice,
             4 => CallKind::Decided,
             5 => CallKind::FencedAndDecided,
+            6 => CallKind::Entered,
             _ => CallKind::Handled,
         };
         let way = match (kind, WAYS[random.usize(..WAYS.len())]) {
             // Which of two messages would be amended?
             (CallKind::Decided | CallKind::FencedAndDecided, Behaviour::Swallow) => Behaviour::Again,
             (CallKind::Handled, Behaviour::Refuse) => Behaviour::Refuse,
-            (CallKind::FencedTwice | CallKind::Decided, Behaviour::Amend) | (CallKind::Handled, _) => {
-                Behaviour::Plain
-            }
+            (CallKind::Entered, way @ (Behaviour::Refuse | Behaviour::Withhold)) => way,
+            (CallKind::FencedTwice | CallKind::Decided, Behaviour::Amend)
+            | (CallKind::Entered | CallKind::Handled, _) => Behaviour::Plain,
             (_, way) => way,
         };
         let length = random.usize(1..LONGEST);
@@ -163,7 +166,7 @@ impl Call {
         match (self.kind, self.way) {
             (_, Behaviour::Withhold) => 0,
             (CallKind::FencedTwice, _) => 2,
-            (CallKind::Decided | CallKind::FencedAndDecided, _) => 3,
+            (CallKind::Decided | CallKind::FencedAndDecided | CallKind::Entered, _) => 3,
             _ => 1,
         }
     }
@@ -171,7 +174,7 @@ impl Call {
     /// Those of its messages that its body decides on.
     const fn decided(&self) -> Range<i64> {
         match self.kind {
-            CallKind::Decided => 0..3,
+            CallKind::Decided | CallKind::Entered => 0..3,
             CallKind::FencedAndDecided => 1..3,
             _ => 0..0,
         }
@@ -202,6 +205,11 @@ impl Call {
             CallKind::Fenced | CallKind::FencedAndDecided => fenced(shop, self).await,
             CallKind::FencedTwice => fenced_twice(shop, self).await,
             CallKind::Decided => decided(shop, self).await,
+            CallKind::Entered => match &shop.db {
+                Database::Sqlite(pool) => commits_sqlite(pool, shop, self).await,
+                Database::Postgres(pool) => commits_postgres(pool, shop, self).await,
+                Database::MySql(pool) => commits_mysql(pool, shop, self).await,
+            },
             CallKind::Handled => handled(shop, self).await,
         }
     }
@@ -303,6 +311,45 @@ async fn handled(shop: &Shop, call: &Call) -> Result<(), ActionError> {
     with_pool!(db, pool => { record!(db, pool, call).await?; });
     Ok(())
 }
+
+/// A function that works in its caller's transaction, and that caller, which commits what it has left even if it fails.
+macro_rules! enter {
+    ($commits:ident, $enters:ident, $database:ty) => {
+        #[transactional_message(fence)]
+        async fn $enters(
+            tx: &mut Transaction<'_, $database>,
+            shop: &Shop,
+            call: &Call,
+        ) -> Result<(), ActionError> {
+            let mut entered = enter(&mut *tx).await?;
+            for part in call.decided() {
+                entered.send(shop.message("decided", &call.message(part))?)?;
+            }
+            fault::point("mid-body");
+            if call.way == Behaviour::Refuse {
+                return Err(ActionError::Refused);
+            }
+            record!(&shop.db, &mut **tx, call).await?;
+            if call.way == Behaviour::Withhold {
+                withhold()?;
+            }
+            Ok(entered.done(tx).await?)
+        }
+
+        async fn $commits(pool: &Pool<$database>, shop: &Shop, call: &Call) -> Result<(), ActionError> {
+            let mut tx = pool.begin().await?;
+            let ended = $enters(&mut tx, shop, call).await;
+            match ended {
+                Ok(()) | Err(ActionError::Refused) => tx.commit().await?,
+                Err(_) => tx.rollback().await?,
+            }
+            ended
+        }
+    };
+}
+enter!(commits_sqlite, enters_sqlite, Sqlite);
+enter!(commits_postgres, enters_postgres, Postgres);
+enter!(commits_mysql, enters_mysql, MySql);
 
 /// Sends what goes with a transaction that is not committed.
 async fn never_sent(shop: &Shop, call: &Call) -> Result<(), Error> {
