@@ -21,8 +21,14 @@ pub(crate) use worker::ConsumerLoop;
 
 use crate::check_back::{DataMap, Decode};
 use crate::error::{Error, ErrorKind};
+#[cfg(feature = "testing")]
+use crate::message::Half;
 use crate::message::limits::SHORT_STRING_BYTES;
 use crate::sql::BusinessDatabase;
+#[cfg(feature = "testing")]
+use crate::store::StoreError;
+#[cfg(feature = "testing")]
+use crate::transport::Disposition;
 use crate::transport::Queue;
 
 /// The default pauses between attempts, in seconds.
@@ -212,6 +218,14 @@ impl Consumer {
 
     pub(crate) const fn most_attempts(&self) -> u32 {
         self.max_attempts
+    }
+
+    /// Handles a message as if it had come out of the queue, for the first time.
+    #[cfg(feature = "testing")]
+    pub(crate) async fn handle(&self, half: &Half, data: &DataMap) -> Result<Disposition, StoreError> {
+        self.inbox.migrate(self.schema.as_deref()).await?;
+        let given = inbox::Given { limits: self.limits, data: data.clone() };
+        Ok(self.inbox.process(half.id, half.message.clone(), 1, false, &given).await)
     }
 
     /// What the transport has to know.

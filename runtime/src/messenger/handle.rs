@@ -9,6 +9,8 @@ use super::counts::Counting;
 use super::lifecycle::{self, Lifecycle};
 use crate::call::calls::Calls;
 use crate::call::{Call, run_or};
+#[cfg(feature = "testing")]
+use crate::check_back::DataMap;
 #[cfg(doc)]
 use crate::error::ErrorKind;
 use crate::error::{Error, FromHalfError};
@@ -34,6 +36,12 @@ impl Messenger {
     #[cfg(feature = "testing")]
     pub(crate) fn held(&self) -> &HeldStore {
         &self.calls.held
+    }
+
+    /// The application's data.
+    #[cfg(feature = "testing")]
+    pub(crate) fn data(&self) -> &DataMap {
+        &self.calls.handlers.data
     }
 
     /// Makes this the messenger of every annotated function that is given no other.

@@ -31,4 +31,4 @@ mod conformance;
 mod recorder;
 
 pub use conformance::exercise;
-pub use recorder::{Recorder, SentMessage, received};
+pub use recorder::{Handled, Recorder, SentMessage, received};

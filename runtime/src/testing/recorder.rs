@@ -10,17 +10,18 @@ use sqlx::{Pool, Sqlite};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use uuid::Uuid;
 
+use crate::broker::topic::Pattern;
 use crate::call::live::Report;
-use crate::consumer::Received;
+use crate::consumer::{Consumer, Received};
 use crate::database::DatabaseSource;
 use crate::error::Error;
 use crate::held::HeldStore;
-use crate::message::MessageId;
 use crate::message::state::MessageState;
+use crate::message::{Half, Message, MessageId};
 use crate::messenger::{Messenger, MessengerBuilder, Workers};
 use crate::sql::BusinessDatabase;
 use crate::store::StoreError;
-use crate::transport::{Delivery, Outgoing, PublishResult, Queue, Transport};
+use crate::transport::{Delivery, Disposition, Outgoing, PublishResult, Queue, Transport};
 
 /// The store's rounds in one [`Recorder::settle`]: far more than any call needs.
 const ROUNDS: usize = 32;
@@ -52,6 +53,18 @@ pub struct SentMessage {
     pub headers: Vec<(String, String)>,
     /// The body as JSON.
     pub payload: Value,
+}
+
+/// What became of a message that was handed to a consumer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Handled {
+    /// It has had its effect, now or before.
+    Done,
+    /// It would be tried again: not before this time is over, if the handler has said so.
+    Again(Option<Duration>, String),
+    /// It would be dead.
+    Dead(String),
 }
 
 /// The reports of calls, on their way to the reporter, or lost on it.
@@ -222,6 +235,37 @@ impl<DB: BusinessDatabase> Recorder<DB> {
         self.sent.messages.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Hands what was sent so far to a consumer's handler, without a broker: what its bindings match, in order, each as at
+    /// its first delivery, and in a transaction with the inbox. What it has had before is recognised. The handler takes the
+    /// data that this recorder's messenger was built with.
+    ///
+    /// # Errors
+    /// When the consumer's database fails, or the handler takes data that is not there.
+    pub async fn deliver(&self, consumer: &Consumer) -> Result<Vec<Handled>, Error> {
+        let data = self.messenger.data();
+        consumer.validate(data)?;
+        let bindings: Vec<_> = consumer.wanted().bindings;
+        let is_bound = |message: &Message| {
+            let matches = |(exchange, pattern): &(String, String)| {
+                *exchange == message.exchange && Pattern::new(pattern).matches(&message.routing_key)
+            };
+            bindings.iter().any(matches)
+        };
+        let halves = self.sent.halves.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut handled = Vec::new();
+        for half in halves.iter().filter(|half| is_bound(&half.message)) {
+            let became = consumer.handle(half, data).await;
+            let became = became.map_err(|cause| cause.into_error("the inbox could not be set up"))?;
+            handled.push(match became {
+                Disposition::Done => Handled::Done,
+                Disposition::Failed(why) | Disposition::NotNow(why) => Handled::Again(None, why),
+                Disposition::FailedFor(pause, why) => Handled::Again(Some(pause), why),
+                Disposition::Rejected(why) | Disposition::Undecodable(why) => Handled::Dead(why),
+            });
+        }
+        Ok(handled)
+    }
+
     /// Compares what was sent so far with `expected`: exchange, routing key, and body as JSON. What
     /// was parked, by a function that forgot `begin` for example, is in the log and in
     /// [`Admin::list`](crate::Admin::list).
@@ -249,12 +293,14 @@ pub fn received<T>(payload: T) -> Received<T> {
 #[derive(Debug, Default)]
 struct Sent {
     messages: Mutex<Vec<SentMessage>>,
+    halves: Mutex<Vec<Arc<Half>>>,
 }
 
 #[async_trait]
 impl Transport for Sent {
     async fn publish(&self, outgoing: &Outgoing) -> PublishResult {
         let message = &outgoing.half.message;
+        self.halves.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&outgoing.half));
         let text = || Value::String(String::from_utf8_lossy(&message.payload).into_owned());
         self.messages.lock().unwrap_or_else(PoisonError::into_inner).push(SentMessage {
             id: outgoing.half.id,

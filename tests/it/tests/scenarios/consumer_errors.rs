@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use it::{Action, Connection, Order, ShopError, fast, says, wait_until};
+use it::{Action, Connection, Order, ShopError, fast, handled, order, says, wait_until};
+use transactional_message::testing::{Handled, Recorder};
 use transactional_message::{Consumer, Data, ErrorKind, MessageState, RawPayload, Received};
 
 use crate::{Db, World};
@@ -94,4 +95,39 @@ async fn a_handler_says_when_to_try_again() {
     assert_eq!(world.listener.heard_of(1).len(), 2);
     let dead = messenger.admin().list(MessageState::Dead, None, 2).await.expect("lists");
     assert_eq!(dead[0].reason.as_deref(), Some("failed 3 times; the last time: no ink yet"));
+}
+
+#[tokio::test]
+async fn a_handler_is_tested_without_a_broker() {
+    let world = World::new().await;
+    let tally = Tally::default();
+    let configure = |builder: transactional_message::MessengerBuilder| {
+        builder.data(world.oracle.clone()).data(tally.clone()).data(vec![10_u64]).settings(fast())
+    };
+    let recorder = Recorder::on_with(&world.shop, configure).await.expect("a recorder");
+    for id in [1, 2, 3] {
+        recorder.scope(handled(&order(id), async { Ok(()) })).await.expect("ok");
+    }
+    recorder.settle().await.expect("settles");
+    let sums = Consumer::new("sums", world.books.clone(), tallies).bind("shop", "order.*");
+    let others = Consumer::new("others", world.books.clone(), tallies).bind("shop", "item.#");
+    for _ in 0..2 {
+        assert_eq!(
+            recorder.deliver(&sums).await.expect("delivers"),
+            [Handled::Done, Handled::Done, Handled::Done]
+        );
+    }
+    assert_eq!(recorder.deliver(&others).await.expect("delivers"), []);
+    assert_eq!(tally.0.load(Ordering::SeqCst), 60, "each once");
+
+    let pause = Duration::from_secs(9);
+    for (id, act) in [(1, Action::Fail), (2, Action::Reject), (3, Action::RetryAfter(pause))] {
+        world.listener.will(id, [act]);
+    }
+    let expected = [
+        Handled::Again(None, "no ink".into()),
+        Handled::Dead("no such account".into()),
+        Handled::Again(Some(pause), "no ink yet".into()),
+    ];
+    assert_eq!(recorder.deliver(&world.consumer()).await.expect("delivers"), expected);
 }

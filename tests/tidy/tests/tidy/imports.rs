@@ -57,7 +57,18 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("guide", &[]),
     (
         "testing",
-        &["call", "consumer", "database", "held", "message", "messenger", "sql", "store", "transport"],
+        &[
+            "broker",
+            "call",
+            "consumer",
+            "database",
+            "held",
+            "message",
+            "messenger",
+            "sql",
+            "store",
+            "transport",
+        ],
     ),
 ];
 /// Used everywhere.
