@@ -495,7 +495,6 @@ pub(super) async fn release(
 
 fn ended(error: &sqlx::Error) -> StoreError {
     StoreError::Refused(format!(
-        "the transaction was ended underneath, by a COMMIT or ROLLBACK of its own, by a statement that MySQL commits \
-         before, or by a deadlock ({error})"
+        "the transaction was ended underneath, by a COMMIT or ROLLBACK of its own, a statement that MySQL commits before, or a deadlock ({error})"
     ))
 }

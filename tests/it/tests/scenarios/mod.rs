@@ -13,6 +13,7 @@ mod consumer_remember;
 pub(crate) mod consumer_timeout;
 mod crowd;
 mod decided;
+mod decided_at_once;
 pub(crate) mod dropped_caller;
 mod endings;
 mod fence_after_commit;
