@@ -95,19 +95,20 @@ impl Transport for InProcess {
         }
         let suspect = self.is_suspect(outgoing);
         let handled = join_all(queues.iter().map(|queue| queue.deliver(outgoing, suspect))).await;
-        // As long as one queue may still take it, the message is not given up.
+        // As long as one queue may still take it, the message is not given up; and nobody waits because of another one's
+        // handler.
         let published =
             handled.into_iter().fold(PublishResult::Acknowledged, |sum, handled| match (sum, handled) {
                 (PublishResult::Failed(why), _) | (_, Disposition::Failed(why)) => PublishResult::Failed(why),
+                (PublishResult::NotNow(why), _) | (_, Disposition::NotNow(why)) => PublishResult::NotNow(why),
+                (PublishResult::NotHere(why), _) | (_, Disposition::Undecodable(why)) => {
+                    PublishResult::NotHere(why)
+                }
                 (PublishResult::FailedFor(pause, why), Disposition::FailedFor(other, _)) => {
                     PublishResult::FailedFor(pause.min(other), why)
                 }
                 (PublishResult::FailedFor(pause, why), _) | (_, Disposition::FailedFor(pause, why)) => {
                     PublishResult::FailedFor(pause, why)
-                }
-                (PublishResult::NotNow(why), _) | (_, Disposition::NotNow(why)) => PublishResult::NotNow(why),
-                (PublishResult::NotHere(why), _) | (_, Disposition::Undecodable(why)) => {
-                    PublishResult::NotHere(why)
                 }
                 (PublishResult::Refused(why), _) | (_, Disposition::Rejected(why)) => {
                     PublishResult::Refused(why)

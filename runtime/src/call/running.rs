@@ -46,7 +46,7 @@ pub fn withhold() -> Result<(), Error> {
     let running = current()?;
     let closed = running.decided().closed;
     let mut body = running.scope().body();
-    if closed || body.commit != Commit::Not {
+    if (closed && body.open.is_some()) || body.commit != Commit::Not {
         return Err(misuse(format!(
             "`withhold()` came after `commit` in `{}`: call it before, so that both take effect together",
             running.scope().function()

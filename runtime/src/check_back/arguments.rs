@@ -139,8 +139,14 @@ fn missing(type_name: &str) -> String {
 }
 
 /// The application's data by type.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct DataMap(Arc<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>);
+
+impl fmt::Debug for DataMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DataMap").finish_non_exhaustive()
+    }
+}
 
 impl DataMap {
     pub(crate) fn insert<T: Send + Sync + 'static>(&mut self, value: T) {

@@ -11,7 +11,8 @@ type Boxed = Box<dyn StdError + Send + Sync>;
 
 /// An error of a handler that another attempt won't help: the message is dead at once, with this reason.
 ///
-/// It counts as well where it is the [source](StdError::source) of another error, at any depth.
+/// It counts as well where it is the [source](StdError::source) of another error, at any depth. (The context of an
+/// `anyhow::Error` is no source: make the error from it, and give that a context.)
 ///
 /// ```
 /// # use transactional_message::{Received, Reject};
@@ -39,8 +40,10 @@ impl Reject {
 /// message is dead.
 ///
 /// With RabbitMQ the message waits in the consumer's retry queues, in the longest pause that fits at a time, and so up to
-/// the shortest of the [`retry_delays`](crate::Consumer::retry_delays) longer than asked for. It counts as well where it is the
-/// source of another error.
+/// the shortest of the [`retry_delays`](crate::Consumer::retry_delays) longer than asked for; at most a thousand times the
+/// longest of them. Within the process it waits as long as a first failure at least, and a failure of another consumer of the
+/// same message brings it back sooner. A message that would come back later than its consumer
+/// [remembers](crate::Consumer::inbox_retention) is dead at once. It counts as well where it is the source of another error.
 #[derive(Debug)]
 pub struct RetryAfter(Mark);
 
@@ -125,7 +128,7 @@ pub(super) fn disposition(error: impl Into<Boxed>) -> Disposition {
 
 /// Appends a source, unless the text says it already.
 fn add(why: &mut String, source: &str) {
-    if why.contains(source) {
+    if why.ends_with(source) {
         return;
     }
     if !why.is_empty() {

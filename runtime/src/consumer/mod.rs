@@ -30,6 +30,8 @@ use crate::store::StoreError;
 #[cfg(feature = "testing")]
 use crate::transport::Disposition;
 use crate::transport::Queue;
+#[cfg(feature = "testing")]
+use crate::worker::alone::Alone;
 
 /// The default pauses between attempts, in seconds.
 const RETRY_DELAYS: [u64; 4] = [1, 5, 25, 120];
@@ -220,12 +222,27 @@ impl Consumer {
         self.max_attempts
     }
 
-    /// Handles a message as if it had come out of the queue, for the first time.
+    /// Handles messages as if each had come out of the queue for the first time.
     #[cfg(feature = "testing")]
-    pub(crate) async fn handle(&self, half: &Half, data: &DataMap) -> Result<Disposition, StoreError> {
+    pub(crate) async fn handle(
+        &self,
+        halves: Vec<Arc<Half>>,
+        data: &DataMap,
+    ) -> Result<Vec<Disposition>, StoreError> {
         self.inbox.migrate(self.schema.as_deref()).await?;
-        let given = inbox::Given { limits: self.limits, data: data.clone() };
-        Ok(self.inbox.process(half.id, half.message.clone(), 1, false, &given).await)
+        let work = work::Work {
+            inbox: Arc::clone(&self.inbox),
+            budget: self.max_attempts,
+            alone: Alone::default(),
+            given: inbox::Given { limits: self.limits, data: data.clone() },
+            under_way: work::UnderWay::default(),
+        };
+        let mut handled = Vec::new();
+        for half in halves {
+            let became = work.run(half.id, half.message.clone(), 1, false).await;
+            handled.push(work.within_budget(half.id, 1, became));
+        }
+        Ok(handled)
     }
 
     /// What the transport has to know.

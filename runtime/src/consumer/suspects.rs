@@ -96,7 +96,7 @@ async fn handle(work: &Work, suspect: Delivery, entries: u32, turn: Option<Turn>
         let turn = Turn::take(work, turn).await;
         match work.inbox.enter_alone(id).await {
             Ok(true) => {
-                let handled = work.within_budget(attempt, work.run(id, message, attempt, true).await);
+                let handled = work.within_budget(id, attempt, work.run(id, message, attempt, true).await);
                 // An effect has taken its notes back by itself; that of an earlier time had none.
                 if handled == Disposition::Done {
                     held = Some(turn);

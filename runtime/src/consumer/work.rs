@@ -7,7 +7,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::inbox::{Given, Inbox};
 use crate::fault;
-use crate::message::{Message, MessageId};
+use crate::message::{Message, MessageId, age};
 use crate::transport::{Delivery, Disposition};
 use crate::worker::alone::Alone;
 use crate::worker::panic_text;
@@ -58,7 +58,7 @@ impl Work {
         if fault::bug("ack-before-commit") {
             settle.take().map(|settle| settle.send(Disposition::Done));
         }
-        let handled = self.within_budget(attempt, self.run(id, message, attempt, false).await);
+        let handled = self.within_budget(id, attempt, self.run(id, message, attempt, false).await);
         drop(claimed);
         // Nobody listens any more when that one gave up: the message comes again.
         settle.map(|settle| settle.send(handled));
@@ -104,10 +104,17 @@ impl Work {
     }
 
     /// A failure that was the last attempt is final.
-    pub(super) fn within_budget(&self, attempt: u32, handled: Disposition) -> Disposition {
+    pub(super) fn within_budget(&self, id: MessageId, attempt: u32, handled: Disposition) -> Disposition {
+        let retention = self.given.limits.retention;
         match handled {
             Disposition::Failed(why) | Disposition::FailedFor(_, why) if attempt >= self.budget => {
                 Disposition::Rejected(format!("failed {attempt} times; the last time: {why}"))
+            }
+            Disposition::FailedFor(pause, why) if age(id) + pause > retention => {
+                Disposition::Rejected(format!(
+                    "{why}; in {pause:?}, when it was to be tried again, this consumer would not recognise it any more: its \
+                     `inbox_retention` is {retention:?}"
+                ))
             }
             handled => handled,
         }

@@ -244,26 +244,28 @@ impl<DB: BusinessDatabase> Recorder<DB> {
     pub async fn deliver(&self, consumer: &Consumer) -> Result<Vec<Handled>, Error> {
         let data = self.messenger.data();
         consumer.validate(data)?;
-        let bindings: Vec<_> = consumer.wanted().bindings;
-        let is_bound = |message: &Message| {
-            let matches = |(exchange, pattern): &(String, String)| {
-                *exchange == message.exchange && Pattern::new(pattern).matches(&message.routing_key)
+        let Queue { bindings, undecodable_after, .. } = consumer.wanted();
+        let is_bound = |half: &Arc<Half>| {
+            let Message { exchange, routing_key, .. } = &half.message;
+            let matches = |(name, pattern): &(String, String)| {
+                name == exchange && Pattern::new(pattern).matches(routing_key)
             };
             bindings.iter().any(matches)
         };
-        let halves = self.sent.halves.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut handled = Vec::new();
-        for half in halves.iter().filter(|half| is_bound(&half.message)) {
-            let became = consumer.handle(half, data).await;
-            let became = became.map_err(|cause| cause.into_error("the inbox could not be set up"))?;
-            handled.push(match became {
-                Disposition::Done => Handled::Done,
-                Disposition::Failed(why) | Disposition::NotNow(why) => Handled::Again(None, why),
-                Disposition::FailedFor(pause, why) => Handled::Again(Some(pause), why),
-                Disposition::Rejected(why) | Disposition::Undecodable(why) => Handled::Dead(why),
-            });
-        }
-        Ok(handled)
+        let mut halves = self.sent.halves.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        halves.retain(is_bound);
+        let handled = consumer.handle(halves, data).await;
+        let handled = handled.map_err(|cause| cause.into_error("the inbox could not be set up"))?;
+        let became = |handled| match handled {
+            Disposition::Done => Handled::Done,
+            Disposition::FailedFor(pause, why) => Handled::Again(Some(pause), why),
+            Disposition::Undecodable(why) if undecodable_after.is_zero() => Handled::Dead(why),
+            Disposition::Failed(why) | Disposition::NotNow(why) | Disposition::Undecodable(why) => {
+                Handled::Again(None, why)
+            }
+            Disposition::Rejected(why) => Handled::Dead(why),
+        };
+        Ok(handled.into_iter().map(became).collect())
     }
 
     /// Compares what was sent so far with `expected`: exchange, routing key, and body as JSON. What

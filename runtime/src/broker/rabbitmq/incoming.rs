@@ -2,14 +2,15 @@
 //! nothing here panics.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lapin::BasicProperties;
 use lapin::message::Delivery;
 use lapin::types::{AMQPValue, FieldTable};
 
 use super::properties::{
-    ATTEMPT, AmqpMessage, Body, EXCHANGE, NOT_BEFORE, PERSISTENT, REASON, ROUTING_KEY, Short,
-    UNDECODABLE_SINCE, table_bytes,
+    ATTEMPT, AmqpMessage, Body, EXCHANGE, PERSISTENT, REASON, ROUTING_KEY, Short, UNDECODABLE_SINCE, WAIT,
+    table_bytes,
 };
 use crate::message::limits::{OURS, ROUTING, SHORT_STRING_BYTES};
 use crate::message::{Message, MessageId};
@@ -37,8 +38,8 @@ pub(super) struct Incoming {
     pub(super) attempt: u32,
     /// Since when nobody could read it, in milliseconds of Unix time.
     pub(super) undecodable_since: Option<u64>,
-    /// When it may be tried again, in milliseconds of Unix time, if a handler has said so.
-    pub(super) not_before: Option<u64>,
+    /// How much longer it waits for its next attempt.
+    pub(super) wait: Option<Duration>,
     /// Why RabbitMQ had put it to the dead letters itself, from where it was put back.
     pub(super) died_of: Option<String>,
     /// It was delivered before, and nobody answered.
@@ -74,7 +75,7 @@ impl Incoming {
             routing_key: origin(ROUTING_KEY, "routing-keys", &routing_key),
             attempt: u32::try_from(count(ATTEMPT).unwrap_or(1).max(1)).unwrap_or(u32::MAX),
             undecodable_since: count(UNDECODABLE_SINCE),
-            not_before: count(NOT_BEFORE),
+            wait: count(WAIT).map(Duration::from_millis),
             died_of: death.and_then(|death| first_text(death.inner().get("reason")?)),
             redelivered,
             body: Body::Bytes(Arc::new(data)),

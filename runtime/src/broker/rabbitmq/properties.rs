@@ -23,8 +23,9 @@ pub(super) const REASON: &str = "x-tm-reason";
 pub(super) const QUEUE: &str = "x-tm-queue";
 /// Since when nobody could read the message, in milliseconds of Unix time.
 pub(super) const UNDECODABLE_SINCE: &str = "x-tm-undecodable-since";
-/// Not to be tried before, in milliseconds of Unix time.
-pub(super) const NOT_BEFORE: &str = "x-tm-not-before";
+/// How much longer the message waits for its next attempt, in milliseconds, once it is back from the queue in which it waits
+/// now. No time of day, about which clocks differ.
+pub(super) const WAIT: &str = "x-tm-wait";
 /// The size of frames, in bytes, before a broker has said otherwise.
 pub(super) const FRAME_BYTES: u32 = 128 * 1024;
 /// The most that all properties but the headers take in a frame, and the frame itself.

@@ -11,9 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::connection::ConnectError;
 use super::dead_letters::DeadLetters;
 use super::incoming::Incoming;
-use super::properties::{
-    ATTEMPT, AmqpMessage, NOT_BEFORE, QUEUE, REASON, UNDECODABLE_SINCE, room_for_headers,
-};
+use super::properties::{ATTEMPT, AmqpMessage, QUEUE, REASON, UNDECODABLE_SINCE, WAIT, room_for_headers};
 use super::publisher::Publisher;
 use super::topology::Queues;
 use crate::Backoff;
@@ -22,8 +20,6 @@ use crate::transport::PublishResult;
 /// How long a message that can't be tried is held. RabbitMQ ends the subscription that keeps one for half an hour.
 pub(super) const HOLD: Duration = Duration::from_mins(5);
 const PAUSES: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(10));
-/// The longest that a handler can ask for, and some more for clocks that differ.
-const LONGEST_WAIT: Duration = Duration::from_hours(25);
 /// The longest reason that goes into a header.
 const REASON_BYTES: usize = 1024;
 
@@ -53,31 +49,25 @@ impl Rerouter<'_> {
         why: &str,
         pause: Duration,
     ) -> Result<bool, ConnectError> {
+        let pause = pause.min(self.queues.longest_wait());
         let (id, attempt) = (shown(incoming), incoming.attempt);
         metrics::counter!("transactional_message_consumer_retries_total").increment(1);
         tracing::warn!(queue = %self.queues.main, id, attempt, why, retry_in = ?pause, "a message was not handled");
-        self.wait_until(incoming, attempt.saturating_add(1), now() + pause).await
+        self.wait(incoming, attempt.saturating_add(1), pause).await
     }
 
-    /// Lets a message wait on whose time has not come, if there is such a time. `None`: it has come.
+    /// Lets a message wait on whose time has not come. `None`: it has come.
     pub(super) async fn wait_on(&self, incoming: &Incoming) -> Result<Option<bool>, ConnectError> {
-        let Some(until) = incoming.not_before.map(Duration::from_millis) else { return Ok(None) };
-        // What is farther away than any pause was not said by us.
-        if until <= now() || until > now() + LONGEST_WAIT {
-            return Ok(None);
+        match incoming.wait.map(|wait| wait.min(self.queues.longest_wait())) {
+            None | Some(Duration::ZERO) => Ok(None),
+            Some(wait) => self.wait(incoming, incoming.attempt, wait).await.map(Some),
         }
-        self.wait_until(incoming, incoming.attempt, until).await.map(Some)
     }
 
-    async fn wait_until(
-        &self,
-        incoming: &Incoming,
-        attempt: u32,
-        until: Duration,
-    ) -> Result<bool, ConnectError> {
-        let (queue, _) = self.queues.waiting_at_most(until.saturating_sub(now()));
-        let not_before = i64::try_from(until.as_millis()).unwrap_or_default();
-        let notes = [(ATTEMPT, number(attempt)), (NOT_BEFORE, AMQPValue::LongLongInt(not_before))];
+    async fn wait(&self, incoming: &Incoming, attempt: u32, time: Duration) -> Result<bool, ConnectError> {
+        let (queue, pause) = self.queues.waiting_at_most(time);
+        let rest = i64::try_from(time.saturating_sub(*pause).as_millis()).unwrap_or_default();
+        let notes = [(ATTEMPT, number(attempt)), (WAIT, AMQPValue::LongLongInt(rest))];
         self.send(incoming, queue, &notes).await
     }
 
@@ -97,7 +87,7 @@ impl Rerouter<'_> {
         why: &str,
         patience: Duration,
     ) -> Result<bool, ConnectError> {
-        let now = now();
+        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
         let since = incoming.undecodable_since.map_or(now, Duration::from_millis).min(now);
         let waited = now.saturating_sub(since);
         if waited >= patience {
@@ -174,11 +164,6 @@ impl Rerouter<'_> {
             () = self.stop.cancelled() => false,
         }
     }
-}
-
-/// Since 1970.
-fn now() -> Duration {
-    SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default()
 }
 
 /// For the log: the id, if there is one.

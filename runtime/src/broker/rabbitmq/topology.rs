@@ -142,6 +142,12 @@ impl Queues {
         short.or_else(|| self.retry.iter().min_by_key(|(_, pause)| *pause)).unwrap_or(&self.retry[0])
     }
 
+    /// The longest that a message can be asked to wait: each pause is a way through the broker.
+    pub(super) fn longest_wait(&self) -> Duration {
+        const MOST_PAUSES: u32 = 1000;
+        self.retry.iter().map(|(_, pause)| *pause).max().unwrap_or_default() * MOST_PAUSES
+    }
+
     /// Every queue with its arguments. What goes from one to another on the broker's own account is
     /// handed over with publisher confirms (`at-least-once`); a queue that is full refuses, and drops nothing.
     pub(super) fn declarations(&self) -> Vec<Declaration> {

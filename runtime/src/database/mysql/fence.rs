@@ -197,9 +197,8 @@ impl FenceDatabase for MySqlFence {
     }
 }
 
-/// What ends a transaction, and gives its session back its own `autocommit`, if `begin` took it. Afterwards, not
-/// before: the restored setting would commit what is open. Compared with 1: with a variable that was once set to `NULL`,
-/// `coalesce` makes a string of what it returns, 'ON' on MariaDB, and '1' on MySQL, whose `autocommit` takes no such string.
+/// What ends a transaction, and then gives its session back its own `autocommit`, if `begin` took it. Compared with 1: with a
+/// variable that was once `NULL`, `coalesce` makes a string, 'ON' on MariaDB and '1' on MySQL, whose setting takes no such one.
 macro_rules! ended {
     ($end:literal) => {
         concat!(
@@ -243,9 +242,8 @@ macro_rules! manual {
     };
 }
 
-/// The fence row, and a savepoint behind it. The outcome is a variable, named after the identity, which is 1 in sessions
-/// that have found that identity in this database: opening the table of the identity costs more than the row. In any other
-/// session it is `NULL`, and the row refused.
+/// The fence row, and a savepoint behind it. The outcome is a variable, 1 in sessions that have found the identity it is named
+/// after in this database, since opening that table costs more than the row. Else it is `NULL`, and the row refused.
 macro_rules! fence {
     () => {
         "INSERT INTO $0.tm_fence (call_id, outcome) VALUES ($1, @$2); SAVEPOINT $3"
@@ -457,16 +455,18 @@ fn proof(fence: &FenceKey, decided: Option<CallId>) -> SqlStr {
     fill_at(&fence.namespace, PROVE_AND_ADD, &[savepoint, Literal::Binary(decided.as_uuid())])
 }
 
-/// Proves that the transaction is still the one that the fence row was written in, and writes what was
-/// staged.
+/// The same, and writes what was staged.
 async fn write_row(
     connection: &mut MySqlConnection,
     fence: &FenceKey,
     write: FenceWrite,
 ) -> Result<(), CommitFailure> {
-    sqlx::raw_sql(proof(fence, write.decided)).execute(&mut *connection).await.map_err(|error| {
-        if is_duplicate(&error) { CommitFailure::Fenced } else { CommitFailure::Unproven(ended(&error)) }
-    })?;
+    sqlx::raw_sql(proof(fence, write.decided)).execute(&mut *connection).await.map_err(
+        |error| match number(&error) {
+            Some(DUPLICATE | CHANGED) => CommitFailure::Fenced,
+            _ => CommitFailure::Unproven(ended(&error)),
+        },
+    )?;
     if !write.changes_the_row() {
         return Ok(());
     }

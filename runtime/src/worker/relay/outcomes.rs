@@ -63,7 +63,8 @@ pub(super) fn judge(
     if verdict == PublishVerdict::Dead {
         return Recorded::Dead(dead(held, id, reason));
     }
-    let after = asked_for.unwrap_or_else(|| backoff.delay(attempt.saturating_sub(1)));
+    let after = asked_for.map(|pause| pause.max(backoff.delay(0)));
+    let after = after.unwrap_or_else(|| backoff.delay(attempt.saturating_sub(1)));
     tracing::warn!(%id, attempt, reason, retry_in = ?after, "a message was not delivered");
     again(after, Attempts::Spend, reason)
 }

@@ -87,7 +87,7 @@ async fn what_its_handler_wants_later_comes_later() {
     let dead = rabbit.take(&format!("{queue}.dead"), 1).await;
     let reason = dead[0].header("x-tm-reason");
     assert_eq!(reason.as_deref(), Some("failed 3 times; the last time: no ink yet"));
-    assert_eq!(dead[0].header("x-tm-not-before"), None, "put back, it is tried at once");
+    assert_eq!(dead[0].header("x-tm-wait"), None, "put back, it is tried at once");
 }
 
 #[tokio::test]

@@ -130,4 +130,15 @@ async fn a_handler_is_tested_without_a_broker() {
         Handled::Again(Some(pause), "no ink yet".into()),
     ];
     assert_eq!(recorder.deliver(&world.consumer()).await.expect("delivers"), expected);
+    world.listener.will(1, [Action::Panic]);
+    let strict = world.consumer().max_attempts(1).inbox_retention(Duration::from_secs(8));
+    let dead: Vec<_> = recorder.deliver(&strict).await.expect("delivers");
+    let why = |handled: &Handled| match handled {
+        Handled::Dead(why) => why.clone(),
+        other => panic!("not dead: {other:?}"),
+    };
+    assert!(why(&dead[0]).contains("failed 1 times; the last time: the handler panicked"), "{dead:?}");
+    let forgetful = world.consumer().inbox_retention(Duration::from_secs(8));
+    let dead = recorder.deliver(&forgetful).await.expect("delivers");
+    assert!(why(&dead[2]).contains("no ink yet; in 9s, when it was to be tried again"), "{dead:?}");
 }

@@ -186,6 +186,21 @@ async fn a_commit_that_fails_takes_back_what_was_decided_and_the_body_may_begin_
     }
 }
 
+#[tokio::test]
+async fn after_a_refused_commit_a_body_may_have_nothing_to_send() {
+    let world = World::new().await;
+    let messenger = messenger(&world, "store").await;
+    let body = async {
+        let mut tx = begin(&world.shop).await?;
+        tx.send(sold(1))?;
+        let _ = Db::run(&mut tx, "ROLLBACK").await;
+        tx.commit().await.expect_err("ended underneath");
+        Ok(withhold()?)
+    };
+    messenger.scope(decides(body)).await.expect("ok");
+    world.count(&messenger, MessageState::Cancelled, 1).await;
+}
+
 /// What a try has left behind that nobody could report, when the next one has committed.
 #[tokio::test]
 async fn a_dead_process_leaves_each_transaction_its_own_answer() {
