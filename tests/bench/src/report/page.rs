@@ -12,9 +12,10 @@ use super::results::Results;
 use super::{in_short, table};
 use crate::options::{Options, scratch};
 
-const SCENARIOS: [&[&str]; 10] = [
+const SCENARIOS: [&[&str]; 12] = [
     &["send"],
     &["send", "--rtt"],
+    &["many"],
     &["pipeline"],
     &["latency"],
     &["sqlite"],
@@ -22,6 +23,7 @@ const SCENARIOS: [&[&str]; 10] = [
     &["orphans"],
     &["recovery"],
     &["instances"],
+    &["kept"],
     &["compile"],
 ];
 /// The repository.
