@@ -8,6 +8,8 @@ use super::running::{self, Running, misuse};
 use super::scope::CallScope;
 use super::storing::store;
 use crate::error::Error;
+#[cfg(doc)]
+use crate::error::ErrorKind;
 use crate::message::{Half, Message, MessageId};
 use crate::rules::body_state::{Commit, Resolver};
 
