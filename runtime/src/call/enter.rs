@@ -120,8 +120,8 @@ impl Entered {
         self.open.running.stage(message)
     }
 
-    /// Stores the messages of [`send`](Self::send), and says that the body is done: from now on, the message is sent if the caller commits. `on` is the transaction that
-    /// was entered; on MySQL and SQLite, at the same level of nested transactions.
+    /// Stores the messages of [`send`](Self::send), and says that the body is done: from now on, what it sends is sent if the
+    /// caller commits. `on` is the transaction that was entered; on MySQL and SQLite, at the same level of nested transactions.
     ///
     /// The last thing that a body does before it returns `Ok`. An `Err` after it takes nothing back.
     ///

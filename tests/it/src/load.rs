@@ -47,11 +47,11 @@ pub async fn under_load<P: Place>(
             }
             match world.pay(messenger, caller * 1_000_000 + n).await {
                 Ok(()) => _ = load.done.fetch_add(1, Ordering::SeqCst),
-                // As a client does: while the server is away each try fails at once, and would only heat the machine.
+                // Pacing, as a client does it: while the server is away each try fails at once, and would only heat the machine.
                 Err(ShopError::Message(_) | ShopError::Database(_)) => tokio::time::sleep(RETRY).await,
                 Err(error) => panic!("{error}"),
             }
-            // Sets the load; nothing is waited for.
+            // Pacing: it sets the load, and nothing is waited for.
             tokio::time::sleep(pause).await;
         }
     };

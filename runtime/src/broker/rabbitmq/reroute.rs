@@ -36,10 +36,8 @@ impl Rerouter<'_> {
     /// and to be acknowledged; `Err` ends the session.
     pub(super) async fn retry(&self, incoming: &Incoming, why: &str) -> Result<bool, ConnectError> {
         let (queue, pause) = self.queues.after_attempt(incoming.attempt);
-        let (id, attempt) = (shown(incoming), incoming.attempt);
-        metrics::counter!("transactional_message_consumer_retries_total").increment(1);
-        tracing::warn!(queue = %self.queues.main, id, attempt, why, retry_in = ?pause, "a message was not handled");
-        self.send(incoming, queue, &[(ATTEMPT, number(attempt.saturating_add(1)))]).await
+        self.tell_of_failure(incoming, why, *pause);
+        self.send(incoming, queue, &[(ATTEMPT, number(incoming.attempt.saturating_add(1)))]).await
     }
 
     /// Lets a message wait for its next attempt, as its handler has asked for.
@@ -50,10 +48,14 @@ impl Rerouter<'_> {
         pause: Duration,
     ) -> Result<bool, ConnectError> {
         let pause = pause.min(self.queues.longest_wait());
+        self.tell_of_failure(incoming, why, pause);
+        self.wait(incoming, incoming.attempt.saturating_add(1), pause).await
+    }
+
+    fn tell_of_failure(&self, incoming: &Incoming, why: &str, pause: Duration) {
         let (id, attempt) = (shown(incoming), incoming.attempt);
         metrics::counter!("transactional_message_consumer_retries_total").increment(1);
         tracing::warn!(queue = %self.queues.main, id, attempt, why, retry_in = ?pause, "a message was not handled");
-        self.wait(incoming, attempt.saturating_add(1), pause).await
     }
 
     /// Lets a message wait on whose time has not come. `None`: it has come.

@@ -164,8 +164,8 @@ pub(crate) async fn loses<P: Replicated>() {
         pair.replication.silence(true);
         load.more(CALLS).await;
         pair.primary.kill().expect("killed");
-        // What is in memory may be delivered until its lease has lapsed, which nobody outside can see: so this is no waiting for
-        // a condition, but the passing of the time that is promised.
+        // Pacing: what is in memory may be delivered until its lease has lapsed, which nobody outside can see. No condition can
+        // be waited for; the time that is promised has to pass.
         tokio::time::sleep(2 * LEASE).await;
         before = world.effects_of_orders().await;
         pair.replication.cut();
