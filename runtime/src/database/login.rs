@@ -49,7 +49,7 @@ struct Turn {
 pub(crate) struct Login<DB: Database> {
     ask: Arc<Ask<DB>>,
     turn: Arc<Turn>,
-    /// How often a connection was lost, or could not be made.
+    /// How often a connection was lost, or could not be made, or led to another server than the one before.
     troubles: Arc<AtomicU64>,
     /// The application's pool, if it gave us one.
     pool: Option<Pool<DB>>,
@@ -175,6 +175,9 @@ impl<DB: Database> Login<DB> {
             }
         });
         let (index, connection) = in_turn(attempts).await.map_err(in_vain)?;
+        if index != first % count {
+            self.note_trouble();
+        }
         if self.switches() == switches {
             self.turn.first.store(index, Ordering::Relaxed);
         }

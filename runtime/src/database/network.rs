@@ -8,6 +8,7 @@
 //! as the operation's own round trip.
 
 use std::fmt;
+use std::io;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -93,23 +94,13 @@ where
         sql: &'static str,
         bind: impl Fn(Bound<DB>) -> Bound<DB> + Send + Sync,
     ) -> Result<Vec<DB::Row>, StoreError> {
-        self.fetch_repeated(self.connections, sql, bind).await
+        self.fetch_since(None, sql, bind).await
     }
 
-    /// The same, and not repeated where its connection turns out to be dead: the server that answers next may be another one,
-    /// which took over, and has not all that the one before had.
-    #[cfg(feature = "postgres")]
-    pub(super) async fn fetch_once(
+    /// The same under the condition that nothing has happened to the way to the server since, if that is given.
+    pub(super) async fn fetch_since(
         &self,
-        sql: &'static str,
-        bind: impl Fn(Bound<DB>) -> Bound<DB> + Send + Sync,
-    ) -> Result<Vec<DB::Row>, StoreError> {
-        self.fetch_repeated(0, sql, bind).await
-    }
-
-    async fn fetch_repeated(
-        &self,
-        repeats: u32,
+        undisturbed_since: Option<u64>,
         sql: &'static str,
         bind: impl Fn(Bound<DB>) -> Bound<DB> + Send + Sync,
     ) -> Result<Vec<DB::Row>, StoreError> {
@@ -118,7 +109,7 @@ where
             let rows = bind(checkout.query(sql)).fetch_all(&mut *checkout).await?;
             Ok((checkout, rows))
         };
-        self.repeated(PATIENCE, repeats, self.begin.clone(), work).await
+        self.repeated(PATIENCE, undisturbed_since, self.begin.clone(), work).await
     }
 
     /// What a statement without rows did.
@@ -146,14 +137,15 @@ where
         Fut: Future<Output = Result<(Checkout<DB>, T), sqlx::Error>>,
     {
         let begin = self.begin.clone().unwrap_or_else(|| "BEGIN".into_sql_str());
-        self.repeated(patience, self.connections, Some(begin), work).await
+        self.repeated(patience, None, Some(begin), work).await
     }
 
-    /// Does `work`, and does not repeat it where its connection turns out to be dead: the server that answers next may be
-    /// another one, which took over, and has not all that the one before had.
+    /// The same, or each statement by itself, under the condition that nothing has happened to the way to the server since, if
+    /// that is given.
     #[cfg(feature = "mysql")]
-    pub(super) async fn once<T, Fut>(
+    pub(super) async fn since<T, Fut>(
         &self,
+        undisturbed_since: Option<u64>,
         in_transaction: bool,
         work: impl Fn(Checkout<DB>) -> Fut,
     ) -> Result<T, StoreError>
@@ -161,7 +153,7 @@ where
         Fut: Future<Output = Result<(Checkout<DB>, T), sqlx::Error>>,
     {
         let begin = self.begin.clone().or_else(|| in_transaction.then(|| "BEGIN".into_sql_str()));
-        self.repeated(PATIENCE, 0, begin, work).await
+        self.repeated(PATIENCE, undisturbed_since, begin, work).await
     }
 
     /// Does `work`, each statement by itself; repeated as a [`transaction`](Self::transaction) is.
@@ -169,7 +161,7 @@ where
     where
         Fut: Future<Output = Result<(Checkout<DB>, T), sqlx::Error>>,
     {
-        self.repeated(PATIENCE, self.connections, self.begin.clone(), work).await
+        self.repeated(PATIENCE, None, self.begin.clone(), work).await
     }
 
     /// How often a connection was lost, or could not be made. When it has changed, the server may be another one.
@@ -182,11 +174,12 @@ where
         self.login.switches() as u64
     }
 
-    /// `repeats`: on so many dead connections it is done again, on another one.
+    /// Done again on another connection where one turns out to be dead; unless the way to the server must be undisturbed since:
+    /// the server that answers next may be another one, which took over, and has not all that the one before had.
     async fn repeated<T, Fut>(
         &self,
         patience: Duration,
-        repeats: u32,
+        undisturbed_since: Option<u64>,
         begin: Option<SqlStr>,
         work: impl Fn(Checkout<DB>) -> Fut,
     ) -> Result<T, StoreError>
@@ -194,19 +187,23 @@ where
         Fut: Future<Output = Result<(Checkout<DB>, T), sqlx::Error>>,
     {
         // Connecting takes no longer than any other operation; and what is not repeated waits for no server to start.
-        let end = Instant::now() + if repeats == 0 { Duration::ZERO } else { patience.min(PATIENCE) };
+        let (repeats, longest) = match undisturbed_since {
+            None => (self.connections, patience.min(PATIENCE)),
+            Some(_) => (0, Duration::ZERO),
+        };
+        let end = Instant::now() + longest;
         let switches = self.login.switches();
         let done = timeout(patience, async {
             // All that are idle may be dead; and behind a pooler, all of the pooler's.
             for _ in 0..repeats {
-                match self.attempt(begin.as_ref(), &work, end).await {
+                match self.attempt(begin.as_ref(), &work, end, None).await {
                     Err(Failed::Statement(error)) if is_lost(&error) || is_read_only(&error) => {
                         tracing::debug!(%error, "a connection was dead; trying another");
                     }
                     done => return done,
                 }
             }
-            self.attempt(begin.as_ref(), &work, end).await
+            self.attempt(begin.as_ref(), &work, end, undisturbed_since).await
         });
         match done.await {
             Ok(Err(Failed::Connect(error))) => Err(not_connected(error)),
@@ -225,6 +222,7 @@ where
         begin: Option<&SqlStr>,
         work: &impl Fn(Checkout<DB>) -> Fut,
         end: Instant,
+        undisturbed_since: Option<u64>,
     ) -> Result<T, Failed>
     where
         Fut: Future<Output = Result<(Checkout<DB>, T), sqlx::Error>>,
@@ -235,6 +233,11 @@ where
             Some(connection) => connection,
             None => self.connect(end).await.map_err(Failed::Connect)?,
         };
+        // Looked at last: others may have been in front of us while another server took over.
+        if undisturbed_since.is_some_and(|since| since != self.login.troubles()) {
+            self.idle.keep(connection, switches);
+            return Err(Failed::Connect(interrupted()));
+        }
         let checkout = Checkout {
             connection: Some(connection),
             switches,
@@ -328,6 +331,11 @@ impl From<sqlx::Error> for Failed {
     fn from(error: sqlx::Error) -> Self {
         Self::Statement(error)
     }
+}
+
+fn interrupted() -> sqlx::Error {
+    let why = "the connection to the server was interrupted meanwhile: another one may have taken over";
+    io::Error::new(io::ErrorKind::ConnectionAborted, why).into()
 }
 
 /// A server that lets nobody in, for whatever reason, says nothing about what was to be done there.

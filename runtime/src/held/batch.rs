@@ -60,6 +60,23 @@ impl HeldStore {
         one_by_one(rows, |rows| self.until_answered(|| statement(rows))).await
     }
 
+    /// The same, and waits for nothing.
+    pub(super) async fn each_once<'r, R, T: Clone, Fut>(
+        &self,
+        rows: &'r [R],
+        statement: impl Fn(&'r [R]) -> Fut,
+    ) -> Vec<Result<T, StoreError>>
+    where
+        Fut: Future<Output = Result<Vec<T>, StoreError>>,
+    {
+        if rows.is_empty() {
+            return Vec::new();
+        }
+        let statement = &statement;
+        let logged = |rows| async move { statement(rows).await.inspect_err(|error| self.log(error)) };
+        one_by_one(rows, logged).await
+    }
+
     /// Tries until the store answers. An error that comes back may be about just this.
     async fn until_answered<T, Fut>(&self, attempt: impl Fn() -> Fut) -> Result<T, StoreError>
     where

@@ -59,30 +59,19 @@ fn is_for_anybody(event: Event, hold: Option<Hold>) -> bool {
 }
 
 impl HeldStore {
-    /// Applies `event`, and lets go of the rows, but for those over which the store failed. Waits out outages.
+    /// Applies `event`, and lets go of the rows, but for those over which the store failed. Waits out outages; but what counts
+    /// on an undisturbed store is tried once.
     pub(crate) async fn settle(
         &self,
         event: Event,
         transitions: &[Transition],
         hold: Option<Hold>,
     ) -> Vec<Tried> {
-        let done = self.each(transitions, |transitions| self.apply(event, transitions, hold)).await;
-        self.settled(event, transitions, hold, done)
-    }
-
-    /// The same in one try, in which all rows fail when one does: what must not be brought to a store that has failed over.
-    pub(crate) async fn settle_now(
-        &self,
-        event: Event,
-        transitions: &[Transition],
-        hold: Option<Hold>,
-    ) -> Vec<Tried> {
-        let done = match self.apply(event, transitions, hold).await {
-            Ok(done) => done.into_iter().map(Ok).collect(),
-            Err(error) => {
-                self.log(&error);
-                vec![Err(StoreError::Unexpected(error.to_string())); transitions.len()]
-            }
+        let once = transitions.iter().any(|transition| transition.undisturbed_since.is_some());
+        let done = if once {
+            self.each_once(transitions, |transitions| self.apply(event, transitions, hold)).await
+        } else {
+            self.each(transitions, |transitions| self.apply(event, transitions, hold)).await
         };
         self.settled(event, transitions, hold, done)
     }

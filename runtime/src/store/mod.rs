@@ -101,9 +101,9 @@ pub(crate) trait Store: StoreAdmin + fmt::Debug + Send + Sync {
     /// Stores messages whose half is gone (a restored store) as confirmed, held by us.
     async fn insert_confirmed(&self, halves: &[&Half], hold: Hold) -> Result<(), StoreError>;
 
-    /// Applies `event` to rows that are in one of the states `from`, and says what became of each. A body's confirm errs where the
-    /// way to the store was interrupted meanwhile; anything else may be repeated on another server. A
-    /// row that becomes confirmed is held by `hold`, or free to be delivered by anyone without one.
+    /// Applies `event` to rows that are in one of the states `from`, and says what became of each. Errs, and moves none, where
+    /// the way to the store was interrupted since one of them was to be undisturbed; anything else may be repeated on another
+    /// server. A row that becomes confirmed is held by `hold`, or free to be delivered by anyone without one.
     async fn apply(
         &self,
         event: Event,

@@ -89,6 +89,8 @@ pub(crate) struct Transition {
     pub(crate) id: MessageId,
     /// When given, the row moves only if it is still held with this token.
     pub(crate) held_by: Option<Token>,
+    /// When given, the row moves only if these are still the store's [`troubles`](super::Store::troubles).
+    pub(crate) undisturbed_since: Option<u64>,
     /// Replaces the payload (an amended message).
     pub(crate) payload: Option<Vec<u8>>,
     pub(crate) reason: Option<Reason>,
@@ -98,14 +100,20 @@ pub(crate) struct Transition {
 
 impl Transition {
     pub(crate) const fn of(id: MessageId) -> Self {
-        Self { id, held_by: None, payload: None, reason: None, answered_by: None }
+        Self { id, held_by: None, undisturbed_since: None, payload: None, reason: None, answered_by: None }
     }
 
     #[cfg(feature = "mysql")]
     /// Whether it changes nothing but the state, whoever holds the row.
     pub(crate) const fn is_plain(&self) -> bool {
-        let Self { id: _, held_by, payload, reason, answered_by } = self;
+        let Self { id: _, held_by, undisturbed_since: _, payload, reason, answered_by } = self;
         held_by.is_none() && payload.is_none() && reason.is_none() && answered_by.is_none()
+    }
+
+    #[cfg(any(feature = "mysql", feature = "postgres"))]
+    /// Since when the way to the store must be undisturbed for all of these to be moved.
+    pub(crate) fn all_undisturbed_since(transitions: &[Self]) -> Option<u64> {
+        transitions.iter().filter_map(|transition| transition.undisturbed_since).min()
     }
 
     pub(crate) fn answered_by(mut self, answered_by: AnsweredBy) -> Self {
@@ -115,6 +123,13 @@ impl Transition {
 
     pub(crate) const fn held_by(mut self, token: Token) -> Self {
         self.held_by = Some(token);
+        self
+    }
+
+    /// What it asks for is known of the action before the way to the store was interrupted: it counts on no server that
+    /// took over since.
+    pub(crate) const fn undisturbed_since(mut self, troubles: u64) -> Self {
+        self.undisturbed_since = Some(troubles);
         self
     }
 

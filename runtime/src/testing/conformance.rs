@@ -46,6 +46,7 @@ pub async fn exercise(database: DatabaseSource) {
     a_calls_messages_are_pruned_together(store).await;
     what_was_stored_comes_back(store).await;
     an_amended_payload_replaces_the_first(store).await;
+    what_counts_on_an_undisturbed_store_is_not_done_on_another(store).await;
     paging(store).await;
     each_service_takes_its_own(store).await;
     only_others_services_are_reported(store).await;
@@ -360,6 +361,23 @@ async fn an_amended_payload_replaces_the_first(store: &dyn Store) {
         assert_eq!(apply(store, Event::BodyConfirms, transition).await, Applied::Moved);
         assert_eq!(claimed(store, id).await.half.message.payload, payload);
     }
+}
+
+async fn what_counts_on_an_undisturbed_store_is_not_done_on_another(store: &dyn Store) {
+    // No other server takes over a file.
+    if store.file().is_some() {
+        return;
+    }
+    let id = stored(store, &half("undisturbed"), hold(LEASE)).await;
+    let other = stored(store, &half("undisturbed"), hold(LEASE)).await;
+    let at = |troubles| Transition::of(id).because("reason").undisturbed_since(troubles);
+    for transitions in [vec![at(u64::MAX)], vec![Transition::of(other), at(u64::MAX)]] {
+        let refused = store.transition(Event::BodyConfirms, &transitions, None).await;
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+        assert_eq!(state(store, id).await, MessageState::Half);
+        assert_eq!(state(store, other).await, MessageState::Half);
+    }
+    assert_eq!(apply(store, Event::BodyConfirms, at(store.troubles())).await, Applied::Moved);
 }
 
 /// Claims everything that is confirmed and due, and picks one.

@@ -101,9 +101,9 @@ impl Reporter {
     }
 
     async fn work(&mut self) {
-        let mut decided = Decided::default();
+        let (mut decided, troubles) = (Decided::default(), self.held.store().troubles());
         for report in &self.pending {
-            self.decide(report, &mut decided);
+            self.decide(report, troubles, &mut decided);
         }
         let Decided { confirmed, cancelled, withdrawn, left, forgotten, doubtful } = decided;
         let mut rest = Rest::default();
@@ -119,14 +119,22 @@ impl Reporter {
         self.pursue(rest);
     }
 
-    fn decide(&self, report: &Report, decided: &mut Decided) {
+    fn decide(&self, report: &Report, troubles: u64, decided: &mut Decided) {
         let call = &report.call;
         match report.decision() {
-            Decision::Confirm { .. } if self.is_doubtful(call) => {
+            // It took effect while another server may have taken over.
+            Decision::Confirm { .. } if call.fence().is_some() && !call.is_undisturbed(troubles) => {
                 decided.doubtful.push((Arc::clone(call), call.halves.clone()));
             }
             Decision::Confirm { amended } => {
-                decided.confirmed.extend(rows(call, |id| Transition::of(id).amended(amended.clone())));
+                let confirm = |id| Transition::of(id).amended(amended.clone());
+                let fenced = |id| confirm(id).undisturbed_since(troubles);
+                let confirmed = &mut decided.confirmed;
+                match call.fence() {
+                    Some(_) => confirmed.extend(rows(call, fenced)),
+                    // Nobody else knows better whether it took effect.
+                    None => confirmed.extend(rows(call, confirm)),
+                }
             }
             Decision::Cancel if report.ending == Ending::NeverRan => {
                 decided.withdrawn.extend(call.ids().map(Transition::of));
@@ -152,11 +160,6 @@ impl Reporter {
         if let Err(SendError(call)) = self.questions.send(call) {
             self.held.let_go(call.ids());
         }
-    }
-
-    /// Whether a call took effect while another server may have taken over.
-    fn is_doubtful(&self, call: &LiveCall) -> bool {
-        call.fence().is_some() && !call.is_undisturbed(self.held.store().troubles())
     }
 
     /// The calls that halves belong to.
@@ -271,13 +274,7 @@ impl Reporter {
 
     async fn apply(&self, event: Event, rows: &[Row], hold: Option<Hold>) -> Vec<Tried> {
         let transitions: Vec<_> = rows.iter().map(|row| row.transition.clone()).collect();
-        // Not again on another server, if a fence can tell whether the action is there, too.
-        let is_in_doubt = event == Event::BodyConfirms && rows.first().is_some_and(is_fenced);
-        let tried = if is_in_doubt {
-            self.held.settle_now(event, &transitions, hold).await
-        } else {
-            self.held.settle(event, &transitions, hold).await
-        };
+        let tried = self.held.settle(event, &transitions, hold).await;
         for (transition, tried) in transitions.iter().zip(&tried) {
             if let Tried::Applied(Applied::Conflict(state), _) = tried {
                 tracing::info!(id = %transition.id, ?event, %state, "a report came after the message was decided otherwise");

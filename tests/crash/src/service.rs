@@ -312,6 +312,14 @@ async fn handled(shop: &Shop, call: &Call) -> Result<(), ActionError> {
     Ok(())
 }
 
+/// Begins a transaction to the end, also for a caller that leaves meanwhile: sqlx would put the connection back with an open
+/// one, in which the next borrower's work is lost. Or the pool has the hook that PRODUCTION shows.
+async fn begin_unhurried<D: sqlx::Database>(pool: &Pool<D>) -> Result<Transaction<'static, D>, sqlx::Error> {
+    let pool = pool.clone();
+    let begun = tokio::spawn(async move { pool.begin().await }).await;
+    begun.map_err(|failed| sqlx::Error::Protocol(failed.to_string()))?
+}
+
 /// A function that works in its caller's transaction, and that caller, which commits what it has left even if it fails.
 macro_rules! enter {
     ($commits:ident, $enters:ident, $database:ty) => {
@@ -337,7 +345,7 @@ macro_rules! enter {
         }
 
         async fn $commits(pool: &Pool<$database>, shop: &Shop, call: &Call) -> Result<(), ActionError> {
-            let mut tx = pool.begin().await?;
+            let mut tx = begin_unhurried(pool).await?;
             let ended = $enters(&mut tx, shop, call).await;
             match ended {
                 Ok(()) | Err(ActionError::Refused) => tx.commit().await?,

@@ -139,12 +139,7 @@ impl MySqlStore {
             }
             Ok((checkout, all))
         };
-        match transitions {
-            // The server that answers next may be another one.
-            _ if event == Event::BodyConfirms => self.pool.once(ids.len() > 1, work).await,
-            [_] => self.pool.run(work).await,
-            _ => self.pool.transaction(PATIENCE, work).await,
-        }
+        self.pool.since(Transition::all_undisturbed_since(transitions), ids.len() > 1, work).await
     }
 }
 
@@ -256,10 +251,7 @@ impl Store for MySqlStore {
             let applied = transition(&mut checkout, event, from, transitions, hold).await?;
             Ok((checkout, applied))
         };
-        match event {
-            Event::BodyConfirms => self.pool.once(true, work).await?,
-            _ => self.pool.transaction(PATIENCE, work).await?,
-        }
+        self.pool.since(Transition::all_undisturbed_since(transitions), true, work).await?
     }
 
     async fn renew(&self, ids: &[MessageId], hold: Hold) -> Result<Renewed, StoreError> {

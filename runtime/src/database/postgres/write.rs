@@ -179,10 +179,7 @@ pub(super) async fn apply(
             .bind(hold.map_or(0, |hold| millis(hold.lease)))
             .bind(flush == Flush::Later)
     };
-    let rows = match event {
-        Event::BodyConfirms => pool.fetch_once(sql, bind).await?,
-        _ => pool.fetch(sql, bind).await?,
-    };
+    let rows = pool.fetch_since(Transition::all_undisturbed_since(transitions), sql, bind).await?;
     let moved: Vec<(MessageId,)> = decoded(&rows)?;
     let moved: HashSet<MessageId> = moved.into_iter().map(|(id,)| id).collect();
     let others: Vec<_> = ids.iter().filter(|id| !moved.contains(id)).copied().collect();

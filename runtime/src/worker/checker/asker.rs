@@ -35,7 +35,7 @@ impl Asker {
     /// transport takes nothing, it is anybody's: another process's may. So is always what belongs to another service, whose
     /// own relay delivers it. Returns those over which the store failed.
     ///
-    /// `live`: about calls that this process has just run.
+    /// `live`: about calls that this process has just run. Then also those that are confirmed and gone.
     pub(super) async fn decide(&self, event: Event, answers: Vec<Row>, live: bool) -> Vec<Row> {
         let transitions: Vec<_> = answers.iter().map(|row| row.transition.clone()).collect();
         if live && fault::bug("answer-forgotten") {
@@ -61,8 +61,9 @@ impl Asker {
             tracing::debug!(id = %row.transition.id, ?event, ?tried, "a check-back settled a message");
             match tried {
                 Tried::Failed => failed.push(row),
+                // Of a store that was restored or that failed over.
                 Tried::Applied(Applied::Missing, _) if live && event.target() == MessageState::Confirmed => {
-                    self.held.store_anew(&row.amended()).await;
+                    failed.push(row);
                 }
                 Tried::Applied(..) | Tried::Refused => {}
             }

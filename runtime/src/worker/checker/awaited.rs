@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::asker::Asker;
-use super::fence::{UnresolvedHalf, apply_verdicts};
+use super::fence::{UnresolvedHalf, Verdicts, apply_verdicts};
 use crate::call::live::LiveCall;
 use crate::fence::verdict::Verdict;
 use crate::message::{CallId, FenceId};
@@ -29,7 +29,7 @@ pub(super) struct AwaitedCommits {
     calls: HashMap<CallId, Awaited>,
     /// When they are read next.
     order: BTreeSet<(Instant, CallId)>,
-    reading: JoinSet<Vec<(CallId, Verdict)>>,
+    reading: JoinSet<Verdicts<(CallId, Verdict)>>,
     /// Brings what was read to the store, which may be away.
     settling: JoinSet<()>,
 }
@@ -94,12 +94,13 @@ impl AwaitedCommits {
     /// Waits until fences have been read, and settles the calls whose row is there; `None` when nothing is under way.
     pub(super) async fn goes_on(&mut self, asker: &Arc<Asker>) -> Option<()> {
         let rows = tokio::select! {
-            Some(rows) = self.reading.join_next() => rows,
-            Some(settled) = self.settling.join_next() => settled.map(|()| Vec::new()),
+            Some(rows) = self.reading.join_next() => rows.map(Some),
+            Some(settled) = self.settling.join_next() => settled.map(|()| None),
             else => return None,
         };
         match rows {
-            Ok(rows) => self.settle(asker, rows),
+            Ok(Some(rows)) => self.settle(asker, rows),
+            Ok(None) => {}
             Err(failed) => {
                 if let Ok(panic) = failed.try_into_panic() {
                     tracing::error!(panic = panic_text(panic.as_ref()), "reading a fence panicked");
@@ -109,7 +110,8 @@ impl AwaitedCommits {
         Some(())
     }
 
-    fn settle(&mut self, asker: &Arc<Asker>, rows: Vec<(CallId, Verdict)>) {
+    fn settle(&mut self, asker: &Arc<Asker>, rows: Verdicts<(CallId, Verdict)>) {
+        let Verdicts { undisturbed_since, of: rows } = rows;
         let (mut halves, mut verdicts) = (Vec::new(), Vec::new());
         for (id, verdict) in rows {
             // A number that nobody knows is asked about in the end.
@@ -127,6 +129,7 @@ impl AwaitedCommits {
         }
         if !halves.is_empty() {
             let asker = Arc::clone(asker);
+            let verdicts = Verdicts { undisturbed_since, of: verdicts };
             self.settling.spawn(async move { apply_verdicts(&asker, halves, verdicts, true).await });
         }
     }
@@ -145,17 +148,17 @@ impl AwaitedCommits {
 }
 
 /// What a fence says about those whose row is there.
-async fn read(asker: &Asker, identity: FenceId, ids: &[CallId]) -> Vec<(CallId, Verdict)> {
-    let Some(fence) = asker.fences.by_identity(identity) else { return Vec::new() };
-    let mut rows = Vec::new();
+async fn read(asker: &Asker, identity: FenceId, ids: &[CallId]) -> Verdicts<(CallId, Verdict)> {
+    let mut read = Verdicts { undisturbed_since: asker.held.store().troubles(), of: Vec::new() };
+    let Some(fence) = asker.fences.by_identity(identity) else { return read };
     for ids in ids.chunks(BATCH) {
         match fence.find_rows(identity, ids).await {
-            Ok(found) => rows.extend(found),
+            Ok(found) => read.of.extend(found),
             Err(error) => {
                 tracing::debug!(%error, "a fence could not be read; it is read again");
                 break;
             }
         }
     }
-    rows
+    read
 }

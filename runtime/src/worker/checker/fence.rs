@@ -3,8 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use futures_util::future::join_all;
-
 use super::asker::{Asker, back, count};
 use crate::fault;
 use crate::fence::FenceDatabase;
@@ -21,9 +19,22 @@ pub(super) struct UnresolvedHalf {
     pub(super) attempts: u32,
 }
 
+/// What a fence says about calls, and the store's [`troubles`](crate::store::Store::troubles) before it was asked: should
+/// another server take over since, the fence may say something else.
+#[derive(Debug)]
+pub(super) struct Verdicts<T> {
+    pub(super) undisturbed_since: u64,
+    pub(super) of: Vec<T>,
+}
+
 /// Asks a fence about several halves.
-pub(super) async fn ask_fence(asker: &Asker, identity: FenceId, halves: &[UnresolvedHalf]) -> Vec<Verdict> {
-    let verdicts = match asker.fences.by_identity(identity) {
+pub(super) async fn ask_fence(
+    asker: &Asker,
+    identity: FenceId,
+    halves: &[UnresolvedHalf],
+) -> Verdicts<Verdict> {
+    let undisturbed_since = asker.held.store().troubles();
+    let of = match asker.fences.by_identity(identity) {
         Some(fence) => {
             let calls: Vec<_> = halves.iter().map(|unresolved| unresolved.half.call_id).collect();
             fault::pending("tombstone-sent", ask(fence.as_ref(), identity, &calls)).await
@@ -33,7 +44,7 @@ pub(super) async fn ask_fence(asker: &Asker, identity: FenceId, halves: &[Unreso
         }
     };
     fault::point("tombstone-in");
-    verdicts
+    Verdicts { undisturbed_since, of }
 }
 
 /// Applies a fence's verdicts. About calls that this process has just run, `live`, they are kept until the store has
@@ -41,9 +52,10 @@ pub(super) async fn ask_fence(asker: &Asker, identity: FenceId, halves: &[Unreso
 pub(super) async fn apply_verdicts(
     asker: &Asker,
     halves: Vec<UnresolvedHalf>,
-    verdicts: Vec<Verdict>,
+    verdicts: Verdicts<Verdict>,
     live: bool,
 ) {
+    let Verdicts { undisturbed_since, of: verdicts } = verdicts;
     let mut settled: HashMap<(Event, bool), Vec<Row>> = HashMap::new();
     let mut unsettled = Vec::new();
     for (unresolved, verdict) in halves.into_iter().zip(verdicts) {
@@ -61,7 +73,10 @@ pub(super) async fn apply_verdicts(
         };
         match event {
             Some(event) => {
-                let transition = Transition::of(unresolved.half.id).amended(payload).because(why);
+                let transition = Transition::of(unresolved.half.id)
+                    .amended(payload)
+                    .because(why)
+                    .undisturbed_since(undisturbed_since);
                 // By whose they are, since only our own go to our relay.
                 let is_ours = asker.services.has(&unresolved.half.service);
                 settled.entry((event, is_ours)).or_default().push(Row { transition, half: unresolved.half });
@@ -69,14 +84,16 @@ pub(super) async fn apply_verdicts(
             None => unsettled.push((unresolved, why)),
         }
     }
-    let mut pursuits = Vec::new();
     for ((event, _), settled) in settled {
         let failed = asker.decide(event, settled, live).await;
         if live {
-            pursuits.push(asker.held.pursue(event, failed));
+            let again =
+                |row: Row| UnresolvedHalf { half: row.half, held_by: asker.held.token(), attempts: 0 };
+            let why = "the store did not take the fence's answer";
+            unsettled.extend(failed.into_iter().map(|row| (again(row), why.to_owned())));
         }
     }
-    tokio::join!(ask_again(asker, unsettled, live), join_all(pursuits));
+    ask_again(asker, unsettled, live).await;
 }
 
 /// A fence gave no answer. Messages that this process has in memory are stored again first.

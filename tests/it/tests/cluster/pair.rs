@@ -3,7 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use it::{Fragile, Proxy, World, books_agree, fast, fenced, number, order, under_load, wait_until};
+use it::{
+    Fragile, Proxy, Reply, World, books_agree, fast, fenced, handled, number, order, under_load, vanish,
+    wait_until,
+};
 use services::Server;
 use tokio::sync::oneshot;
 use transactional_message::{MessageState, Messenger, begin};
@@ -123,30 +126,39 @@ pub(crate) async fn loses_the_payment_alone<P: Replicated>() {
     let world = pair.world::<P>().await;
     let messenger = pair.messenger(&world).await;
     let standby = world.place.with_server(pair.standby.url().parse().expect("a URL")).pool("store", 1);
+    world.oracle.say(2, [Reply::Cancel]);
     let (go, cut) = oneshot::channel();
+    let (leave, leaves) = oneshot::channel();
     let body = async {
         cut.await.expect("is cut");
         let mut tx = begin(&world.shop).await?;
         World::<P>::write(&mut tx, 1).await?;
         tx.commit().await?;
         pair.primary.kill().expect("killed");
+        leave.send(()).expect("waited for");
         Ok(())
     };
     let cutting = async {
-        wait_until("the standby to have the half", async || {
-            number(&standby, "SELECT count(*) FROM tm_message WHERE state = 0").await == 1
+        wait_until("the standby to have the halves", async || {
+            number(&standby, "SELECT count(*) FROM tm_message WHERE state = 0").await == 2
         })
         .await;
         pair.replication.silence(true);
         go.send(()).expect("waited for");
     };
-    let order = order(1);
+    // Its report goes to the store together with the other one, and before it: the new primary will have it.
+    let neighbour = async {
+        leaves.await.expect("told");
+        panic!("on purpose")
+    };
+    let (order, other) = (order(1), order(2));
     let call = messenger.scope(async { fenced(&order, body).await });
-    let (ended, ()) = tokio::join!(call, cutting);
+    let vanishing = vanish(messenger.scope(async { handled::<()>(&other, neighbour).await }));
+    let (ended, (), ()) = tokio::join!(call, vanishing, cutting);
     ended.expect("it is committed");
     pair.replication.cut();
     pair.fail_over::<P>().await;
-    world.count(&messenger, MessageState::Cancelled, 1).await;
+    world.count(&messenger, MessageState::Cancelled, 2).await;
     assert_eq!(world.orders().await, Vec::<u64>::new(), "the payment is gone");
     assert_eq!(world.all_effects().await, 0);
 }

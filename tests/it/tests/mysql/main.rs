@@ -7,6 +7,7 @@ mod dropped_statement;
 mod encoding;
 mod locks;
 mod places;
+mod pool_hook;
 #[path = "../scenarios/mod.rs"]
 mod scenarios;
 mod server;

@@ -10,6 +10,7 @@ mod encoding;
 mod idle;
 mod migrate;
 mod places;
+mod pool_hook;
 #[path = "../scenarios/mod.rs"]
 mod scenarios;
 mod serializable;
