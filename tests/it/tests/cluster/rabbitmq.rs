@@ -3,6 +3,8 @@
 use crate::shop::Shop;
 
 async fn each_node_in_turn(shop: &Shop) {
+    shop.more_effects("all nodes there").await;
+    shop.is_whole().await;
     for round in ["first", "second"] {
         shop.more_effects("quiet").await;
         let (leader, _) = shop.leader().await;

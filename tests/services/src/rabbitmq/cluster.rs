@@ -48,8 +48,13 @@ impl Cluster {
         let cluster = Self { nodes: try_join_all(nodes).await?, _epmd: epmd };
         let members = NODES.to_string();
         wait("the nodes to find each other", async || {
-            let waited = cluster.nodes[0].ctl(["await_online_nodes", &members, "--timeout", "5"]).await;
-            Ok(waited.is_ok())
+            // Each of them: a queue gets its copies on the nodes that the one knows that declares it.
+            for node in &cluster.nodes {
+                if node.ctl(["await_online_nodes", &members, "--timeout", "5"]).await.is_err() {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
         })
         .await?;
         Ok(cluster)
