@@ -12,7 +12,7 @@ use syn::{Attribute, Error, Expr, ExprLit, ExprPath, Lit, LitStr, Meta, Path, Re
 use crate::errors::Errors;
 
 pub(crate) const NAMES: &str = "`exchange`, `routing_key`, `message`, `messages`, `fence`, `check_back`, `name`, `business_key`, `headers`, \
-                     `type`, `on_err`, `check_after`, `error`, `messenger`, `crate`";
+                     `type`, `content_type`, `delay`, `deliver_at`, `expires_in`, `priority`, `on_err`, `check_after`, `error`, `messenger`, `crate`";
 
 /// The arguments of one attribute.
 pub(crate) struct Args {
@@ -32,6 +32,11 @@ pub(crate) struct Args {
     pub(crate) business_key: Option<Argument<Expr>>,
     pub(crate) headers: Option<Argument<Expr>>,
     pub(crate) message_type: Option<Argument<Expr>>,
+    pub(crate) content_type: Option<Argument<Expr>>,
+    pub(crate) delay: Option<Argument<Expr>>,
+    pub(crate) deliver_at: Option<Argument<Expr>>,
+    pub(crate) expires_in: Option<Argument<Expr>>,
+    pub(crate) priority: Option<Argument<Expr>>,
     pub(crate) on_err: Option<Argument<Ask>>,
     pub(crate) check_after: Option<Argument<Expr>>,
     pub(crate) error: Option<Argument<ExprPath>>,
@@ -104,6 +109,11 @@ impl Args {
             business_key: None,
             headers: None,
             message_type: None,
+            content_type: None,
+            delay: None,
+            deliver_at: None,
+            expires_in: None,
+            priority: None,
             on_err: None,
             check_after: None,
             error: None,
@@ -150,6 +160,13 @@ impl Args {
             "business_key" => self.business_key = Some(value(key, input, "command.payment_id")?),
             "headers" => self.headers = Some(value(key, input, r#"[("tenant", &command.tenant)]"#)?),
             "type" => self.message_type = Some(value(key, input, r#""payment.completed.v1""#)?),
+            "content_type" => {
+                self.content_type = Some(value(key, input, r#""application/protobuf""#)?);
+            }
+            "delay" => self.delay = Some(value(key, input, "Duration::from_mins(30)")?),
+            "deliver_at" => self.deliver_at = Some(value(key, input, "command.starts_at")?),
+            "expires_in" => self.expires_in = Some(value(key, input, "Duration::from_mins(5)")?),
+            "priority" => self.priority = Some(value(key, input, "5")?),
             "on_err" => self.on_err = Some(value(key, input, "ask")?.map(ask)?),
             "check_after" => self.check_after = Some(value(key, input, "Duration::from_secs(30)")?),
             "error" => self.error = Some(value(key, input, "PayError::not_stored")?.map(conversion)?),

@@ -71,29 +71,45 @@ fn answer(answer: &Answer) -> TokenStream {
 fn send(crate_path: &Path, message: &Message) -> TokenStream {
     let (exchange, routing_key) = (borrowed(&message.exchange), borrowed(&message.routing_key.value));
     let payload = payload(crate_path, message);
-    let (name, argument) = match &message.payload {
-        Payload::One(argument) => ("send", argument),
-        Payload::Each(argument) => ("send_each", argument),
+    let content_type = message.content_type.as_ref().map(|content_type| borrowed(&content_type.value));
+    let send = match (&message.payload, content_type) {
+        (Payload::One(argument), Some(content_type)) => {
+            method("send_bytes", argument, &quote!(#exchange, #routing_key, #content_type, #payload))
+        }
+        (Payload::One(argument), None) => {
+            method("send", argument, &quote!(#exchange, #routing_key, #payload))
+        }
+        (Payload::Each(argument), _) => {
+            method("send_each", argument, &quote!(#exchange, #routing_key, #payload))
+        }
     };
-    let send = method(name, argument, &quote!(#exchange, #routing_key, #payload));
     let key = message.business_key.as_ref().map(|key| method("business_key", key, &borrowed(&key.value)));
     let headers = message.headers.as_ref().map(|headers| method("headers", headers, &headers.value));
     let type_name =
         message.type_name.as_ref().map(|name| method("message_type", name, &borrowed(&name.value)));
+    let by_value = [&message.not_before, &message.expires_in, &message.priority];
+    let by_value = by_value.into_iter().flatten();
+    let by_value = by_value.map(|argument| method(&argument.key.to_string(), argument, &argument.value));
     let check_back = message.producer.as_ref().map(|producer| check_back(crate_path, producer));
-    quote!(#send #key #headers #type_name #check_back)
+    quote!(#send #key #headers #type_name #(#by_value)* #check_back)
 }
 
 /// The payload, checked against the one that the handler takes, where there is a handler.
 fn payload(crate_path: &Path, message: &Message) -> TokenStream {
     let handler = message.producer.as_ref().map(|producer| &producer.handler.value);
+    let is_bytes = message.content_type.is_some();
     let Some(handler) = handler else {
         return match &message.payload {
-            Payload::One(Argument { value, .. }) => borrowed_at(value.span(), value).to_token_stream(),
-            Payload::Each(Argument { value, .. }) => value.to_token_stream(),
+            Payload::One(Argument { value, .. }) if !is_bytes => {
+                borrowed_at(value.span(), value).to_token_stream()
+            }
+            Payload::One(Argument { value, .. }) | Payload::Each(Argument { value, .. }) => {
+                value.to_token_stream()
+            }
         };
     };
     let (method, payload) = match &message.payload {
+        Payload::One(Argument { value, .. }) if is_bytes => ("bytes", value.clone()),
         Payload::One(Argument { value, .. }) => ("message", borrowed(value)),
         Payload::Each(Argument { value, .. }) => ("messages", value.clone()),
     };

@@ -37,7 +37,8 @@ use crate::function::Function;
 /// # Arguments
 ///
 /// Expressions may use the function's arguments, `self` included. They are evaluated before the body runs, and
-/// borrow: the body still owns what it was given. Only `messages`, `headers` and `check_after` are taken by value.
+/// borrow: the body still owns what it was given. Only `messages`, `headers`, the bytes of a
+/// message with `content_type`, times and numbers are taken by value.
 ///
 /// | argument | value | |
 /// |---|---|---|
@@ -52,6 +53,11 @@ use crate::function::Function;
 /// | `business_key` | expression, `Display` | the business key, for people and tools |
 /// | `headers` | expression, pairs of `Display` | the message's own headers |
 /// | `type` | expression, `Display` | a stable name of the payload's format |
+/// | `content_type` | expression, `Display` | then `message` is the bytes of the body, in a format of your own |
+/// | `delay` | expression, `Duration` | delivers it not before so much time has passed |
+/// | `deliver_at` | expression, `SystemTime` | delivers it not before that time |
+/// | `expires_in` | expression, `Duration` | does not deliver it when it is late by so much |
+/// | `priority` | expression, `u8` | AMQP's `priority` |
 /// | `on_err = ask` | | the handler is asked after an `Err`, too, instead of taking it for "no effect" |
 /// | `check_after` | expression, `Duration` | how long after an unreported end the handler is first asked |
 /// | `error` | path of a `fn(Error) -> E` | makes the function's error, where its type can't implement `From` |

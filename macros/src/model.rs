@@ -37,6 +37,12 @@ pub(crate) struct Message {
     pub(crate) business_key: Option<Argument<Expr>>,
     pub(crate) headers: Option<Argument<Expr>>,
     pub(crate) type_name: Option<Argument<Expr>>,
+    /// The payload is bytes then, in a format of the user's own.
+    pub(crate) content_type: Option<Argument<Expr>>,
+    /// `delay` or `deliver_at`.
+    pub(crate) not_before: Option<Argument<Expr>>,
+    pub(crate) expires_in: Option<Argument<Expr>>,
+    pub(crate) priority: Option<Argument<Expr>>,
     /// There if, and only if, a handler is asked.
     pub(crate) producer: Option<HandlerRegistration>,
 }

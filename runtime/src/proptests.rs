@@ -32,7 +32,8 @@ prop_compose! {
         headers in vec((text(), text()), 0..4), payload in vec(any::<u8>(), 0..40),
     ) -> Message {
         let [exchange, routing_key, content_type] = texts;
-        Message { exchange, routing_key, message_type, content_type, business_key, headers, payload }
+        let rest = Message::bytes(exchange, routing_key, content_type, payload);
+        Message { message_type, business_key, headers, ..rest }
     }
 }
 

@@ -9,11 +9,13 @@ use syn::{Expr, ExprLit, GenericParam, Lit, LitStr, Signature};
 use crate::args::{Args, Fence};
 use crate::errors::Errors;
 
-/// What AMQP takes for an exchange, a routing key and a type, and we for a name; in bytes.
+/// What AMQP takes for an exchange, a routing key, a type and a content type, and we for a name; in bytes.
 const SHORT_STRING_MAX: usize = 255;
 
 pub(crate) fn check(args: &Args, signature: &Signature, errors: &mut Errors) {
     is_complete(args, errors);
+    is_due_once(args, errors);
+    is_bytes_or_json(args, errors);
     is_answered_once(args, errors);
     names_its_handler(args, signature, errors);
     asks_a_handler(args, errors);
@@ -39,11 +41,40 @@ fn is_complete(args: &Args, errors: &mut Errors) {
     }
 }
 
+fn is_due_once(args: &Args, errors: &mut Errors) {
+    if let (Some(_), Some(time)) = (args.written("delay"), args.written("deliver_at")) {
+        errors.at(time.span(), "`delay` and `deliver_at` both say when it is delivered: remove one of them");
+    }
+}
+
+/// With `content_type`, the payload is the bytes of one message.
+fn is_bytes_or_json(args: &Args, errors: &mut Errors) {
+    if let (Some(content_type), Some(_)) = (args.written("content_type"), args.written("messages")) {
+        errors.at(
+            content_type.span(),
+            "`content_type` goes with `message`, whose value is the bytes of the body; `messages` are sent as JSON",
+        );
+    }
+}
+
 /// Whether there is anything about a message in it.
 pub(super) fn says_of_a_message(args: &Args) -> bool {
-    let keys =
-        ["exchange", "routing_key", "message", "messages", "business_key", "headers", "type", "check_back"];
-    keys.iter().any(|key| args.written(key).is_some())
+    const KEYS: [&str; 13] = [
+        "exchange",
+        "routing_key",
+        "message",
+        "messages",
+        "business_key",
+        "headers",
+        "type",
+        "content_type",
+        "delay",
+        "deliver_at",
+        "expires_in",
+        "priority",
+        "check_back",
+    ];
+    KEYS.iter().any(|key| args.written(key).is_some())
 }
 
 /// Exactly one of `fence` and `check_back` answers for a call that nobody reported.
@@ -133,7 +164,8 @@ fn find(tokens: TokenStream, wanted: &impl Fn(&Ident) -> bool) -> Option<Ident> 
 
 /// AMQP has one byte for the length of these. Values that aren't literals are measured at run time.
 fn strings_fit_amqp(args: &Args, errors: &mut Errors) {
-    let expressions = [&args.exchange, &args.routing_key, &args.message_type].into_iter().flatten();
+    let expressions =
+        [&args.exchange, &args.routing_key, &args.message_type, &args.content_type].into_iter().flatten();
     let literals = expressions.filter_map(|argument| Some((&argument.key, literal(&argument.value)?)));
     for (key, string) in literals.chain(args.name.iter().map(|name| (&name.key, &name.value))) {
         let length = string.value().len();

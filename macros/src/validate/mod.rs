@@ -64,6 +64,10 @@ fn message(args: &Args) -> Option<Message> {
         business_key: args.business_key.clone(),
         headers: args.headers.clone(),
         type_name: args.message_type.clone(),
+        content_type: args.content_type.clone(),
+        not_before: args.delay.clone().or_else(|| args.deliver_at.clone()),
+        expires_in: args.expires_in.clone(),
+        priority: args.priority.clone(),
         producer: producer.map(|(name, handler)| HandlerRegistration { name: name.value, handler }),
     })
 }

@@ -7,7 +7,7 @@ impl Shipping {
         "`exchange` needs a value, such as `exchange = \"payments\"`"
     }
     ::core::compile_error! {
-        "unknown argument: expected one of `exchange`, `routing_key`, `message`, `messages`, `fence`, `check_back`, `name`, `business_key`, `headers`, `type`, `on_err`, `check_after`, `error`, `messenger`, `crate`"
+        "unknown argument: expected one of `exchange`, `routing_key`, `message`, `messages`, `fence`, `check_back`, `name`, `business_key`, `headers`, `type`, `content_type`, `delay`, `deliver_at`, `expires_in`, `priority`, `on_err`, `check_after`, `error`, `messenger`, `crate`"
     }
     ::core::compile_error! {
         "`name` takes a string literal, such as `name = \"pay\"`"

@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use super::topic::Pattern;
 use crate::error::Error;
 use crate::fault;
-use crate::message::{MessageId, age};
+use crate::message::{Half, MessageId};
 use crate::transport::{Delivery, Disposition, Outgoing, PublishResult, Queue, Transport};
 
 /// How many deliveries a queue takes at once. More stay in the store, and keep no other queue's
@@ -156,15 +156,15 @@ impl Subscriber {
         let _ = self.deliveries.send(delivery).await;
         let handled = fault::pending("published", settled).await;
         match handled {
-            Ok(Disposition::Undecodable(why)) => self.undecodable(half.id, why),
+            Ok(Disposition::Undecodable(why)) => self.undecodable(half, why),
             Ok(handled) => handled,
             Err(_) => Disposition::NotNow(format!("the consumer of `{}` has stopped", self.name)),
         }
     }
 
     /// Perhaps another process can read it. Nothing but the message itself says since when nobody could.
-    fn undecodable(&self, id: MessageId, why: String) -> Disposition {
-        let (queue, patience, age) = (&self.name, self.undecodable_after, age(id));
+    fn undecodable(&self, half: &Half, why: String) -> Disposition {
+        let (queue, patience, age, id) = (&self.name, self.undecodable_after, half.age(), half.id);
         if age < patience {
             if age < NEW {
                 tracing::warn!(queue, %id, why, ?patience,

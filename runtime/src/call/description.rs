@@ -1,7 +1,7 @@
 //! A call as it is described before it runs: who answers for it, and what it sends.
 
 use std::fmt::Display;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::calls::Calls;
 use crate::check_back::HandlerRegistration;
@@ -150,7 +150,18 @@ impl Call {
         self
     }
 
-    /// Sends a message that was made before: one whose body is not JSON, for example.
+    /// `exchange`, `routing_key`, `message` and `content_type`: sends `body` as it is, in a format of your own.
+    pub fn send_bytes(
+        self,
+        exchange: impl Display,
+        routing_key: impl Display,
+        content_type: impl Display,
+        body: impl Into<Vec<u8>>,
+    ) -> Self {
+        self.message(Message::bytes(exchange, routing_key, content_type, body))
+    }
+
+    /// Sends a message that was made before.
     pub fn message(mut self, message: Message) -> Self {
         self.last = Some(self.messages.len());
         self.messages.push((message, None));
@@ -176,6 +187,26 @@ impl Call {
         self.change_last("message_type", |message, _| message.message_type = Some(name.clone()))
     }
 
+    /// `delay = …`: of the last message. See [`Message::delay`].
+    pub fn delay(self, delay: Duration) -> Self {
+        self.replace_last("delay", |message| message.delay(delay))
+    }
+
+    /// `deliver_at = …`: of the last message. See [`Message::deliver_at`].
+    pub fn deliver_at(self, time: SystemTime) -> Self {
+        self.replace_last("deliver_at", |message| message.deliver_at(time))
+    }
+
+    /// `expires_in = …`: of the last message. See [`Message::expires_in`].
+    pub fn expires_in(self, time: Duration) -> Self {
+        self.replace_last("expires_in", |message| message.expires_in(time))
+    }
+
+    /// `priority = …`: of the last message. See [`Message::priority`].
+    pub fn priority(self, priority: u8) -> Self {
+        self.replace_last("priority", |message| message.priority(priority))
+    }
+
     /// `check_back = …`: this handler answers for the last message.
     pub fn check_back(mut self, handler: impl Into<HandlerName>) -> Self {
         let handler = handler.into();
@@ -189,6 +220,10 @@ impl Call {
     pub(crate) fn run_by(mut self, calls: &Calls) -> Self {
         self.calls = Some(calls.clone());
         self
+    }
+
+    fn replace_last(self, what: &str, change: impl Fn(Message) -> Message) -> Self {
+        self.change_last(what, |message, _| *message = change(message.clone()))
     }
 
     fn change_last(

@@ -46,6 +46,7 @@ pub(super) fn to_live(calls: &Calls, call: Call) -> Result<LiveCall, Error> {
             function: call.name.clone(),
             answered_by,
             check_after: if resolver == Resolver::Handler { check_after } else { Duration::ZERO },
+            expires: message.schedule.expiry(),
             message,
         }));
     }
@@ -96,6 +97,7 @@ pub(super) fn decided_half(
             function: scope.function.clone(),
             answered_by,
             check_after,
+            expires: message.schedule.expiry(),
             message,
         }))
     };

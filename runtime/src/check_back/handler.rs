@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use super::arguments::{Asked, Decode, Extract, HalfMessage, Need};
+use super::arguments::{Asked, Decode, Extract, HalfMessage, Need, RawPayload};
 use crate::message::Outcome;
 
 /// What a handler may answer: [`Outcome`], or a `Result` of it. An error is
@@ -108,6 +108,16 @@ impl<M> fmt::Debug for TypedHandler<M> {
     }
 }
 
+/// What a check-back handler may take of a message with a `content_type`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is read from JSON, and a message with `content_type` is bytes",
+    label = "this handler takes a payload that is read from JSON",
+    note = "take `HalfMessage`, whose payload is `RawPayload`, and decode the bytes there"
+)]
+pub trait TakenAsBytes {}
+
+impl TakenAsBytes for RawPayload {}
+
 /// Takes a handler.
 pub fn handler<M, A, H: Handler<M, A>>(handler: H) -> TypedHandler<M> {
     TypedHandler { needs: H::needs, ask: Box::new(move |asked| handler.ask(asked)), payload: PhantomData }
@@ -122,6 +132,14 @@ impl<M> TypedHandler<M> {
     /// Passes an iterator through, if its items are of that type, or references to it.
     pub const fn messages<I: IntoIterator<Item: Borrow<M>>>(&self, messages: I) -> I {
         messages
+    }
+
+    /// Passes the bytes of a body through, if the handler takes bytes.
+    pub fn bytes<B: Into<Vec<u8>>>(&self, body: B) -> B
+    where
+        M: TakenAsBytes,
+    {
+        body
     }
 
     /// Forgets the type.

@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
@@ -14,7 +14,7 @@ use super::trouble::Trouble;
 use super::{Consume, Received};
 use crate::check_back::{DataMap, Decode, Need};
 use crate::fault;
-use crate::message::{Message, MessageId, age};
+use crate::message::{Message, MessageId, age, begins};
 use crate::sql::{
     BusinessDatabase, InboxEntry, InboxKey, InboxQueue, Namespace, RawTransaction, WriteTurn, begin_on_pool,
 };
@@ -122,11 +122,17 @@ where
 
     /// The whole transaction. Without `Done` it was rolled back, or nobody knows; the message
     /// comes again in both cases, and the record tells.
-    async fn once(&self, id: MessageId, message: Received<M>, entered: bool, given: &Given) -> Disposition {
-        if fault::bug("inbox-apart") && !self.enter_apart(id).await {
+    async fn once(
+        &self,
+        arrival: Arrival,
+        message: Received<M>,
+        entered: bool,
+        given: &Given,
+    ) -> Disposition {
+        if fault::bug("inbox-apart") && !self.enter_apart(arrival).await {
             return Disposition::Done;
         }
-        let Entered { mut tx, session, turn: _turn } = match self.enter(id, entered).await {
+        let Entered { mut tx, session, turn: _turn } = match self.enter(arrival, entered).await {
             Ok(entered) => entered,
             Err(handled) => return handled,
         };
@@ -143,7 +149,7 @@ where
         tx.ended();
         fault::point("effect-done");
         match worked {
-            Ok(()) => self.commit(tx, id).await,
+            Ok(()) => self.commit(tx, arrival).await,
             Err(handled) => {
                 self.roll_back(tx, session).await;
                 handled
@@ -152,15 +158,16 @@ where
     }
 
     /// Begins, with the message's record. `Err`: there is nothing to be handled.
-    async fn enter(&self, id: MessageId, entered: bool) -> Result<Entered<DB>, Disposition> {
+    async fn enter(&self, arrival: Arrival, entered: bool) -> Result<Entered<DB>, Disposition> {
+        let id = arrival.id;
         let enter = async {
             let queue = self.place()?;
             let (mut tx, turn) = begin_on_pool(&self.pool).await?;
             tx.may_be_cut_off();
-            let mut entry = DB::enter_inbox(&mut tx, key(queue, id)).await;
+            let mut entry = DB::enter_inbox(&mut tx, key(queue, arrival)).await;
             // Now, and not before the commit: the handler may give up its rights.
             if entered && matches!(entry, Ok(InboxEntry::New { .. })) {
-                entry = DB::leave_alone(&mut tx, key(queue, id), true).await.and(entry);
+                entry = DB::leave_alone(&mut tx, key(queue, arrival), true).await.and(entry);
             }
             tx.ended();
             Ok((tx, turn, entry))
@@ -196,12 +203,12 @@ where
 
     /// Commits, if the record is still in the transaction. A failed statement whose error was swallowed must not be
     /// acknowledged.
-    async fn commit(&self, mut tx: RawTransaction<'static, DB>, id: MessageId) -> Disposition {
+    async fn commit(&self, mut tx: RawTransaction<'static, DB>, arrival: Arrival) -> Disposition {
         let commit = async {
             tx.may_be_cut_off();
             let proven = match self.place() {
                 _ if fault::bug("inbox-apart") => Ok(true),
-                Ok(queue) => DB::prove_inbox(&mut tx, key(queue, id)).await,
+                Ok(queue) => DB::prove_inbox(&mut tx, key(queue, arrival)).await,
                 Err(error) => Err(error),
             };
             tx.ended();
@@ -278,17 +285,37 @@ where
     }
 
     /// A planted bug: the record in a transaction of its own. Says whether the message is new.
-    async fn enter_apart(&self, id: MessageId) -> bool {
+    async fn enter_apart(&self, arrival: Arrival) -> bool {
         let (Ok(queue), Ok((mut tx, _turn))) = (self.place(), begin_on_pool(&self.pool).await) else {
             return false;
         };
-        let entered = DB::enter_inbox(&mut tx, key(queue, id)).await;
+        let entered = DB::enter_inbox(&mut tx, key(queue, arrival)).await;
         tx.commit().await.is_ok() && matches!(entered, Ok(InboxEntry::New { .. }))
     }
 }
 
-fn key(queue: InboxQueue<'_>, id: MessageId) -> InboxKey<'_> {
-    InboxKey { queue, id, made: made(id).map_or(i64::MAX, millis) }
+/// A message as it arrives, and when it fell due if it had a delay.
+#[derive(Clone, Copy, Debug)]
+struct Arrival {
+    id: MessageId,
+    due: Option<SystemTime>,
+}
+
+impl From<MessageId> for Arrival {
+    fn from(id: MessageId) -> Self {
+        Self { id, due: None }
+    }
+}
+
+fn key(queue: InboxQueue<'_>, arrival: impl Into<Arrival>) -> InboxKey<'_> {
+    let arrival = arrival.into();
+    let due = arrival.due.and_then(|due| due.duration_since(SystemTime::UNIX_EPOCH).ok());
+    InboxKey {
+        queue,
+        id: arrival.id,
+        begins: begins(arrival.id, arrival.due).map_or(i64::MAX, millis),
+        due: due.map_or(0, millis),
+    }
 }
 
 fn forgotten() -> Disposition {
@@ -332,7 +359,8 @@ where
         given: &Given,
     ) -> Disposition {
         let limits = given.limits;
-        if age(id) > limits.retention {
+        let arrival = Arrival { id, due: message.schedule.due() };
+        if age(id, arrival.due) > limits.retention {
             return Disposition::Rejected(format!(
                 "older than the {:?} for which this consumer remembers messages: it could not be recognised as a duplicate",
                 limits.retention
@@ -340,7 +368,7 @@ where
         }
         match Received::decode(id, message, attempt, &given.data) {
             Err(why) => Disposition::Undecodable(format!("the body can't be decoded: {why}")),
-            Ok(message) => self.once(id, message, entered, given).await,
+            Ok(message) => self.once(arrival, message, entered, given).await,
         }
     }
 
@@ -363,12 +391,6 @@ where
     fn keeps_waiting(&self, id: MessageId, error: &StoreError) {
         self.trouble.keeps(&self.queue, id, error);
     }
-}
-
-/// When a message was made, since 1970. An id of somebody else's making may not say.
-fn made(id: MessageId) -> Option<Duration> {
-    let (seconds, nanos) = id.as_uuid().get_timestamp()?.to_unix();
-    Some(Duration::new(seconds, nanos))
 }
 
 fn millis(made: Duration) -> i64 {

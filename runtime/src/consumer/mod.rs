@@ -240,7 +240,7 @@ impl Consumer {
         let mut handled = Vec::new();
         for half in halves {
             let became = work.run(half.id, half.message.clone(), 1, false).await;
-            handled.push(work.within_budget(half.id, 1, became));
+            handled.push(work.within_budget(half.age(), 1, became));
         }
         Ok(handled)
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::work::Work;
 use crate::fault;
-use crate::message::MessageId;
+use crate::message::{MessageId, age};
 use crate::settings::Backoff;
 use crate::transport::{Delivery, Disposition};
 use crate::worker::alone::ByItself;
@@ -96,7 +96,8 @@ async fn handle(work: &Work, suspect: Delivery, entries: u32, turn: Option<Turn>
         let turn = Turn::take(work, turn).await;
         match work.inbox.enter_alone(id).await {
             Ok(true) => {
-                let handled = work.within_budget(id, attempt, work.run(id, message, attempt, true).await);
+                let age = age(id, message.schedule.due());
+                let handled = work.within_budget(age, attempt, work.run(id, message, attempt, true).await);
                 // An effect has taken its notes back by itself; that of an earlier time had none.
                 if handled == Disposition::Done {
                     held = Some(turn);

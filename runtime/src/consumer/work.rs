@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio_util::task::AbortOnDropHandle;
 
@@ -58,7 +59,8 @@ impl Work {
         if fault::bug("ack-before-commit") {
             settle.take().map(|settle| settle.send(Disposition::Done));
         }
-        let handled = self.within_budget(id, attempt, self.run(id, message, attempt, false).await);
+        let age = age(id, message.schedule.due());
+        let handled = self.within_budget(age, attempt, self.run(id, message, attempt, false).await);
         drop(claimed);
         // Nobody listens any more when that one gave up: the message comes again.
         settle.map(|settle| settle.send(handled));
@@ -104,18 +106,16 @@ impl Work {
     }
 
     /// A failure that was the last attempt is final.
-    pub(super) fn within_budget(&self, id: MessageId, attempt: u32, handled: Disposition) -> Disposition {
+    pub(super) fn within_budget(&self, age: Duration, attempt: u32, handled: Disposition) -> Disposition {
         let retention = self.given.limits.retention;
         match handled {
             Disposition::Failed(why) | Disposition::FailedFor(_, why) if attempt >= self.budget => {
                 Disposition::Rejected(format!("failed {attempt} times; the last time: {why}"))
             }
-            Disposition::FailedFor(pause, why) if age(id) + pause > retention => {
-                Disposition::Rejected(format!(
-                    "{why}; in {pause:?}, when it was to be tried again, this consumer would not recognise it any more: its \
+            Disposition::FailedFor(pause, why) if age + pause > retention => Disposition::Rejected(format!(
+                "{why}; in {pause:?}, when it was to be tried again, this consumer would not recognise it any more: its \
                      `inbox_retention` is {retention:?}"
-                ))
-            }
+            )),
             handled => handled,
         }
     }

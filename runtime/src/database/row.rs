@@ -2,29 +2,35 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use sqlx::{ColumnIndex, Decode, Row, Type};
 use uuid::Uuid;
 
+use crate::message::schedule::{NotBefore, Schedule};
 use crate::message::state::{Applied, Event, MessageState};
 use crate::message::{AnsweredBy, Half, Message, MessageId};
 use crate::store::{Claim, ClaimedRow, Finished, Holder, MessageInfo, Stats, StoreError, Undecodable};
 
-/// Counts what is not finished, by the indexes that have only that. `zero` is the state's number, of the column's type;
-/// `now` the database's clock.
+/// Counts what is not finished, by the indexes that have only that: the state, how many, how many of these have a time that has
+/// not come, and the age of the oldest of the others. `zero` is the state's number, of the column's type; `now` the database's
+/// clock.
 macro_rules! unfinished {
     ($zero:literal, $now:expr) => {
         concat!(
             "SELECT ",
             $zero,
-            ", count(*), ",
+            ", count(*), NULL, ",
             $now,
             " - min(created_at) FROM tm_message WHERE state = 0 ",
-            "UNION ALL SELECT 1, count(*), ",
+            "UNION ALL SELECT 1, count(*), count(CASE WHEN deliver_at > ",
             $now,
-            " - min(created_at) FROM tm_message WHERE state = 1 ",
-            "UNION ALL SELECT state, count(*), NULL FROM tm_message WHERE state IN (4, 5) GROUP BY state"
+            " THEN 1 END), ",
+            $now,
+            " - min(CASE WHEN deliver_at IS NULL THEN created_at WHEN deliver_at <= ",
+            $now,
+            " THEN deliver_at END) FROM tm_message WHERE state = 1 ",
+            "UNION ALL SELECT state, count(*), NULL, NULL FROM tm_message WHERE state IN (4, 5) GROUP BY state"
         )
     };
 }
@@ -32,7 +38,7 @@ macro_rules! unfinished {
 /// Goes on with what is finished.
 macro_rules! finished {
     () => {
-        " UNION ALL SELECT state, count(*), NULL FROM tm_message WHERE state IN (2, 3) GROUP BY state"
+        " UNION ALL SELECT state, count(*), NULL, NULL FROM tm_message WHERE state IN (2, 3, 6) GROUP BY state"
     };
 }
 
@@ -85,6 +91,13 @@ where
             content_type: row.try_get("content_type")?,
             business_key: row.try_get("message_key")?,
             headers,
+            priority: row
+                .try_get::<Option<i64>, _>("priority")?
+                .and_then(|priority| u8::try_from(priority).ok()),
+            schedule: Schedule {
+                not_before: self.time("deliver_at")?.map(NotBefore::At),
+                expires_in: row.try_get::<Option<i64>, _>("expires_in")?.map(duration),
+            },
             payload: row.try_get("payload")?,
         };
         let half = Half {
@@ -95,6 +108,7 @@ where
             function: row.try_get("function")?,
             answered_by,
             check_after: self.millis("check_after")?,
+            expires: message.schedule.expiry(),
             message,
         };
         Ok(Ok(ClaimedRow {
@@ -126,6 +140,7 @@ where
             business_key: row.try_get("message_key")?,
             attempts: self.attempts()?,
             age: self.millis("age")?,
+            deliver_at: self.time("deliver_at")?,
             reason: row.try_get("reason")?,
         })
     }
@@ -143,9 +158,19 @@ where
         Ok(u32::try_from(self.0.try_get::<i64, _>("attempts")?).unwrap_or(u32::MAX))
     }
 
+    fn time(&self, column: &'static str) -> Result<Option<SystemTime>, sqlx::Error> {
+        let millis = self.0.try_get::<Option<i64>, _>(column)?;
+        Ok(millis.and_then(|millis| SystemTime::UNIX_EPOCH.checked_add(duration(millis))))
+    }
+
     fn millis(&self, column: &'static str) -> Result<Duration, sqlx::Error> {
         Ok(Duration::from_millis(self.0.try_get::<i64, _>(column)?.unsigned_abs()))
     }
+}
+
+/// Of milliseconds that are not before zero.
+fn duration(millis: i64) -> Duration {
+    Duration::from_millis(millis.max(0).unsigned_abs())
 }
 
 /// What an event means for a row that it did not move.
@@ -171,9 +196,10 @@ pub(super) fn outcomes(
 }
 
 /// Counts by state, each with the age of the oldest where that matters.
-pub(super) fn stats(rows: Vec<(i64, i64, Option<i64>)>) -> Stats {
+pub(super) fn stats(rows: Vec<(i64, i64, Option<i64>, Option<i64>)>) -> Stats {
     let mut stats = Stats::default();
-    for (code, count, age) in rows {
+    for (code, count, delayed, age) in rows {
+        stats.delayed += delayed.map_or(0, i64::unsigned_abs);
         if let Some(state) = MessageState::from_code(code) {
             *stats.count_mut(state) = count.unsigned_abs();
         }

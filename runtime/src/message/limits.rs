@@ -79,6 +79,7 @@ impl Limits {
             no_nul("header name", name)?;
             no_nul("header value", value)?;
         }
+        message.schedule.check().map_err(|why| invalid(format!("the message can't be sent: {why}")))?;
         self.check_body(&message.payload)?;
         let headers = message.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
         at_most("headers take", headers, self.headers_bytes, "headers_limit")

@@ -3,6 +3,7 @@
 mod id;
 pub(crate) mod limits;
 mod outcome;
+pub(crate) mod schedule;
 pub(crate) mod service;
 pub(crate) mod state;
 
@@ -11,11 +12,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
+use tokio::time::Instant;
 
 use crate::error::{Error, ErrorKind};
 pub(crate) use id::FenceId;
 pub use id::{CallId, MessageId};
 pub use outcome::Outcome;
+use schedule::{NotBefore, Schedule};
 
 /// What can be sent: every type that implements [`serde::Serialize`].
 #[diagnostic::on_unimplemented(
@@ -49,6 +52,8 @@ pub struct Message {
     pub(crate) content_type: String,
     pub(crate) business_key: Option<String>,
     pub(crate) headers: Vec<(String, String)>,
+    pub(crate) priority: Option<u8>,
+    pub(crate) schedule: Schedule,
     pub(crate) payload: Vec<u8>,
 }
 
@@ -83,6 +88,8 @@ impl Message {
             content_type: content_type.to_string(),
             business_key: None,
             headers: Vec::new(),
+            priority: None,
+            schedule: Schedule::default(),
             payload: payload.into(),
         }
     }
@@ -106,6 +113,39 @@ impl Message {
     #[must_use]
     pub fn message_type(mut self, name: impl Display) -> Self {
         self.message_type = Some(name.to_string());
+        self
+    }
+
+    /// Delivers the message not before so much time has passed since it was stored, by the store's clock. Until then it
+    /// stands in the store, confirmed, and survives restarts. At most ten years.
+    #[must_use]
+    pub const fn delay(mut self, delay: Duration) -> Self {
+        self.schedule.not_before = Some(NotBefore::After(delay));
+        self
+    }
+
+    /// Delivers the message not before this time, by the sender's clock; at once, if it is past. Takes the place of a
+    /// [`delay`](Self::delay).
+    #[must_use]
+    pub const fn deliver_at(mut self, time: SystemTime) -> Self {
+        self.schedule.not_before = Some(NotBefore::At(time));
+        self
+    }
+
+    /// Does not deliver the message when it is late: more than `time` after it could first be delivered, which is when it was
+    /// stored, or at the end of its delay. It is [`Expired`](crate::MessageState::Expired) then. With RabbitMQ, what is left
+    /// of the time is the `expiration` of AMQP: a message that waits longer in its queue goes to the dead letters.
+    #[must_use]
+    pub const fn expires_in(mut self, time: Duration) -> Self {
+        self.schedule.expires_in = Some(time);
+        self
+    }
+
+    /// AMQP `priority`, for queues that have priorities. RabbitMQ's quorum queues know two: up to 4, and above. Delivery within
+    /// the process knows none.
+    #[must_use]
+    pub const fn priority(mut self, priority: u8) -> Self {
+        self.priority = Some(priority);
         self
     }
 }
@@ -182,10 +222,17 @@ pub struct Half {
     pub(crate) answered_by: AnsweredBy,
     /// How long after its holder vanished a handler may first be asked. Zero for a fence.
     pub(crate) check_after: Duration,
+    /// When this copy expires, if it does.
+    pub(crate) expires: Option<Instant>,
     pub(crate) message: Message,
 }
 
 impl Half {
+    /// How long ago it could first have been delivered.
+    pub(crate) fn age(&self) -> Duration {
+        age(self.id, self.message.schedule.due())
+    }
+
     /// With its new payload, if it has one.
     pub(crate) fn amended(self: &Arc<Self>, payload: Option<&Vec<u8>>) -> Arc<Self> {
         let mut half = Arc::clone(self);
@@ -196,13 +243,18 @@ impl Half {
     }
 }
 
-/// How old a message is, by the time in its id. An id of somebody else's making may have none; then
-/// nobody knows, and it is taken for new.
-pub(crate) fn age(id: MessageId) -> Duration {
-    let Some(made) = id.as_uuid().get_timestamp() else { return Duration::ZERO };
-    let (seconds, nanos) = made.to_unix();
+/// Since when a message could have been delivered: the time in its id, or when it fell due, if that was later; since 1970. An
+/// id of somebody else's making may have none.
+pub(crate) fn begins(id: MessageId, due: Option<SystemTime>) -> Option<Duration> {
+    let (seconds, nanos) = id.as_uuid().get_timestamp()?.to_unix();
+    let due = due.and_then(|due| due.duration_since(SystemTime::UNIX_EPOCH).ok());
+    Some(Duration::new(seconds, nanos).max(due.unwrap_or_default()))
+}
+
+/// For how long. A message of which nobody knows is taken for new.
+pub(crate) fn age(id: MessageId, due: Option<SystemTime>) -> Duration {
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-    now.saturating_sub(Duration::new(seconds, nanos))
+    begins(id, due).map_or(Duration::ZERO, |begins| now.saturating_sub(begins))
 }
 
 #[cfg(test)]
@@ -219,15 +271,19 @@ mod tests {
         #[test]
         fn any_id_has_an_age(bits: u128, version in 0..=15_u128) {
             let id = bits & !(0xf << 76) | version << 76;
-            prop_assert!(age(Uuid::from_u128(id).into()) <= SystemTime::UNIX_EPOCH.elapsed().expect("later"));
+            prop_assert!(age(Uuid::from_u128(id).into(), None) <= SystemTime::UNIX_EPOCH.elapsed().expect("later"));
         }
     }
 
     #[test]
     fn an_id_that_has_a_time_is_as_old_as_that() {
-        let of = |seconds| age(Uuid::new_v7(Timestamp::from_unix(uuid::NoContext, seconds, 0)).into());
+        let id = |seconds| Uuid::new_v7(Timestamp::from_unix(uuid::NoContext, seconds, 0)).into();
+        let of = |seconds| age(id(seconds), None);
         let now = SystemTime::UNIX_EPOCH.elapsed().expect("later").as_secs();
         assert!((59..70).contains(&of(now - 60).as_secs()));
-        assert_eq!((of(now + 60), age(Uuid::new_v4().into())), (Duration::ZERO, Duration::ZERO));
+        assert_eq!((of(now + 60), age(Uuid::new_v4().into(), None)), (Duration::ZERO, Duration::ZERO));
+        let due = |seconds| Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        assert!((29..40).contains(&age(id(now - 60), due(now - 30)).as_secs()));
+        assert!((59..70).contains(&age(id(now - 60), due(now - 90)).as_secs()));
     }
 }

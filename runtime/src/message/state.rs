@@ -5,8 +5,9 @@
 //!
 //! ```text
 //! Half ──► Confirmed ──► Delivered
-//!  │ │         ▲ │ ▲         ▲
-//!  │ └► Parked ┘ └►Dead ─────┘      Parked, Dead: wait for an operator
+//!  │ │         ▲ │ ▲ │       ▲ ▲
+//!  │ └► Parked ┘ └►Dead ─────┘ │    Parked, Dead: wait for an operator
+//!  │                 └─► Expired    late: not delivered, or acknowledged after all
 //!  └──► Cancelled ─► Confirmed      late `Ok` of the body itself
 //! ```
 
@@ -30,12 +31,21 @@ pub enum MessageState {
     Parked,
     /// A confirmed message that could not be delivered: waits for an operator.
     Dead,
+    /// A confirmed message that was not delivered before it expired: never delivered.
+    Expired,
 }
 
 impl MessageState {
     /// All states, in the order of their codes.
-    pub const ALL: [Self; 6] =
-        [Self::Half, Self::Confirmed, Self::Cancelled, Self::Delivered, Self::Parked, Self::Dead];
+    pub const ALL: [Self; 7] = [
+        Self::Half,
+        Self::Confirmed,
+        Self::Cancelled,
+        Self::Delivered,
+        Self::Parked,
+        Self::Dead,
+        Self::Expired,
+    ];
 
     /// The number that stands for the state in the database.
     pub(crate) const fn code(self) -> i64 {
@@ -46,6 +56,7 @@ impl MessageState {
             Self::Delivered => 3,
             Self::Parked => 4,
             Self::Dead => 5,
+            Self::Expired => 6,
         }
     }
 
@@ -62,12 +73,13 @@ impl MessageState {
             Self::Delivered => "delivered",
             Self::Parked => "parked",
             Self::Dead => "dead",
+            Self::Expired => "expired",
         }
     }
 
     /// Nothing more happens to the message by itself, and nobody waits for it.
     pub const fn is_finished(self) -> bool {
-        matches!(self, Self::Cancelled | Self::Delivered)
+        matches!(self, Self::Cancelled | Self::Delivered | Self::Expired)
     }
 }
 
@@ -106,6 +118,8 @@ pub(crate) enum Event {
     Acknowledged,
     /// The delivery attempts are used up.
     GiveUp,
+    /// It was not delivered in time.
+    Expire,
     /// A person wants a dead message delivered after all.
     Revive,
 }
@@ -125,7 +139,7 @@ pub(crate) enum Applied {
 
 impl Event {
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::BodyConfirms,
         Self::CancelFinal,
         Self::CheckBackConfirms,
@@ -135,6 +149,7 @@ impl Event {
         Self::OperatorCancels,
         Self::Acknowledged,
         Self::GiveUp,
+        Self::Expire,
         Self::Revive,
     ];
 
@@ -146,8 +161,8 @@ impl Event {
                 &[MessageState::Half]
             }
             Self::OperatorConfirms | Self::OperatorCancels => &[MessageState::Parked],
-            Self::Acknowledged => &[MessageState::Confirmed, MessageState::Dead],
-            Self::GiveUp => &[MessageState::Confirmed],
+            Self::Acknowledged => &[MessageState::Confirmed, MessageState::Dead, MessageState::Expired],
+            Self::GiveUp | Self::Expire => &[MessageState::Confirmed],
             Self::Revive => &[MessageState::Dead],
         }
     }
@@ -162,12 +177,13 @@ impl Event {
             Self::Park => MessageState::Parked,
             Self::Acknowledged => MessageState::Delivered,
             Self::GiveUp => MessageState::Dead,
+            Self::Expire => MessageState::Expired,
         }
     }
 
     /// Whether it says how a delivery ended.
     pub(crate) const fn ends_a_delivery(self) -> bool {
-        matches!(self, Self::Acknowledged | Self::GiveUp)
+        matches!(self, Self::Acknowledged | Self::GiveUp | Self::Expire)
     }
 
     /// The states from which the move need not be on disk when it is reported. Should the database
@@ -186,12 +202,19 @@ impl Event {
         let already = match self.target() {
             // What was confirmed once stays confirmed, however far it got since.
             MessageState::Confirmed => {
-                matches!(state, MessageState::Confirmed | MessageState::Delivered | MessageState::Dead)
+                matches!(
+                    state,
+                    MessageState::Confirmed
+                        | MessageState::Delivered
+                        | MessageState::Dead
+                        | MessageState::Expired
+                )
             }
             MessageState::Cancelled => matches!(state, MessageState::Cancelled),
             MessageState::Delivered => matches!(state, MessageState::Delivered),
             MessageState::Parked => matches!(state, MessageState::Parked),
             MessageState::Dead => matches!(state, MessageState::Dead),
+            MessageState::Expired => matches!(state, MessageState::Expired),
             MessageState::Half => false,
         };
         if already { Applied::Already } else { Applied::Conflict(state) }
@@ -213,7 +236,7 @@ mod tests {
         for state in MessageState::ALL {
             assert_eq!(MessageState::from_code(state.code()), Some(state));
         }
-        assert_eq!(MessageState::from_code(6), None);
+        assert_eq!(MessageState::from_code(7), None);
     }
 
     /// Every arrow of the diagram, and no other.
@@ -239,6 +262,8 @@ mod tests {
             (MessageState::Parked, MessageState::Cancelled),
             (MessageState::Confirmed, MessageState::Delivered),
             (MessageState::Confirmed, MessageState::Dead),
+            (MessageState::Confirmed, MessageState::Expired),
+            (MessageState::Expired, MessageState::Delivered),
             (MessageState::Dead, MessageState::Confirmed),
             (MessageState::Dead, MessageState::Delivered),
         ];

@@ -89,8 +89,11 @@ pub struct InboxQueue<'k> {
 pub struct InboxKey<'k> {
     pub(crate) queue: InboxQueue<'k>,
     pub(crate) id: MessageId,
-    /// When it was made, in milliseconds since 1970; far in the future if its id does not say.
-    pub(crate) made: i64,
+    /// Since when it could have been delivered, in milliseconds since 1970; far in the future if its id does not say.
+    pub(crate) begins: i64,
+    /// The same of one that had a delay, else 0. It counts as received no earlier: the store's clock may be ahead, and what is
+    /// remembered must not be forgotten before the message is too old.
+    pub(crate) due: i64,
 }
 
 /// What the inbox says of a message that is about to be handled.

@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
 
@@ -231,6 +231,8 @@ pub struct Stats {
     pub half: u64,
     /// Confirmed, not yet delivered.
     pub confirmed: u64,
+    /// Of these, how many have a delay that is not over.
+    pub delayed: u64,
     /// Cancelled, not yet pruned.
     pub cancelled: u64,
     /// Delivered, not yet pruned.
@@ -239,7 +241,9 @@ pub struct Stats {
     pub parked: u64,
     /// Confirmed messages that wait for an operator.
     pub dead: u64,
-    /// Age of the oldest half or confirmed message.
+    /// Not delivered before they expired, not yet pruned.
+    pub expired: u64,
+    /// Age of the oldest half or confirmed message. That of one with a delay begins when the delay is over.
     pub oldest_unfinished: Option<Duration>,
 }
 
@@ -251,18 +255,20 @@ pub struct Unfinished {
     pub half: u64,
     /// Confirmed, not yet delivered.
     pub confirmed: u64,
+    /// Of these, how many have a delay that is not over.
+    pub delayed: u64,
     /// Half messages that wait for an operator.
     pub parked: u64,
     /// Confirmed messages that wait for an operator.
     pub dead: u64,
-    /// Age of the oldest half or confirmed message.
+    /// Age of the oldest half or confirmed message. That of one with a delay begins when the delay is over.
     pub oldest: Option<Duration>,
 }
 
 impl From<Stats> for Unfinished {
     fn from(stats: Stats) -> Self {
-        let Stats { half, confirmed, parked, dead, oldest_unfinished: oldest, .. } = stats;
-        Self { half, confirmed, parked, dead, oldest }
+        let Stats { half, confirmed, delayed, parked, dead, oldest_unfinished: oldest, .. } = stats;
+        Self { half, confirmed, delayed, parked, dead, oldest }
     }
 }
 
@@ -276,6 +282,7 @@ impl Stats {
             MessageState::Delivered => self.delivered,
             MessageState::Parked => self.parked,
             MessageState::Dead => self.dead,
+            MessageState::Expired => self.expired,
         }
     }
 
@@ -287,6 +294,7 @@ impl Stats {
             MessageState::Delivered => &mut self.delivered,
             MessageState::Parked => &mut self.parked,
             MessageState::Dead => &mut self.dead,
+            MessageState::Expired => &mut self.expired,
         }
     }
 }
@@ -318,6 +326,8 @@ pub struct MessageInfo {
     pub attempts: u32,
     /// How long ago it was stored, by the store's clock.
     pub age: Duration,
+    /// Not before when it is delivered, by the store's clock: only of a message that was sent with a delay.
+    pub deliver_at: Option<SystemTime>,
     /// The last failure, or an operator's word.
     pub reason: Option<String>,
 }

@@ -70,6 +70,7 @@ fn half(answered_by: &str) -> Half {
         function: "conformance".into(),
         answered_by: handler(answered_by),
         check_after: Duration::from_secs(10),
+        expires: None,
         message: Message::bytes("exchange", "routing.key", "text/plain", "body"),
     }
 }
@@ -102,6 +103,7 @@ async fn message_in(store: &dyn Store, target: MessageState, hold: Hold) -> Mess
         MessageState::Delivered => &[Event::BodyConfirms, Event::Acknowledged],
         MessageState::Parked => &[Event::Park],
         MessageState::Dead => &[Event::BodyConfirms, Event::GiveUp],
+        MessageState::Expired => &[Event::BodyConfirms, Event::Expire],
     };
     for event in path {
         assert_eq!(apply(store, *event, Transition::of(id)).await, Applied::Moved);
@@ -151,6 +153,7 @@ async fn every_event_in_every_state(store: &dyn Store) {
         Event::OperatorCancels,
         Event::Acknowledged,
         Event::GiveUp,
+        Event::Expire,
         Event::Revive,
     ];
     for before in MessageState::ALL {
@@ -183,8 +186,8 @@ async fn rows_of_a_batch_move_each_by_its_own_state(store: &dyn Store) {
     let applied =
         store.transition(Event::BodyConfirms, &transitions, Some(hold(LEASE))).await.expect("applied");
     let (moved, already) = (Applied::Moved, Applied::Already);
-    // In the order of `MessageState::ALL`: half, confirmed, cancelled, delivered, parked, dead.
-    assert_eq!(applied, [moved, already, moved, already, moved, already, Applied::Missing]);
+    // In the order of `MessageState::ALL`: half, confirmed, cancelled, delivered, parked, dead, expired.
+    assert_eq!(applied, [moved, already, moved, already, moved, already, already, Applied::Missing]);
 }
 
 async fn held_rows_are_nobody_elses(store: &dyn Store) {
@@ -303,7 +306,7 @@ async fn finished_rows_are_deleted_and_no_others(store: &dyn Store) {
     let finished = store.finished(Duration::ZERO, 10_000, &[]).await.expect("finds");
     assert!(finished.iter().all(|one| CallId::of(one.id) == one.call_id));
     assert!(store.finished(LEASE, 10_000, &[]).await.expect("finds").is_empty(), "none is old enough");
-    assert_eq!(store.delete_finished(&ids).await.expect("deletes"), 2);
+    assert_eq!(store.delete_finished(&ids).await.expect("deletes"), 3);
     let calls: Vec<_> = ids.iter().map(|id| CallId::of(*id)).collect();
     let known = store.known_calls(&calls).await.expect("finds");
     assert_eq!(known.len(), 4);

@@ -213,7 +213,12 @@ impl Reporter {
         if confirmed.is_empty() {
             return;
         }
+        let (delayed, confirmed): (Vec<_>, Vec<_>) = confirmed.into_iter().partition(is_delayed);
         let (fenced, handled): (Vec<_>, Vec<_>) = confirmed.into_iter().partition(is_fenced);
+        let (later, handled_later): (Vec<_>, Vec<_>) = delayed.into_iter().partition(is_fenced);
+        for delayed in [later, handled_later] {
+            self.confirm_some(delayed, None, rest).await;
+        }
         for mut rows in [fenced, handled] {
             let slots = self.relay.reserve(rows.iter().map(Row::size));
             let anybodys = rows.split_off(slots.len());
@@ -284,6 +289,10 @@ impl Reporter {
             .increment(transitions.len() as u64);
         tried
     }
+}
+
+fn is_delayed(row: &Row) -> bool {
+    row.half.message.schedule.not_before.is_some()
 }
 
 fn is_fenced(row: &Row) -> bool {

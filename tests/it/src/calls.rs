@@ -1,6 +1,6 @@
 //! Annotated functions whose body each test brings along.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use transactional_message::transactional_message;
@@ -107,6 +107,48 @@ pub async fn handled_late<T: Send>(
                         check_back = ask, message = order)]
 pub async fn handled_twice<T: Send>(
     order: &Order,
+    body: impl Future<Output = Answer<T>> + Send,
+) -> Answer<T> {
+    body.await
+}
+
+/// A fenced function whose message waits.
+#[transactional_message(exchange = "shop", routing_key = "order.delayed", fence, message = order, delay = delay)]
+pub async fn fenced_delayed<T: Send>(
+    order: &Order,
+    delay: Duration,
+    body: impl Future<Output = Answer<T>> + Send,
+) -> Answer<T> {
+    body.await
+}
+
+/// The same with a handler, and a time.
+#[transactional_message(exchange = "shop", routing_key = "order.delayed", name = "it.handled.delayed", check_back = ask,
+                        message = order, deliver_at = time)]
+pub async fn handled_delayed<T: Send>(
+    order: &Order,
+    time: SystemTime,
+    body: impl Future<Output = Answer<T>> + Send,
+) -> Answer<T> {
+    body.await
+}
+
+/// A fenced function whose message expires.
+#[transactional_message(exchange = "shop", routing_key = "order.expiring", fence, message = order, expires_in = time,
+                        priority = 5)]
+pub async fn fenced_expiring<T: Send>(
+    order: &Order,
+    time: Duration,
+    body: impl Future<Output = Answer<T>> + Send,
+) -> Answer<T> {
+    body.await
+}
+
+/// A fenced function whose message is in a format of its own.
+#[transactional_message(exchange = "shop", routing_key = "order.bytes", fence, content_type = "application/octet-stream",
+                        message = bytes)]
+pub async fn fenced_bytes<T: Send>(
+    bytes: Vec<u8>,
     body: impl Future<Output = Answer<T>> + Send,
 ) -> Answer<T> {
     body.await

@@ -23,8 +23,8 @@ mod wait;
 mod world;
 
 pub use calls::{
-    Order, ShopError, fenced, fenced_amendable, fenced_twice, handled, handled_asking, handled_late,
-    handled_twice, order,
+    Order, ShopError, fenced, fenced_amendable, fenced_bytes, fenced_delayed, fenced_expiring, fenced_twice,
+    handled, handled_asking, handled_delayed, handled_late, handled_twice, order,
 };
 pub use databases::{
     Connection, Dialect, Fragile, MySqlDatabases, Place, PooledDatabase, PostgresSchemas, Remote,

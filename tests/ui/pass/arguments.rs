@@ -1,7 +1,7 @@
 //! Functions' arguments in all forms, and the attribute's arguments in many.
 
 use std::fmt::Display;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use transactional_message::{Error, HalfMessage, Messenger, Outcome, transactional_message};
@@ -79,6 +79,35 @@ async fn handled_each(items: [usize; 2]) -> Result<[usize; 2], Error> {
     Ok(items)
 }
 
+#[transactional_message(
+    routing_key = "paid",
+    fence,
+    content_type = "text/plain",
+    message = text.into_bytes(),
+    delay = Duration::from_secs(1) + Duration::from_secs(2),
+    expires_in = Duration::from_mins(5),
+    priority = 1 + 2,
+)]
+async fn scheduled(text: String) -> Result<(), Error> {
+    Ok(())
+}
+
+#[transactional_message(
+    routing_key = "paid",
+    content_type = format!("text/{}", "plain"),
+    message = *b"bytes",
+    deliver_at = time,
+    name = "arguments.raw",
+    check_back = raw_outcome
+)]
+async fn handled_bytes(time: SystemTime) -> Result<SystemTime, Error> {
+    Ok(time)
+}
+
+async fn raw_outcome(_half: HalfMessage) -> Outcome {
+    Outcome::Unknown
+}
+
 async fn outcome(_half: HalfMessage<usize>) -> Outcome {
     Outcome::Unknown
 }
@@ -92,5 +121,7 @@ fn runs() {
     refused(nothing());
     refused(each(Vec::new()));
     refused(handled_each([1, 2]));
+    refused(scheduled("text".to_owned()));
+    refused(handled_bytes(SystemTime::now()));
     drop(everything(None, command()));
 }

@@ -2,17 +2,18 @@
 //! nothing here panics.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use lapin::BasicProperties;
 use lapin::message::Delivery;
 use lapin::types::{AMQPValue, FieldTable};
 
 use super::properties::{
-    ATTEMPT, AmqpMessage, Body, EXCHANGE, PERSISTENT, REASON, ROUTING_KEY, Short, UNDECODABLE_SINCE, WAIT,
-    table_bytes,
+    ATTEMPT, AmqpMessage, Body, DUE, EXCHANGE, PERSISTENT, REASON, ROUTING_KEY, Short, UNDECODABLE_SINCE,
+    WAIT, table_bytes,
 };
 use crate::message::limits::{OURS, ROUTING, SHORT_STRING_BYTES};
+use crate::message::schedule::{NotBefore, Schedule};
 use crate::message::{Message, MessageId};
 
 /// A quorum queue's count of deliveries that ended without an answer.
@@ -40,6 +41,8 @@ pub(super) struct Incoming {
     pub(super) undecodable_since: Option<u64>,
     /// How much longer it waits for its next attempt.
     pub(super) wait: Option<Duration>,
+    /// When it fell due, if it had a delay, in milliseconds of Unix time.
+    pub(super) due: Option<u64>,
     /// Why RabbitMQ had put it to the dead letters itself, from where it was put back.
     pub(super) died_of: Option<String>,
     /// It was delivered before, and nobody answered.
@@ -76,6 +79,7 @@ impl Incoming {
             attempt: u32::try_from(count(ATTEMPT).unwrap_or(1).max(1)).unwrap_or(u32::MAX),
             undecodable_since: count(UNDECODABLE_SINCE),
             wait: count(WAIT).map(Duration::from_millis),
+            due: headers.inner().get(DUE).and_then(integer),
             died_of: death.and_then(|death| first_text(death.inner().get("reason")?)),
             redelivered,
             body: Body::Bytes(Arc::new(data)),
@@ -99,6 +103,14 @@ impl Incoming {
                 .filter(|(name, _)| !is_internal(name.as_str()))
                 .filter_map(|(name, value)| Some((name.to_string(), string(value)?)))
                 .collect(),
+            priority: *properties.priority(),
+            schedule: Schedule {
+                not_before: self
+                    .due
+                    .and_then(|millis| SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis)))
+                    .map(NotBefore::At),
+                expires_in: None,
+            },
             payload: self.body.bytes().to_vec(),
         }
     }
@@ -121,6 +133,9 @@ impl Incoming {
         }
         for (name, value) in notes {
             headers.insert((*name).into(), value.clone());
+        }
+        if let Some(due) = self.due {
+            headers.insert(DUE.into(), AMQPValue::LongLongInt(i64::try_from(due).unwrap_or(i64::MAX)));
         }
         let text = |text: &str| AMQPValue::LongString(text.into());
         headers.insert(EXCHANGE.into(), text(&self.exchange));

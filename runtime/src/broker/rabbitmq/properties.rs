@@ -1,9 +1,11 @@
 //! A message as AMQP carries it, and the names of this crate's headers.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
+use tokio::time::Instant;
 
 use crate::message::limits::{HEADERS_BYTES, OURS, amqp, headers_bytes};
 use crate::message::{Half, Message};
@@ -26,6 +28,8 @@ pub(super) const UNDECODABLE_SINCE: &str = "x-tm-undecodable-since";
 /// How much longer the message waits for its next attempt, in milliseconds, once it is back from the queue in which it waits
 /// now. No time of day, about which clocks differ.
 pub(super) const WAIT: &str = "x-tm-wait";
+/// When a message with a delay fell due, by the store's clock, in milliseconds of Unix time.
+pub(super) const DUE: &str = "x-tm-due";
 /// The size of frames, in bytes, before a broker has said otherwise.
 pub(super) const FRAME_BYTES: u32 = 128 * 1024;
 /// The most that all properties but the headers take in a frame, and the frame itself.
@@ -108,6 +112,11 @@ pub(super) fn amqp_message(outgoing: &Outgoing, app_id: Option<&Short>) -> Resul
         }
     }
     headers.insert(PUBLISH_ATTEMPT.into(), AMQPValue::LongLongInt((*attempt).into()));
+    if let Some(due) = message.schedule.due().and_then(|due| due.duration_since(SystemTime::UNIX_EPOCH).ok())
+    {
+        let millis = i64::try_from(due.as_millis()).unwrap_or(i64::MAX);
+        headers.insert(DUE.into(), AMQPValue::LongLongInt(millis));
+    }
     let mut properties = BasicProperties::default()
         .with_message_id(half.id.to_string().into())
         .with_content_type(short("content type", &message.content_type)?)
@@ -121,6 +130,13 @@ pub(super) fn amqp_message(outgoing: &Outgoing, app_id: Option<&Short>) -> Resul
     }
     if let Some(key) = &message.business_key {
         properties = properties.with_correlation_id(short("key", key)?);
+    }
+    if let Some(priority) = message.priority {
+        properties = properties.with_priority(priority);
+    }
+    if let Some(expires) = half.expires {
+        let left = expires.saturating_duration_since(Instant::now()).as_millis();
+        properties = properties.with_expiration(left.to_string().into());
     }
     if let Some(app_id) = app_id {
         properties = properties.with_app_id(app_id.clone());
@@ -174,6 +190,7 @@ pub(super) mod tests {
             function,
             answered_by: AnsweredBy::Nobody,
             check_after,
+            expires: message.schedule.expiry(),
             message,
         };
         Outgoing { half: Arc::new(half), attempt: 3, suspect: false }

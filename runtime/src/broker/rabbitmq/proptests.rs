@@ -134,10 +134,11 @@ prop_compose! {
              prop_oneof![8 => "\\PC{0,40}".boxed(), 1 => (0..FRAME).prop_map(|n| "ü".repeat(n / 2)).boxed()]),
             0..5,
         ),
-        payload in bytes(),
+        payload in bytes(), priority in option::of(any::<u8>()),
     ) -> Message {
         let [exchange, routing_key, content_type] = texts;
-        Message { exchange, routing_key, message_type: kind, content_type, business_key, headers, payload }
+        let rest = Message::bytes(exchange, routing_key, content_type, payload);
+        Message { message_type: kind, business_key, headers, priority, ..rest }
     }
 }
 

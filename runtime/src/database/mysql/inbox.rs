@@ -57,11 +57,15 @@ impl InboxDialect for MySql {
             let enter = fill_at(
                 message.queue.namespace,
                 concat!(
-                    "SAVEPOINT tm_inbox; INSERT INTO $0.tm_inbox (queue, message_id, received_at) VALUES ($1, $2, ",
+                    "SAVEPOINT tm_inbox; INSERT INTO $0.tm_inbox (queue, message_id, received_at) VALUES ($1, $2, greatest($3, ",
                     now!(),
-                    "); SELECT CAST(CONNECTION_ID() AS SIGNED)"
+                    ")); SELECT CAST(CONNECTION_ID() AS SIGNED)"
                 ),
-                &[Literal::Bytes(message.queue.name.as_bytes()), Literal::Binary(message.id.as_uuid())],
+                &[
+                    Literal::Bytes(message.queue.name.as_bytes()),
+                    Literal::Binary(message.id.as_uuid()),
+                    Literal::Number(message.due),
+                ],
             );
             match sqlx::raw_sql(enter).fetch_all(&mut *connection).await {
                 Ok(rows) => {
@@ -95,7 +99,7 @@ impl InboxDialect for MySql {
                 .fetch_optional(connection)
                 .await?;
             match row.map(|row| row.try_get::<i64, _>(0)).transpose()? {
-                Some(up_to) => Ok(up_to <= message.made),
+                Some(up_to) => Ok(up_to <= message.begins),
                 None => Err(StoreError::Refused("the inbox row is gone from the transaction".into())),
             }
         })

@@ -55,12 +55,12 @@ impl StoreAdmin for MySqlStore {
         fences: &[AnsweredBy],
     ) -> Result<Vec<Finished>, StoreError> {
         let sql = concat!(
-            "SELECT id, call_id, answered_by FROM tm_message m WHERE state IN (2, 3) AND finished_at < ",
+            "SELECT id, call_id, answered_by FROM tm_message m WHERE state IN (2, 3, 6) AND finished_at < ",
             now!(),
             " - ? AND (answered_by NOT LIKE 'fence:%' OR answered_by IN (SELECT name FROM ",
             names!(),
             ")) ",
-            "AND NOT EXISTS (SELECT 1 FROM tm_message o WHERE o.call_id = m.call_id AND o.state NOT IN (2, 3)) ",
+            "AND NOT EXISTS (SELECT 1 FROM tm_message o WHERE o.call_id = m.call_id AND o.state NOT IN (2, 3, 6)) ",
             "ORDER BY finished_at LIMIT ?"
         );
         let fences = name_list(fences);
@@ -72,7 +72,7 @@ impl StoreAdmin for MySqlStore {
         let sql = concat!(
             "DELETE m FROM ",
             ids!(),
-            " STRAIGHT_JOIN tm_message m FORCE INDEX (PRIMARY) ON m.id = c.wanted WHERE m.state IN (2, 3)"
+            " STRAIGHT_JOIN tm_message m FORCE INDEX (PRIMARY) ON m.id = c.wanted WHERE m.state IN (2, 3, 6)"
         );
         Ok(self.pool.execute(sql, |query| query.bind(id_list(ids))).await?.rows_affected())
     }
@@ -169,6 +169,7 @@ impl StoreAdmin for MySqlStore {
             MessageState::Delivered => newest!("3 AND due_at IS NULL"),
             MessageState::Parked => newest!("4 AND due_at IS NULL"),
             MessageState::Dead => newest!("5 AND due_at IS NULL"),
+            MessageState::Expired => newest!("6 AND due_at IS NULL"),
         };
         let mut newest: Vec<MessageInfo> = Vec::new();
         for service in &self.services(state).await? {
@@ -187,7 +188,11 @@ impl StoreAdmin for MySqlStore {
         let sql = concat!(
             "UPDATE tm_message SET due_at = ",
             now!(),
-            " WHERE id = ? AND state IN (0, 1) AND held_by IS NULL"
+            ", deliver_at = CASE WHEN state = 1 AND deliver_at > ",
+            now!(),
+            " THEN ",
+            now!(),
+            " ELSE deliver_at END WHERE id = ? AND state IN (0, 1) AND held_by IS NULL"
         );
         Ok(self.pool.execute(sql, |query| query.bind(id)).await?.rows_affected() == 1)
     }

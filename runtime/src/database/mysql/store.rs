@@ -273,9 +273,9 @@ impl Store for MySqlStore {
 
     async fn release(&self, releases: &[Release]) -> Result<(), StoreError> {
         let sql = concat!(
-            "UPDATE tm_message SET held_by = NULL, due_at = ",
+            "UPDATE tm_message SET held_by = NULL, due_at = greatest(IF(state = 1, coalesce(deliver_at, 0), 0), ",
             late_now!(),
-            " + ?, attempts = attempts + ?, reason = coalesce(?, reason) ",
+            " + ?), attempts = attempts + ?, reason = coalesce(?, reason) ",
             "WHERE id = ? AND held_by = ? AND state IN (0, 1)"
         );
         for one in releases {

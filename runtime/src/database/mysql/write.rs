@@ -17,8 +17,10 @@ macro_rules! columns {
     () => {
         concat!(
             "id, call_id, service, package, answered_by, `function`, check_after, held_by, attempts, exchange, ",
-            "routing_key, message_type, content_type, message_key, headers, payload, ",
-            "greatest(0, ",
+            "routing_key, message_type, content_type, message_key, headers, payload, deliver_at, priority, ",
+            "expires_at - greatest(coalesce(deliver_at, 0), ",
+            now!(),
+            ") AS expires_in, greatest(0, ",
             now!(),
             " - created_at) AS age"
         )
@@ -31,7 +33,7 @@ macro_rules! summary {
     () => {
         concat!(
             "id, call_id, state, service, `function`, answered_by, exchange, routing_key, message_key, attempts, reason, ",
-            "greatest(0, ",
+            "deliver_at, greatest(0, ",
             now!(),
             " - created_at) AS age"
         )
@@ -42,7 +44,17 @@ pub(super) use summary;
 /// One row's values.
 macro_rules! one {
     () => {
-        concat!("(", late_now!(), " + ?, ", late_now!(), ", ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+        concat!(
+            "(",
+            late_now!(),
+            " + ?, ",
+            late_now!(),
+            ", ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ",
+            late_now!(),
+            " + ?, ",
+            late_now!(),
+            " + ?, ?)"
+        )
     };
 }
 
@@ -64,7 +76,7 @@ macro_rules! insert {
     ($rows:expr) => {
         concat!(
             "INSERT INTO tm_message (due_at, created_at, id, call_id, service, package, state, answered_by, `function`, check_after, held_by, ",
-            "exchange, routing_key, message_type, content_type, message_key, headers, payload) VALUES ",
+            "exchange, routing_key, message_type, content_type, message_key, headers, payload, deliver_at, expires_at, priority) VALUES ",
             $rows,
             " ON DUPLICATE KEY UPDATE tm_message.id = tm_message.id"
         )
@@ -132,6 +144,9 @@ fn bind(query: Bound<MySql>, half: &Half, state: MessageState, hold: Hold) -> Bo
         .bind(&half.message.business_key)
         .bind(serde_json::json!(half.message.headers).to_string())
         .bind(&half.message.payload)
+        .bind(half.message.schedule.delay().map(millis))
+        .bind(half.message.schedule.expires_after().map(millis))
+        .bind(half.message.priority.map(i64::from))
 }
 
 /// Applies `event` to rows that are in one of the states `from`, in the transaction that is open.
@@ -165,9 +180,9 @@ macro_rules! advance {
     ($ids:expr) => {
         concat!(
             "UPDATE tm_message FORCE INDEX (PRIMARY) SET state = ?, ",
-            "attempts = CASE ? WHEN 1 THEN 0 WHEN 5 THEN attempts + 1 ELSE attempts END, held_by = ?, due_at = ",
+            "attempts = CASE ? WHEN 1 THEN 0 WHEN 5 THEN attempts + 1 ELSE attempts END, held_by = ?, due_at = greatest(coalesce(deliver_at, 0), ",
             late_now!(),
-            " + ?, finished_at = IF(? IN (2, 3), ",
+            " + ?), finished_at = IF(? IN (2, 3, 6), ",
             late_now!(),
             ", NULL) WHERE (1 << state) & ? <> 0 AND id IN (",
             $ids,

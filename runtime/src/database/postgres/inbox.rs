@@ -44,20 +44,21 @@ impl InboxDialect for Postgres {
         message: InboxKey<'c>,
     ) -> BoxFuture<'c, Result<InboxEntry, StoreError>> {
         Box::pin(async move {
+            let [queue, id] = key(message);
             let enter = fill_at(
                 message.queue.namespace,
                 concat!(
                     "WITH configured AS MATERIALIZED (SELECT set_config('synchronous_commit', ",
                     "replace(current_setting('synchronous_commit'), 'off', 'on'), true) AS done) ",
-                    "INSERT INTO $0.tm_inbox (queue, message_id, received_at) SELECT $1, $2, ",
+                    "INSERT INTO $0.tm_inbox (queue, message_id, received_at) SELECT $1, $2, greatest($3, ",
                     now!(),
-                    " FROM configured WHERE done IS NOT NULL ON CONFLICT DO NOTHING RETURNING NULL::bigint; ",
+                    ") FROM configured WHERE done IS NOT NULL ON CONFLICT DO NOTHING RETURNING NULL::bigint; ",
                     "SELECT up_to FROM $0.tm_inbox_pruned WHERE queue = $1 AND current_setting('transaction_isolation') = 'read committed' ",
                     "UNION ALL SELECT up_to FROM (SELECT up_to FROM $0.tm_inbox_pruned WHERE queue = $1 AND ",
                     "current_setting('transaction_isolation') <> 'read committed' FOR KEY SHARE) AS locked ",
                     "UNION ALL SELECT -pg_backend_pid()"
                 ),
-                &key(message),
+                &[queue, id, Literal::Number(message.due)],
             );
             let rows = sqlx::raw_sql(enter).fetch_all(connection).await?;
             let rows = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<Option<i64>>, _>>()?;
@@ -66,7 +67,7 @@ impl InboxDialect for Postgres {
                 return Ok(InboxEntry::Known);
             }
             let numbers = || rows.iter().flatten();
-            if numbers().any(|up_to| *up_to > message.made) {
+            if numbers().any(|up_to| *up_to > message.begins) {
                 return Ok(InboxEntry::Forgotten);
             }
             Ok(InboxEntry::New { session: numbers().min().map_or(0, |session| -session) })

@@ -44,13 +44,13 @@ impl StoreAdmin for PostgresStore {
         fences: &[AnsweredBy],
     ) -> Result<Vec<Finished>, StoreError> {
         let sql = concat!(
-            "SELECT id, call_id, answered_by FROM tm_message m WHERE state IN (2, 3) AND finished_at < ",
+            "SELECT id, call_id, answered_by FROM tm_message m WHERE state IN (2, 3, 6) AND finished_at < ",
             now!(),
             " - $1 AND (answered_by NOT LIKE 'fence:%' OR answered_by = ANY($2)) ",
             // A call's first message has its id; the partial index has the others.
-            "AND NOT EXISTS (SELECT 1 FROM tm_message f WHERE f.id = m.call_id AND f.state NOT IN (2, 3)) ",
+            "AND NOT EXISTS (SELECT 1 FROM tm_message f WHERE f.id = m.call_id AND f.state NOT IN (2, 3, 6)) ",
             "AND NOT EXISTS (SELECT 1 FROM tm_message o WHERE o.call_id = m.call_id AND o.call_id <> o.id ",
-            "AND o.state NOT IN (2, 3)) ORDER BY finished_at LIMIT $3"
+            "AND o.state NOT IN (2, 3, 6)) ORDER BY finished_at LIMIT $3"
         );
         let fences = names(fences);
         let rows = self.pool.fetch(sql, |query| query.bind(millis(age)).bind(&fences).bind(i64::from(limit)));
@@ -58,7 +58,7 @@ impl StoreAdmin for PostgresStore {
     }
 
     async fn delete_finished(&self, ids: &[MessageId]) -> Result<u64, StoreError> {
-        let sql = concat!("DELETE FROM tm_message WHERE id = ANY($1) AND ", state_in!("", "12"));
+        let sql = concat!("DELETE FROM tm_message WHERE id = ANY($1) AND ", state_in!("", "76"));
         Ok(self.pool.execute(sql, |query| query.bind(ids)).await?.rows_affected())
     }
 
@@ -142,6 +142,7 @@ impl StoreAdmin for PostgresStore {
             MessageState::Delivered => newest!(3),
             MessageState::Parked => newest!(4),
             MessageState::Dead => newest!(5),
+            MessageState::Expired => newest!(6),
         };
         let rows = self.pool.fetch(sql, |query| query.bind(before).bind(i64::from(limit))).await?;
         rows.iter().map(|row| Reader(row).summary()).collect()
@@ -151,7 +152,11 @@ impl StoreAdmin for PostgresStore {
         let sql = concat!(
             "UPDATE tm_message SET due_at = ",
             now!(),
-            " WHERE id = $1 AND state IN (0, 1) AND held_by IS NULL"
+            ", deliver_at = CASE WHEN state = 1 AND deliver_at > ",
+            now!(),
+            " THEN ",
+            now!(),
+            " ELSE deliver_at END WHERE id = $1 AND state IN (0, 1) AND held_by IS NULL"
         );
         Ok(self.pool.execute(sql, |query| query.bind(id)).await?.rows_affected() == 1)
     }

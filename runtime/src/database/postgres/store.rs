@@ -211,9 +211,9 @@ impl Store for PostgresStore {
     async fn release(&self, releases: &[Release]) -> Result<(), StoreError> {
         let attempts = |one: &Release| i64::from(one.attempts == Attempts::Spend);
         let sql = concat!(
-            "UPDATE tm_message m SET held_by = NULL, due_at = ",
+            "UPDATE tm_message m SET held_by = NULL, due_at = greatest(CASE m.state WHEN 1 THEN m.deliver_at END, ",
             now!(),
-            " + b.after, attempts = m.attempts + b.attempts, reason = coalesce(b.reason, m.reason) ",
+            " + b.after), attempts = m.attempts + b.attempts, reason = coalesce(b.reason, m.reason) ",
             "FROM (SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::text[]) ",
             "AS b (id, held_by, after, attempts, reason) ORDER BY id) b ",
             "WHERE m.id = b.id AND m.held_by = b.held_by AND ",

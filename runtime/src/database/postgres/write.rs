@@ -17,7 +17,10 @@ macro_rules! columns {
     () => {
         concat!(
             "m.id, m.call_id, m.service, m.package, m.answered_by, m.function, m.check_after, due.held_by, m.attempts, m.exchange, ",
-            "m.routing_key, m.message_type, m.content_type, m.message_key, m.headers, m.payload, ",
+            "m.routing_key, m.message_type, m.content_type, m.message_key, m.headers, m.payload, m.deliver_at, m.priority, ",
+            "m.expires_at - greatest(m.deliver_at, ",
+            now!(),
+            ") AS expires_in, ",
             "greatest(0, ",
             now!(),
             " - m.created_at) AS age"
@@ -31,7 +34,7 @@ macro_rules! summary {
     () => {
         concat!(
             "id, call_id, state, service, function, answered_by, exchange, routing_key, message_key, attempts, reason, ",
-            "greatest(0, ",
+            "deliver_at, greatest(0, ",
             now!(),
             " - created_at) AS age"
         )
@@ -44,7 +47,7 @@ macro_rules! into_messages {
     ($($rows:expr),+) => {
         concat!(
             "INSERT INTO tm_message (state, due_at, held_by, created_at, id, call_id, service, package, answered_by, function, ",
-            "check_after, exchange, routing_key, message_type, content_type, message_key, headers, payload) ",
+            "check_after, exchange, routing_key, message_type, content_type, message_key, headers, payload, deliver_at, expires_at, priority) ",
             $($rows,)+
             " ON CONFLICT (id) DO NOTHING"
         )
@@ -69,8 +72,15 @@ pub(super) async fn insert(
         now!(),
         " + $2, $3, ",
         now!(),
-        ", * FROM unnest($4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::text[], $9::text[], $10::bigint[], ",
-        "$11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::bytea[])"
+        ", id, call_id, service, package, answered_by, function, check_after, exchange, routing_key, message_type, content_type, ",
+        "message_key, headers, payload, ",
+        now!(),
+        " + delay, ",
+        now!(),
+        " + expires_after, priority FROM unnest($4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::text[], $9::text[], $10::bigint[], ",
+        "$11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::bytea[], $18::bigint[], $19::bigint[], ",
+        "$20::bigint[]) AS r (id, call_id, service, package, answered_by, function, check_after, exchange, routing_key, ",
+        "message_type, content_type, message_key, headers, payload, delay, expires_after, priority)"
     );
     let bind = |query: Bound<Postgres>| {
         query
@@ -91,6 +101,14 @@ pub(super) async fn insert(
             .bind(optional(|message| message.business_key.as_deref()))
             .bind(halves.iter().map(|half| json!(half.message.headers).to_string()).collect::<Vec<_>>())
             .bind(halves.iter().map(|half| half.message.payload.as_slice()).collect::<Vec<_>>())
+            .bind(halves.iter().map(|half| half.message.schedule.delay().map(millis)).collect::<Vec<_>>())
+            .bind(
+                halves
+                    .iter()
+                    .map(|half| half.message.schedule.expires_after().map(millis))
+                    .collect::<Vec<_>>(),
+            )
+            .bind(halves.iter().map(|half| half.message.priority.map(i64::from)).collect::<Vec<_>>())
     };
     pool.execute(sql, bind).await?;
     Ok(())
@@ -108,7 +126,11 @@ async fn insert_one(
         clock!(),
         " + $2, $3, ",
         clock!(),
-        ", $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
+        ", $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, ",
+        clock!(),
+        " + $18, ",
+        clock!(),
+        " + $19, $20)"
     );
     let message = &half.message;
     let (answered_by, headers) = (half.answered_by.to_string(), json!(message.headers).to_string());
@@ -131,6 +153,9 @@ async fn insert_one(
             .bind(&message.business_key)
             .bind(&headers)
             .bind(&message.payload)
+            .bind(message.schedule.delay().map(millis))
+            .bind(message.schedule.expires_after().map(millis))
+            .bind(message.priority.map(i64::from))
     };
     pool.execute(sql, bind).await?;
     Ok(())
@@ -154,9 +179,9 @@ pub(super) async fn apply(
         "reason = coalesce(c.reason, m.reason), answered_by = coalesce(c.answered_by, m.answered_by), ",
         "attempts = CASE $7 WHEN 1 THEN 0 WHEN 5 THEN m.attempts + 1 ELSE m.attempts END, ",
         "held_by = CASE WHEN $7 = 1 THEN $8::uuid END, ",
-        "due_at = CASE WHEN $7 = 1 THEN ",
+        "due_at = CASE WHEN $7 = 1 THEN greatest(m.deliver_at, ",
         now!(),
-        " + $9 END, finished_at = CASE WHEN $7 IN (2, 3) THEN ",
+        " + $9) END, finished_at = CASE WHEN $7 IN (2, 3, 6) THEN ",
         now!(),
         " END FROM (SELECT c.* FROM flush, unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::text[], $5::text[]) ",
         "AS c (id, held_by, payload, reason, answered_by) WHERE flush.configured IS NOT NULL ORDER BY c.id) c ",

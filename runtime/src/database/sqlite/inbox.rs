@@ -42,17 +42,18 @@ impl InboxDialect for Sqlite {
         Box::pin(async move {
             sqlx::query("SAVEPOINT tm_inbox").execute(&mut *connection).await?;
             let inserted: Option<i64> = sqlx::query_scalar(concat!(
-                "INSERT INTO main.tm_inbox (queue, message_id, received_at) VALUES (?1, ?2, ",
+                "INSERT INTO main.tm_inbox (queue, message_id, received_at) VALUES (?1, ?2, max(?3, ",
                 now!(),
-                ") ON CONFLICT DO NOTHING RETURNING coalesce((SELECT up_to FROM main.tm_inbox_pruned WHERE queue = ?1), 0)"
+                ")) ON CONFLICT DO NOTHING RETURNING coalesce((SELECT up_to FROM main.tm_inbox_pruned WHERE queue = ?1), 0)"
             ))
             .bind(message.queue.name)
             .bind(message.id)
+            .bind(message.due)
             .fetch_optional(connection)
             .await?;
             Ok(match inserted {
                 None => InboxEntry::Known,
-                Some(up_to) if up_to > message.made => InboxEntry::Forgotten,
+                Some(up_to) if up_to > message.begins => InboxEntry::Forgotten,
                 Some(_) => InboxEntry::New { session: 0 },
             })
         })

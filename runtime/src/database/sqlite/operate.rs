@@ -39,13 +39,13 @@ impl StoreAdmin for SqliteStore {
     ) -> Result<Vec<Finished>, StoreError> {
         let fences: Vec<String> = fences.iter().map(ToString::to_string).collect();
         let rows = sqlx::query(concat!(
-            "SELECT id, call_id, answered_by FROM tm_message m WHERE state IN (2, 3) AND finished_at < ",
+            "SELECT id, call_id, answered_by FROM tm_message m WHERE state IN (2, 3, 6) AND finished_at < ",
             now!(),
             " - ?1 AND (answered_by NOT LIKE 'fence:%' OR answered_by IN (SELECT value FROM json_each(?2))) ",
             // A call's first message has its id; the partial index has the others.
-            "AND NOT EXISTS (SELECT 1 FROM tm_message f WHERE f.id = m.call_id AND f.state NOT IN (2, 3)) ",
+            "AND NOT EXISTS (SELECT 1 FROM tm_message f WHERE f.id = m.call_id AND f.state NOT IN (2, 3, 6)) ",
             "AND NOT EXISTS (SELECT 1 FROM tm_message o WHERE o.call_id = m.call_id AND o.call_id <> o.id ",
-            "AND o.state NOT IN (2, 3)) ORDER BY finished_at LIMIT ?3"
+            "AND o.state NOT IN (2, 3, 6)) ORDER BY finished_at LIMIT ?3"
         ))
         .bind(millis(age))
         .bind(serde_json::json!(fences).to_string())
@@ -57,8 +57,7 @@ impl StoreAdmin for SqliteStore {
 
     async fn delete_finished(&self, ids: &[MessageId]) -> Result<u64, StoreError> {
         let _turn = self.queue.take(PATIENCE).await?;
-        let sql =
-            "DELETE FROM tm_message WHERE id IN (SELECT unhex(value) FROM json_each(?1)) AND state IN (2, 3)";
+        let sql = "DELETE FROM tm_message WHERE id IN (SELECT unhex(value) FROM json_each(?1)) AND state IN (2, 3, 6)";
         let list = id_list(ids);
         let deleted = patiently(|| sqlx::query(sql).bind(&list).execute(&self.writer)).await?;
         Ok(deleted.rows_affected())
@@ -157,6 +156,7 @@ impl StoreAdmin for SqliteStore {
             MessageState::Delivered => newest!(3),
             MessageState::Parked => newest!(4),
             MessageState::Dead => newest!(5),
+            MessageState::Expired => newest!(6),
         };
         let rows = sqlx::query(sql).bind(before).bind(i64::from(limit)).fetch_all(&self.reader).await?;
         rows.iter().map(|row| Reader(row).summary()).collect()
@@ -167,7 +167,11 @@ impl StoreAdmin for SqliteStore {
         let sql = concat!(
             "UPDATE tm_message SET due_at = ",
             now!(),
-            " WHERE id = ?1 AND state IN (0, 1) AND held_by IS NULL"
+            ", deliver_at = CASE WHEN state = 1 AND deliver_at > ",
+            now!(),
+            " THEN ",
+            now!(),
+            " ELSE deliver_at END WHERE id = ?1 AND state IN (0, 1) AND held_by IS NULL"
         );
         let updated = patiently(|| sqlx::query(sql).bind(id).execute(&self.writer)).await?;
         Ok(updated.rows_affected() == 1)

@@ -20,8 +20,10 @@ macro_rules! columns {
     () => {
         concat!(
             "id, call_id, service, package, answered_by, function, check_after, held_by, attempts, exchange, ",
-            "routing_key, message_type, content_type, message_key, headers, payload, ",
-            "max(0, ",
+            "routing_key, message_type, content_type, message_key, headers, payload, deliver_at, priority, ",
+            "expires_at - max(coalesce(deliver_at, 0), ",
+            now!(),
+            ") AS expires_in, max(0, ",
             now!(),
             " - created_at) AS age"
         )
@@ -34,7 +36,7 @@ macro_rules! summary {
     () => {
         concat!(
             "id, call_id, state, service, function, answered_by, exchange, routing_key, message_key, attempts, reason, ",
-            "max(0, ",
+            "deliver_at, max(0, ",
             now!(),
             " - created_at) AS age"
         )
@@ -71,6 +73,9 @@ impl Insertion {
                 json!(message.headers).to_string(),
                 payloads.place(&message.payload),
                 message.payload.len(),
+                message.schedule.delay().map(millis),
+                message.schedule.expires_after().map(millis),
+                message.priority,
             ])
         };
         let rows = halves.iter().map(row).collect::<Value>().to_string();
@@ -81,14 +86,18 @@ impl Insertion {
     pub(super) fn query(&self) -> Query<'_, Sqlite, SqliteArguments> {
         let sql = concat!(
             "INSERT INTO main.tm_message (state, due_at, held_by, created_at, id, call_id, service, package, answered_by, ",
-            "function, check_after, exchange, routing_key, message_type, content_type, message_key, headers, payload) ",
-            "SELECT ?1, ",
+            "function, check_after, exchange, routing_key, message_type, content_type, message_key, headers, payload, ",
+            "deliver_at, expires_at, priority) SELECT ?1, ",
             now!(),
             " + ?2, ?3, ",
             now!(),
             ", unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, ",
             "value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, ",
-            "substr(?5, value ->> 13, value ->> 14) FROM json_each(?4) WHERE true ON CONFLICT (id) DO NOTHING"
+            "substr(?5, value ->> 13, value ->> 14), ",
+            now!(),
+            " + (value ->> 15), ",
+            now!(),
+            " + (value ->> 16), value ->> 17 FROM json_each(?4) WHERE true ON CONFLICT (id) DO NOTHING"
         );
         sqlx::query(sql)
             .bind(self.state.code())
@@ -125,9 +134,9 @@ pub(super) async fn apply(
         "reason = coalesce(c.reason, m.reason), answered_by = coalesce(c.answered_by, m.answered_by), ",
         "attempts = CASE ?1 WHEN 1 THEN 0 WHEN 5 THEN m.attempts + 1 ELSE m.attempts END, ",
         "held_by = CASE WHEN ?1 = 1 THEN ?2 END, ",
-        "due_at = CASE WHEN ?1 = 1 THEN ",
+        "due_at = CASE WHEN ?1 = 1 THEN max(coalesce(m.deliver_at, 0), ",
         now!(),
-        " + ?3 END, finished_at = CASE WHEN ?1 IN (2, 3) THEN ",
+        " + ?3) END, finished_at = CASE WHEN ?1 IN (2, 3, 6) THEN ",
         now!(),
         " END FROM (SELECT unhex(value ->> 0) AS id, unhex(value ->> 1) AS held_by, value ->> 2 AS reason, ",
         "value ->> 3 AS answered_by, substr(?6, value ->> 4, value ->> 5) AS payload FROM json_each(?5)) AS c ",
@@ -172,9 +181,9 @@ pub(super) async fn release(writer: &SqlitePool, releases: &[Release]) -> Result
     };
     let rows = releases.iter().map(row).collect::<Value>().to_string();
     let sql = concat!(
-        "UPDATE tm_message AS m SET held_by = NULL, due_at = ",
+        "UPDATE tm_message AS m SET held_by = NULL, due_at = max(CASE m.state WHEN 1 THEN coalesce(m.deliver_at, 0) ELSE 0 END, ",
         now!(),
-        " + c.after, attempts = m.attempts + c.attempts, reason = coalesce(c.reason, m.reason) ",
+        " + c.after), attempts = m.attempts + c.attempts, reason = coalesce(c.reason, m.reason) ",
         "FROM (SELECT unhex(value ->> 0) AS id, unhex(value ->> 1) AS held_by, value ->> 2 AS after, ",
         "value ->> 3 AS attempts, value ->> 4 AS reason FROM json_each(?1)) AS c ",
         "WHERE m.id = c.id AND m.held_by = c.held_by AND m.state IN (0, 1)"

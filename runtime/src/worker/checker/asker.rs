@@ -9,7 +9,7 @@ use crate::fence::registry::Fences;
 use crate::held::{HeldStore, Row, Tried};
 use crate::message::service::Services;
 use crate::message::state::{Applied, Event, MessageState};
-use crate::message::{MessageId, Outcome};
+use crate::message::{Half, MessageId, Outcome};
 use crate::settings::Settings;
 use crate::store::{Attempts, Release, Token};
 use crate::transport::Transport;
@@ -31,6 +31,11 @@ pub(crate) struct Asker {
 }
 
 impl Asker {
+    /// Whether it may go to our relay at once. What has a delay waits in the table.
+    pub(super) fn is_for_our_relay(&self, half: &Half) -> bool {
+        self.services.has(&half.service) && half.message.schedule.not_before.is_none()
+    }
+
     /// Applies answers. What they confirm goes to the relay, as far as there is room: it was read already. While the
     /// transport takes nothing, it is anybody's: another process's may. So is always what belongs to another service, whose
     /// own relay delivers it. Returns those over which the store failed.
@@ -43,7 +48,7 @@ impl Asker {
             let _ = self.held.store().transition(event, &transitions, None).await;
             return Vec::new();
         }
-        let is_ours = answers.iter().all(|row| self.services.has(&row.half.service));
+        let is_ours = answers.iter().all(|row| self.is_for_our_relay(&row.half));
         let goes_on = event.target() == MessageState::Confirmed && is_ours && self.transport.capacity() > 0;
         let wanted = if goes_on { &answers[..] } else { &[] };
         let mut slots = self.relay.reserve(wanted.iter().map(Row::size));

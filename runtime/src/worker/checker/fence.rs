@@ -77,8 +77,7 @@ pub(super) async fn apply_verdicts(
                     .amended(payload)
                     .because(why)
                     .undisturbed_since(undisturbed_since);
-                // By whose they are, since only our own go to our relay.
-                let is_ours = asker.services.has(&unresolved.half.service);
+                let is_ours = asker.is_for_our_relay(&unresolved.half);
                 settled.entry((event, is_ours)).or_default().push(Row { transition, half: unresolved.half });
             }
             None => unsettled.push((unresolved, why)),

@@ -18,7 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use claim::{Batch, InFlight, Source};
-use outcomes::{Recorded, RetryPolicy, judge, record};
+use outcomes::{Recorded, RetryPolicy, expired, judge, record};
 use slots::Queued;
 
 use super::{PACE, Worker};
@@ -134,11 +134,15 @@ impl Relay {
             if fault::bug("mark-before-ack") {
                 held.settle(Event::Acknowledged, &[Transition::of(id)], None).await;
             }
+            if message.outgoing.half.expires.is_some_and(|expires| expires <= Instant::now()) {
+                message.settled = true;
+                return Some(expired(&held, &message.outgoing.half));
+            }
             let result = transport.publish(&message.outgoing).await;
             fault::point("acked");
             message.settled = true;
             drop(message.memory.take());
-            Some(judge(&held, RetryPolicy { attempts, backoff }, id, message.outgoing.attempt, result))
+            Some(judge(&held, RetryPolicy { attempts, backoff }, &message.outgoing, result))
         });
     }
 

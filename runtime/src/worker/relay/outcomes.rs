@@ -3,11 +3,11 @@
 use crate::fault;
 use crate::held::{HeldStore, Tried};
 use crate::message::state::{Applied, Event, MessageState};
-use crate::message::{MessageId, age};
+use crate::message::{Half, MessageId};
 use crate::rules::answer::{PublishVerdict, after_publish};
 use crate::settings::Backoff;
 use crate::store::{Attempts, Release, Transition};
-use crate::transport::PublishResult;
+use crate::transport::{Outgoing, PublishResult};
 
 /// What is to be recorded about a message that was published.
 #[derive(Clone, Debug)]
@@ -15,6 +15,7 @@ pub(super) enum Recorded {
     Delivered(Transition),
     Again(Release),
     Dead(Transition),
+    Expired(Transition),
 }
 
 /// How often a delivery is tried, and with which pauses.
@@ -28,10 +29,11 @@ pub(super) struct RetryPolicy {
 pub(super) fn judge(
     held: &HeldStore,
     policy: RetryPolicy,
-    id: MessageId,
-    attempt: u32,
+    outgoing: &Outgoing,
     result: PublishResult,
 ) -> Recorded {
+    let Outgoing { half, attempt, .. } = outgoing;
+    let (id, attempt) = (half.id, *attempt);
     let verdict = after_publish(&result, attempt, policy.attempts);
     let backoff = policy.backoff;
     let asked_for = match result {
@@ -40,7 +42,7 @@ pub(super) fn judge(
     };
     let uncounted_pause = match result {
         // It may take as long again until a process that can read it is deployed.
-        PublishResult::NotHere(_) => age(id).min(backoff.delay(u32::MAX)).max(backoff.delay(0)),
+        PublishResult::NotHere(_) => half.age().min(backoff.delay(u32::MAX)).max(backoff.delay(0)),
         _ => backoff.delay(0),
     };
     let reason = match result {
@@ -71,12 +73,13 @@ pub(super) fn judge(
 
 /// Records what became of messages. Returns what the store failed over.
 pub(super) async fn record(held: &HeldStore, outcomes: Vec<Recorded>) -> Vec<Recorded> {
-    let (mut delivered, mut again, mut dead) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut delivered, mut again, mut dead, mut expired) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for outcome in outcomes {
         match outcome {
             Recorded::Delivered(transition) => delivered.push(transition),
             Recorded::Again(back) => again.push(back),
             Recorded::Dead(transition) => dead.push(transition),
+            Recorded::Expired(transition) => expired.push(transition),
         }
     }
     let mut failed = Vec::new();
@@ -99,6 +102,10 @@ pub(super) async fn record(held: &HeldStore, outcomes: Vec<Recorded>) -> Vec<Rec
         let buried = held.settle(Event::GiveUp, &dead, None).await;
         failed.extend(failed_of(dead, &buried).into_iter().map(Recorded::Dead));
     }
+    if !expired.is_empty() {
+        let ended = held.settle(Event::Expire, &expired, None).await;
+        failed.extend(failed_of(expired, &ended).into_iter().map(Recorded::Expired));
+    }
     failed.extend(held.give_back(again).await.into_iter().map(Recorded::Again));
     failed
 }
@@ -115,6 +122,13 @@ fn failed_of(transitions: Vec<Transition>, tried: &[Tried]) -> Vec<Transition> {
 
 fn dead(held: &HeldStore, id: MessageId, reason: String) -> Transition {
     Transition::of(id).held_by(held.token()).because(reason)
+}
+
+/// A message that is late.
+pub(super) fn expired(held: &HeldStore, half: &Half) -> Recorded {
+    metrics::counter!("transactional_message_expired_total").increment(1);
+    tracing::info!(id = %half.id, function = half.function, "a message expired before it could be delivered");
+    Recorded::Expired(Transition::of(half.id).held_by(held.token()))
 }
 
 /// A message that was claimed, and can't be read. Should the store fail over it, it lapses, and is claimed again.

@@ -61,7 +61,7 @@ impl RelayQueue {
     }
 
     /// Reserves as many slots as there are, for the first of payloads with these `sizes`: right before the statement that
-    /// confirms.
+    /// confirms. Not for messages with a delay: they wait in the table, not here.
     pub(crate) fn reserve(&self, sizes: impl IntoIterator<Item = usize>) -> RelaySlots<'_> {
         let waiting = self.sender.max_capacity() - self.sender.capacity();
         let free = self.sender.capacity().min(self.transport.most_in_hand().saturating_sub(waiting));

@@ -14,6 +14,7 @@ pub(crate) mod consumer_timeout;
 mod crowd;
 mod decided;
 mod decided_at_once;
+mod delayed;
 pub(crate) mod dropped_caller;
 mod endings;
 mod fence_after_commit;
