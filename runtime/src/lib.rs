@@ -179,7 +179,7 @@ pub use broker::rabbitmq::{ExchangeKind, RabbitMq};
 pub use call::{
     Begin, BeginOn, Entered, EnteredSql, FencedTransaction, InTransaction, begin, enter, enter_sql,
 };
-pub use call::{Call, HandlerName, call_id, send, withhold};
+pub use call::{Call, HandlerName, call_id, send, send_all, withhold};
 pub use check_back::{Answer, Asked, Data, Decode, Extract, HalfMessage, Handler, RawPayload};
 #[cfg(feature = "_sql")]
 pub use consumer::{Consume, Consumer, Received, Reject, RetryAfter};

@@ -54,9 +54,41 @@ use crate::rules::body_state::{Commit, Resolver};
 /// # Cancel safety
 /// Dropped before it has returned, the message is not sent; where it is stored at once, the same holds as for an error.
 pub async fn send(message: Message) -> Result<MessageId, Error> {
+    Ok(send_all([message]).await?[0])
+}
+
+/// The same for many messages, all or none of them: for an import, whose lines belong to one transaction. Where messages are
+/// stored at once, these are stored together. Returns their ids, in the same order.
+///
+/// ```
+/// # use sqlx::SqlitePool;
+/// # #[derive(serde::Serialize)] struct Booked<'a> { line: &'a str }
+/// # type BoxError = Box<dyn std::error::Error + Send + Sync>;
+/// # async fn book(tx: &mut sqlx::SqliteConnection, lines: &[String]) -> Result<(), BoxError> { Ok(()) }
+/// use transactional_message::{Error, Message, begin, send_all, transactional_message};
+///
+/// /// A thousand lines at a time.
+/// #[transactional_message(fence)]
+/// async fn import(db: &SqlitePool, lines: &[String]) -> Result<(), BoxError> {
+///     let mut tx = begin(db).await?;
+///     book(&mut tx, lines).await?;
+///     let booked = lines.iter().map(|line| Message::json("books", "line.booked", &Booked { line }));
+///     send_all(booked.collect::<Result<Vec<_>, Error>>()?).await?;
+///     tx.commit().await?;
+///     Ok(())
+/// }
+/// ```
+///
+/// # Errors
+/// As [`send`], about any of them. Then none is sent, but for those that were stored at once, as said there.
+///
+/// # Cancel safety
+/// As [`send`].
+pub async fn send_all(messages: impl IntoIterator<Item = Message>) -> Result<Vec<MessageId>, Error> {
     let running = running::current()?;
     running.refuse_late()?;
-    if running.stores_at_once() { running.store(message).await } else { running.stage(message) }
+    let messages: Vec<_> = messages.into_iter().collect();
+    if running.stores_at_once() { running.store(messages).await } else { running.stage(messages) }
 }
 
 impl Running {
@@ -73,24 +105,24 @@ impl Running {
         )))
     }
 
-    /// Takes a message along with the open transaction.
-    pub(super) fn stage(&self, message: Message) -> Result<MessageId, Error> {
+    /// Takes messages along with the open transaction.
+    pub(super) fn stage(&self, messages: impl IntoIterator<Item = Message>) -> Result<Vec<MessageId>, Error> {
         let scope = self.deciding();
-        let half = self.half(&scope, message)?;
-        let id = half.id;
+        let halves = self.halves(&scope, messages)?;
+        let ids = halves.iter().map(|half| half.id).collect();
         let mut decided = self.decided();
         if !self.is_open(&decided, &scope) {
             return Err(self.too_late());
         }
-        decided.staged.push(half);
-        Ok(id)
+        decided.staged.extend(halves);
+        Ok(ids)
     }
 
     fn stores_at_once(&self) -> bool {
         self.scope().resolver == Resolver::Handler || self.decided().at_once
     }
 
-    async fn store(&self, message: Message) -> Result<MessageId, Error> {
+    async fn store(&self, messages: Vec<Message>) -> Result<Vec<MessageId>, Error> {
         if self.is_in_the_stores_file() {
             return Err(misuse(format!(
                 "`send` was called in `{}` after `enter_sql`, on SQLite and with the message store in the same file: that has \
@@ -99,11 +131,14 @@ impl Running {
             )));
         }
         let scope = self.deciding();
-        let half = self.half(&scope, message)?;
-        let id = half.id;
+        let halves = self.halves(&scope, messages)?;
+        let ids = halves.iter().map(|half| half.id).collect();
+        if halves.is_empty() {
+            return Ok(ids);
+        }
         let alive = self.calls.admission.another();
         let problem = |function: &str| format!("a message that `{function}` sends could not be stored");
-        let live = self.live(Arc::clone(&scope), vec![half]);
+        let live = self.live(Arc::clone(&scope), halves);
         let mut ticket = store(self.calls.clone(), live, alive, problem).await.map_err(Error::in_body)?;
         let mut decided = self.decided();
         // Its transaction may have ended meanwhile: then the ticket cancels it.
@@ -115,7 +150,7 @@ impl Running {
             Some(stored) => stored.absorb(ticket),
             none => *none = Some(ticket),
         }
-        Ok(id)
+        Ok(ids)
     }
 
     fn too_late(&self) -> Error {
@@ -125,8 +160,16 @@ impl Running {
         ))
     }
 
-    fn half(&self, scope: &CallScope, message: Message) -> Result<Arc<Half>, Error> {
-        check(&self.calls, &scope.function, &message).map_err(Error::in_body)?;
-        decided_half(&self.calls, &self.call, scope, self.next_id(scope), message)
+    fn halves(
+        &self,
+        scope: &CallScope,
+        messages: impl IntoIterator<Item = Message>,
+    ) -> Result<Vec<Arc<Half>>, Error> {
+        let messages: Vec<_> = messages.into_iter().collect();
+        for message in &messages {
+            check(&self.calls, &scope.function, message).map_err(Error::in_body)?;
+        }
+        let half = |message| decided_half(&self.calls, &self.call, scope, self.next_id(scope), message);
+        messages.into_iter().map(half).collect()
     }
 }

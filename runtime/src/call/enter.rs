@@ -117,7 +117,15 @@ impl Entered {
     /// # Errors
     /// [`ErrorKind::InvalidMessage`] when it could never be stored or published.
     pub fn send(&mut self, message: Message) -> Result<MessageId, Error> {
-        self.open.running.stage(message)
+        Ok(self.send_all([message])?[0])
+    }
+
+    /// The same for many messages, all or none of them. See [`send_all`](crate::send_all).
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidMessage`] when one of them could never be stored or published.
+    pub fn send_all(&mut self, messages: impl IntoIterator<Item = Message>) -> Result<Vec<MessageId>, Error> {
+        self.open.running.stage(messages)
     }
 
     /// Stores the messages of [`send`](Self::send), and says that the body is done: from now on, what it sends is sent if the

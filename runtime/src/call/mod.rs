@@ -25,7 +25,7 @@ mod transaction;
 
 #[cfg(feature = "_sql")]
 pub use begin::{Begin, BeginOn, begin};
-pub use decided::send;
+pub use decided::{send, send_all};
 pub use description::{Call, HandlerName};
 #[cfg(feature = "_sql")]
 pub use enter::{Entered, EnteredSql, InTransaction, enter, enter_sql};

@@ -1,7 +1,8 @@
 //! What every store must do, checked the same way on each of them.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::database::DatabaseSource;
@@ -46,6 +47,7 @@ pub async fn exercise(database: DatabaseSource) {
     a_calls_messages_are_pruned_together(store).await;
     what_was_stored_comes_back(store).await;
     an_amended_payload_replaces_the_first(store).await;
+    what_has_a_delay_is_due_after_it(store).await;
     what_counts_on_an_undisturbed_store_is_not_done_on_another(store).await;
     paging(store).await;
     each_service_takes_its_own(store).await;
@@ -343,7 +345,8 @@ async fn what_was_stored_comes_back(store: &dyn Store) {
         .business_key("Schlüssel")
         .message_type("t")
         .header("name", "välue")
-        .header("name", "\"quoted\"\n");
+        .header("name", "\"quoted\"\n")
+        .priority(255);
     half.check_after = Duration::from_millis(12_345);
     let id = stored(store, &half, hold(LEASE)).await;
     let transition = Transition::of(id).because("reason");
@@ -355,6 +358,31 @@ async fn what_was_stored_comes_back(store: &dyn Store) {
     assert_eq!((info.business_key.as_deref(), info.reason.as_deref()), (Some("Schlüssel"), Some("reason")));
     assert_eq!(info.answered_by, half.answered_by.to_string());
     assert_eq!(store.find(MessageId::new()).await.expect("looks"), None);
+}
+
+async fn what_has_a_delay_is_due_after_it(store: &dyn Store) {
+    let message = Message::bytes("e", "r", "t", "").delay(LEASE).expires_in(LEASE);
+    let half = Half { message, ..half("delayed") };
+    let id = stored(store, &half, hold(LEASE)).await;
+    // Neither a lease nor a holder makes it due.
+    assert_eq!(apply(store, Event::BodyConfirms, Transition::of(id)).await, Applied::Moved);
+    let is_due = async || {
+        let rows = claim(store, all(), hold(LEASE)).await.expect("claims").rows;
+        rows.into_iter().find(|row| row.half.id == id)
+    };
+    assert!(is_due().await.is_none());
+    let left = async || {
+        let time = store.find(id).await.expect("found").expect("there").deliver_at.expect("a time");
+        time.duration_since(SystemTime::now()).unwrap_or_default()
+    };
+    let (soon, now) = (LEASE / 2, Duration::ZERO);
+    assert!(left().await > soon && left().await <= LEASE + soon);
+    assert!(store.make_due(id).await.expect("is waiting"));
+    assert!(left().await < soon);
+    let row = is_due().await.expect("is due");
+    assert!(row.half.message.schedule.due().is_some() && row.half.age() < soon);
+    let expires = row.half.expires.expect("expires").saturating_duration_since(Instant::now());
+    assert!(expires > now && expires <= 2 * LEASE + soon, "{expires:?}");
 }
 
 async fn an_amended_payload_replaces_the_first(store: &dyn Store) {

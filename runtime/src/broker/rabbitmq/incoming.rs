@@ -236,8 +236,8 @@ fn string(value: &AMQPValue) -> Option<String> {
 mod tests {
     use lapin::types::{FieldArray, LongString};
 
-    use super::super::properties::amqp_message;
     use super::super::properties::tests::{message, outgoing};
+    use super::super::properties::{Sender, amqp_message};
     use super::*;
 
     const ROOM: usize = 96 * 1024;
@@ -268,7 +268,9 @@ mod tests {
     #[test]
     fn a_message_arrives_as_it_was_sent() {
         let outgoing = outgoing(message());
-        let amqp_message = amqp_message(&outgoing, Some(&short("shop-service"))).expect("fits");
+        let amqp_message =
+            amqp_message(&outgoing, &Sender { app_id: Some(short("shop-service")), ..Sender::default() })
+                .expect("fits");
         assert_eq!(amqp_message.properties.app_id().as_ref().map(Short::as_str), Some("shop-service"));
         assert_eq!(*amqp_message.properties.delivery_mode(), Some(PERSISTENT));
         let made = outgoing.half.id.as_uuid().get_timestamp().expect("a UUIDv7").to_unix().0;
@@ -280,7 +282,7 @@ mod tests {
 
     #[test]
     fn a_message_that_waited_still_shows_where_it_was_sent() {
-        let amqp_message = amqp_message(&outgoing(message()), None).expect("fits");
+        let amqp_message = amqp_message(&outgoing(message()), &Sender::default()).expect("fits");
         let first = arrived(&amqp_message, Some(AMQPValue::LongLongInt(2)));
         assert_eq!(first.attempt, 1, "the broker's count is not believed");
         let waiting = first.rerouted(&short("books"), ROOM, &[(ATTEMPT, AMQPValue::LongLongInt(4))]);

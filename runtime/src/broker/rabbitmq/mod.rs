@@ -3,6 +3,7 @@
 mod batch;
 mod broker;
 mod channel_publisher;
+mod cloud_events;
 mod connection;
 mod dead_letters;
 mod establish;
@@ -31,7 +32,7 @@ use self::publisher::Publisher;
 use self::subscription::Subscription;
 pub use self::topology::ExchangeKind;
 use self::topology::Topology;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::message::Message;
 use crate::transport::{Delivery, Outgoing, PublishResult, Queue, Transport};
 
@@ -72,6 +73,7 @@ pub struct RabbitMq {
     passive: bool,
     ca_certificate: Option<String>,
     app_id: Option<String>,
+    cloud_events: Option<String>,
     connection_name: Option<String>,
 }
 
@@ -101,6 +103,7 @@ impl RabbitMq {
             passive: false,
             ca_certificate: None,
             app_id: None,
+            cloud_events: None,
             connection_name: None,
         }
     }
@@ -135,6 +138,15 @@ impl RabbitMq {
         self
     }
 
+    /// Makes every message a [CloudEvent](https://cloudevents.io) 1.0 from `source`, such as `/shop/payments`, in the binary mode
+    /// of AMQP: its body stays as it is, and headers `cloudEvents:id`, `cloudEvents:source`, `cloudEvents:type` (the message's
+    /// type, or else its routing key), `cloudEvents:subject` (the business key) and `cloudEvents:time` are added.
+    #[must_use]
+    pub fn cloud_events(mut self, source: impl Display) -> Self {
+        self.cloud_events = Some(source.to_string());
+        self
+    }
+
     /// Names the connections in RabbitMQ's lists. Default: the `app_id`, or `transactional-message`.
     #[must_use]
     pub fn connection_name(mut self, name: impl Display) -> Self {
@@ -150,8 +162,19 @@ impl RabbitMq {
         let topology = Topology::new(self.exchanges, self.passive, broker.vhost())?;
         let publisher = Publisher::new(broker.clone(), topology.clone(), patience);
         let app_id = self.app_id.map(|app_id| broker::short("app_id", &app_id)).transpose()?;
-        Ok(RabbitMqTransport { broker, topology, app_id, publisher, subscriptions: Mutex::default() })
+        let source = self.cloud_events.map(|source| event_source(&source)).transpose()?;
+        let sender = properties::Sender { app_id, cloud_events: source };
+        Ok(RabbitMqTransport { broker, topology, sender, publisher, subscriptions: Mutex::default() })
     }
+}
+
+fn event_source(source: &str) -> Result<String, Error> {
+    if source.is_empty() {
+        let why =
+            "the source of `cloud_events` is empty: say where the events come from, such as `/shop/payments`";
+        return Err(Error::new(ErrorKind::Configuration, why));
+    }
+    Ok(broker::short("source of `cloud_events`", source)?.to_string())
 }
 
 impl From<&str> for RabbitMq {
@@ -171,7 +194,7 @@ impl From<String> for RabbitMq {
 pub(crate) struct RabbitMqTransport {
     broker: Broker,
     topology: Topology,
-    app_id: Option<properties::Short>,
+    sender: properties::Sender,
     publisher: Publisher,
     subscriptions: Mutex<Vec<Subscription>>,
 }
@@ -179,7 +202,7 @@ pub(crate) struct RabbitMqTransport {
 #[async_trait]
 impl Transport for RabbitMqTransport {
     async fn publish(&self, outgoing: &Outgoing) -> PublishResult {
-        match properties::amqp_message(outgoing, self.app_id.as_ref()) {
+        match properties::amqp_message(outgoing, &self.sender) {
             Ok(amqp_message) => self.publisher.publish(amqp_message).await,
             Err(why) => PublishResult::Refused(why),
         }

@@ -7,6 +7,7 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use tokio::time::Instant;
 
+use super::cloud_events;
 use crate::message::limits::{HEADERS_BYTES, OURS, amqp, headers_bytes};
 use crate::message::{Half, Message};
 use crate::transport::Outgoing;
@@ -38,6 +39,14 @@ const OTHER_PROPERTIES_BYTES: usize = 1600;
 const NOTES_BYTES: usize = 4096;
 
 pub(super) const PERSISTENT: u8 = 2;
+
+/// What every message says of its sender.
+#[derive(Debug, Default)]
+pub(super) struct Sender {
+    pub(super) app_id: Option<Short>,
+    /// The source of its events, if its messages are CloudEvents.
+    pub(super) cloud_events: Option<String>,
+}
 
 /// Something to publish.
 #[derive(Debug)]
@@ -101,7 +110,7 @@ fn too_large(headers: usize, room: usize, frame_bytes: u32) -> String {
 
 /// A message on its way out. `Err`: AMQP can't carry it, ever. What was checked when it was stored
 /// may have been another version of this crate's, or somebody's own `INSERT`.
-pub(super) fn amqp_message(outgoing: &Outgoing, app_id: Option<&Short>) -> Result<AmqpMessage, String> {
+pub(super) fn amqp_message(outgoing: &Outgoing, sender: &Sender) -> Result<AmqpMessage, String> {
     let Outgoing { half, attempt, .. } = outgoing;
     let message = &half.message;
     amqp(message)?;
@@ -110,6 +119,9 @@ pub(super) fn amqp_message(outgoing: &Outgoing, app_id: Option<&Short>) -> Resul
         if !name.starts_with(OURS) {
             headers.insert(short("header name", name)?, AMQPValue::LongString(value.as_str().into()));
         }
+    }
+    if let Some(source) = &sender.cloud_events {
+        cloud_events::describe(&mut headers, source, half);
     }
     headers.insert(PUBLISH_ATTEMPT.into(), AMQPValue::LongLongInt((*attempt).into()));
     if let Some(due) = message.schedule.due().and_then(|due| due.duration_since(SystemTime::UNIX_EPOCH).ok())
@@ -138,7 +150,7 @@ pub(super) fn amqp_message(outgoing: &Outgoing, app_id: Option<&Short>) -> Resul
         let left = expires.saturating_duration_since(Instant::now()).as_millis();
         properties = properties.with_expiration(left.to_string().into());
     }
-    if let Some(app_id) = app_id {
+    if let Some(app_id) = &sender.app_id {
         properties = properties.with_app_id(app_id.clone());
     }
     Ok(AmqpMessage {
@@ -206,7 +218,7 @@ pub(super) mod tests {
     #[test]
     fn what_amqp_cannot_carry_is_refused() {
         let long = "x".repeat(256);
-        let refused = |message| amqp_message(&outgoing(message), None).expect_err("accepted");
+        let refused = |message| amqp_message(&outgoing(message), &Sender::default()).expect_err("accepted");
         assert!(refused(Message::bytes(&long, "", "", "")).contains("exchange has 256 bytes"));
         assert!(refused(Message::bytes("", &long, "", "")).contains("routing key"));
         assert!(refused(message().business_key(&long)).contains("key"));
@@ -229,7 +241,8 @@ pub(super) mod tests {
             let refused = refusal(&with(bytes), frame);
             assert_eq!(refused.is_none(), fits, "{bytes} in {frame}: {refused:?}");
         }
-        let amqp_message = amqp_message(&outgoing(with(10_000)), None).expect("AMQP carries it");
+        let amqp_message =
+            amqp_message(&outgoing(with(10_000)), &Sender::default()).expect("AMQP carries it");
         let why = amqp_message.does_not_fit(8192).expect("too large");
         assert!(why.contains("`frame_max` is 8192"), "{why}");
         assert_eq!(amqp_message.does_not_fit(FRAME_BYTES), None);

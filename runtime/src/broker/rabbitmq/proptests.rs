@@ -15,7 +15,8 @@ use uuid::Uuid;
 
 use super::incoming::Incoming;
 use super::properties::{
-    ATTEMPT, AmqpMessage, Body, EXCHANGE, QUEUE, REASON, ROUTING_KEY, Short, amqp_message, table_bytes, tests,
+    ATTEMPT, AmqpMessage, Body, EXCHANGE, QUEUE, REASON, ROUTING_KEY, Sender, Short, amqp_message,
+    table_bytes, tests,
 };
 use crate::message::Message;
 use crate::message::limits::{HEADERS_BYTES, Limits};
@@ -188,7 +189,7 @@ proptest! {
     #[test]
     fn whatever_is_sent_arrives_or_is_refused(message in messages(), attempt in any::<u32>()) {
         let within_limits = Limits { body_bytes: usize::MAX, headers_bytes: 64 * 1024 }.check(&message).is_ok();
-        let Ok(amqp_message) = amqp_message(&outgoing(message.clone(), attempt), None) else {
+        let Ok(amqp_message) = amqp_message(&outgoing(message.clone(), attempt), &Sender::default()) else {
             prop_assert!(!within_limits);
             return Ok(());
         };

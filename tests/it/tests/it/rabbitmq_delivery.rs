@@ -1,5 +1,7 @@
 //! Through a real RabbitMQ: what is published, what is told about what can't be, and to whom.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use it::{Order, Rabbit, order, send, wait_until};
 use transactional_message::{Consumer, Message, MessageInfo, MessageState, Messenger};
@@ -164,4 +166,85 @@ async fn an_exchange_that_is_deleted_and_comes_again_costs_nothing() {
     rabbit.bind(&queue, "#").await;
     world.settled(&messenger).await;
     assert_eq!(rabbit.take(&queue, 100).await.len(), 100);
+}
+
+/// As other tools read it: RabbitMQ makes application properties of AMQP 1.0 out of headers.
+#[tokio::test]
+async fn a_message_is_a_cloud_event_on_demand() {
+    let (world, rabbit) = (World::new().await, Rabbit::new().await);
+    let queue = rabbit.queue("events");
+    let builder = world.builder().rabbitmq(rabbit.settings().cloud_events("/shop/payments"));
+    let messenger = World::start(builder).await;
+    rabbit.declare_exchange().await;
+    rabbit.bind(&queue, "#").await;
+    send(&messenger, to(&rabbit.exchange, "order.paid", 7).business_key("key-7").message_type("order.v1"))
+        .await;
+    let taken = rabbit.take(&queue, 1).await.remove(0);
+    let attribute = |name: &str| taken.header(&format!("cloudEvents:{name}"));
+    assert_eq!(attribute("specversion").as_deref(), Some("1.0"));
+    assert_eq!(attribute("id"), Some(taken.id().to_string()));
+    assert_eq!(attribute("source").as_deref(), Some("/shop/payments"));
+    assert_eq!(attribute("type").as_deref(), Some("order.v1"));
+    assert_eq!(attribute("subject").as_deref(), Some("key-7"));
+    let time = attribute("time").expect("a time");
+    assert!(time.starts_with("20") && time.ends_with('Z') && time.contains('T'), "{time}");
+    assert_eq!(order_in(&taken.body), 7, "the data is the body");
+    // The routing key stands in for a type.
+    send(&messenger, to(&rabbit.exchange, "order.paid", 8)).await;
+    let taken = rabbit.take(&queue, 1).await.remove(0);
+    assert_eq!(taken.header("cloudEvents:type").as_deref(), Some("order.paid"));
+}
+
+#[tokio::test]
+async fn priority_expiry_and_the_end_of_a_delay_are_amqps() {
+    let (world, rabbit) = (World::new().await, Rabbit::new().await);
+    let queue = rabbit.queue("scheduled");
+    let messenger = World::start(rabbit.with(world.builder())).await;
+    rabbit.declare_exchange().await;
+    rabbit.bind(&queue, "#").await;
+    let (delay, hour) = (Duration::from_millis(50), Duration::from_hours(1));
+    let message = to(&rabbit.exchange, "order.paid", 7).delay(delay).expires_in(hour).priority(6);
+    send(&messenger, message).await;
+    let taken = rabbit.take(&queue, 1).await.remove(0);
+    let properties = &taken.properties;
+    assert_eq!(*properties.priority(), Some(6));
+    let expiration: u128 = properties.expiration().as_ref().expect("one").as_str().parse().expect("millis");
+    assert!(expiration <= hour.as_millis() && expiration > hour.as_millis() / 2, "{expiration}");
+    let due: u64 = taken.header("x-tm-due").expect("a time").parse().expect("millis");
+    let (seconds, nanos) = taken.id().as_uuid().get_timestamp().expect("a UUIDv7").to_unix();
+    assert!(Duration::from_millis(due) + Duration::from_secs(1) > Duration::new(seconds, nanos) + delay);
+}
+
+/// A queue that nobody empties: RabbitMQ drops what is late there, to the dead letters.
+#[tokio::test]
+async fn what_expires_in_its_queue_goes_to_the_dead_letters() {
+    let (world, rabbit) = (World::new().await, Rabbit::new().await);
+    let (queue, consumer) =
+        (rabbit.queue("late"), world.consumer_named(&rabbit.queue("late"), &world.listener));
+    // Declares the queues, and is gone.
+    let messenger =
+        World::start(rabbit.with(world.builder()).consumer(consumer.bind(&rabbit.exchange, "#"))).await;
+    send(&messenger, to(&rabbit.exchange, "order.paid", 6)).await;
+    wait_until("its effect", async || world.all_effects().await == 1).await;
+    assert!(messenger.shutdown(Duration::from_secs(30)).await);
+    let messenger = World::start(rabbit.with(world.builder())).await;
+    // Long enough to connect.
+    send(&messenger, to(&rabbit.exchange, "order.paid", 7).expires_in(Duration::from_secs(5))).await;
+    world.count(&messenger, MessageState::Delivered, 2).await;
+    rabbit.has(&format!("{queue}.dead"), 1).await;
+    assert_eq!(world.all_effects().await, 1);
+}
+
+/// The consumer has forgotten everything as old as its id.
+#[tokio::test]
+async fn a_delay_beyond_the_inboxs_memory_is_no_reason_to_refuse_it_also_after_a_failure() {
+    let (world, rabbit) = (World::new().await, Rabbit::new().await);
+    let retention = Duration::from_secs(2);
+    world.listener.will(7, [it::Action::Fail, it::Action::Write]);
+    let consumer = world.consumer_named(&rabbit.queue("slow"), &world.listener).bind(&rabbit.exchange, "#");
+    let consumer = consumer.inbox_retention(retention).retry_delays([Duration::from_millis(50)]);
+    let messenger = World::start(rabbit.with(world.builder()).consumer(consumer)).await;
+    send(&messenger, to(&rabbit.exchange, "order.paid", 7).delay(retention + retention / 2)).await;
+    wait_until("its effect", async || world.effects_of_orders().await == [7]).await;
+    assert_eq!(world.listener.heard_of(7).len(), 2);
 }

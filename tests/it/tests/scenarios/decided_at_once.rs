@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use it::{Reply, ShopError, fenced, handled, order, vanish};
 use sqlx::AssertSqlSafe;
-use transactional_message::{MessageState, enter, enter_sql, send, transactional_message, withhold};
+use transactional_message::{
+    ErrorKind, Message, MessageState, begin, enter, enter_sql, send, send_all, transactional_message,
+    withhold,
+};
 
 use super::decided::{decides, messenger, sold};
 use crate::World;
@@ -171,4 +174,40 @@ async fn a_send_that_is_given_up_sends_nothing() {
     world.count(&messenger, MessageState::Cancelled, 1).await;
     world.settled(&messenger).await;
     assert_eq!(world.effects_of_orders().await, [1]);
+}
+
+/// An import, a thousand lines in one transaction; and the same before what a handler answers for.
+#[tokio::test]
+async fn many_at_once_all_or_none() {
+    const LINES: u64 = 1000;
+    let world = World::new().await;
+    let messenger = messenger(&world, "store").await;
+    let lines = |from: u64| (from..from + LINES).map(sold);
+    for (from, commits) in [(0, true), (LINES, false)] {
+        let body = async {
+            let mut tx = begin(&world.shop).await?;
+            World::write(&mut tx, from).await?;
+            let ids = send_all(lines(from)).await?;
+            assert_eq!(ids.len() as u64, LINES);
+            // One that can't be sent takes the others of its own batch along, and no more.
+            let bad = lines(3 * LINES).take(5).chain([Message::json("", "k".repeat(256), &0)?]);
+            let error = tx.send_all(bad).expect_err("too long");
+            assert_eq!((error.kind(), error.body_ran()), (ErrorKind::InvalidMessage, true));
+            if !commits {
+                return Err(ShopError::Declined);
+            }
+            Ok(tx.commit().await?)
+        };
+        assert_eq!(messenger.scope(async { decides(body).await }).await.is_ok(), commits);
+    }
+    let body = async {
+        assert!(send_all([]).await?.is_empty());
+        let ids = send_all(lines(2 * LINES)).await?;
+        assert_eq!((ids.len() as u64, messenger.stats().await?.half), (LINES, LINES + 1));
+        Ok(())
+    };
+    messenger.scope(async { handled(&order(9 * LINES), body).await }).await.expect("ok");
+    world.count(&messenger, MessageState::Delivered, 2 * LINES + 1).await;
+    let expected: Vec<_> = (0..LINES).chain(2 * LINES..3 * LINES).chain([9 * LINES]).collect();
+    assert_eq!(world.effects_of_orders().await, expected);
 }
