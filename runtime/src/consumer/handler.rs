@@ -27,7 +27,7 @@ pub struct Received<T = RawPayload> {
     /// The decoded payload.
     pub payload: T,
     /// The application's, for what the handler takes besides.
-    data: DataMap,
+    pub(super) data: DataMap,
 }
 
 impl<T: Decode> Received<T> {
@@ -96,7 +96,7 @@ pub trait Consume<'c, C: 'c, M, A = ()>: Send + Sync {
 }
 
 /// What a handler takes besides. That it is there was made sure when the messenger was built.
-fn taken<A: Extract>(data: &DataMap) -> A {
+pub(super) fn taken<A: Extract>(data: &DataMap) -> A {
     A::extract(data).unwrap_or_else(|what| panic!("the handler takes {what}"))
 }
 

@@ -9,9 +9,11 @@ use futures_util::future::BoxFuture;
 use sqlx::Pool;
 use tokio::time::timeout;
 
+use super::Received;
+use super::batch::Handle;
 use super::failure::disposition;
 use super::trouble::Trouble;
-use super::{Consume, Received};
+use super::work::Item;
 use crate::check_back::{DataMap, Decode, Need};
 use crate::fault;
 use crate::message::{Message, MessageId, age, begins};
@@ -22,7 +24,7 @@ use crate::store::StoreError;
 use crate::transport::Disposition;
 
 /// How long anything but the handler may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a transaction that is not committed may take to end.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -65,6 +67,9 @@ pub(crate) trait Inbox: std::fmt::Debug + Send + Sync {
         entered: bool,
         given: &Given,
     ) -> Disposition;
+    /// Handles deliveries together, up to and including the commit. Says why they are not: then each is to be handled by
+    /// itself.
+    async fn process_together(&self, items: &[Item], given: &Given) -> Result<(), String>;
     /// Forgets at most `limit` of the messages that are older than the retention.
     async fn prune(&self, retention: Duration, limit: u32) -> Result<u64, StoreError>;
     /// How often each message was entered alone, and no end of that is known.
@@ -77,17 +82,17 @@ pub(crate) trait Inbox: std::fmt::Debug + Send + Sync {
     fn keeps_waiting(&self, id: MessageId, error: &StoreError);
 }
 
-pub(super) struct SqlInbox<DB: BusinessDatabase, M, A, H> {
+pub(super) struct SqlInbox<DB: BusinessDatabase, M, H> {
     queue: String,
-    pool: Pool<DB>,
-    handler: H,
+    pub(super) pool: Pool<DB>,
+    pub(super) handler: H,
     trouble: Trouble,
     /// Where the inbox is; known when it was migrated or checked.
     namespace: OnceLock<Namespace>,
-    message: PhantomData<fn() -> (M, A)>,
+    message: PhantomData<fn() -> M>,
 }
 
-impl<DB: BusinessDatabase, M, A, H> std::fmt::Debug for SqlInbox<DB, M, A, H> {
+impl<DB: BusinessDatabase, M, H> std::fmt::Debug for SqlInbox<DB, M, H> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SqlInbox").field("queue", &self.queue).finish_non_exhaustive()
     }
@@ -100,12 +105,11 @@ struct Entered<DB: BusinessDatabase> {
     turn: WriteTurn,
 }
 
-impl<DB, M, A, H> SqlInbox<DB, M, A, H>
+impl<DB, M, H> SqlInbox<DB, M, H>
 where
     DB: BusinessDatabase,
     M: Decode + Send + 'static,
-    A: 'static,
-    H: for<'c> Consume<'c, DB::Connection, M, A> + 'static,
+    H: for<'c> Handle<'c, DB::Connection, M> + 'static,
 {
     pub(super) fn new(queue: String, pool: Pool<DB>, handler: H) -> Self {
         let (trouble, namespace) = (Trouble::default(), OnceLock::new());
@@ -113,7 +117,7 @@ where
     }
 
     /// This queue, where its inbox is.
-    fn place(&self) -> Result<InboxQueue<'_>, StoreError> {
+    pub(super) fn place(&self) -> Result<InboxQueue<'_>, StoreError> {
         let namespace = self.namespace.get().ok_or_else(|| {
             StoreError::Unavailable(format!("the inbox of the consumer `{}` was not checked yet", self.queue))
         })?;
@@ -139,7 +143,7 @@ where
         // Whoever drops us in the middle of a statement of the handler closes the connection.
         tx.may_be_cut_off();
         let patience = given.limits.handler_timeout;
-        let worked = timeout(patience, self.handler.consume(&mut tx, message)).await;
+        let worked = timeout(patience, self.handler.handle(&mut tx, vec![message])).await;
         let Ok(worked) = worked.map(|worked| worked.map_err(disposition)) else {
             self.cut_off(tx, session).await;
             return Disposition::Failed(format!(
@@ -203,7 +207,7 @@ where
 
     /// Commits, if the record is still in the transaction. A failed statement whose error was swallowed must not be
     /// acknowledged.
-    async fn commit(&self, mut tx: RawTransaction<'static, DB>, arrival: Arrival) -> Disposition {
+    pub(super) async fn commit(&self, mut tx: RawTransaction<'static, DB>, arrival: Arrival) -> Disposition {
         let commit = async {
             tx.may_be_cut_off();
             let proven = match self.place() {
@@ -234,7 +238,7 @@ where
     }
 
     /// Ends the transaction of a handler that was dropped, in the middle of whatever it did.
-    async fn cut_off(&self, tx: RawTransaction<'static, DB>, session: i64) {
+    pub(super) async fn cut_off(&self, tx: RawTransaction<'static, DB>, session: i64) {
         if !DB::LOSES_TRACK {
             return self.roll_back(tx, session).await;
         }
@@ -245,7 +249,7 @@ where
 
     /// Rolls back, but does not wait for long: a handler that gave up a statement of its own accord may have left the
     /// server busy with it, or sqlx without track of its answer. The connection is closed then.
-    async fn roll_back(&self, tx: RawTransaction<'static, DB>, session: i64) {
+    pub(super) async fn roll_back(&self, tx: RawTransaction<'static, DB>, session: i64) {
         if timeout(GRACE, tx.rollback()).await.is_err() {
             self.end(session).await;
         }
@@ -296,9 +300,16 @@ where
 
 /// A message as it arrives, and when it fell due if it had a delay.
 #[derive(Clone, Copy, Debug)]
-struct Arrival {
-    id: MessageId,
-    due: Option<SystemTime>,
+pub(super) struct Arrival {
+    pub(super) id: MessageId,
+    pub(super) due: Option<SystemTime>,
+}
+
+impl Arrival {
+    /// Since when it could have been delivered, in milliseconds since 1970; far in the future if nobody knows.
+    pub(super) fn begins(&self) -> i64 {
+        begins(self.id, self.due).map_or(i64::MAX, millis)
+    }
 }
 
 impl From<MessageId> for Arrival {
@@ -307,15 +318,10 @@ impl From<MessageId> for Arrival {
     }
 }
 
-fn key(queue: InboxQueue<'_>, arrival: impl Into<Arrival>) -> InboxKey<'_> {
+pub(super) fn key(queue: InboxQueue<'_>, arrival: impl Into<Arrival>) -> InboxKey<'_> {
     let arrival = arrival.into();
     let due = arrival.due.and_then(|due| due.duration_since(SystemTime::UNIX_EPOCH).ok());
-    InboxKey {
-        queue,
-        id: arrival.id,
-        begins: begins(arrival.id, arrival.due).map_or(i64::MAX, millis),
-        due: due.map_or(0, millis),
-    }
+    InboxKey { queue, id: arrival.id, begins: arrival.begins(), due: due.map_or(0, millis) }
 }
 
 fn forgotten() -> Disposition {
@@ -327,12 +333,11 @@ fn forgotten() -> Disposition {
 }
 
 #[async_trait]
-impl<DB, M, A, H> Inbox for SqlInbox<DB, M, A, H>
+impl<DB, M, H> Inbox for SqlInbox<DB, M, H>
 where
     DB: BusinessDatabase,
     M: Decode + Send + 'static,
-    A: 'static,
-    H: for<'c> Consume<'c, DB::Connection, M, A> + 'static,
+    H: for<'c> Handle<'c, DB::Connection, M> + 'static,
 {
     fn needs(&self) -> Vec<Need> {
         H::needs()
@@ -370,6 +375,10 @@ where
             Err(why) => Disposition::Undecodable(format!("the body can't be decoded: {why}")),
             Ok(message) => self.once(arrival, message, entered, given).await,
         }
+    }
+
+    async fn process_together(&self, items: &[Item], given: &Given) -> Result<(), String> {
+        self.together(items, given).await
     }
 
     async fn prune(&self, retention: Duration, limit: u32) -> Result<u64, StoreError> {

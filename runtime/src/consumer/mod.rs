@@ -1,9 +1,11 @@
 //! The consumer: a queue, its bindings, and a handler whose effect happens once per message.
 
+mod batch;
 mod failure;
 mod handler;
 mod inbox;
 mod suspects;
+mod together;
 mod trouble;
 mod work;
 mod worker;
@@ -14,6 +16,8 @@ use std::time::Duration;
 
 use sqlx::Pool;
 
+pub use batch::ConsumeBatch;
+use batch::{OneByOne, Together};
 pub use failure::{Reject, RetryAfter};
 pub use handler::{Consume, Received};
 use inbox::{Inbox, Limits, SqlInbox};
@@ -36,6 +40,7 @@ use crate::worker::alone::Alone;
 /// The default pauses between attempts, in seconds.
 const RETRY_DELAYS: [u64; 4] = [1, 5, 25, 120];
 const MOST_PAUSES: usize = 16;
+const MOST_TOGETHER: usize = 1000;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_hours(24);
 /// RabbitMQ takes a message away that was held for half an hour, and a suspect waits while others run.
@@ -81,6 +86,8 @@ pub struct Consumer {
     bindings: Vec<(String, String)>,
     max_attempts: u32,
     concurrency: usize,
+    /// How many messages are handled together, at most.
+    batch: usize,
     retry_delays: Vec<Duration>,
     undecodable_after: Duration,
     limits: Limits,
@@ -111,13 +118,64 @@ impl Consumer {
         H: for<'c> Consume<'c, DB::Connection, M, A> + 'static,
     {
         let queue = queue.to_string();
-        let inbox = Arc::new(SqlInbox::new(queue.clone(), pool, handler));
+        let inbox = SqlInbox::new(queue.clone(), pool, OneByOne::new(handler));
+        Self::with(queue, 1, Arc::new(inbox))
+    }
+
+    /// A consumer whose handler takes up to `size` messages at once, in one transaction: it handles many times as many as one
+    /// that takes one by one, if it can do with few statements.
+    ///
+    /// Nothing waits for company: what has arrived goes together. The record of each message is in the transaction. If the
+    /// handler fails, or is not done in time, or something is wrong with one of the messages, the transaction is rolled back,
+    /// no attempt is counted, and the handler is called with each message by itself, in the order in which they came. So is it
+    /// with a message that may have killed its process.
+    ///
+    /// Return the first error of a statement. Over one that is swallowed, SQLite may have rolled the transaction back, and what
+    /// the handler goes on to write for other messages would commit by itself, and happen again.
+    ///
+    /// The broker keeps up to [`concurrency`](Self::concurrency) times `size` messages in hand for it.
+    ///
+    /// ```
+    /// # use serde::Deserialize;
+    /// use sqlx::{QueryBuilder, Sqlite, SqliteConnection, SqlitePool};
+    /// use transactional_message::{Consumer, Received};
+    ///
+    /// #[derive(Deserialize)]
+    /// struct PaymentCompleted { order_id: String }
+    ///
+    /// async fn book(tx: &mut SqliteConnection, paid: Vec<Received<PaymentCompleted>>) -> Result<(), sqlx::Error> {
+    ///     let mut insert = QueryBuilder::<Sqlite>::new("INSERT INTO vouchers (order_id) ");
+    ///     insert.push_values(&paid, |mut row, paid| {
+    ///         row.push_bind(&paid.payload.order_id);
+    ///     });
+    ///     insert.build().execute(tx).await?;
+    ///     Ok(())
+    /// }
+    ///
+    /// # fn f(pool: SqlitePool) {
+    /// let accounting = Consumer::batch("accounting", 100, pool, book).bind("payments", "payment.completed");
+    /// # }
+    /// ```
+    pub fn batch<DB, M, A, H>(queue: impl Display, size: usize, pool: Pool<DB>, handler: H) -> Self
+    where
+        DB: BusinessDatabase,
+        M: Decode + Send + 'static,
+        A: 'static,
+        H: for<'c> ConsumeBatch<'c, DB::Connection, M, A> + 'static,
+    {
+        let queue = queue.to_string();
+        let inbox = SqlInbox::new(queue.clone(), pool, Together::new(handler));
+        Self::with(queue, size, Arc::new(inbox))
+    }
+
+    fn with(queue: String, batch: usize, inbox: Arc<dyn Inbox>) -> Self {
         let retry_delays = RETRY_DELAYS.map(Duration::from_secs).to_vec();
         Self {
             queue,
             bindings: Vec::new(),
             max_attempts: 20,
             concurrency: 8,
+            batch,
             retry_delays,
             undecodable_after: UNDECODABLE_AFTER,
             limits: Limits::default(),
@@ -150,7 +208,7 @@ impl Consumer {
         self
     }
 
-    /// How many messages are handled at once. Default: 8.
+    /// How many messages, or batches of them, are handled at once. Default: 8.
     #[must_use]
     pub const fn concurrency(mut self, concurrency: usize) -> Self {
         self.concurrency = concurrency;
@@ -237,10 +295,10 @@ impl Consumer {
             given: inbox::Given { limits: self.limits, data: data.clone() },
             under_way: work::UnderWay::default(),
         };
+        let item = |half: &Arc<Half>| work::Item { id: half.id, message: half.message.clone(), attempt: 1 };
         let mut handled = Vec::new();
-        for half in halves {
-            let became = work.run(half.id, half.message.clone(), 1, false).await;
-            handled.push(work.within_budget(half.age(), 1, became));
+        for halves in halves.chunks(self.batch) {
+            handled.extend(work.run_all(halves.iter().map(item).collect()).await);
         }
         Ok(handled)
     }
@@ -250,7 +308,7 @@ impl Consumer {
         Queue {
             name: self.queue.clone(),
             bindings: self.bindings.clone(),
-            concurrency: self.concurrency,
+            concurrency: self.concurrency.saturating_mul(self.batch),
             retry_delays: self.retry_delays.clone(),
             undecodable_after: self.undecodable_after,
         }
@@ -265,6 +323,8 @@ impl Consumer {
             "`max_attempts` must be at least 1"
         } else if self.concurrency == 0 {
             "`concurrency` must be at least 1"
+        } else if !(1..=MOST_TOGETHER).contains(&self.batch) {
+            "a batch must have 1 to 1000 messages"
         } else if self.retry_delays.is_empty() || self.retry_delays.len() > MOST_PAUSES {
             "`retry_delays` must have 1 to 16 pauses: each is a queue in RabbitMQ"
         } else if !self.retry_delays.iter().all(|pause| (SHORTEST_PAUSE..=LONGEST_PAUSE).contains(pause)) {

@@ -24,6 +24,14 @@ pub(super) struct Work {
     pub(super) under_way: UnderWay,
 }
 
+/// A message to be handled with others.
+#[derive(Clone, Debug)]
+pub(crate) struct Item {
+    pub(super) id: MessageId,
+    pub(super) message: Message,
+    pub(super) attempt: u32,
+}
+
 /// The messages that are being handled here. One that is delivered again meanwhile takes no second place, and no
 /// second connection, only to wait for the first.
 #[derive(Clone, Debug, Default)]
@@ -64,6 +72,54 @@ impl Work {
         drop(claimed);
         // Nobody listens any more when that one gave up: the message comes again.
         settle.map(|settle| settle.send(handled));
+    }
+
+    /// Handles several deliveries together, beside others.
+    pub(super) async fn handle_all(self, deliveries: Vec<Delivery>) {
+        let _beside = self.alone.beside_others().await;
+        let (mut items, mut settles, mut claims) = (Vec::new(), Vec::new(), Vec::new());
+        for (delivery, claimed) in deliveries.into_iter().filter_map(|delivery| self.claim(delivery)) {
+            fault::point("received");
+            let Delivery { id, message, attempt, settle, .. } = delivery;
+            items.push(Item { id, message, attempt });
+            settles.push(settle);
+            claims.push(claimed);
+        }
+        let handled = self.run_all(items).await;
+        drop(claims);
+        for (settle, handled) in settles.into_iter().zip(handled) {
+            let _ = settle.send(handled);
+        }
+    }
+
+    /// Calls the handler with all of them, in a task of its own; and where that fails, with one after the other.
+    pub(super) async fn run_all(&self, items: Vec<Item>) -> Vec<Disposition> {
+        let items = Arc::new(items);
+        if items.len() > 1 {
+            let (inbox, given, all) = (Arc::clone(&self.inbox), self.given.clone(), Arc::clone(&items));
+            let task = tokio::spawn(async move { inbox.process_together(&all, &given).await });
+            match AbortOnDropHandle::new(task).await {
+                Ok(Ok(())) => return vec![Disposition::Done; items.len()],
+                Ok(Err(why)) => {
+                    let count = items.len();
+                    tracing::info!(
+                        count,
+                        why,
+                        "a batch of messages was not handled; each is handled by itself"
+                    );
+                }
+                Err(_) => {
+                    tracing::warn!("the handler of a batch panicked; each message is handled by itself")
+                }
+            }
+        }
+        let mut handled = Vec::with_capacity(items.len());
+        for Item { id, message, attempt } in Arc::unwrap_or_clone(items) {
+            let age = age(id, message.schedule.due());
+            let became = self.run(id, message, attempt, false).await;
+            handled.push(self.within_budget(age, attempt, became));
+        }
+        handled
     }
 
     /// Whether a delivery is to be handled now. Otherwise it is settled, if anybody waits for it.

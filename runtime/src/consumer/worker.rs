@@ -88,10 +88,21 @@ impl ConsumerLoop {
 
     /// Begins what can be begun.
     fn begin(&mut self) {
-        while self.has_room()
-            && let Some(delivery) = self.ready.pop_front()
-        {
-            self.handling.spawn(self.work.clone().handle(delivery));
+        let most = self.consumer.batch;
+        while self.has_room() && !self.ready.is_empty() {
+            // Nothing waits for company: what is there goes together.
+            while self.ready.len() < most
+                && let Ok(delivery) = self.deliveries.try_recv()
+            {
+                self.sort_in(delivery);
+            }
+            let work = self.work.clone();
+            let mut deliveries: Vec<_> = self.ready.drain(..self.ready.len().min(most)).collect();
+            if most > 1 {
+                self.handling.spawn(work.handle_all(deliveries));
+            } else if let Some(delivery) = deliveries.pop() {
+                self.handling.spawn(work.handle(delivery));
+            }
         }
         if self.judging.is_empty() && !self.suspects.is_empty() {
             // Those that are in the channel belong to the choice.

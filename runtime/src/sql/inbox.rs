@@ -30,6 +30,14 @@ pub trait InboxDialect: TransactionDialect {
         message: InboxKey<'c>,
     ) -> BoxFuture<'c, Result<InboxEntry, StoreError>>;
 
+    /// Records more messages in the same transaction, in one statement. `false`: one of them is recorded already, and the
+    /// transaction is to be rolled back.
+    fn enter_more<'c>(
+        connection: &'c mut Self::Connection,
+        queue: InboxQueue<'c>,
+        messages: &'c [InboxKey<'c>],
+    ) -> BoxFuture<'c, Result<bool, StoreError>>;
+
     /// Proves that the record is part of the open transaction. `false`: a record of the message may have been
     /// pruned, which only now could be seen.
     fn prove_inbox<'c>(
@@ -94,6 +102,15 @@ pub struct InboxKey<'k> {
     /// The same of one that had a delay, else 0. It counts as received no earlier: the store's clock may be ahead, and what is
     /// remembered must not be forgotten before the message is too old.
     pub(crate) due: i64,
+}
+
+/// The ids of messages and when they fell due, as a JSON list. In the order of their ids, so that nobody who records the same
+/// ones waits for the other.
+pub(crate) fn list(messages: &[InboxKey<'_>]) -> String {
+    let mut messages: Vec<_> =
+        messages.iter().map(|one| (one.id.as_uuid().simple().to_string(), one.due)).collect();
+    messages.sort_unstable();
+    serde_json::json!(messages).to_string()
 }
 
 /// What the inbox says of a message that is about to be handled.

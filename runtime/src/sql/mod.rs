@@ -15,7 +15,7 @@ mod transaction;
 #[cfg(feature = "_sql")]
 pub(crate) use fence::{CommitFailure, FenceDialect, FenceRefusal};
 #[cfg(feature = "_sql")]
-pub(crate) use inbox::{InboxDialect, InboxEntry, InboxKey, InboxQueue};
+pub(crate) use inbox::{InboxDialect, InboxEntry, InboxKey, InboxQueue, list};
 pub(crate) use key::{FenceKey, FenceRow, FenceWrite};
 pub(crate) use namespace::Namespace;
 #[cfg(feature = "_sql")]

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use transactional_message::{Consume, MessageId, RawPayload, Received, Reject, RetryAfter};
+use transactional_message::{Consume, ConsumeBatch, MessageId, RawPayload, Received, Reject, RetryAfter};
 
 use crate::Order;
 use crate::databases::{Connection, Dialect};
@@ -22,6 +22,7 @@ pub struct ScriptedConsumer {
 #[derive(Debug, Default)]
 struct Memory {
     heard: Vec<Delivery>,
+    batches: Vec<usize>,
     acts: HashMap<u64, VecDeque<Action>>,
 }
 
@@ -86,6 +87,11 @@ impl ScriptedConsumer {
     /// All deliveries, in order.
     pub fn heard(&self) -> Vec<Delivery> {
         self.memory().heard.clone()
+    }
+
+    /// How many messages came together, each time that several may.
+    pub fn batches(&self) -> Vec<usize> {
+        self.memory().batches.clone()
     }
 
     /// Forgets all deliveries.
@@ -180,6 +186,27 @@ macro_rules! listens {
             ) -> Self::Future {
                 let act = self.note(&message);
                 Box::pin(handle::<$database>(connection, message, self.queue.clone(), act))
+            }
+        }
+
+        impl<'c> ConsumeBatch<'c, $connection, RawPayload> for ScriptedConsumer {
+            type Error = BoxError;
+            type Future = BoxFuture<'c, Result<(), BoxError>>;
+
+            fn consume(
+                &self,
+                connection: &'c mut $connection,
+                messages: Vec<Received<RawPayload>>,
+            ) -> Self::Future {
+                self.memory().batches.push(messages.len());
+                let acts: Vec<_> = messages.iter().map(|message| self.note(message)).collect();
+                let queue = self.queue.clone();
+                Box::pin(async move {
+                    for (message, act) in messages.into_iter().zip(acts) {
+                        handle::<$database>(&mut *connection, message, queue.clone(), act).await?;
+                    }
+                    Ok(())
+                })
             }
         }
     };

@@ -11,7 +11,7 @@ use super::{decoded, now};
 use crate::database::literal::{Literal, fill, fill_at};
 use crate::database::millis;
 use crate::message::MessageId;
-use crate::sql::{InboxDialect, InboxEntry, InboxKey, InboxQueue, Namespace};
+use crate::sql::{InboxDialect, InboxEntry, InboxKey, InboxQueue, Namespace, list};
 use crate::store::StoreError;
 
 type Bound = crate::database::network::Bound<MySql>;
@@ -77,6 +77,26 @@ impl InboxDialect for MySql {
                 Err(error) if is_changed(&error) && is_there(connection, message).await? => {
                     Ok(InboxEntry::Known)
                 }
+                Err(error) => Err(error.into()),
+            }
+        })
+    }
+
+    fn enter_more<'c>(
+        connection: &'c mut MySqlConnection,
+        queue: InboxQueue<'c>,
+        messages: &'c [InboxKey<'c>],
+    ) -> BoxFuture<'c, Result<bool, StoreError>> {
+        Box::pin(async move {
+            let enter = concat!(
+                "INSERT INTO $0.tm_inbox (queue, message_id, received_at) SELECT ?, UNHEX(id), GREATEST(due, ",
+                now!(),
+                ") FROM JSON_TABLE(?, '$[*]' COLUMNS (id CHAR(32) PATH '$[0]', due BIGINT PATH '$[1]')) AS messages"
+            );
+            let enter = of(enter, queue).bind(list(messages));
+            match enter.execute(connection).await {
+                Ok(_) => Ok(true),
+                Err(error) if is_duplicate(&error) || is_changed(&error) => Ok(false),
                 Err(error) => Err(error.into()),
             }
         })

@@ -11,7 +11,7 @@ use super::{decoded, now};
 use crate::database::literal::{Literal, fill, fill_at};
 use crate::database::millis;
 use crate::message::MessageId;
-use crate::sql::{InboxDialect, InboxEntry, InboxKey, InboxQueue, Namespace};
+use crate::sql::{InboxDialect, InboxEntry, InboxKey, InboxQueue, Namespace, list};
 use crate::store::StoreError;
 
 fn key(message: InboxKey<'_>) -> [Literal<'_>; 2] {
@@ -71,6 +71,28 @@ impl InboxDialect for Postgres {
                 return Ok(InboxEntry::Forgotten);
             }
             Ok(InboxEntry::New { session: numbers().min().map_or(0, |session| -session) })
+        })
+    }
+
+    fn enter_more<'c>(
+        connection: &'c mut PgConnection,
+        queue: InboxQueue<'c>,
+        messages: &'c [InboxKey<'c>],
+    ) -> BoxFuture<'c, Result<bool, StoreError>> {
+        Box::pin(async move {
+            let list = list(messages);
+            let enter = fill_at(
+                queue.namespace,
+                concat!(
+                    "INSERT INTO $0.tm_inbox (queue, message_id, received_at) ",
+                    "SELECT $1, (one ->> 0)::uuid, greatest((one ->> 1)::bigint, ",
+                    now!(),
+                    ") FROM jsonb_array_elements(($2)::jsonb) AS messages (one) ON CONFLICT DO NOTHING"
+                ),
+                &[Literal::Text(queue.name), Literal::Text(&list)],
+            );
+            let done = sqlx::raw_sql(enter).execute(connection).await?;
+            Ok(done.rows_affected() == messages.len() as u64)
         })
     }
 

@@ -12,7 +12,7 @@ use super::now;
 use super::schema::{self, INBOX};
 use crate::database::millis;
 use crate::message::MessageId;
-use crate::sql::{InboxDialect, InboxEntry, InboxKey, InboxQueue, Namespace};
+use crate::sql::{InboxDialect, InboxEntry, InboxKey, InboxQueue, Namespace, list};
 use crate::store::StoreError;
 
 async fn is_there(connection: &mut SqliteConnection, message: InboxKey<'_>) -> Result<bool, StoreError> {
@@ -56,6 +56,23 @@ impl InboxDialect for Sqlite {
                 Some(up_to) if up_to > message.begins => InboxEntry::Forgotten,
                 Some(_) => InboxEntry::New { session: 0 },
             })
+        })
+    }
+
+    fn enter_more<'c>(
+        connection: &'c mut SqliteConnection,
+        queue: InboxQueue<'c>,
+        messages: &'c [InboxKey<'c>],
+    ) -> BoxFuture<'c, Result<bool, StoreError>> {
+        Box::pin(async move {
+            let enter = concat!(
+                "INSERT INTO main.tm_inbox (queue, message_id, received_at) SELECT ?1, unhex(value ->> 0), ",
+                "max(value ->> 1, ",
+                now!(),
+                ") FROM json_each(?2) WHERE true ON CONFLICT DO NOTHING"
+            );
+            let done = sqlx::query(enter).bind(queue.name).bind(list(messages)).execute(connection).await?;
+            Ok(done.rows_affected() == messages.len() as u64)
         })
     }
 

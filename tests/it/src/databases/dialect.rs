@@ -88,6 +88,9 @@ pub trait Dialect: BusinessDatabase {
 
     /// A consumer that listens there.
     fn consumer(queue: &str, pool: Pool<Self>, listener: ScriptedConsumer) -> Consumer;
+
+    /// One that listens to up to so many messages at once.
+    fn batch_consumer(queue: &str, size: usize, pool: Pool<Self>, listener: ScriptedConsumer) -> Consumer;
 }
 
 /// What is the same for all, and can't be written once for a generic `DB`: sqlx's traits are
@@ -135,6 +138,15 @@ macro_rules! speaks {
 
         fn consumer(queue: &str, pool: Pool<Self>, listener: ScriptedConsumer) -> Consumer {
             Consumer::new(queue, pool, listener)
+        }
+
+        fn batch_consumer(
+            queue: &str,
+            size: usize,
+            pool: Pool<Self>,
+            listener: ScriptedConsumer,
+        ) -> Consumer {
+            Consumer::batch(queue, size, pool, listener)
         }
     };
 }
