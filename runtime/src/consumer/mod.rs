@@ -130,8 +130,9 @@ impl Consumer {
     /// no attempt is counted, and the handler is called with each message by itself, in the order in which they came. So is it
     /// with a message that may have killed its process.
     ///
-    /// Return the first error of a statement. Over one that is swallowed, SQLite may have rolled the transaction back, and what
-    /// the handler goes on to write for other messages would commit by itself, and happen again.
+    /// Don't end the transaction: after a `COMMIT`, or on MySQL a statement that commits such as `TRUNCATE`, the messages count as
+    /// handled, and what the handler goes on to write for them may be rolled back. And return the first error of a statement: over one
+    /// that is swallowed, SQLite may have rolled the transaction back, and what comes after commits by itself, and happens again.
     ///
     /// The broker keeps up to [`concurrency`](Self::concurrency) times `size` messages in hand for it.
     ///

@@ -132,7 +132,10 @@ macro_rules! speaks {
             body: &'c str,
         ) -> BoxFuture<'c, Result<(), sqlx::Error>> {
             let sql = concat!("INSERT INTO effects (queue, message_id, body) VALUES (", $placeholders, ")");
-            let insert = sqlx::query(sql).bind(queue).bind(message_id).bind(body).persistent(false);
+            // Behind PgBouncer, nothing is kept prepared. On MySQL, what is not kept costs 40 ms: see
+            // findings/sqlx_mysql_closing_a_statement_costs_40_ms.sh.
+            let is_kept = !sql.contains('$');
+            let insert = sqlx::query(sql).bind(queue).bind(message_id).bind(body).persistent(is_kept);
             Box::pin(async move { insert.execute(connection).await.map(drop) })
         }
 
