@@ -181,7 +181,6 @@ pub use call::{
 };
 pub use call::{Call, HandlerName, call_id, send, send_all, withhold};
 pub use check_back::{Answer, Asked, Data, Decode, Extract, HalfMessage, Handler, RawPayload};
-#[cfg(feature = "_sql")]
 pub use consumer::{Consume, ConsumeBatch, Consumer, Received, Reject, RetryAfter};
 pub use database::DatabaseSource;
 pub use error::{Error, ErrorKind, FromHalfError};
@@ -192,6 +191,8 @@ pub use settings::{Backoff, Settings};
 #[cfg(feature = "_sql")]
 pub use sql::{BusinessDatabase, Isolation};
 pub use store::{MessageInfo, Stats, Unfinished};
+#[cfg(feature = "_sql")]
+pub use transport::Foreign;
 
 #[doc(hidden)]
 #[path = "private.rs"]

@@ -33,7 +33,7 @@ use crate::sql::BusinessDatabase;
 use crate::store::StoreError;
 #[cfg(feature = "testing")]
 use crate::transport::Disposition;
-use crate::transport::Queue;
+use crate::transport::{Foreign, Identify, Queue};
 #[cfg(feature = "testing")]
 use crate::worker::alone::Alone;
 
@@ -92,6 +92,7 @@ pub struct Consumer {
     undecodable_after: Duration,
     limits: Limits,
     schema: Option<String>,
+    identify: Option<Identify>,
     inbox: Arc<dyn Inbox>,
 }
 
@@ -181,6 +182,7 @@ impl Consumer {
             undecodable_after: UNDECODABLE_AFTER,
             limits: Limits::default(),
             schema: None,
+            identify: None,
             inbox,
         }
     }
@@ -262,6 +264,37 @@ impl Consumer {
         self
     }
 
+    /// Takes messages of publishers that know nothing of this crate, from RabbitMQ: `key` says what identifies one, so that its
+    /// effect happens once. Without this, a message must have a UUID as its `message_id`, and any other is dead.
+    ///
+    /// `key` is asked about every message of the queue, each time it is delivered. It must say the same about the same one: what
+    /// its `message_id`, routing key and body say stays, headers that take more than 96 KiB may be left out when it is tried
+    /// again. A message without a key counts on its `message_id`.
+    ///
+    /// The handler sees a UUID that is made from the key. There is no time in it: how old a message is, nobody knows, so one that
+    /// comes again after the [`inbox_retention`](Self::inbox_retention) is handled again.
+    ///
+    /// ```
+    /// # use sqlx::{SqliteConnection, SqlitePool};
+    /// # use transactional_message::{Consumer, Received};
+    /// # async fn book(_: &mut SqliteConnection, _: Received) -> Result<(), sqlx::Error> { Ok(()) }
+    /// # fn f(pool: SqlitePool) {
+    /// // A shop system numbers its messages; a till sends none, and has the receipt's number in a header.
+    /// let sales = Consumer::new("sales", pool, book).bind("tills", "#").identified_by(|message| {
+    ///     let receipt = message.headers.iter().find(|(name, _)| name == "receipt");
+    ///     message.message_id.or(receipt.map(|(_, number)| number.as_str())).map(str::to_owned)
+    /// });
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn identified_by(
+        mut self,
+        key: impl Fn(&Foreign<'_>) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        self.identify = Some(Identify::new(key));
+        self
+    }
+
     /// The PostgreSQL schema, or MySQL database, of the inbox.
     ///
     /// Default: where the inbox is as the pool's connections see it, else their current schema or database; found
@@ -312,6 +345,7 @@ impl Consumer {
             concurrency: self.concurrency.saturating_mul(self.batch),
             retry_delays: self.retry_delays.clone(),
             undecodable_after: self.undecodable_after,
+            identify: self.identify.clone(),
         }
     }
 

@@ -1,5 +1,7 @@
 //! The port to whatever carries messages to consumers.
 
+mod foreign;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 use crate::message::{Half, Message, MessageId};
+pub use foreign::Foreign;
+pub(crate) use foreign::Identify;
 
 /// A confirmed message on its way.
 #[derive(Clone, Debug)]
@@ -56,6 +60,8 @@ pub(crate) struct Queue {
     pub(crate) retry_delays: Vec<Duration>,
     /// How long a message waits that nobody can read, before it is dead.
     pub(crate) undecodable_after: Duration,
+    /// What identifies messages of other publishers.
+    pub(crate) identify: Option<Identify>,
 }
 
 /// Carries messages from the relay to consumers.

@@ -15,6 +15,7 @@ use super::properties::{
 use crate::message::limits::{OURS, ROUTING, SHORT_STRING_BYTES};
 use crate::message::schedule::{NotBefore, Schedule};
 use crate::message::{Message, MessageId};
+use crate::transport::{Foreign, Identify};
 
 /// A quorum queue's count of deliveries that ended without an answer.
 const DELIVERY_COUNT: &str = "x-delivery-count";
@@ -84,6 +85,26 @@ impl Incoming {
             redelivered,
             body: Body::Bytes(Arc::new(data)),
             properties,
+        }
+    }
+
+    /// Gives it the id that its key stands for, if it has one.
+    pub(super) fn identify(&mut self, identify: &Identify) {
+        let text = |property: &Option<Short>| property.as_ref().map(ToString::to_string);
+        let (message_id, message) = (text(self.properties.message_id()), self.message());
+        let foreign = Foreign {
+            message_id: message_id.as_deref(),
+            correlation_id: message.business_key.as_deref(),
+            message_type: message.message_type.as_deref(),
+            exchange: &message.exchange,
+            routing_key: &message.routing_key,
+            headers: &message.headers,
+            body: &message.payload,
+        };
+        match identify.id(&foreign) {
+            Ok(Some(id)) => self.id = Ok(id),
+            Ok(None) => {}
+            Err(why) => self.id = Err(why),
         }
     }
 

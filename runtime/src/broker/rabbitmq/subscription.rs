@@ -29,7 +29,7 @@ use super::topology::{Binding, Queues, Topology};
 use crate::Backoff;
 use crate::error::Error;
 use crate::message::MessageId;
-use crate::transport::{Delivery, Disposition, Queue};
+use crate::transport::{Delivery, Disposition, Identify, Queue};
 
 /// When a refused binding is tried again.
 const BIND_AGAIN: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
@@ -48,6 +48,7 @@ pub(super) struct Subscription {
     concurrency: u16,
     /// How long a message waits that nobody can read.
     undecodable_after: Duration,
+    identify: Option<Identify>,
     dead_letters: Arc<DeadLetters>,
     /// Exchanges and routing keys of messages that no binding brings.
     strays: Arc<Mutex<HashSet<(String, String)>>>,
@@ -83,6 +84,7 @@ impl Subscription {
             queues,
             concurrency,
             undecodable_after: queue.undecodable_after,
+            identify: queue.identify.clone(),
             dead_letters: Arc::default(),
             strays: Arc::default(),
             deliveries,
@@ -241,7 +243,10 @@ impl Session<'_> {
     /// Sees one message through. `Err` ends the session; the message stays in the queue.
     async fn settle(&self, taken: Taken) -> Result<(), ConnectError> {
         let acker = taken.acker.clone();
-        let incoming = Incoming::new(taken, &self.subscription.queues.main);
+        let mut incoming = Incoming::new(taken, &self.subscription.queues.main);
+        if let Some(identify) = &self.subscription.identify {
+            incoming.identify(identify);
+        }
         self.subscription.notice_stray(&incoming);
         if let Some(reason) = &incoming.died_of {
             tracing::info!(queue = %self.subscription.queues.main, id = ?incoming.id, reason,

@@ -227,6 +227,7 @@ mod tests {
             concurrency: 1,
             retry_delays: [250, 1_000, 120_000].map(Duration::from_millis).to_vec(),
             undecodable_after: Duration::from_secs(9),
+            identify: None,
         }
     }
 

@@ -7,6 +7,7 @@ mod kinds;
 mod misconfiguration;
 mod rabbitmq_consumer;
 mod rabbitmq_delivery;
+mod rabbitmq_foreign;
 mod rabbitmq_harm;
 mod rabbitmq_outage;
 mod rabbitmq_queues;
