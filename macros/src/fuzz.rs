@@ -13,16 +13,22 @@ use syn::{Expr, File, Item};
 
 use crate::expansion;
 
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 23] = [
     "exchange",
     "routing_key",
     "message",
+    "messages",
     "fence",
     "check_back",
     "name",
     "business_key",
     "headers",
     "type",
+    "content_type",
+    "delay",
+    "deliver_at",
+    "expires_in",
+    "priority",
     "on_err",
     "check_after",
     "error",

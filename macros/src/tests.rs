@@ -323,12 +323,35 @@ fn all_arguments() {
                 business_key = parcel.id,
                 headers = [("tenant", &self.tenant)],
                 type = "parcel.sent.v1",
+                delay = self.pause,
+                expires_in = Duration::from_mins(5),
+                priority = parcel.urgency(),
                 on_err = ask,
                 check_after = Duration::from_secs(30),
                 messenger = self.messenger,
             )]
             async fn r#move(&self, parcel: Parcel) -> Result<Label, ShipError> {
                 self.carrier.order(&parcel, call_id()).await
+            }
+        },
+    );
+}
+
+#[test]
+fn bytes() {
+    check(
+        "bytes",
+        quote! {
+            #[transactional_message(routing_key = "parcel.sent", fence, content_type = "application/protobuf",
+                message = parcel.encode_to_vec(), deliver_at = parcel.pick_up)]
+            async fn ship(parcel: Parcel) -> Result<(), ShipError> {
+                Ok(())
+            }
+
+            #[transactional_message(routing_key = "parcel.sent", name = "ship", check_back = ship_outcome,
+                content_type = mime, message = *b"bytes")]
+            async fn handled(mime: &str) -> Result<(), ShipError> {
+                Ok(())
             }
         },
     );

@@ -181,6 +181,7 @@ pub use call::{
 };
 pub use call::{Call, HandlerName, call_id, send, send_all, withhold};
 pub use check_back::{Answer, Asked, Data, Decode, Extract, HalfMessage, Handler, RawPayload};
+#[cfg(feature = "_sql")]
 pub use consumer::{Consume, ConsumeBatch, Consumer, Received, Reject, RetryAfter};
 pub use database::DatabaseSource;
 pub use error::{Error, ErrorKind, FromHalfError};

@@ -14,6 +14,9 @@ async fn r#move(&self, parcel: Parcel) -> Result<Label, ShipError> {
         .business_key(&parcel.id)
         .headers([("tenant", &self.tenant)])
         .message_type("parcel.sent.v1")
+        .delay(self.pause)
+        .expires_in(Duration::from_mins(5))
+        .priority(parcel.urgency())
         .check_back({
             const PRODUCER: ::transactional_message::__private::HandlerRegistration = ::transactional_message::__private::HandlerRegistration::new(
                 "ship",

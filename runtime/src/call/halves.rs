@@ -35,8 +35,9 @@ pub(super) fn to_live(calls: &Calls, call: Call) -> Result<LiveCall, Error> {
     };
     let check_after = call.check_after.unwrap_or(calls.settings.check_after);
     let mut halves = Vec::with_capacity(ids.len());
-    for (id, (message, handler)) in ids.into_iter().zip(call.messages) {
+    for (id, (mut message, handler)) in ids.into_iter().zip(call.messages) {
         check(calls, &call.name, &message)?;
+        message.schedule = message.schedule.without_past();
         let (answered_by, package) = answered_by(calls, &call.name, resolver, handler)?;
         halves.push(Arc::new(Half {
             id,
@@ -86,8 +87,9 @@ pub(super) fn decided_half(
     call: &LiveCall,
     scope: &CallScope,
     id: MessageId,
-    message: Message,
+    mut message: Message,
 ) -> Result<Arc<Half>, Error> {
+    message.schedule = message.schedule.without_past();
     let half = |answered_by, package, check_after| {
         Ok(Arc::new(Half {
             id,

@@ -17,7 +17,7 @@ pub(crate) struct LiveCall {
     pub(super) ask_on_err: bool,
     pub(crate) check_after: Duration,
     /// The [`Store::troubles`](crate::store::Store::troubles) before its halves were stored.
-    pub(super) troubles: u64,
+    pub(crate) troubles: u64,
 }
 
 impl LiveCall {
@@ -32,12 +32,6 @@ impl LiveCall {
     /// The same call with some of its halves: those that are not settled yet.
     pub(crate) fn with(&self, halves: Vec<Arc<Half>>) -> Self {
         Self { scope: Arc::clone(&self.scope), halves, ..*self }
-    }
-
-    /// Whether the call took effect before the eyes of this store: else it may have failed over since, and the business
-    /// database with it, which then has lost the action. Only a fence can tell.
-    pub(crate) const fn is_undisturbed(&self, troubles: u64) -> bool {
-        self.troubles == troubles
     }
 
     /// The fence that answers for the call, if one does.

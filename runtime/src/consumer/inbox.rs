@@ -13,7 +13,6 @@ use super::Received;
 use super::batch::Handle;
 use super::failure::disposition;
 use super::trouble::Trouble;
-use super::work::Item;
 use crate::check_back::{DataMap, Decode, Need};
 use crate::fault;
 use crate::message::{Message, MessageId, age, begins};
@@ -39,6 +38,14 @@ impl Default for Limits {
     fn default() -> Self {
         Self { handler_timeout: Duration::from_mins(1), retention: Duration::from_hours(7 * 24) }
     }
+}
+
+/// A message to be handled with others.
+#[derive(Clone, Debug)]
+pub(crate) struct Item {
+    pub(super) id: MessageId,
+    pub(super) message: Message,
+    pub(super) attempt: u32,
 }
 
 /// What every handling is given.

@@ -329,7 +329,7 @@ impl Consumer {
             given: inbox::Given { limits: self.limits, data: data.clone() },
             under_way: work::UnderWay::default(),
         };
-        let item = |half: &Arc<Half>| work::Item { id: half.id, message: half.message.clone(), attempt: 1 };
+        let item = |half: &Arc<Half>| inbox::Item { id: half.id, message: half.message.clone(), attempt: 1 };
         let mut handled = Vec::new();
         for halves in halves.chunks(self.batch) {
             handled.extend(work.run_all(halves.iter().map(item).collect()).await);

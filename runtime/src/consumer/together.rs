@@ -5,8 +5,7 @@ use tokio::time::timeout;
 
 use super::Received;
 use super::batch::Handle;
-use super::inbox::{Arrival, Given, PATIENCE, SqlInbox, key};
-use super::work::Item;
+use super::inbox::{Arrival, Given, Item, PATIENCE, SqlInbox, key};
 use crate::check_back::Decode;
 use crate::fault;
 use crate::message::age;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio_util::task::AbortOnDropHandle;
 
-use super::inbox::{Given, Inbox};
+use super::inbox::{Given, Inbox, Item};
 use crate::fault;
 use crate::message::{Message, MessageId, age};
 use crate::transport::{Delivery, Disposition};
@@ -22,14 +22,6 @@ pub(super) struct Work {
     pub(super) alone: Alone,
     pub(super) given: Given,
     pub(super) under_way: UnderWay,
-}
-
-/// A message to be handled with others.
-#[derive(Clone, Debug)]
-pub(crate) struct Item {
-    pub(super) id: MessageId,
-    pub(super) message: Message,
-    pub(super) attempt: u32,
 }
 
 /// The messages that are being handled here. One that is delivered again meanwhile takes no second place, and no
@@ -109,7 +101,7 @@ impl Work {
                     );
                 }
                 Err(_) => {
-                    tracing::warn!("the handler of a batch panicked; each message is handled by itself")
+                    tracing::warn!("the handler of a batch panicked; each message is handled by itself");
                 }
             }
         }

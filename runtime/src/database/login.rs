@@ -49,7 +49,7 @@ struct Turn {
 pub(crate) struct Login<DB: Database> {
     ask: Arc<Ask<DB>>,
     turn: Arc<Turn>,
-    /// How often a connection was lost, or could not be made, or led to another server than the one before.
+    /// How often a connection was lost, or could not be made, or led to another server than the one before; counted from 1.
     troubles: Arc<AtomicU64>,
     /// The application's pool, if it gave us one.
     pool: Option<Pool<DB>>,
@@ -81,7 +81,7 @@ impl<DB: Database> Login<DB> {
         Self {
             ask: Arc::new(ask),
             turn: Arc::default(),
-            troubles: Arc::default(),
+            troubles: Arc::new(AtomicU64::new(1)),
             pool: None,
             refused: Arc::default(),
             what: "database",

@@ -51,17 +51,25 @@ struct IdleList<DB: Database>(Mutex<Vec<Idle<DB>>>);
 
 struct Idle<DB: Database> {
     since: Instant,
-    /// The [`Login::switches`] at which it was made. It is used only until the next: a primary that is cut off still answers
-    /// what writes nothing.
-    switches: usize,
+    made: Made,
     connection: DB::Connection,
+}
+
+/// When a connection was made.
+#[derive(Clone, Copy, Debug)]
+struct Made {
+    /// At how many [`Login::switches`]. It is used only until the next: a primary that is cut off still answers what writes
+    /// nothing.
+    switches: usize,
+    /// After how many [`Login::troubles`]. It leads to the server that was there then.
+    troubles: u64,
 }
 
 /// A connection for one operation. Dropped before the operation's end, it is closed.
 pub(super) struct Checkout<DB: Database> {
     /// Always there, until it is dropped or kept.
     connection: Option<DB::Connection>,
-    switches: usize,
+    made: Made,
     idle: Arc<IdleList<DB>>,
     prepared: bool,
 }
@@ -229,18 +237,20 @@ where
     {
         let _permit = self.permits.acquire().await.map_err(|_| Failed::Connect(sqlx::Error::PoolClosed))?;
         let switches = self.login.switches();
-        let connection = match self.idle.take(switches) {
-            Some(connection) => connection,
-            None => self.connect(end).await.map_err(Failed::Connect)?,
+        let (connection, made) = if let Some(idle) = self.idle.take(switches) {
+            idle
+        } else {
+            let connection = self.connect(end).await.map_err(Failed::Connect)?;
+            (connection, Made { switches, troubles: self.login.troubles() })
         };
         // Looked at last: others may have been in front of us while another server took over.
-        if undisturbed_since.is_some_and(|since| since != self.login.troubles()) {
-            self.idle.keep(connection, switches);
+        if undisturbed_since.is_some_and(|since| self.is_disturbed(made, since)) {
+            self.idle.keep(connection, made);
             return Err(Failed::Connect(interrupted()));
         }
         let checkout = Checkout {
             connection: Some(connection),
-            switches,
+            made,
             idle: Arc::clone(&self.idle),
             prepared: self.begin.is_none(),
         };
@@ -259,9 +269,15 @@ where
         if let Some(connection) = checkout.connection.take()
             && !self.permits.is_closed()
         {
-            self.idle.keep(connection, switches);
+            self.idle.keep(connection, made);
         }
         Ok(value)
+    }
+
+    /// Whether the server may be another one than at so many troubles: not that of a connection that was made by then, unless a
+    /// pooler is between.
+    fn is_disturbed(&self, made: Made, since: u64) -> bool {
+        if self.begin.is_some() { self.login.troubles() != since } else { made.troubles > since }
     }
 
     async fn carry_out<T, Fut>(
@@ -305,17 +321,17 @@ impl<DB: Database> IdleList<DB> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self, switches: usize) -> Option<DB::Connection> {
+    fn take(&self, switches: usize) -> Option<(DB::Connection, Made)> {
         let mut connections = self.connections();
-        connections.retain(|idle| idle.switches == switches);
-        connections.pop().map(|idle| idle.connection)
+        connections.retain(|idle| idle.made.switches == switches);
+        connections.pop().map(|idle| (idle.connection, idle.made))
     }
 
     /// Keeps a connection for the next operation, and closes those that have waited for one too long.
-    fn keep(&self, connection: DB::Connection, switches: usize) {
+    fn keep(&self, connection: DB::Connection, made: Made) {
         let since = Instant::now();
         let mut connections = self.connections();
-        connections.push(Idle { since, switches, connection });
+        connections.push(Idle { since, made, connection });
         connections.retain(|idle| since.duration_since(idle.since) < IDLE);
     }
 }
@@ -390,7 +406,7 @@ impl<DB: Database> Drop for Checkout<DB> {
         if let Some(connection) = self.connection.take()
             && fault::bug("not-closed")
         {
-            self.idle.keep(connection, self.switches);
+            self.idle.keep(connection, self.made);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use sqlx::{ColumnIndex, Decode, Row, Type};
 use uuid::Uuid;
@@ -38,7 +38,10 @@ macro_rules! unfinished {
 /// Goes on with what is finished.
 macro_rules! finished {
     () => {
-        " UNION ALL SELECT state, count(*), NULL, NULL FROM tm_message WHERE state IN (2, 3, 6) GROUP BY state"
+        concat!(
+            " UNION ALL SELECT state, count(*), NULL, NULL FROM tm_message WHERE state IN (2, 3) GROUP BY state ",
+            "UNION ALL SELECT state, count(*), NULL, NULL FROM tm_message WHERE state = 6 GROUP BY state"
+        )
     };
 }
 
@@ -96,7 +99,8 @@ where
                 .and_then(|priority| u8::try_from(priority).ok()),
             schedule: Schedule {
                 not_before: self.time("deliver_at")?.map(NotBefore::At),
-                expires_in: row.try_get::<Option<i64>, _>("expires_in")?.map(duration),
+                // What is left of it, the copy below knows.
+                expires_in: None,
             },
             payload: row.try_get("payload")?,
         };
@@ -108,7 +112,7 @@ where
             function: row.try_get("function")?,
             answered_by,
             check_after: self.millis("check_after")?,
-            expires: message.schedule.expiry(),
+            expires: row.try_get::<Option<i64>, _>("expires_in")?.map(|left| Instant::now() + duration(left)),
             message,
         };
         Ok(Ok(ClaimedRow {

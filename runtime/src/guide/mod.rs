@@ -1,4 +1,4 @@
-//! A guide in eight chapters. Each stands by itself; newcomers start with the [`tutorial`].
+//! A guide in nine chapters. Each stands by itself; newcomers start with the [`tutorial`].
 //!
 //! | chapter | answers |
 //! |---|---|
@@ -7,6 +7,7 @@
 //! | [`check_back`] | How is the outcome of a call found out after a crash, and what do I have to write for it? |
 //! | [`callers_transaction`] | How do I send from within a transaction that is opened elsewhere, or by another client than sqlx? |
 //! | [`deciding`] | How does a body send what only it can know: several messages, or none? |
+//! | [`delays`] | How do I send later, or not too late, and in another format than JSON? |
 //! | [`testing`] | How do I test my functions, including the crashes? |
 //! | [`operations`] | What do I do with a parked or dead message, and how do I deploy? |
 //! | [`migrating_from_outbox`] | How do I replace a hand-written outbox table? |
@@ -22,6 +23,8 @@ pub mod check_back {}
 pub mod consumers {}
 #[doc = include_str!("deciding.md")]
 pub mod deciding {}
+#[doc = include_str!("delays.md")]
+pub mod delays {}
 #[doc = include_str!("migrating_from_outbox.md")]
 pub mod migrating_from_outbox {}
 #[doc = include_str!("operations.md")]

@@ -9,6 +9,9 @@ use crate::message::Half;
 use crate::message::state::{Applied, Event, MessageState};
 use crate::store::{Hold, StoreError, Transition};
 
+/// Rows in one statement: a call may have a hundred thousand messages, and a statement ends in time.
+const MOST: usize = 2048;
+
 /// What a try made of a row.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Tried {
@@ -67,13 +70,17 @@ impl HeldStore {
         transitions: &[Transition],
         hold: Option<Hold>,
     ) -> Vec<Tried> {
-        let once = transitions.iter().any(|transition| transition.undisturbed_since.is_some());
-        let done = if once {
-            self.each_once(transitions, |transitions| self.apply(event, transitions, hold)).await
-        } else {
-            self.each(transitions, |transitions| self.apply(event, transitions, hold)).await
-        };
-        self.settled(event, transitions, hold, done)
+        let mut tried = Vec::with_capacity(transitions.len());
+        for transitions in transitions.chunks(MOST) {
+            let once = transitions.iter().any(|transition| transition.undisturbed_since.is_some());
+            let done = if once {
+                self.each_once(transitions, |transitions| self.apply(event, transitions, hold)).await
+            } else {
+                self.each(transitions, |transitions| self.apply(event, transitions, hold)).await
+            };
+            tried.extend(self.settled(event, transitions, hold, done));
+        }
+        tried
     }
 
     async fn apply(

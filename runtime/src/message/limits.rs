@@ -47,9 +47,9 @@ pub(crate) fn amqp(message: &Message) -> Result<(), String> {
 
 /// How many bytes a message's headers take in a frame, or somewhat more.
 pub(crate) fn headers_bytes(message: &Message) -> usize {
-    // The length of the name, the type, and the length of the value stand before each; one is of our own.
+    // The length of the name, the type, and the length of the value stand before each; three are of our own.
     let carried = message.headers.iter().filter(|(name, _)| !name.starts_with(OURS));
-    carried.map(|(name, value)| 1 + name.len() + 5 + value.len()).sum::<usize>() + 64
+    carried.map(|(name, value)| 1 + name.len() + 5 + value.len()).sum::<usize>() + 96
 }
 
 fn short(what: &str, value: &str) -> Result<(), String> {

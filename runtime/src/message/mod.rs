@@ -9,10 +9,9 @@ pub(crate) mod state;
 
 use std::fmt::{self, Display};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
-use tokio::time::Instant;
 
 use crate::error::{Error, ErrorKind};
 pub(crate) use id::FenceId;
@@ -231,6 +230,11 @@ impl Half {
     /// How long ago it could first have been delivered.
     pub(crate) fn age(&self) -> Duration {
         age(self.id, self.message.schedule.due())
+    }
+
+    /// Whether it expired.
+    pub(crate) fn is_late(&self) -> bool {
+        self.expires.is_some_and(|expires| expires <= Instant::now())
     }
 
     /// With its new payload, if it has one.

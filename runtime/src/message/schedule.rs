@@ -1,8 +1,6 @@
 //! When a message may be delivered: not before, and not after.
 
-use std::time::{Duration, SystemTime};
-
-use tokio::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 /// The longest delay, and the longest time to expiry: ten years.
 const LONGEST: Duration = Duration::from_hours(10 * 365 * 24);
@@ -31,6 +29,14 @@ impl Schedule {
             NotBefore::After(delay) => delay,
             NotBefore::At(time) => time.duration_since(SystemTime::now()).unwrap_or_default(),
         })
+    }
+
+    /// The same, and no delay where it is over already: what waits for nothing is not put by to wait.
+    pub(crate) fn without_past(mut self) -> Self {
+        if self.delay().is_some_and(|delay| delay.is_zero()) {
+            self.not_before = None;
+        }
+        self
     }
 
     /// How much later than when it is stored it expires.

@@ -31,7 +31,7 @@ pub enum MessageState {
     Parked,
     /// A confirmed message that could not be delivered: waits for an operator.
     Dead,
-    /// A confirmed message that was not delivered before it expired: never delivered.
+    /// A confirmed message of which nobody knows that it was delivered before it expired: not delivered any more.
     Expired,
 }
 

@@ -75,6 +75,8 @@ impl<'m> Admin<'m> {
                 }
             },
         };
+        let failed = |cause: StoreError| cause.into_error("the message could not be confirmed");
+        self.store().forget_expiry(id).await.map_err(failed)?;
         let transition = Transition::of(id).amended(amended).because(format!("confirmed by hand: {reason}"));
         self.decide(Event::OperatorConfirms, transition).await
     }
@@ -103,13 +105,14 @@ impl<'m> Admin<'m> {
 
     /// Tries again now: delivers a dead message, or one that waits for its next attempt; asks
     /// about a half message that waits for its next question. The reason is kept when a dead message
-    /// is revived.
+    /// is revived. A message with a delay is delivered without waiting for its end, a dead one however late it is.
     ///
     /// # Errors
     /// [`ErrorKind::Refused`] when there is nothing to try; [`ErrorKind::Unavailable`].
     pub async fn retry(self, id: MessageId, reason: &str) -> Result<(), Error> {
         let failed = |cause: StoreError| cause.into_error("the message could not be retried");
         if self.known(id).await?.state == MessageState::Dead {
+            self.store().forget_expiry(id).await.map_err(failed)?;
             return self
                 .decide(Event::Revive, Transition::of(id).because(format!("retried by hand: {reason}")))
                 .await;

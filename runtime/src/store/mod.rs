@@ -164,6 +164,9 @@ pub(crate) trait Store: StoreAdmin + fmt::Debug + Send + Sync {
         applied
     }
 
+    /// A person wants the message delivered, however late it is.
+    async fn forget_expiry(&self, id: MessageId) -> Result<(), StoreError>;
+
     /// Renews leases: of half messages, taking back what others may have taken over (a live body is
     /// not asked about, so its count begins anew), and of confirmed ones that are still held by
     /// `hold.token`. Says which rows are ours now. Waits for no row that another process has locked.

@@ -89,7 +89,8 @@ pub(crate) struct Transition {
     pub(crate) id: MessageId,
     /// When given, the row moves only if it is still held with this token.
     pub(crate) held_by: Option<Token>,
-    /// When given, the row moves only if these are still the store's [`troubles`](super::Store::troubles).
+    /// When given, the row moves only by a connection that was made by then: see the store's
+    /// [`troubles`](super::Store::troubles).
     pub(crate) undisturbed_since: Option<u64>,
     /// Replaces the payload (an amended message).
     pub(crate) payload: Option<Vec<u8>>,
@@ -141,6 +142,14 @@ impl Transition {
     pub(crate) fn amended(mut self, payload: Option<Vec<u8>>) -> Self {
         self.payload = payload;
         self
+    }
+}
+
+impl Hold {
+    /// The same for longer than the delays of these messages: should their process vanish, they are due after it.
+    pub(crate) fn beyond_delays(self, halves: &[&Half]) -> Self {
+        let delays = halves.iter().filter_map(|half| half.message.schedule.delay());
+        Self { lease: delays.fold(self.lease, Duration::max), ..self }
     }
 }
 

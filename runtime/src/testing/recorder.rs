@@ -1,7 +1,8 @@
 //! A messenger for tests, which works only when told to.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -51,6 +52,8 @@ pub struct SentMessage {
     pub business_key: Option<String>,
     /// The headers.
     pub headers: Vec<(String, String)>,
+    /// Not before when it was to be delivered. [`Recorder::settle`] does not wait for that.
+    pub deliver_at: Option<SystemTime>,
     /// The body as JSON.
     pub payload: Value,
 }
@@ -212,6 +215,9 @@ impl<DB: BusinessDatabase> Recorder<DB> {
             let before = store.stats().await?;
             for state in [MessageState::Half, MessageState::Confirmed] {
                 for message in store.list(state, None, 10_000).await? {
+                    if let (MessageState::Confirmed, Some(time)) = (state, message.deliver_at) {
+                        self.sent.times().entry(message.id).or_insert(time);
+                    }
                     store.make_due(message.id).await?;
                 }
             }
@@ -296,6 +302,14 @@ pub fn received<T>(payload: T) -> Received<T> {
 struct Sent {
     messages: Mutex<Vec<SentMessage>>,
     halves: Mutex<Vec<Arc<Half>>>,
+    /// When what has a delay would have been delivered.
+    times: Mutex<HashMap<MessageId, SystemTime>>,
+}
+
+impl Sent {
+    fn times(&self) -> MutexGuard<'_, HashMap<MessageId, SystemTime>> {
+        self.times.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[async_trait]
@@ -310,6 +324,7 @@ impl Transport for Sent {
             routing_key: message.routing_key.clone(),
             business_key: message.business_key.clone(),
             headers: message.headers.clone(),
+            deliver_at: self.times().get(&outgoing.half.id).copied(),
             payload: serde_json::from_slice(&message.payload).unwrap_or_else(|_| text()),
         });
         PublishResult::Acknowledged

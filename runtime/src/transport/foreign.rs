@@ -1,11 +1,14 @@
 //! Messages of other publishers: what identifies them.
 
 use std::fmt;
+#[cfg(feature = "rabbitmq")]
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+#[cfg(feature = "rabbitmq")]
 use uuid::Uuid;
 
+#[cfg(feature = "rabbitmq")]
 use crate::message::MessageId;
 
 /// A message of any publisher, as [`Consumer::identified_by`](crate::Consumer::identified_by) is shown it.
@@ -40,15 +43,22 @@ impl fmt::Debug for Foreign<'_> {
     }
 }
 
+type Key = dyn Fn(&Foreign<'_>) -> Option<String> + Send + Sync;
+
 /// Says what identifies a message.
 #[derive(Clone)]
-pub(crate) struct Identify(Arc<dyn Fn(&Foreign<'_>) -> Option<String> + Send + Sync>);
+#[cfg_attr(
+    not(feature = "rabbitmq"),
+    expect(dead_code, reason = "within the process, there are no other publishers")
+)]
+pub(crate) struct Identify(Arc<Key>);
 
 impl Identify {
     pub(crate) fn new(key: impl Fn(&Foreign<'_>) -> Option<String> + Send + Sync + 'static) -> Self {
         Self(Arc::new(key))
     }
 
+    #[cfg(feature = "rabbitmq")]
     /// The id of a message that has a key: the same for the same key. It has no time in it.
     pub(crate) fn id(&self, message: &Foreign<'_>) -> Result<Option<MessageId>, String> {
         let key = catch_unwind(AssertUnwindSafe(|| (self.0)(message)));

@@ -1,6 +1,6 @@
 //! The reporter: carries what bodies ended with to the store, until the store has it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -48,7 +48,6 @@ struct Decided {
     left: Vec<(Arc<Half>, Release)>,
     /// Nobody can answer for them.
     forgotten: Vec<Row>,
-    doubtful: Vec<(Arc<LiveCall>, Vec<Arc<Half>>)>,
 }
 
 /// What the store failed over, or has lost.
@@ -101,11 +100,11 @@ impl Reporter {
     }
 
     async fn work(&mut self) {
-        let (mut decided, troubles) = (Decided::default(), self.held.store().troubles());
+        let mut decided = Decided::default();
         for report in &self.pending {
-            self.decide(report, troubles, &mut decided);
+            self.decide(report, &mut decided);
         }
-        let Decided { confirmed, cancelled, withdrawn, left, forgotten, doubtful } = decided;
+        let Decided { confirmed, cancelled, withdrawn, left, forgotten } = decided;
         let mut rest = Rest::default();
         // Should a confirm panic, again and again, these are done all the same.
         self.withdraw(withdrawn).await;
@@ -113,22 +112,19 @@ impl Reporter {
         self.settle(Event::Park, forgotten, &mut rest).await;
         self.confirm(confirmed, &mut rest).await;
         self.settle(Event::CancelFinal, cancelled, &mut rest).await;
-        let doubtful = self.calls_of(std::mem::take(&mut rest.doubtful)).chain(doubtful).collect();
+        let doubtful = self.calls_of(std::mem::take(&mut rest.doubtful)).collect();
         self.pending.clear();
         self.ask_about(doubtful);
         self.pursue(rest);
     }
 
-    fn decide(&self, report: &Report, troubles: u64, decided: &mut Decided) {
+    fn decide(&self, report: &Report, decided: &mut Decided) {
         let call = &report.call;
         match report.decision() {
-            // It took effect while another server may have taken over.
-            Decision::Confirm { .. } if call.fence().is_some() && !call.is_undisturbed(troubles) => {
-                decided.doubtful.push((Arc::clone(call), call.halves.clone()));
-            }
             Decision::Confirm { amended } => {
                 let confirm = |id| Transition::of(id).amended(amended.clone());
-                let fenced = |id| confirm(id).undisturbed_since(troubles);
+                // It may have taken effect while another server took over.
+                let fenced = |id| confirm(id).undisturbed_since(call.troubles);
                 let confirmed = &mut decided.confirmed;
                 match call.fence() {
                     Some(_) => confirmed.extend(rows(call, fenced)),
@@ -213,13 +209,16 @@ impl Reporter {
         if confirmed.is_empty() {
             return;
         }
-        let (delayed, confirmed): (Vec<_>, Vec<_>) = confirmed.into_iter().partition(is_delayed);
-        let (fenced, handled): (Vec<_>, Vec<_>) = confirmed.into_iter().partition(is_fenced);
-        let (later, handled_later): (Vec<_>, Vec<_>) = delayed.into_iter().partition(is_fenced);
-        for delayed in [later, handled_later] {
-            self.confirm_some(delayed, None, rest).await;
+        // What counts on the same connections goes together, and nothing with a delay to the relay.
+        let mut groups: BTreeMap<(Option<u64>, bool), Vec<Row>> = BTreeMap::new();
+        for row in confirmed {
+            groups.entry((row.transition.undisturbed_since, is_delayed(&row))).or_default().push(row);
         }
-        for mut rows in [fenced, handled] {
+        for ((_, is_delayed), mut rows) in groups {
+            if is_delayed {
+                self.confirm_some(rows, None, rest).await;
+                continue;
+            }
             let slots = self.relay.reserve(rows.iter().map(Row::size));
             let anybodys = rows.split_off(slots.len());
             self.confirm_some(rows, Some(slots), rest).await;

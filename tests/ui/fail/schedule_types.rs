@@ -13,11 +13,6 @@ async fn at(id: u64) -> Result<u64, Error> {
     Ok(id)
 }
 
-#[transactional_message(routing_key = "paid", message = id, content_type = "text/plain", fence)]
-async fn bytes(id: u64) -> Result<u64, Error> {
-    Ok(id)
-}
-
 #[transactional_message(routing_key = "paid", message = [1, 2], content_type = "text/plain", name = "pay", check_back = outcome)]
 async fn handled(id: u64) -> Result<u64, Error> {
     Ok(id)
@@ -30,6 +25,5 @@ async fn outcome(_half: HalfMessage<u64>) -> Outcome {
 fn main() {
     drop(delayed(1));
     drop(at(1));
-    drop(bytes(1));
     drop(handled(1));
 }

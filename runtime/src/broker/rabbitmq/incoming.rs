@@ -9,13 +9,16 @@ use lapin::message::Delivery;
 use lapin::types::{AMQPValue, FieldTable};
 
 use super::properties::{
-    ATTEMPT, AmqpMessage, Body, DUE, EXCHANGE, PERSISTENT, REASON, ROUTING_KEY, Short, UNDECODABLE_SINCE,
-    WAIT, table_bytes,
+    ATTEMPT, AmqpMessage, Body, DUE, EXCHANGE, EXPIRES, PERSISTENT, REASON, ROUTING_KEY, Short,
+    UNDECODABLE_SINCE, WAIT, table_bytes,
 };
 use crate::message::limits::{OURS, ROUTING, SHORT_STRING_BYTES};
 use crate::message::schedule::{NotBefore, Schedule};
 use crate::message::{Message, MessageId};
 use crate::transport::{Foreign, Identify};
+
+/// By how much clocks may differ at most, in milliseconds: a day. Nobody's word that a message falls due later is believed.
+const CLOCKS_DIFFER: u64 = 24 * 60 * 60 * 1000;
 
 /// A quorum queue's count of deliveries that ended without an answer.
 const DELIVERY_COUNT: &str = "x-delivery-count";
@@ -44,6 +47,8 @@ pub(super) struct Incoming {
     pub(super) wait: Option<Duration>,
     /// When it fell due, if it had a delay, in milliseconds of Unix time.
     pub(super) due: Option<u64>,
+    /// When it expires, if it does, in milliseconds of Unix time.
+    pub(super) expires: Option<u64>,
     /// Why RabbitMQ had put it to the dead letters itself, from where it was put back.
     pub(super) died_of: Option<String>,
     /// It was delivered before, and nobody answered.
@@ -80,12 +85,19 @@ impl Incoming {
             attempt: u32::try_from(count(ATTEMPT).unwrap_or(1).max(1)).unwrap_or(u32::MAX),
             undecodable_since: count(UNDECODABLE_SINCE),
             wait: count(WAIT).map(Duration::from_millis),
-            due: headers.inner().get(DUE).and_then(integer),
+            due: headers.inner().get(DUE).and_then(integer).filter(|due| *due <= now() + CLOCKS_DIFFER),
+            expires: headers.inner().get(EXPIRES).and_then(integer),
             died_of: death.and_then(|death| first_text(death.inner().get("reason")?)),
             redelivered,
             body: Body::Bytes(Arc::new(data)),
             properties,
         }
+    }
+
+    /// Whether it expired while it waited for another attempt; in a queue, RabbitMQ sees to that. A dead one that a person has
+    /// put back is delivered, however late.
+    pub(super) fn is_late(&self) -> bool {
+        self.attempt > 1 && self.expires.is_some_and(|expires| expires <= now())
     }
 
     /// Gives it the id that its key stands for, if it has one.
@@ -155,8 +167,10 @@ impl Incoming {
         for (name, value) in notes {
             headers.insert((*name).into(), value.clone());
         }
-        if let Some(due) = self.due {
-            headers.insert(DUE.into(), AMQPValue::LongLongInt(i64::try_from(due).unwrap_or(i64::MAX)));
+        for (name, time) in [(DUE, self.due), (EXPIRES, self.expires)] {
+            if let Some(time) = time {
+                headers.insert(name.into(), AMQPValue::LongLongInt(i64::try_from(time).unwrap_or(i64::MAX)));
+            }
         }
         let text = |text: &str| AMQPValue::LongString(text.into());
         headers.insert(EXCHANGE.into(), text(&self.exchange));
@@ -168,6 +182,12 @@ impl Incoming {
             body: self.body.clone(),
         }
     }
+}
+
+/// In milliseconds of Unix time.
+fn now() -> u64 {
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// All properties that may be said again: not the login of the first publisher, which must be the

@@ -209,7 +209,7 @@ impl Transport for RabbitMqTransport {
     }
 
     fn refuses(&self, message: &Message) -> Option<String> {
-        properties::refusal(message, self.publisher.frame_bytes())
+        properties::refusal(message, &self.sender, self.publisher.frame_bytes())
     }
 
     fn capacity(&self) -> usize {

@@ -1,11 +1,10 @@
 //! A message as AMQP carries it, and the names of this crate's headers.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use tokio::time::Instant;
 
 use super::cloud_events;
 use crate::message::limits::{HEADERS_BYTES, OURS, amqp, headers_bytes};
@@ -31,10 +30,14 @@ pub(super) const UNDECODABLE_SINCE: &str = "x-tm-undecodable-since";
 pub(super) const WAIT: &str = "x-tm-wait";
 /// When a message with a delay fell due, by the store's clock, in milliseconds of Unix time.
 pub(super) const DUE: &str = "x-tm-due";
+/// When a message expires, by the clock of the process that published it, in milliseconds of Unix time.
+pub(super) const EXPIRES: &str = "x-tm-expires";
 /// The size of frames, in bytes, before a broker has said otherwise.
 pub(super) const FRAME_BYTES: u32 = 128 * 1024;
 /// The most that all properties but the headers take in a frame, and the frame itself.
 const OTHER_PROPERTIES_BYTES: usize = 1600;
+/// The most that the attributes of an event take.
+const CLOUD_EVENT_BYTES: usize = 1200;
 /// What is left free for a consumer's notes on a message, and for the other properties.
 const NOTES_BYTES: usize = 4096;
 
@@ -44,7 +47,7 @@ pub(super) const PERSISTENT: u8 = 2;
 #[derive(Debug, Default)]
 pub(super) struct Sender {
     pub(super) app_id: Option<Short>,
-    /// The source of its events, if its messages are CloudEvents.
+    /// The source of its events, if its messages are to be events (`cloud_events`).
     pub(super) cloud_events: Option<String>,
 }
 
@@ -96,8 +99,9 @@ pub(super) fn room_for_headers(frame_bytes: u32) -> usize {
 }
 
 /// Says why a message can't be sent on a connection with frames of this size, if it can't.
-pub(super) fn refusal(message: &Message, frame_bytes: u32) -> Option<String> {
-    let (headers, room) = (headers_bytes(message), room_for_headers(frame_bytes));
+pub(super) fn refusal(message: &Message, sender: &Sender, frame_bytes: u32) -> Option<String> {
+    let attributes = if sender.cloud_events.is_some() { CLOUD_EVENT_BYTES } else { 0 };
+    let (headers, room) = (headers_bytes(message) + attributes, room_for_headers(frame_bytes));
     amqp(message).err().or_else(|| (headers > room).then(|| too_large(headers, room, frame_bytes)))
 }
 
@@ -124,10 +128,12 @@ pub(super) fn amqp_message(outgoing: &Outgoing, sender: &Sender) -> Result<AmqpM
         cloud_events::describe(&mut headers, source, half);
     }
     headers.insert(PUBLISH_ATTEMPT.into(), AMQPValue::LongLongInt((*attempt).into()));
-    if let Some(due) = message.schedule.due().and_then(|due| due.duration_since(SystemTime::UNIX_EPOCH).ok())
-    {
-        let millis = i64::try_from(due.as_millis()).unwrap_or(i64::MAX);
-        headers.insert(DUE.into(), AMQPValue::LongLongInt(millis));
+    if let Some(due) = message.schedule.due() {
+        headers.insert(DUE.into(), AMQPValue::LongLongInt(millis_of(due)));
+    }
+    if let Some(expires) = half.expires {
+        let time = SystemTime::now() + expires.saturating_duration_since(Instant::now());
+        headers.insert(EXPIRES.into(), AMQPValue::LongLongInt(millis_of(time)));
     }
     let mut properties = BasicProperties::default()
         .with_message_id(half.id.to_string().into())
@@ -147,8 +153,8 @@ pub(super) fn amqp_message(outgoing: &Outgoing, sender: &Sender) -> Result<AmqpM
         properties = properties.with_priority(priority);
     }
     if let Some(expires) = half.expires {
-        let left = expires.saturating_duration_since(Instant::now()).as_millis();
-        properties = properties.with_expiration(left.to_string().into());
+        let left = expires.saturating_duration_since(Instant::now());
+        properties = properties.with_expiration(left.as_millis().to_string().into());
     }
     if let Some(app_id) = &sender.app_id {
         properties = properties.with_app_id(app_id.clone());
@@ -159,6 +165,12 @@ pub(super) fn amqp_message(outgoing: &Outgoing, sender: &Sender) -> Result<AmqpM
         properties,
         body: Body::Half(Arc::clone(half)),
     })
+}
+
+/// Of Unix time.
+fn millis_of(time: SystemTime) -> i64 {
+    let millis = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+    i64::try_from(millis).unwrap_or(i64::MAX)
 }
 
 fn short(what: &str, value: &str) -> Result<Short, String> {
@@ -238,7 +250,7 @@ pub(super) mod tests {
             (4096, 2_100, false),
             (u32::MAX, 90_000, true),
         ] {
-            let refused = refusal(&with(bytes), frame);
+            let refused = refusal(&with(bytes), &Sender::default(), frame);
             assert_eq!(refused.is_none(), fits, "{bytes} in {frame}: {refused:?}");
         }
         let amqp_message =

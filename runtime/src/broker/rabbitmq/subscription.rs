@@ -254,6 +254,9 @@ impl Session<'_> {
         }
         let settled = match &incoming.id {
             Err(why) => self.rerouter.bury(&incoming, why).await?,
+            Ok(_) if incoming.is_late() => {
+                self.rerouter.bury(&incoming, "it expired while it was tried again").await?
+            }
             Ok(id) => self.handle(*id, &incoming).await?,
         };
         if settled {

@@ -230,7 +230,7 @@ impl Store for MySqlStore {
     }
 
     async fn insert_confirmed(&self, halves: &[&Half], hold: Hold) -> Result<(), StoreError> {
-        self.insert(halves, MessageState::Confirmed, hold).await
+        self.insert(halves, MessageState::Confirmed, hold.beyond_delays(halves)).await
     }
 
     // How a commit is flushed is the whole server's setting.
@@ -252,6 +252,11 @@ impl Store for MySqlStore {
             Ok((checkout, applied))
         };
         self.pool.since(Transition::all_undisturbed_since(transitions), true, work).await?
+    }
+
+    async fn forget_expiry(&self, id: MessageId) -> Result<(), StoreError> {
+        let sql = "UPDATE tm_message SET expires_at = NULL WHERE id = ? AND state IN (4, 5)";
+        self.pool.execute(sql, |query| query.bind(id)).await.map(drop)
     }
 
     async fn renew(&self, ids: &[MessageId], hold: Hold) -> Result<Renewed, StoreError> {

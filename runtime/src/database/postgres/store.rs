@@ -162,7 +162,7 @@ impl Store for PostgresStore {
     }
 
     async fn insert_confirmed(&self, halves: &[&Half], hold: Hold) -> Result<(), StoreError> {
-        insert(&self.pool, halves, MessageState::Confirmed, hold).await
+        insert(&self.pool, halves, MessageState::Confirmed, hold.beyond_delays(halves)).await
     }
 
     async fn apply(
@@ -174,6 +174,11 @@ impl Store for PostgresStore {
         flush: Flush,
     ) -> Result<Vec<Applied>, StoreError> {
         apply(&self.pool, event, from, transitions, hold, flush).await
+    }
+
+    async fn forget_expiry(&self, id: MessageId) -> Result<(), StoreError> {
+        let sql = "UPDATE tm_message SET expires_at = NULL WHERE id = $1 AND state IN (4, 5)";
+        self.pool.execute(sql, |query| query.bind(id)).await.map(drop)
     }
 
     async fn renew(&self, ids: &[MessageId], hold: Hold) -> Result<Renewed, StoreError> {

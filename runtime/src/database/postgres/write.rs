@@ -18,9 +18,9 @@ macro_rules! columns {
         concat!(
             "m.id, m.call_id, m.service, m.package, m.answered_by, m.function, m.check_after, due.held_by, m.attempts, m.exchange, ",
             "m.routing_key, m.message_type, m.content_type, m.message_key, m.headers, m.payload, m.deliver_at, m.priority, ",
-            "m.expires_at - greatest(m.deliver_at, ",
+            "m.expires_at - ",
             now!(),
-            ") AS expires_in, ",
+            " AS expires_in, ",
             "greatest(0, ",
             now!(),
             " - m.created_at) AS age"

@@ -29,6 +29,29 @@ macro_rules! newest {
 const UNFINISHED: &str = unfinished!("0", now!());
 const STATS: &str = concat!(unfinished!("0", now!()), finished!());
 
+/// Finished rows that are old enough, of which nothing waits. In each case an index of its own has them.
+macro_rules! finished_rows {
+    ($states:literal) => {
+        concat!(
+            "SELECT * FROM (SELECT id, call_id, answered_by FROM tm_message m WHERE ",
+            $states,
+            " AND finished_at < ",
+            now!(),
+            " - ?1 AND (answered_by NOT LIKE 'fence:%' OR answered_by IN (SELECT value FROM json_each(?2))) ",
+            // A call's first message has its id; the partial index has the others.
+            "AND NOT EXISTS (SELECT 1 FROM tm_message f WHERE f.id = m.call_id AND f.state NOT IN (2, 3, 6)) ",
+            "AND NOT EXISTS (SELECT 1 FROM tm_message o WHERE o.call_id = m.call_id AND o.call_id <> o.id ",
+            "AND o.state NOT IN (2, 3, 6)) ORDER BY finished_at LIMIT ?3)"
+        )
+    };
+}
+const FINISHED: &str = concat!(
+    finished_rows!("state IN (2, 3)"),
+    " AS decided UNION ALL ",
+    finished_rows!("state = 6"),
+    " AS expired"
+);
+
 #[async_trait]
 impl StoreAdmin for SqliteStore {
     async fn finished(
@@ -38,20 +61,12 @@ impl StoreAdmin for SqliteStore {
         fences: &[AnsweredBy],
     ) -> Result<Vec<Finished>, StoreError> {
         let fences: Vec<String> = fences.iter().map(ToString::to_string).collect();
-        let rows = sqlx::query(concat!(
-            "SELECT id, call_id, answered_by FROM tm_message m WHERE state IN (2, 3, 6) AND finished_at < ",
-            now!(),
-            " - ?1 AND (answered_by NOT LIKE 'fence:%' OR answered_by IN (SELECT value FROM json_each(?2))) ",
-            // A call's first message has its id; the partial index has the others.
-            "AND NOT EXISTS (SELECT 1 FROM tm_message f WHERE f.id = m.call_id AND f.state NOT IN (2, 3, 6)) ",
-            "AND NOT EXISTS (SELECT 1 FROM tm_message o WHERE o.call_id = m.call_id AND o.call_id <> o.id ",
-            "AND o.state NOT IN (2, 3, 6)) ORDER BY finished_at LIMIT ?3"
-        ))
-        .bind(millis(age))
-        .bind(serde_json::json!(fences).to_string())
-        .bind(i64::from(limit))
-        .fetch_all(&self.reader)
-        .await?;
+        let rows = sqlx::query(FINISHED)
+            .bind(millis(age))
+            .bind(serde_json::json!(fences).to_string())
+            .bind(i64::from(limit))
+            .fetch_all(&self.reader)
+            .await?;
         Ok(rows.iter().map(|row| Reader(row).finished()).collect::<Result<_, _>>()?)
     }
 

@@ -194,7 +194,7 @@ impl Store for SqliteStore {
     }
 
     async fn insert_confirmed(&self, halves: &[&Half], hold: Hold) -> Result<(), StoreError> {
-        self.insert(halves, MessageState::Confirmed, hold).await
+        self.insert(halves, MessageState::Confirmed, hold.beyond_delays(halves)).await
     }
 
     async fn apply(
@@ -211,6 +211,12 @@ impl Store for SqliteStore {
         };
         let _turn = self.queue.take(PATIENCE).await?;
         write::apply(writer, event, from, transitions, hold).await
+    }
+
+    async fn forget_expiry(&self, id: MessageId) -> Result<(), StoreError> {
+        let _turn = self.queue.take(PATIENCE).await?;
+        let sql = "UPDATE tm_message SET expires_at = NULL WHERE id = ?1 AND state IN (4, 5)";
+        patiently(|| sqlx::query(sql).bind(id).execute(&self.writer)).await.map(drop)
     }
 
     async fn renew(&self, ids: &[MessageId], hold: Hold) -> Result<Renewed, StoreError> {

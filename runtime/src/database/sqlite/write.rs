@@ -21,9 +21,9 @@ macro_rules! columns {
         concat!(
             "id, call_id, service, package, answered_by, function, check_after, held_by, attempts, exchange, ",
             "routing_key, message_type, content_type, message_key, headers, payload, deliver_at, priority, ",
-            "expires_at - max(coalesce(deliver_at, 0), ",
+            "expires_at - ",
             now!(),
-            ") AS expires_in, max(0, ",
+            " AS expires_in, max(0, ",
             now!(),
             " - created_at) AS age"
         )

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::asker::Asker;
-use super::fence::{UnresolvedHalf, Verdicts, apply_verdicts};
+use super::fence::{UnresolvedHalf, Verdicts, settle_own};
 use crate::call::live::LiveCall;
 use crate::fence::verdict::Verdict;
 use crate::message::{CallId, FenceId};
@@ -29,7 +29,7 @@ pub(super) struct AwaitedCommits {
     calls: HashMap<CallId, Awaited>,
     /// When they are read next.
     order: BTreeSet<(Instant, CallId)>,
-    reading: JoinSet<Verdicts<(CallId, Verdict)>>,
+    reading: JoinSet<(FenceId, Verdicts<(CallId, Verdict)>)>,
     /// Brings what was read to the store, which may be away.
     settling: JoinSet<()>,
 }
@@ -87,7 +87,7 @@ impl AwaitedCommits {
         }
         for (fence, ids) in by_fence {
             let asker = Arc::clone(asker);
-            self.reading.spawn(async move { read(&asker, fence, &ids).await });
+            self.reading.spawn(async move { (fence, read(&asker, fence, &ids).await) });
         }
     }
 
@@ -99,7 +99,7 @@ impl AwaitedCommits {
             else => return None,
         };
         match rows {
-            Ok(Some(rows)) => self.settle(asker, rows),
+            Ok(Some((fence, rows))) => self.settle(asker, fence, rows),
             Ok(None) => {}
             Err(failed) => {
                 if let Ok(panic) = failed.try_into_panic() {
@@ -110,7 +110,7 @@ impl AwaitedCommits {
         Some(())
     }
 
-    fn settle(&mut self, asker: &Arc<Asker>, rows: Verdicts<(CallId, Verdict)>) {
+    fn settle(&mut self, asker: &Arc<Asker>, fence: FenceId, rows: Verdicts<(CallId, Verdict)>) {
         let Verdicts { undisturbed_since, of: rows } = rows;
         let (mut halves, mut verdicts) = (Vec::new(), Vec::new());
         for (id, verdict) in rows {
@@ -130,7 +130,7 @@ impl AwaitedCommits {
         if !halves.is_empty() {
             let asker = Arc::clone(asker);
             let verdicts = Verdicts { undisturbed_since, of: verdicts };
-            self.settling.spawn(async move { apply_verdicts(&asker, halves, verdicts, true).await });
+            self.settling.spawn(async move { settle_own(&asker, fence, halves, verdicts).await });
         }
     }
 

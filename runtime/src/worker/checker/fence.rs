@@ -9,7 +9,7 @@ use crate::fence::FenceDatabase;
 use crate::fence::verdict::Verdict;
 use crate::held::Row;
 use crate::message::state::Event;
-use crate::message::{CallId, FenceId, Half};
+use crate::message::{CallId, FenceId, Half, MessageId};
 use crate::store::{Attempts, Token, Transition};
 
 /// A half to be settled by its fence.
@@ -47,17 +47,50 @@ pub(super) async fn ask_fence(
     Verdicts { undisturbed_since, of }
 }
 
-/// Applies a fence's verdicts. About calls that this process has just run, `live`, they are kept until the store has
-/// them: it may have lost the halves, as one that was restored or that failed over, and then nobody else would ask.
-pub(super) async fn apply_verdicts(
+/// Applies a fence's verdicts about halves that were claimed. What the store does not take is given back.
+pub(super) async fn settle_claimed(asker: &Asker, halves: Vec<UnresolvedHalf>, verdicts: Verdicts<Verdict>) {
+    let refused = apply_verdicts(asker, halves, verdicts, false).await;
+    let pause = asker.held.pause(0);
+    let back = |one: UnresolvedHalf| back(one.half.id, one.held_by, pause, Attempts::Keep, None);
+    // What the store fails over lapses, and is asked about again.
+    asker.held.give_back(refused.into_iter().map(back).collect()).await;
+}
+
+/// Applies a fence's verdicts about calls that this process has just run, until the store has taken them: it may have lost the
+/// halves, as one that was restored or that failed over, and then nobody else would ask. What it did not take may not be so any
+/// more: the fence is asked again.
+pub(super) async fn settle_own(
+    asker: &Asker,
+    fence: FenceId,
+    mut halves: Vec<UnresolvedHalf>,
+    mut verdicts: Verdicts<Verdict>,
+) {
+    let mut tries = 0;
+    loop {
+        halves = apply_verdicts(asker, halves, verdicts, true).await;
+        if halves.is_empty() {
+            return;
+        }
+        tokio::time::sleep(asker.held.pause(tries)).await;
+        tries = tries.saturating_add(1);
+        let again: Vec<_> = halves.iter().map(|unresolved| Arc::clone(&unresolved.half)).collect();
+        asker.held.store_again(&again).await;
+        verdicts = ask_fence(asker, fence, &halves).await;
+    }
+}
+
+/// Returns those that the store did not take.
+async fn apply_verdicts(
     asker: &Asker,
     halves: Vec<UnresolvedHalf>,
     verdicts: Verdicts<Verdict>,
     live: bool,
-) {
+) -> Vec<UnresolvedHalf> {
     let Verdicts { undisturbed_since, of: verdicts } = verdicts;
     let mut settled: HashMap<(Event, bool), Vec<Row>> = HashMap::new();
     let mut unsettled = Vec::new();
+    let held: HashMap<MessageId, (Token, u32)> =
+        halves.iter().map(|one| (one.half.id, (one.held_by, one.attempts))).collect();
     for (unresolved, verdict) in halves.into_iter().zip(verdicts) {
         count(verdict.outcome());
         // What the body itself would have reported outranks more than a check-back's answer.
@@ -83,16 +116,15 @@ pub(super) async fn apply_verdicts(
             None => unsettled.push((unresolved, why)),
         }
     }
+    let mut refused = Vec::new();
     for ((event, _), settled) in settled {
-        let failed = asker.decide(event, settled, live).await;
-        if live {
-            let again =
-                |row: Row| UnresolvedHalf { half: row.half, held_by: asker.held.token(), attempts: 0 };
-            let why = "the store did not take the fence's answer";
-            unsettled.extend(failed.into_iter().map(|row| (again(row), why.to_owned())));
+        for Row { half, .. } in asker.decide(event, settled, live).await {
+            let (held_by, attempts) = held[&half.id];
+            refused.push(UnresolvedHalf { half, held_by, attempts });
         }
     }
     ask_again(asker, unsettled, live).await;
+    refused
 }
 
 /// A fence gave no answer. Messages that this process has in memory are stored again first.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::task::JoinSet;
 
 use super::asker::Asker;
-use super::fence::{UnresolvedHalf, apply_verdicts, ask_fence};
+use super::fence::{UnresolvedHalf, ask_fence, settle_claimed, settle_own};
 use crate::call::live::LiveCall;
 use crate::message::FenceId;
 use crate::worker::panic_text;
@@ -47,7 +47,7 @@ impl FenceQueues {
             let turn = queue.turn.lock().await;
             let verdicts = ask_fence(&asker, fence, &halves).await;
             drop(turn);
-            apply_verdicts(&asker, halves, verdicts, false).await;
+            settle_claimed(&asker, halves, verdicts).await;
             more
         });
     }
@@ -71,7 +71,7 @@ impl FenceQueues {
                 let verdicts = ask_fence(&asker, fence, &halves).await;
                 // The store may be away: then the next question to this fence does not wait for it.
                 drop(turn);
-                apply_verdicts(&asker, halves, verdicts, true).await;
+                settle_own(&asker, fence, halves, verdicts).await;
                 false
             });
         }

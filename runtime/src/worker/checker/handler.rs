@@ -117,14 +117,14 @@ impl Question {
 /// Brings answers of handlers to the store, those of a kind in one statement. Returns those over which the store
 /// failed.
 pub(super) async fn settle(asker: &Asker, answers: Vec<HandlerAnswer>) -> Vec<HandlerAnswer> {
-    let mut decided: HashMap<Event, Vec<Row>> = HashMap::new();
+    let mut decided: HashMap<(Event, bool), Vec<Row>> = HashMap::new();
     let mut again = Vec::new();
     let mut untils = HashMap::new();
     for HandlerAnswer { follows, until } in answers {
         match follows {
             Follows::Decided(event, row) => {
                 untils.insert(row.transition.id, until);
-                decided.entry(event).or_default().push(row);
+                decided.entry((event, asker.is_for_our_relay(&row.half))).or_default().push(row);
             }
             Follows::AskAgain(back) => {
                 untils.insert(back.id, until);
@@ -133,7 +133,7 @@ pub(super) async fn settle(asker: &Asker, answers: Vec<HandlerAnswer>) -> Vec<Ha
         }
     }
     let mut failed = Vec::new();
-    for (event, answers) in decided {
+    for ((event, _), answers) in decided {
         for row in asker.decide(event, answers, false).await {
             failed.push(HandlerAnswer {
                 until: untils[&row.transition.id],

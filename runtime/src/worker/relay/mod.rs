@@ -134,14 +134,12 @@ impl Relay {
             if fault::bug("mark-before-ack") {
                 held.settle(Event::Acknowledged, &[Transition::of(id)], None).await;
             }
-            if message.outgoing.half.expires.is_some_and(|expires| expires <= Instant::now()) {
-                message.settled = true;
-                return Some(expired(&held, &message.outgoing.half));
-            }
-            let result = transport.publish(&message.outgoing).await;
+            let is_late = message.outgoing.half.is_late();
+            let result = if is_late { None } else { Some(transport.publish(&message.outgoing).await) };
             fault::point("acked");
             message.settled = true;
             drop(message.memory.take());
+            let Some(result) = result else { return Some(expired(&held, id)) };
             Some(judge(&held, RetryPolicy { attempts, backoff }, &message.outgoing, result))
         });
     }

@@ -2,8 +2,8 @@
 
 use crate::fault;
 use crate::held::{HeldStore, Tried};
+use crate::message::MessageId;
 use crate::message::state::{Applied, Event, MessageState};
-use crate::message::{Half, MessageId};
 use crate::rules::answer::{PublishVerdict, after_publish};
 use crate::settings::Backoff;
 use crate::store::{Attempts, Release, Transition};
@@ -104,6 +104,12 @@ pub(super) async fn record(held: &HeldStore, outcomes: Vec<Recorded>) -> Vec<Rec
     }
     if !expired.is_empty() {
         let ended = held.settle(Event::Expire, &expired, None).await;
+        let is_moved = |tried: &&Tried| matches!(tried, Tried::Applied(Applied::Moved, _));
+        let count = ended.iter().filter(is_moved).count();
+        if count > 0 {
+            metrics::counter!("transactional_message_expired_total").increment(count as u64);
+            tracing::info!(count, "messages expired before they could be delivered");
+        }
         failed.extend(failed_of(expired, &ended).into_iter().map(Recorded::Expired));
     }
     failed.extend(held.give_back(again).await.into_iter().map(Recorded::Again));
@@ -125,10 +131,8 @@ fn dead(held: &HeldStore, id: MessageId, reason: String) -> Transition {
 }
 
 /// A message that is late.
-pub(super) fn expired(held: &HeldStore, half: &Half) -> Recorded {
-    metrics::counter!("transactional_message_expired_total").increment(1);
-    tracing::info!(id = %half.id, function = half.function, "a message expired before it could be delivered");
-    Recorded::Expired(Transition::of(half.id).held_by(held.token()))
+pub(super) fn expired(held: &HeldStore, id: MessageId) -> Recorded {
+    Recorded::Expired(Transition::of(id).held_by(held.token()))
 }
 
 /// A message that was claimed, and can't be read. Should the store fail over it, it lapses, and is claimed again.

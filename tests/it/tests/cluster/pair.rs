@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join3;
 use it::{
     Fragile, Proxy, Reply, World, books_agree, fast, fenced, handled, number, order, under_load, vanish,
     wait_until,
@@ -154,7 +155,8 @@ pub(crate) async fn loses_the_payment_alone<P: Replicated>() {
     let (order, other) = (order(1), order(2));
     let call = messenger.scope(async { fenced(&order, body).await });
     let vanishing = vanish(messenger.scope(async { handled::<()>(&other, neighbour).await }));
-    let (ended, (), ()) = tokio::join!(call, vanishing, cutting);
+    // In this order, whoever is woken: both reports are there when the reporter looks.
+    let (ended, (), ()) = join3(call, vanishing, cutting).await;
     ended.expect("it is committed");
     pair.replication.cut();
     pair.fail_over::<P>().await;

@@ -215,36 +215,55 @@ async fn priority_expiry_and_the_end_of_a_delay_are_amqps() {
     assert!(Duration::from_millis(due) + Duration::from_secs(1) > Duration::new(seconds, nanos) + delay);
 }
 
-/// A queue that nobody empties: RabbitMQ drops what is late there, to the dead letters.
+/// A queue that nobody empties: RabbitMQ takes what is late there to the dead letters.
 #[tokio::test]
 async fn what_expires_in_its_queue_goes_to_the_dead_letters() {
     let (world, rabbit) = (World::new().await, Rabbit::new().await);
-    let (queue, consumer) =
-        (rabbit.queue("late"), world.consumer_named(&rabbit.queue("late"), &world.listener));
+    let (queue, others) = (rabbit.queue("late"), rabbit.queue("others"));
+    let consumer = world.consumer_named(&queue, &world.listener).bind(&rabbit.exchange, "order.*");
     // Declares the queues, and is gone.
-    let messenger =
-        World::start(rabbit.with(world.builder()).consumer(consumer.bind(&rabbit.exchange, "#"))).await;
+    let messenger = World::start(rabbit.with(world.builder()).consumer(consumer)).await;
     send(&messenger, to(&rabbit.exchange, "order.paid", 6)).await;
     wait_until("its effect", async || world.all_effects().await == 1).await;
     assert!(messenger.shutdown(Duration::from_secs(30)).await);
     let messenger = World::start(rabbit.with(world.builder())).await;
-    // Long enough to connect.
-    send(&messenger, to(&rabbit.exchange, "order.paid", 7).expires_in(Duration::from_secs(5))).await;
+    rabbit.bind(&others, "warm.*").await;
+    send(&messenger, to(&rabbit.exchange, "warm.up", 1)).await;
     world.count(&messenger, MessageState::Delivered, 2).await;
+    send(&messenger, to(&rabbit.exchange, "order.paid", 7).expires_in(Duration::from_secs(5))).await;
+    world.count(&messenger, MessageState::Delivered, 3).await;
     rabbit.has(&format!("{queue}.dead"), 1).await;
     assert_eq!(world.all_effects().await, 1);
+}
+
+/// It came in time, and failed. Its next attempt would be too late.
+#[tokio::test]
+async fn what_expires_between_two_attempts_is_dead() {
+    let (world, rabbit) = (World::new().await, Rabbit::new().await);
+    let queue = rabbit.queue("late");
+    world.listener.will(7, [it::Action::Fail, it::Action::Write]);
+    let time = Duration::from_secs(5);
+    let consumer = world.consumer_named(&queue, &world.listener).bind(&rabbit.exchange, "#");
+    let consumer = consumer.retry_delays([time + Duration::from_secs(1)]);
+    let messenger = World::start(rabbit.with(world.builder()).consumer(consumer)).await;
+    rabbit.is_consumed(&queue).await;
+    send(&messenger, to(&rabbit.exchange, "order.paid", 7).expires_in(time)).await;
+    let dead = rabbit.take(&format!("{queue}.dead"), 1).await.remove(0);
+    assert_eq!(dead.header("x-tm-reason").as_deref(), Some("it expired while it was tried again"));
+    assert_eq!(world.all_effects().await, 0);
 }
 
 /// The consumer has forgotten everything as old as its id.
 #[tokio::test]
 async fn a_delay_beyond_the_inboxs_memory_is_no_reason_to_refuse_it_also_after_a_failure() {
     let (world, rabbit) = (World::new().await, Rabbit::new().await);
-    let retention = Duration::from_secs(2);
+    let retention = Duration::from_secs(5);
     world.listener.will(7, [it::Action::Fail, it::Action::Write]);
     let consumer = world.consumer_named(&rabbit.queue("slow"), &world.listener).bind(&rabbit.exchange, "#");
     let consumer = consumer.inbox_retention(retention).retry_delays([Duration::from_millis(50)]);
     let messenger = World::start(rabbit.with(world.builder()).consumer(consumer)).await;
-    send(&messenger, to(&rabbit.exchange, "order.paid", 7).delay(retention + retention / 2)).await;
+    send(&messenger, to(&rabbit.exchange, "order.paid", 7).delay(retention + Duration::from_millis(500)))
+        .await;
     wait_until("its effect", async || world.effects_of_orders().await == [7]).await;
     assert_eq!(world.listener.heard_of(7).len(), 2);
 }

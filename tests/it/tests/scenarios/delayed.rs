@@ -1,10 +1,10 @@
 //! Messages with a delay, which wait in the table; and messages that expire.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use it::{
-    Reply, ShopError, fast, fenced_bytes, fenced_delayed, fenced_expiring, handled_delayed, order, run,
-    vanish, wait_until,
+    Action, Reply, ShopError, fast, fenced_bytes, fenced_delayed, fenced_expiring, handled_delayed, number,
+    order, run, vanish, wait_until,
 };
 use transactional_message::{Error, ErrorKind, Message, MessageInfo, MessageState, Messenger, begin, send};
 
@@ -39,7 +39,7 @@ async fn time_passes(world: &World) {
 fn is_in(info: &MessageInfo, delay: Duration) -> bool {
     let left = info.deliver_at.expect("a time").duration_since(SystemTime::now()).expect("later");
     // The store's clock is this machine's.
-    left <= delay + Duration::from_secs(1) && left > delay - Duration::from_mins(5)
+    left <= delay + Duration::from_secs(1) && left + Duration::from_mins(5) > delay
 }
 
 #[tokio::test]
@@ -107,14 +107,37 @@ async fn an_operator_delivers_it_now() {
 #[tokio::test]
 async fn a_delay_beyond_the_inboxs_memory_is_no_reason_to_refuse_it() {
     let world = World::new().await;
-    let retention = Duration::from_secs(1);
+    let retention = Duration::from_secs(5);
     let consumer = world.consumer().inbox_retention(retention);
     let messenger = World::start(world.builder().consumer(consumer)).await;
-    pay_later(&world, &messenger, 1, 2 * retention).await;
+    let began = Instant::now();
+    pay_later(&world, &messenger, 1, HOUR).await;
     world.count(&messenger, MessageState::Confirmed, 1).await;
+    wait_until("its id to be too old", async || began.elapsed() > retention).await;
+    let id = only(&messenger, MessageState::Confirmed).await.id;
+    messenger.admin().retry(id, "it is time").await.expect("is tried");
     world.count(&messenger, MessageState::Delivered, 1).await;
     assert_eq!(world.effects_of_orders().await, [1]);
     assert_eq!(messenger.stats().await.expect("counts").dead, 0);
+    // The record lasts as long as the message is not too old, wherever its clock is.
+    let stored = number(&world.books, "SELECT received_at FROM tm_inbox").await;
+    let due = number(&world.store(), "SELECT deliver_at FROM tm_message WHERE deliver_at IS NOT NULL").await;
+    assert!(stored >= due, "received at {stored}, due at {due}");
+}
+
+/// A person's word is more than a time.
+#[tokio::test]
+async fn a_dead_message_that_is_late_is_delivered_when_an_operator_says_so() {
+    let world = World::new().await;
+    world.listener.will(1, [Action::Reject, Action::Write]);
+    let messenger = world.messenger().await;
+    let call = async { fenced_expiring(&order(1), HOUR, commit(&world, 1)).await };
+    messenger.scope(call).await.expect("ok");
+    world.count(&messenger, MessageState::Dead, 1).await;
+    run(&world.store(), "UPDATE tm_message SET expires_at = 1").await.expect("updates");
+    let id = only(&messenger, MessageState::Dead).await.id;
+    messenger.admin().retry(id, "better late than never").await.expect("is tried");
+    world.count(&messenger, MessageState::Delivered, 1).await;
 }
 
 #[tokio::test]

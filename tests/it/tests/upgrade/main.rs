@@ -24,8 +24,8 @@ fn broker(url: &str) -> RabbitMq {
     RabbitMq::new(url).exchange(EXCHANGE, ExchangeKind::Topic)
 }
 
-async fn messenger(world: &World, url: &str, settings: Settings, attempts: Option<u32>) -> Messenger {
-    let builder = world.builder().settings(settings).rabbitmq(broker(url));
+async fn messenger(world: &World, url: &str, settings: &Settings, attempts: Option<u32>) -> Messenger {
+    let builder = world.builder().settings(*settings).rabbitmq(broker(url));
     let consumer = |attempts| world.consumer().max_attempts(attempts).retry_delays([PAUSE]);
     World::start(attempts.into_iter().fold(builder, |builder, attempts| builder.consumer(consumer(attempts))))
         .await
@@ -67,27 +67,27 @@ async fn what_the_old_broker_has_takes_effect_once_by_way_of_the_new_one() {
 
     // A life on the old one, which leaves something in each of its queues, and in the store.
     world.listener.will(DEAD, [Action::Fail]);
-    let strict = messenger(&world, old.url(), fast(), Some(1)).await;
+    let strict = messenger(&world, old.url(), &fast(), Some(1)).await;
     pay(&world, &strict, [DONE, DEAD]).await;
     wait_until("a dead message", async || count(&old, &dead).await == 1).await;
     stop(strict).await;
     world.listener.will(FAILED_ONCE, [Action::Fail, Action::Write]);
-    let lenient = messenger(&world, old.url(), fast(), Some(2)).await;
+    let lenient = messenger(&world, old.url(), &fast(), Some(2)).await;
     pay(&world, &lenient, [FAILED_ONCE]).await;
     wait_until("a message that waits", async || count(&old, &retry).await == 1).await;
     stop(lenient).await;
-    let sending = messenger(&world, old.url(), fast(), None).await;
+    let sending = messenger(&world, old.url(), &fast(), None).await;
     pay(&world, &sending, NOT_TAKEN).await;
     world.settled(&sending).await;
     stop(sending).await;
-    let silent = messenger(&world, old.url(), fast().deliver(false), None).await;
+    let silent = messenger(&world, old.url(), &fast().deliver(false), None).await;
     pay(&world, &silent, NOT_SENT).await;
     world.count(&silent, MessageState::Confirmed, 20).await;
     stop(silent).await;
 
     // The new one sends and takes. The old one's queues are drained there, and moved here, both at once.
-    let now = messenger(&world, &new.url, fast(), Some(2)).await;
-    let drain = messenger(&world.elsewhere(), old.url(), fast().deliver(false), Some(2)).await;
+    let now = messenger(&world, &new.url, &fast(), Some(2)).await;
+    let drain = messenger(&world.elsewhere(), old.url(), &fast().deliver(false), Some(2)).await;
     for queue in [QUEUE, &retry, &dead] {
         move_queue(&old, &new, queue).await;
     }
