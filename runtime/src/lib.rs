@@ -188,6 +188,8 @@ pub use error::{Error, ErrorKind, FromHalfError};
 pub use message::state::MessageState;
 pub use message::{CallId, Message, MessageId, Outcome, Payload};
 pub use messenger::{Admin, InScope, Messenger, MessengerBuilder, WithMessenger, spawn};
+#[cfg(feature = "tower")]
+pub use messenger::{ScopeLayer, Scoped};
 pub use settings::{Backoff, Settings};
 #[cfg(feature = "_sql")]
 pub use sql::{BusinessDatabase, Isolation};

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::ops::Deref;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::mpsc;
 
@@ -20,7 +20,7 @@ use crate::transport::Transport;
 tokio::task_local! {
     static IN_SCOPE: Calls;
 }
-static GLOBAL: OnceLock<Calls> = OnceLock::new();
+static GLOBAL: RwLock<Option<Calls>> = RwLock::new(None);
 
 /// A cheap handle. The messenger's workers are there as long as somebody has one.
 #[derive(Clone, Debug)]
@@ -61,12 +61,21 @@ impl Calls {
 
     /// Takes all annotated functions that are given no other messenger.
     pub(crate) fn install_global(&self) -> Result<(), Error> {
-        GLOBAL.set(self.clone()).map_err(|_| {
-            Error::new(
+        let mut global = GLOBAL.write().unwrap_or_else(PoisonError::into_inner);
+        if global.is_some() {
+            return Err(Error::new(
                 ErrorKind::Configuration,
                 "a global messenger is installed already: a process has one; use `Messenger::scope` for others",
-            )
-        })
+            ));
+        }
+        *global = Some(self.clone());
+        Ok(())
+    }
+
+    /// The same instead of the one that does so now, until the guard is dropped.
+    #[cfg(feature = "testing")]
+    pub(crate) fn replace_global(&self) -> ReplacedGlobal {
+        ReplacedGlobal(swap_global(Some(self.clone())))
     }
 
     /// Takes the annotated functions in `future`.
@@ -82,6 +91,29 @@ impl Calls {
     }
 }
 
+fn global() -> Option<Calls> {
+    GLOBAL.read().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+#[cfg(feature = "testing")]
+fn swap_global(calls: Option<Calls>) -> Option<Calls> {
+    std::mem::replace(&mut *GLOBAL.write().unwrap_or_else(PoisonError::into_inner), calls)
+}
+
+/// While this lives, another messenger is the global one: see
+/// [`Messenger::replace_global`](crate::Messenger::replace_global).
+#[cfg(feature = "testing")]
+#[derive(Debug)]
+#[must_use = "dropped, it puts the former global messenger back"]
+pub struct ReplacedGlobal(Option<Calls>);
+
+#[cfg(feature = "testing")]
+impl Drop for ReplacedGlobal {
+    fn drop(&mut self) {
+        drop(swap_global(self.0.take()));
+    }
+}
+
 /// The messenger in scope.
 pub(crate) fn in_scope() -> Option<Calls> {
     IN_SCOPE.try_with(Calls::clone).ok()
@@ -89,7 +121,7 @@ pub(crate) fn in_scope() -> Option<Calls> {
 
 /// The messenger in scope, or the global one.
 pub(super) fn current() -> Result<Calls, Error> {
-    in_scope().or_else(|| GLOBAL.get().cloned()).ok_or_else(|| {
+    in_scope().or_else(global).ok_or_else(|| {
         Error::new(
             ErrorKind::NoMessenger,
             "no messenger is installed: call `Messenger::install_global` at start, or run the call inside \

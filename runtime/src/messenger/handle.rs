@@ -8,6 +8,8 @@ use tokio::sync::Mutex;
 use super::counts::Counting;
 use super::lifecycle::{self, Lifecycle};
 use crate::call::calls::Calls;
+#[cfg(feature = "testing")]
+use crate::call::calls::ReplacedGlobal;
 use crate::call::{Call, run_or};
 #[cfg(feature = "testing")]
 use crate::check_back::DataMap;
@@ -50,6 +52,14 @@ impl Messenger {
     /// [`ErrorKind::Configuration`] when there is one already.
     pub fn install_global(&self) -> Result<(), Error> {
         self.calls.install_global()
+    }
+
+    /// Makes this the global messenger instead of the one that is there, if there is one, until the guard is dropped. For tests
+    /// of a program that relies on the global one; they must run one at a time then. Where that can be had,
+    /// [`scope`](Self::scope) is better.
+    #[cfg(feature = "testing")]
+    pub fn replace_global(&self) -> ReplacedGlobal {
+        self.calls.replace_global()
     }
 
     /// Runs `future` with this messenger for the annotated functions in it: what makes parallel

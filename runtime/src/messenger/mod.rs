@@ -6,11 +6,15 @@ mod checks;
 mod counts;
 mod handle;
 mod in_scope;
+#[cfg(feature = "tower")]
+mod layer;
 mod lifecycle;
 
 pub use admin::Admin;
 pub use builder::MessengerBuilder;
 pub use handle::Messenger;
 pub use in_scope::{InScope, WithMessenger, spawn};
+#[cfg(feature = "tower")]
+pub use layer::{ScopeLayer, Scoped};
 #[cfg(feature = "testing")]
 pub(crate) use lifecycle::Workers;

@@ -30,5 +30,6 @@
 mod conformance;
 mod recorder;
 
+pub use crate::call::calls::ReplacedGlobal;
 pub use conformance::exercise;
 pub use recorder::{Handled, Recorder, SentMessage, received};

@@ -56,13 +56,14 @@ impl Shop {
         (&nodes[leader], [&nodes[(leader + 1) % 3], &nodes[(leader + 2) % 3]])
     }
 
-    /// Waits until the queue has a copy on each node again, as far as this one knows.
+    /// Waits until all nodes see each other, and the queue has a copy on each, as far as its leader knows.
     pub(crate) async fn is_whole(&self) {
         let nodes = self.cluster.nodes();
         wait_until("the queue to have all its copies again", async || {
             let said = nodes[0].ctl(["list_queues", "name", "online"]).await.unwrap_or_default();
             let row = said.lines().find(|row| row.starts_with(&format!("{QUEUE}\t")));
             row.is_some_and(|row| nodes.iter().all(|node| row.contains(node.name())))
+                && self.cluster.is_connected().await
         })
         .await;
     }

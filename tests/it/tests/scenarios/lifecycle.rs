@@ -101,6 +101,16 @@ async fn there_is_no_messenger_until_one_is_installed_and_then_there_is_one() {
     says(&error, ErrorKind::Configuration, &["a global messenger is installed already"]);
     world.settled(&messenger).await;
     assert_eq!(world.listener.orders(), [1, 2]);
+    // A test that relies on the global one puts its own in its place for a while.
+    let elsewhere = World::new().await;
+    let another = elsewhere.messenger().await;
+    let replaced = another.replace_global();
+    it::handled(&it::order(3), body()).await.expect("ok");
+    drop(replaced);
+    it::handled(&it::order(4), body()).await.expect("ok");
+    elsewhere.settled(&another).await;
+    world.settled(&messenger).await;
+    assert_eq!((elsewhere.listener.orders(), world.listener.orders()), (vec![3], vec![1, 2, 4]));
 }
 
 #[tokio::test]

@@ -46,18 +46,20 @@ impl Cluster {
             }
         });
         let cluster = Self { nodes: try_join_all(nodes).await?, _epmd: epmd };
-        let members = NODES.to_string();
-        wait("the nodes to find each other", async || {
-            // Each of them: a queue gets its copies on the nodes that the one knows that declares it.
-            for node in &cluster.nodes {
-                if node.ctl(["await_online_nodes", &members, "--timeout", "5"]).await.is_err() {
-                    return Ok(false);
-                }
-            }
-            Ok(true)
-        })
-        .await?;
+        wait("the nodes to find each other", async || Ok(cluster.is_connected().await)).await?;
         Ok(cluster)
+    }
+
+    /// Whether each node sees all others. A queue gets its copies on the nodes that the one knows that declares it; and two that
+    /// see only the third are no majority without it.
+    pub async fn is_connected(&self) -> bool {
+        let members = NODES.to_string();
+        for node in &self.nodes {
+            if node.ctl(["await_online_nodes", &members, "--timeout", "5"]).await.is_err() {
+                return false;
+            }
+        }
+        true
     }
 
     /// The nodes; each may be killed and started again.
