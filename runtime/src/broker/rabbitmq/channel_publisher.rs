@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lapin::options::ConfirmSelectOptions;
 use lapin::{Channel, Connection};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::batch::{self, ReturnStatus};
@@ -17,6 +17,11 @@ use crate::transport::PublishResult;
 
 /// How long what was refused is not tried again.
 const REFUSED_FOR: Duration = Duration::from_secs(2);
+/// How long a queue refuses everything before publishing goes on on another channel. RabbitMQ 3.10 never takes a message from a
+/// channel again on which the first one came while a quorum queue had no leader.
+const STUCK: Duration = Duration::from_secs(5);
+/// How long closing a channel may take.
+const CLOSING: Duration = Duration::from_secs(1);
 /// Exchanges remembered, and routing keys; more exchanges than an application has, unless it makes up their names.
 const REMEMBERED: usize = 1000;
 
@@ -32,6 +37,8 @@ pub(super) struct ChannelPublisher<'a> {
     exchanges: HashMap<Short, Result<(), Refused>>,
     /// Routing keys that this user may not publish with: topic permissions.
     keys: HashMap<(Short, Short), Refused>,
+    /// Since when a queue has refused all that was sent there, by exchange and routing key.
+    stuck: HashMap<(Short, Short), Instant>,
 }
 
 /// What takes no messages, at least until then.
@@ -54,7 +61,8 @@ impl<'a> ChannelPublisher<'a> {
         connection: &'a Connection,
         lost: &'a CancellationToken,
     ) -> Self {
-        Self { queue, connection, lost, channel: None, exchanges: HashMap::new(), keys: HashMap::new() }
+        let (exchanges, keys, stuck) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { queue, connection, lost, channel: None, exchanges, keys, stuck }
     }
 
     /// Publishes until the connection is lost. Says why, if that was seen here.
@@ -79,9 +87,11 @@ impl<'a> ChannelPublisher<'a> {
         let failure = match self.publish(&messages).await {
             Ok(statuses) => {
                 for (pending, status) in batch.into_iter().zip(statuses) {
+                    self.note(&pending.message, &status);
                     let result = result(&pending.message, status);
                     pending.answer(result);
                 }
+                self.leave_if_stuck().await;
                 return Ok(());
             }
             Err(failure) => failure,
@@ -105,6 +115,34 @@ impl<'a> ChannelPublisher<'a> {
             self.queue.suspect(batch);
         }
         if failure.ends_the_connection { Err(failure.trouble) } else { Ok(()) }
+    }
+
+    /// Notes since when a queue takes nothing.
+    fn note(&mut self, message: &AmqpMessage, status: &ReturnStatus) {
+        let refused = matches!(status, ReturnStatus::Refused);
+        if !refused && self.stuck.is_empty() {
+            return;
+        }
+        let key = (message.exchange.clone(), message.routing_key.clone());
+        if refused && self.stuck.len() < REMEMBERED {
+            self.stuck.entry(key).or_insert_with(Instant::now);
+        } else {
+            self.stuck.remove(&key);
+        }
+    }
+
+    /// Goes on with another channel where a queue has taken nothing for long: perhaps it would take it from that one.
+    async fn leave_if_stuck(&mut self) {
+        if self.stuck.values().all(|since| since.elapsed() < STUCK) {
+            return;
+        }
+        self.stuck.clear();
+        if let Some(channel) = self.channel.take() {
+            tracing::info!(
+                "RabbitMQ: a queue has refused everything for {STUCK:?}; publishing goes on on another channel"
+            );
+            let _ = timeout(CLOSING, channel.close(200, "a queue refuses everything".into())).await;
+        }
     }
 
     async fn publish(&mut self, messages: &[&AmqpMessage]) -> Result<Vec<ReturnStatus>, Failure> {
