@@ -59,6 +59,7 @@
 //! | `sqlite` (default), `postgres`, `mysql` | message store, business database and consumer's database |
 //! | `rabbitmq` | delivery through RabbitMQ; without it, messages are delivered within the process |
 //! | `tls` | TLS to databases and RabbitMQ |
+//! | `tower` | `Messenger::layer`: the messenger in scope while axum, tonic or another service of tower handles a request |
 //! | `testing` | the module `testing`, for unit tests of annotated functions |
 //! | `fault-points` | this crate's own tests, which kill the process at named points |
 //!

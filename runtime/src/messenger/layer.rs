@@ -66,11 +66,10 @@ where
     }
 }
 
-#[cfg(all(test, feature = "testing"))]
+#[cfg(all(test, feature = "sqlite"))]
 mod tests {
     use super::*;
     use crate::call::calls::in_scope;
-    use crate::testing::Recorder;
 
     /// Says whether a messenger is in scope while a request is handled.
     #[derive(Clone)]
@@ -95,8 +94,8 @@ mod tests {
 
     #[tokio::test]
     async fn requests_are_handled_in_scope() {
-        let recorder = Recorder::new().await.expect("a recorder");
-        let mut service = recorder.messenger().layer().layer(Asks);
+        let messenger = Messenger::builder("sqlite::memory:").build().await.expect("builds");
+        let mut service = messenger.layer().layer(Asks);
         assert_eq!((Asks.call(()).await, service.call(()).await), (Ok(false), Ok(true)));
     }
 }
