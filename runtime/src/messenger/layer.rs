@@ -94,7 +94,9 @@ mod tests {
 
     #[tokio::test]
     async fn requests_are_handled_in_scope() {
-        let messenger = Messenger::builder("sqlite::memory:").build().await.expect("builds");
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = format!("sqlite://{}", directory.path().join("messages.db").display());
+        let messenger = Messenger::builder(store).build().await.expect("builds");
         let mut service = messenger.layer().layer(Asks);
         assert_eq!((Asks.call(()).await, service.call(()).await), (Ok(false), Ok(true)));
     }
