@@ -50,6 +50,8 @@ pub(crate) enum Scenario {
     Send,
     /// A call whose body decides on ten messages.
     Many,
+    /// An import: a thousand messages in one transaction, beside a call for each.
+    Import,
     /// Calls until their messages are acked by RabbitMQ and marked.
     Pipeline,
     /// From commit to an independent consumer's receipt.
@@ -64,6 +66,10 @@ pub(crate) enum Scenario {
     Instances,
     /// Delivered messages are kept for a while: `pipeline` over millions of them.
     Kept,
+    /// A million messages wait for their time.
+    Delayed,
+    /// A consumer's handler of one message at a time, and one of a hundred.
+    Consume,
     /// `send` and `pipeline` on the embedded default.
     Sqlite,
     /// What 500 annotated functions cost at compile time.
@@ -76,7 +82,10 @@ pub(crate) enum Scenario {
 
 impl Scenario {
     pub(crate) const fn needs_rabbitmq(self) -> bool {
-        !matches!(self, Self::Send | Self::Many | Self::Sqlite | Self::Compile | Self::All | Self::Report)
+        !matches!(
+            self,
+            Self::Send | Self::Many | Self::Import | Self::Sqlite | Self::Compile | Self::All | Self::Report
+        )
     }
 
     /// The database that its goals are about.

@@ -75,6 +75,20 @@ async fn decides<DB: Shop>(messenger: &Messenger, db: &Pool<DB>, payment: Paymen
     Ok(())
 }
 
+/// Messages of an import.
+pub(crate) const LINES: usize = 1000;
+
+/// An import: many messages in one transaction.
+#[transactional_message(fence, messenger = messenger)]
+async fn imports<DB: Shop>(messenger: &Messenger, db: &Pool<DB>, payment: Payment) -> anyhow::Result<()> {
+    let mut tx = begin(db).await?;
+    DB::insert(&mut tx, &payment).await?;
+    let line = || Message::json(crate::EXCHANGE, crate::ROUTING_KEY, &payment);
+    tx.send_all(std::iter::repeat_with(line).take(LINES).collect::<Result<Vec<_>, _>>()?)?;
+    tx.commit().await?;
+    Ok(())
+}
+
 /// Where the handler looks.
 #[derive(Clone)]
 struct Payments(Arc<dyn Lookup>);
@@ -177,6 +191,23 @@ pub(crate) struct Decides<DB: Shop>(pub(crate) Ours<DB>);
 impl<DB: Shop> Contestant for Decides<DB> {
     async fn call(&self, payment: Payment) -> anyhow::Result<()> {
         decides(&self.0.messenger, &self.0.place.pool, payment).await
+    }
+
+    async fn settle(&self) -> anyhow::Result<()> {
+        self.0.settle().await
+    }
+
+    async fn close(&self) {
+        self.0.close().await;
+    }
+}
+
+pub(crate) struct Imports<DB: Shop>(pub(crate) Ours<DB>);
+
+#[async_trait]
+impl<DB: Shop> Contestant for Imports<DB> {
+    async fn call(&self, payment: Payment) -> anyhow::Result<()> {
+        imports(&self.0.messenger, &self.0.place.pool, payment).await
     }
 
     async fn settle(&self) -> anyhow::Result<()> {

@@ -12,10 +12,11 @@ use super::results::Results;
 use super::{in_short, table};
 use crate::options::{Options, scratch};
 
-const SCENARIOS: [&[&str]; 12] = [
+const SCENARIOS: [&[&str]; 15] = [
     &["send"],
     &["send", "--rtt"],
     &["many"],
+    &["import"],
     &["pipeline"],
     &["latency"],
     &["sqlite"],
@@ -24,6 +25,8 @@ const SCENARIOS: [&[&str]; 12] = [
     &["recovery"],
     &["instances"],
     &["kept"],
+    &["delayed"],
+    &["consume"],
     &["compile"],
 ];
 /// The repository.

@@ -2,6 +2,9 @@
 
 pub(crate) mod backlog;
 pub(crate) mod compile;
+pub(crate) mod consume;
+pub(crate) mod delayed;
+pub(crate) mod import;
 pub(crate) mod instances;
 pub(crate) mod kept;
 pub(crate) mod latency;

@@ -25,6 +25,20 @@ pub(super) async fn backlog(pool: &PgPool, count: i64) -> anyhow::Result<()> {
     run(pool, insert).await
 }
 
+/// Confirmed messages whose time comes in an hour.
+pub(super) async fn delayed(pool: &PgPool, count: i64) -> anyhow::Result<()> {
+    let columns = COLUMNS.replace("due_at, ", "deliver_at, due_at, ");
+    let now = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint, ";
+    let values = VALUES.replace(&format!("{now}{now}"), &format!("{now}LATER, LATER, "));
+    let later = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint + 3600000";
+    let insert = format!(
+        "INSERT INTO tm_message ({columns}) SELECT {}, id, 1, 'fence:' || identity, NULL \
+         FROM (SELECT {ID} AS id FROM generate_series(1, {count})) AS ids, tm_fence_database",
+        values.replace("LATER", later)
+    );
+    run(pool, insert).await
+}
+
 /// Messages that are delivered, and not old enough to be deleted, each with its fence row: made during the last hours.
 pub(super) async fn delivered(pool: &PgPool, count: i64) -> anyhow::Result<()> {
     let statements = format!(
