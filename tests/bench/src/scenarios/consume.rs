@@ -82,6 +82,7 @@ async fn drain(
     // Until the queue is there, and bound, and one comes through.
     while count_booked(pool).await? == 0 {
         fill(broker, 1).await?;
+        // Pacing: one at a time until one comes through; the loop waits on that.
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     first.shutdown(Duration::from_secs(5)).await;
@@ -126,6 +127,7 @@ async fn booked(pool: &PgPool, count: u32) -> anyhow::Result<()> {
             return Ok(());
         }
         anyhow::ensure!(began.elapsed() < PATIENCE, "{there} of {count} were booked within {PATIENCE:?}");
+        // Pacing between two looks: counting must not cost what is measured.
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

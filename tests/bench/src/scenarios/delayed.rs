@@ -77,6 +77,7 @@ async fn fall_due(broker: &Broker, pool: &PgPool, count: u32) -> anyhow::Result<
     let began = Instant::now();
     while broker.ready().await? < count {
         anyhow::ensure!(began.elapsed() < PATIENCE, "they were not delivered within {PATIENCE:?}");
+        // Pacing between two looks: asking the broker must not cost what is measured.
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     Ok(f64::from(count) / began.elapsed().as_secs_f64())
