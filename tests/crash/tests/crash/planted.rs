@@ -16,30 +16,28 @@ fn succeeds_once(arguments: &'static str) {
     run.call_once(|| succeeds(arguments));
 }
 
-/// What a run says that finds the bug. Its kills are a sample: where a busy machine lets few actions through, the bug may
-/// not be among them, so there are others.
-fn found(bug: &str, arguments: &str) -> String {
-    let runs =
-        (1..=4).map(|seed| crash(&arguments.replace("--seed 1 ", &format!("--seed {seed} ")), Some(bug)));
-    let mut said_in_vain = String::new();
-    for run in runs {
-        if !run.status.success() {
-            return said(&run);
+/// Looks for the bug until a run finds it for one of the reasons. The kills of a run are a sample: where a busy machine lets
+/// few actions through, the bug may not be among them, or shows otherwise first, so there are other runs.
+fn find(bug: &str, arguments: &str, reasons: &str) {
+    let mut said_in_vain = Vec::new();
+    for seed in 1..=4 {
+        let run = crash(&arguments.replace("--seed 1 ", &format!("--seed {seed} ")), Some(bug));
+        let said = said(&run);
+        if !run.status.success() && reasons.split('|').any(|reason| said.contains(reason)) {
+            return;
         }
-        said_in_vain = said(&run);
+        said_in_vain.push(said);
     }
-    panic!("`{bug}` was not found:\n{said_in_vain}")
+    panic!("`{bug}` was not found, or not by `{reasons}`:\n{}", said_in_vain.join("\n"));
 }
 
 /// A bug with the run that must find it, and what that must say, or else.
 macro_rules! planted {
-    ($($test:ident: $bug:literal, $arguments:literal, $reason:literal;)*) => {
+    ($($test:ident: $bug:literal, $arguments:literal, $reasons:literal;)*) => {
         $(
             #[test]
             fn $test() {
-                let said = found($bug, $arguments);
-                let is_it = $reason.split('|').any(|reason| said.contains(reason));
-                assert!(is_it, "`{}` was found, but not by `{}`:\n{said}", $bug, $reason);
+                find($bug, $arguments, $reasons);
                 succeeds_once($arguments);
             }
         )*
@@ -85,9 +83,11 @@ planted! {
     withhold_that_outlives_its_transaction:
         "withhold-survives", "--seed 1 --kills 12 --points committed", " losses (first";
     messages_of_a_transaction_that_outlive_it:
-        "decided-survives", "--seed 1 --kills 12 --points committed --store-in business", " phantoms (first";
+        "decided-survives", "--seed 1 --kills 12 --points committed --store-in business",
+        " phantoms (first| robbed (first";
     one_fence_row_for_all_transactions_of_a_call:
-        "decided-share-a-row", "--seed 1 --kills 24 --points commit-sent,fence-inserted", " phantoms (first";
+        "decided-share-a-row", "--seed 1 --kills 24 --points commit-sent,fence-inserted",
+        " phantoms (first| robbed (first";
     answer_about_a_live_call_forgotten_in_an_outage:
         "answer-forgotten", "play lost-half --database sqlite",
         "in vain for the message of what took effect, whose half is gone";
