@@ -12,9 +12,10 @@ use futures_util::future::join_all;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::topic::Pattern;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::fault;
 use crate::message::{Half, MessageId};
+use crate::settings::Settings;
 use crate::transport::{Delivery, Disposition, Outgoing, PublishResult, Queue, Transport};
 
 /// How many deliveries a queue takes at once. More stay in the store, and keep no other queue's
@@ -31,6 +32,8 @@ pub(crate) struct InProcess {
     queues: Mutex<Vec<Subscriber>>,
     /// After how many attempts the store gives a message up.
     attempts: u32,
+    /// Whether anything is delivered.
+    deliver: bool,
     /// Suspects that could not be tried: they go back to the store, which does not remember that they are.
     suspects: Mutex<HashSet<MessageId>>,
 }
@@ -47,8 +50,9 @@ struct Subscriber {
 }
 
 impl InProcess {
-    pub(crate) fn new(attempts: u32) -> Self {
-        Self { queues: Mutex::default(), attempts, suspects: Mutex::default() }
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let Settings { delivery_attempts: attempts, deliver, .. } = *settings;
+        Self { queues: Mutex::default(), attempts, deliver, suspects: Mutex::default() }
     }
 
     fn route(&self, exchange: &str, routing_key: &str) -> Vec<Subscriber> {
@@ -133,6 +137,15 @@ impl Transport for InProcess {
     }
 
     fn subscribe(&self, queue: Queue) -> Result<mpsc::Receiver<Delivery>, Error> {
+        if !self.deliver {
+            return Err(Error::new(
+                ErrorKind::Configuration,
+                format!(
+                    "the consumer `{}` would get nothing: the setting `deliver` is false, and delivery is within the process",
+                    queue.name
+                ),
+            ));
+        }
         let (deliveries, receiver) = mpsc::channel(QUEUE_LENGTH);
         let pattern = |(exchange, pattern): (String, String)| (exchange, Pattern::new(&pattern));
         let Queue { name, bindings, undecodable_after, .. } = queue;

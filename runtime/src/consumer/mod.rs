@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::Pool;
+use tokio::sync::watch;
 
 pub use batch::ConsumeBatch;
 use batch::{OneByOne, Together};
@@ -29,7 +30,6 @@ use crate::error::{Error, ErrorKind};
 use crate::message::Half;
 use crate::message::limits::SHORT_STRING_BYTES;
 use crate::sql::BusinessDatabase;
-#[cfg(feature = "testing")]
 use crate::store::StoreError;
 #[cfg(feature = "testing")]
 use crate::transport::Disposition;
@@ -37,6 +37,8 @@ use crate::transport::{Foreign, Identify, Queue};
 #[cfg(feature = "testing")]
 use crate::worker::alone::Alone;
 
+/// Why a consumer is refused that could handle nothing.
+pub(crate) const NO_CONCURRENCY: &str = "`concurrency` must be at least 1";
 /// The default pauses between attempts, in seconds.
 const RETRY_DELAYS: [u64; 4] = [1, 5, 25, 120];
 const MOST_PAUSES: usize = 16;
@@ -211,7 +213,10 @@ impl Consumer {
         self
     }
 
-    /// How many messages, or batches of them, are handled at once. Default: 8.
+    /// How many messages, or batches of them, are handled at once. Default: 8. It can be changed while the messenger runs:
+    /// [`Messenger::set_concurrency`](crate::Messenger::set_concurrency).
+    ///
+    /// Within the process, no more than 64 messages are in hand for a consumer.
     #[must_use]
     pub const fn concurrency(mut self, concurrency: usize) -> Self {
         self.concurrency = concurrency;
@@ -306,8 +311,34 @@ impl Consumer {
         self
     }
 
+    /// Creates or updates the tables of the inbox, as [`Messenger::migrate`](crate::Messenger::migrate) does for the consumers
+    /// that a messenger is built with.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`]; [`ErrorKind::Schema`] when the tables are newer than this crate.
+    ///
+    /// # Cancel safety
+    /// Dropped half-way, some tables are there and others are not; call it again.
+    pub async fn migrate(&self) -> Result<(), Error> {
+        let migrated = self.create_tables().await;
+        migrated.map_err(|cause| cause.into_error("the inbox could not be created or updated"))
+    }
+
+    pub(crate) async fn create_tables(&self) -> Result<(), StoreError> {
+        self.inbox.migrate(self.schema.as_deref()).await
+    }
+
+    /// Checks that the tables have the version that this crate knows.
+    pub(crate) async fn check_schema(&self) -> Result<(), StoreError> {
+        self.inbox.check_schema(self.schema.as_deref()).await
+    }
+
     pub(crate) fn queue(&self) -> &str {
         &self.queue
+    }
+
+    pub(crate) const fn most_at_once(&self) -> usize {
+        self.concurrency
     }
 
     pub(crate) const fn most_attempts(&self) -> u32 {
@@ -321,7 +352,7 @@ impl Consumer {
         halves: Vec<Arc<Half>>,
         data: &DataMap,
     ) -> Result<Vec<Disposition>, StoreError> {
-        self.inbox.migrate(self.schema.as_deref()).await?;
+        self.create_tables().await?;
         let work = work::Work {
             inbox: Arc::clone(&self.inbox),
             budget: self.max_attempts,
@@ -338,11 +369,12 @@ impl Consumer {
     }
 
     /// What the transport has to know.
-    pub(crate) fn wanted(&self) -> Queue {
+    pub(crate) fn wanted(&self, concurrency: watch::Receiver<usize>) -> Queue {
         Queue {
             name: self.queue.clone(),
             bindings: self.bindings.clone(),
-            concurrency: self.concurrency.saturating_mul(self.batch),
+            concurrency,
+            batch: self.batch,
             retry_delays: self.retry_delays.clone(),
             undecodable_after: self.undecodable_after,
             identify: self.identify.clone(),
@@ -357,7 +389,7 @@ impl Consumer {
         } else if self.max_attempts == 0 {
             "`max_attempts` must be at least 1"
         } else if self.concurrency == 0 {
-            "`concurrency` must be at least 1"
+            NO_CONCURRENCY
         } else if !(1..=MOST_TOGETHER).contains(&self.batch) {
             "a batch must have 1 to 1000 messages"
         } else if self.retry_delays.is_empty() || self.retry_delays.len() > MOST_PAUSES {

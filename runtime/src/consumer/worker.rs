@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc::Receiver;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +26,8 @@ use crate::worker::janitor::Prune;
 #[derive(Debug)]
 pub(crate) struct ConsumerLoop {
     pub(super) consumer: Consumer,
+    /// How many batches are handled at once.
+    concurrency: watch::Receiver<usize>,
     work: Work,
     deliveries: Receiver<Delivery>,
     /// Taken out of the channel, and not begun.
@@ -41,11 +44,13 @@ impl ConsumerLoop {
         budget: u32,
         alone: Alone,
         data: DataMap,
+        concurrency: watch::Receiver<usize>,
         deliveries: Receiver<Delivery>,
     ) -> Self {
         let (inbox, given) = (Arc::clone(&consumer.inbox), Given { limits: consumer.limits, data });
         Self {
             consumer,
+            concurrency,
             work: Work { inbox, budget, alone, given, under_way: UnderWay::default() },
             deliveries,
             ready: VecDeque::new(),
@@ -55,14 +60,8 @@ impl ConsumerLoop {
         }
     }
 
-    /// Creates or updates the tables of the inbox.
-    pub(crate) async fn migrate(&self) -> Result<(), StoreError> {
-        self.work.inbox.migrate(self.consumer.schema.as_deref()).await
-    }
-
-    /// Checks that they have the version that this crate knows.
-    pub(crate) async fn check_schema(&self) -> Result<(), StoreError> {
-        self.work.inbox.check_schema(self.consumer.schema.as_deref()).await
+    pub(crate) const fn consumer(&self) -> &Consumer {
+        &self.consumer
     }
 
     /// What prunes the inbox.
@@ -71,7 +70,7 @@ impl ConsumerLoop {
     }
 
     fn has_room(&self) -> bool {
-        self.handling.len() < self.consumer.concurrency
+        self.handling.len() < *self.concurrency.borrow()
     }
 
     fn sort_in(&mut self, delivery: Delivery) {
@@ -144,6 +143,7 @@ impl Worker for ConsumerLoop {
                     let Some(delivery) = delivery else { break };
                     self.sort_in(delivery);
                 }
+                Ok(()) = self.concurrency.changed() => {}
                 () = stop.cancelled() => break,
             }
         }

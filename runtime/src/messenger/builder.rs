@@ -6,6 +6,8 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, mpsc};
 
 use super::checks;
+#[cfg(feature = "_sql")]
+use super::consumers::Consumers;
 use super::counts::Counting;
 use super::handle::Messenger;
 use super::lifecycle::{Lifecycle, Workers};
@@ -15,8 +17,6 @@ use crate::call::calls::{Calls, Shared};
 use crate::call::group_commit::GroupCommit;
 use crate::check_back::registry::Registry;
 use crate::check_back::{CheckBack, DataMap, Handler, handler};
-#[cfg(feature = "_sql")]
-use crate::consumer::ConsumerLoop;
 use crate::database::DatabaseSource;
 use crate::error::{Error, ErrorKind};
 use crate::fence::registry::Fences;
@@ -26,7 +26,7 @@ use crate::settings::Settings;
 use crate::transport::Transport;
 use crate::worker::alone::Alone;
 use crate::worker::checker::{Asker, Checker};
-use crate::worker::janitor::Janitor;
+use crate::worker::janitor::{Inboxes, Janitor};
 use crate::worker::lease_renewer::LeaseRenewer;
 use crate::worker::relay::Relay;
 use crate::worker::relay::slots::RelayQueue;
@@ -186,17 +186,7 @@ impl MessengerBuilder {
         if let Some(rabbitmq) = self.rabbitmq.take() {
             return Ok(Arc::new(rabbitmq.open(self.settings.publish_timeout)?));
         }
-        #[cfg(feature = "_sql")]
-        if let (false, Some(consumer)) = (self.settings.deliver, self.consumers.first()) {
-            return Err(Error::new(
-                ErrorKind::Configuration,
-                format!(
-                    "the consumer `{}` would get nothing: the setting `deliver` is false, and delivery is within the process",
-                    consumer.queue()
-                ),
-            ));
-        }
-        Ok(Arc::new(InProcess::new(self.settings.delivery_attempts)))
+        Ok(Arc::new(InProcess::new(&self.settings)))
     }
 
     /// Puts everything together, and knows who is connected to whom.
@@ -205,13 +195,16 @@ impl MessengerBuilder {
         let settings = self.settings;
         let services = Services::new(self.service.take(), std::mem::take(&mut self.old_services))?;
         let handlers = Arc::new(self.handlers()?);
+        let (alone, inboxes) = (Alone::default(), Inboxes::default());
         #[cfg(feature = "_sql")]
-        refuse_bad_consumers(&self.consumers, &handlers.data)?;
+        let consumers = Consumers::new(&transport, &handlers, &alone, &inboxes);
+        #[cfg(feature = "_sql")]
+        let loops =
+            self.consumers.drain(..).map(|consumer| consumers.add(consumer)).collect::<Result<_, _>>()?;
         let store = self.store.open_store().await?;
         let fences = Arc::new(self.fences().await?);
 
         let held = HeldStore::new(store, settings.lease, settings.report_backoff);
-        let alone = Alone::default();
         let (reports, reports_in) = mpsc::unbounded_channel();
         let (questions, questions_in) = mpsc::unbounded_channel();
         let (relay, relay_in) = RelayQueue::new(&settings, &held, &transport);
@@ -223,22 +216,16 @@ impl MessengerBuilder {
             handlers: Arc::clone(&handlers),
             transport: Arc::clone(&transport),
             relay: relay.clone(),
-            alone: alone.clone(),
+            alone,
         };
-        #[cfg(feature = "_sql")]
-        let consumers = subscribe(self.consumers, transport.as_ref(), &alone, &handlers.data)?;
-        #[cfg(feature = "_sql")]
-        let inboxes = consumers.iter().map(ConsumerLoop::prune).collect();
-        #[cfg(not(feature = "_sql"))]
-        let inboxes = Vec::new();
         let workers = Workers {
             reporter: Reporter::new(&held, relay, questions, reports_in),
             checker: Checker::new(asker, questions_in),
             relay: Relay::new(&settings, &services, &held, &transport, relay_in),
             transport_driver: TransportDriver { transport: Arc::clone(&transport) },
             #[cfg(feature = "_sql")]
-            consumers,
-            janitor: Janitor::new(&settings, &services, &held, &fences, &handlers, inboxes),
+            consumers: loops,
+            janitor: Janitor::new(&settings, &services, &held, &fences, &handlers, &inboxes),
             lease_renewer: LeaseRenewer::new(&held),
         };
         let lifecycle = Arc::new(Mutex::new(Lifecycle::new(workers)));
@@ -254,7 +241,13 @@ impl MessengerBuilder {
             reports,
         };
         let calls = Calls::new(shared, lifecycle.clone());
-        Ok(Messenger { calls, lifecycle, counting: Arc::new(Counting::default()) })
+        Ok(Messenger {
+            calls,
+            lifecycle,
+            counting: Arc::new(Counting::default()),
+            #[cfg(feature = "_sql")]
+            consumers: Arc::new(consumers),
+        })
     }
 
     /// A messenger whose calls are let in, and its workers, which nobody runs.
@@ -298,36 +291,4 @@ impl MessengerBuilder {
         }
         Ok(fences)
     }
-}
-
-#[cfg(feature = "_sql")]
-fn subscribe(
-    consumers: Vec<crate::Consumer>,
-    transport: &dyn Transport,
-    alone: &Alone,
-    data: &DataMap,
-) -> Result<Vec<ConsumerLoop>, Error> {
-    let subscribed = |consumer: crate::Consumer| {
-        let deliveries = transport.subscribe(consumer.wanted())?;
-        let budget = transport.budget(consumer.most_attempts());
-        Ok(ConsumerLoop::new(consumer, budget, alone.clone(), data.clone(), deliveries))
-    };
-    consumers.into_iter().map(subscribed).collect()
-}
-
-#[cfg(feature = "_sql")]
-fn refuse_bad_consumers(consumers: &[crate::Consumer], data: &DataMap) -> Result<(), Error> {
-    for (index, consumer) in consumers.iter().enumerate() {
-        consumer.validate(data)?;
-        if consumers.iter().take(index).any(|other| other.queue() == consumer.queue()) {
-            return Err(Error::new(
-                ErrorKind::Configuration,
-                format!(
-                    "there are two consumers of the queue `{}`: raise its `concurrency` instead",
-                    consumer.queue()
-                ),
-            ));
-        }
-    }
-    Ok(())
 }

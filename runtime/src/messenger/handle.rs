@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 
+#[cfg(feature = "_sql")]
+use super::consumers::Consumers;
 use super::counts::Counting;
 use super::lifecycle::{self, Lifecycle};
 use crate::call::calls::Calls;
@@ -31,6 +33,8 @@ pub struct Messenger {
     pub(super) calls: Calls,
     pub(super) lifecycle: Arc<Mutex<Lifecycle>>,
     pub(super) counting: Arc<Counting>,
+    #[cfg(feature = "_sql")]
+    pub(super) consumers: Arc<Consumers>,
 }
 
 impl Messenger {

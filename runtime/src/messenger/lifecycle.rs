@@ -10,8 +10,12 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+#[cfg(feature = "_sql")]
+use super::consumers::Consumers;
 use crate::call::admission::{Admission, Phase};
 use crate::call::calls::Calls;
+#[cfg(feature = "_sql")]
+use crate::consumer::Consumer;
 use crate::error::{Error, ErrorKind};
 use crate::fence::registry::Fences;
 use crate::held::HeldStore;
@@ -42,7 +46,10 @@ pub(crate) struct Workers {
 #[derive(Debug)]
 pub(crate) struct Lifecycle {
     waiting: Option<Workers>,
-    running: Vec<Running>,
+    /// They are stopped in this order, and each kind one after the other: each may still feed those after it.
+    feeding: Vec<Running>,
+    consumers: Vec<Running>,
+    keeping: Vec<Running>,
     /// Where they run.
     started: Option<(Arc<Admission>, Databases, Handle)>,
 }
@@ -50,7 +57,7 @@ pub(crate) struct Lifecycle {
 /// How long the workers may take to finish when nobody waits for them.
 const UNATTENDED: Duration = Duration::from_secs(5);
 
-/// A worker, and how to stop it. In the order in which they are stopped.
+/// A worker, and how to stop it.
 #[derive(Debug)]
 struct Running {
     stop: CancellationToken,
@@ -81,20 +88,34 @@ impl Databases {
 
 impl Lifecycle {
     pub(super) const fn new(workers: Workers) -> Self {
-        Self { waiting: Some(workers), running: Vec::new(), started: None }
+        Self {
+            waiting: Some(workers),
+            feeding: Vec::new(),
+            consumers: Vec::new(),
+            keeping: Vec::new(),
+            started: None,
+        }
     }
 
-    fn run(&mut self, admission: &Arc<Admission>, worker: impl Worker) {
-        let stop = CancellationToken::new();
-        let admission = Arc::clone(admission);
-        let task = supervise(worker, stop.clone(), move || admission.worker_ended());
-        self.running.push(Running { stop, task });
+    /// What runs, in the order in which it is stopped.
+    fn take_running(&mut self) -> Vec<Running> {
+        [&mut self.feeding, &mut self.consumers, &mut self.keeping]
+            .into_iter()
+            .flat_map(std::mem::take)
+            .collect()
     }
+}
+
+fn run(admission: &Arc<Admission>, worker: impl Worker) -> Running {
+    let stop = CancellationToken::new();
+    let admission = Arc::clone(admission);
+    let task = supervise(worker, stop.clone(), move || admission.worker_ended());
+    Running { stop, task }
 }
 
 impl Drop for Lifecycle {
     fn drop(&mut self) {
-        let running = std::mem::take(&mut self.running);
+        let running = self.take_running();
         if let Some((admission, databases, runtime)) = self.started.take()
             && !running.is_empty()
         {
@@ -132,8 +153,8 @@ pub(super) async fn migrate(calls: &Calls, lifecycle: &Mutex<Lifecycle>) -> Resu
     calls.fences.migrate().await?;
     #[cfg(feature = "_sql")]
     if let Some(workers) = &lifecycle.lock().await.waiting {
-        for consumer in &workers.consumers {
-            consumer.migrate().await?;
+        for one in &workers.consumers {
+            one.consumer().create_tables().await?;
         }
     }
     Ok(())
@@ -144,20 +165,49 @@ pub(super) async fn start(calls: &Calls, lifecycle: &Mutex<Lifecycle>) -> Result
     let mut lifecycle = lifecycle.lock().await;
     lifecycle.started = Some((Arc::clone(&calls.admission), Databases::of(calls), Handle::current()));
     let admission = &calls.admission;
-    // Stopped in this order: each may still feed those after it.
-    lifecycle.run(admission, workers.reporter);
-    lifecycle.run(admission, workers.checker);
+    lifecycle.feeding = vec![run(admission, workers.reporter), run(admission, workers.checker)];
     if calls.settings.deliver {
-        lifecycle.run(admission, workers.relay);
+        lifecycle.feeding.push(run(admission, workers.relay));
     }
-    lifecycle.run(admission, workers.transport_driver);
+    lifecycle.feeding.push(run(admission, workers.transport_driver));
     #[cfg(feature = "_sql")]
-    for consumer in workers.consumers {
-        lifecycle.run(admission, consumer);
+    lifecycle.consumers.extend(workers.consumers.into_iter().map(|consumer| run(admission, consumer)));
+    // The janitor's first round, at once, says which half messages nobody here can answer for.
+    lifecycle.keeping = vec![run(admission, workers.janitor), run(admission, workers.lease_renewer)];
+    Ok(())
+}
+
+/// Adds a consumer: to those that are to be started, or to those that run.
+#[cfg(feature = "_sql")]
+pub(super) async fn add_consumer(
+    calls: &Calls,
+    lifecycle: &Mutex<Lifecycle>,
+    consumers: &Consumers,
+    consumer: Consumer,
+) -> Result<(), Error> {
+    if let Some(workers) = &mut lifecycle.lock().await.waiting {
+        workers.consumers.push(consumers.add(consumer)?);
+        return Ok(());
     }
-    // Its first round, at once, says which half messages nobody here can answer for.
-    lifecycle.run(admission, workers.janitor);
-    lifecycle.run(admission, workers.lease_renewer);
+    let queue = consumer.queue();
+    // Not while the lifecycle is locked: a shutdown waits for no consumer's database.
+    let failed = |cause: StoreError| cause.into_error(&format!("the consumer `{queue}` could not be added"));
+    consumer.check_schema().await.map_err(failed)?;
+    let mut lifecycle = lifecycle.lock().await;
+    let Some((admission, _, runtime)) =
+        lifecycle.started.as_ref().filter(|_| calls.admission.phase() == Phase::Running)
+    else {
+        let why = format!(
+            "the consumer `{queue}` can't be added: this messenger runs no workers any more, or is a `Recorder`'s"
+        );
+        return Err(Error::new(ErrorKind::Configuration, why));
+    };
+    let added = consumers.add(consumer)?;
+    let running = {
+        let _there = runtime.enter();
+        run(admission, added)
+    };
+    lifecycle.consumers.push(running);
     Ok(())
 }
 
@@ -176,8 +226,8 @@ pub(crate) async fn prepare(calls: &Calls, lifecycle: &Mutex<Lifecycle>) -> Resu
     let mut lifecycle = lifecycle.lock().await;
     #[cfg(feature = "_sql")]
     if let Some(workers) = &lifecycle.waiting {
-        for consumer in &workers.consumers {
-            consumer.check_schema().await.map_err(failed)?;
+        for one in &workers.consumers {
+            one.consumer().check_schema().await.map_err(failed)?;
         }
     }
     if !calls.admission.enter(Phase::Built, Phase::Running) {
@@ -192,7 +242,7 @@ pub(super) async fn shutdown(calls: &Calls, lifecycle: &Mutex<Lifecycle>, patien
     admission.close();
     let mut in_time = admission.phase() != Phase::Ended;
     in_time &= timeout_at(deadline, admission.wait()).await.is_ok();
-    let running = std::mem::take(&mut lifecycle.lock().await.running);
+    let running = lifecycle.lock().await.take_running();
     in_time &= stop_all(running, deadline).await;
     Databases::of(calls).close(deadline).await;
     in_time

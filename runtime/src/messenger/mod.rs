@@ -3,6 +3,8 @@
 mod admin;
 mod builder;
 mod checks;
+#[cfg(feature = "_sql")]
+mod consumers;
 mod counts;
 mod handle;
 mod in_scope;

@@ -9,6 +9,7 @@ use serde_json::Value;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{Pool, Sqlite};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::broker::topic::Pattern;
@@ -250,7 +251,7 @@ impl<DB: BusinessDatabase> Recorder<DB> {
     pub async fn deliver(&self, consumer: &Consumer) -> Result<Vec<Handled>, Error> {
         let data = self.messenger.data();
         consumer.validate(data)?;
-        let Queue { bindings, undecodable_after, .. } = consumer.wanted();
+        let Queue { bindings, undecodable_after, .. } = consumer.wanted(watch::channel(1).1);
         let is_bound = |half: &Arc<Half>| {
             let Message { exchange, routing_key, .. } = &half.message;
             let matches = |(name, pattern): &(String, String)| {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
@@ -54,8 +54,10 @@ pub(crate) struct Queue {
     pub(crate) name: String,
     /// Exchange and topic pattern.
     pub(crate) bindings: Vec<(String, String)>,
-    /// How many deliveries are handled at once.
-    pub(crate) concurrency: usize,
+    /// How many batches of deliveries are handled at once; it may change at any time.
+    pub(crate) concurrency: watch::Receiver<usize>,
+    /// How many deliveries are handled together, at most.
+    pub(crate) batch: usize,
     /// How long a failed delivery waits after the first attempt, the second, and so on.
     pub(crate) retry_delays: Vec<Duration>,
     /// How long a message waits that nobody can read, before it is dead.
@@ -90,7 +92,7 @@ pub(crate) trait Transport: fmt::Debug + Send + Sync {
         attempts
     }
 
-    /// Opens a queue for the one consumer in this process that has it.
+    /// Opens a queue for the one consumer in this process that has it; also while [`run`](Self::run) runs.
     fn subscribe(&self, queue: Queue) -> Result<mpsc::Receiver<Delivery>, Error>;
 
     /// Does what goes on in the background, until `stop`; then finishes what is being handled.

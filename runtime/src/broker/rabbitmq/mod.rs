@@ -16,15 +16,17 @@ mod publish_queue;
 mod publisher;
 mod reroute;
 mod subscription;
+mod taking;
 mod topology;
 
 use std::fmt::{self, Display};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::future::join_all;
-use tokio::sync::mpsc;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use self::broker::Broker;
@@ -164,7 +166,8 @@ impl RabbitMq {
         let app_id = self.app_id.map(|app_id| broker::short("app_id", &app_id)).transpose()?;
         let source = self.cloud_events.map(|source| event_source(&source)).transpose()?;
         let sender = properties::Sender { app_id, cloud_events: source };
-        Ok(RabbitMqTransport { broker, topology, sender, publisher, subscriptions: Mutex::default() })
+        let (subscriptions, added) = (Mutex::default(), Notify::new());
+        Ok(RabbitMqTransport { broker, topology, sender, publisher, subscriptions, added })
     }
 }
 
@@ -197,6 +200,31 @@ pub(crate) struct RabbitMqTransport {
     sender: properties::Sender,
     publisher: Publisher,
     subscriptions: Mutex<Vec<Subscription>>,
+    /// There is one more.
+    added: Notify,
+}
+
+impl RabbitMqTransport {
+    fn subscriptions(&self) -> MutexGuard<'_, Vec<Subscription>> {
+        self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs the subscriptions, also those that are added meanwhile, until `stop`, and lets them finish.
+    async fn consume(&self, stop: &CancellationToken) {
+        let mut running = FuturesUnordered::new();
+        let mut begun = 0;
+        while !stop.is_cancelled() {
+            let added = self.subscriptions()[begun..].to_vec();
+            begun += added.len();
+            running.extend(added.into_iter().map(async |one| one.run(&self.publisher, stop).await));
+            tokio::select! {
+                Some(()) = running.next() => {}
+                () = self.added.notified() => {}
+                () = stop.cancelled() => {}
+            }
+        }
+        while running.next().await.is_some() {}
+    }
 }
 
 #[async_trait]
@@ -219,20 +247,19 @@ impl Transport for RabbitMqTransport {
     fn subscribe(&self, queue: Queue) -> Result<mpsc::Receiver<Delivery>, Error> {
         let (subscription, deliveries) =
             Subscription::new(self.broker.clone(), self.topology.clone(), &queue)?;
-        self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner).push(subscription);
+        self.subscriptions().push(subscription);
+        self.added.notify_one();
         Ok(deliveries)
     }
 
     async fn run(&self, stop: &CancellationToken) {
-        let subscriptions = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let stop_publishing = CancellationToken::new();
         let consuming = async {
-            join_all(subscriptions.iter().map(|one| one.run(&self.publisher, stop))).await;
-            stop.cancelled().await;
+            self.consume(stop).await;
             // What is being handled at the end may have to be put into another queue.
             stop_publishing.cancel();
         };
-        let own: Vec<_> = subscriptions.iter().map(Subscription::queues).collect();
-        tokio::join!(consuming, self.publisher.run(&own, &stop_publishing));
+        let own = || self.subscriptions().iter().map(Subscription::queues).collect();
+        tokio::join!(consuming, self.publisher.run(own, &stop_publishing));
     }
 }

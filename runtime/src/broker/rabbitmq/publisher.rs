@@ -54,13 +54,13 @@ impl Publisher {
     /// Keeps a connection until `stop`. Nothing is published before there are the queues of this process's own
     /// consumers, except those that an operator has to see to: what the broker gives to others alone would never
     /// come here.
-    pub(super) async fn run(&self, own: &[Arc<Queues>], stop: &CancellationToken) {
+    pub(super) async fn run(&self, own: impl Fn() -> Vec<Arc<Queues>>, stop: &CancellationToken) {
         let mut reconnect = Reconnect::default();
         // After a panic it would still say otherwise.
         self.queue.status.send_replace(BrokerStatus::Away("not connected yet".into()));
         while !stop.is_cancelled() {
             let trouble = tokio::select! {
-                connected = self.connect(own) => match connected {
+                connected = self.connect(own()) => match connected {
                     Ok(connected) => {
                         reconnect.succeeded(&self.broker, &connected.node, PURPOSE);
                         self.serve(connected, stop).await
@@ -89,10 +89,10 @@ impl Publisher {
         self.queue.put_off_suspects("the messenger is stopping");
     }
 
-    async fn connect(&self, own: &[Arc<Queues>]) -> Result<Connected, ConnectError> {
+    async fn connect(&self, own: Vec<Arc<Queues>>) -> Result<Connected, ConnectError> {
         let Connected { node, connection, mut events } = connect(&self.broker, PURPOSE).await?;
         self.frame_bytes.store(connection.configuration().frame_max(), Ordering::Relaxed);
-        for wrong in set_up(&connection, &mut events, self.establish(&connection, own)).await? {
+        for wrong in set_up(&connection, &mut events, self.establish(&connection, &own)).await? {
             tracing::error!(broker = %self.broker, why = wrong.why, "RabbitMQ: an exchange is not as it should be");
         }
         Ok(Connected { node, connection, events })

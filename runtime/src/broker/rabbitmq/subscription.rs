@@ -10,11 +10,10 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use lapin::Connection;
 use lapin::message::Delivery as Taken;
-use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
-use lapin::types::FieldTable;
-use lapin::{Channel, Connection};
-use tokio::sync::{mpsc, oneshot};
+use lapin::options::BasicAckOptions;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -25,12 +24,15 @@ use super::establish::look_for;
 use super::incoming::Incoming;
 use super::publisher::Publisher;
 use super::reroute::{HOLD, Rerouter};
+use super::taking::{Taking, Wanted};
 use super::topology::{Binding, Queues, Topology};
 use crate::Backoff;
 use crate::error::Error;
 use crate::message::MessageId;
 use crate::transport::{Delivery, Disposition, Identify, Queue};
 
+/// What may wait between a subscription and its loop: all that is taken, of which the prefetch is the bound.
+const TAKEN: usize = u16::MAX as usize;
 /// When a refused binding is tried again.
 const BIND_AGAIN: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
 /// How long RabbitMQ may take to say whether a queue is there.
@@ -44,8 +46,7 @@ pub(super) struct Subscription {
     broker: Broker,
     topology: Topology,
     queues: Arc<Queues>,
-    /// Also the number of messages that are taken at once.
-    concurrency: u16,
+    wanted: Wanted,
     /// How long a message waits that nobody can read.
     undecodable_after: Duration,
     identify: Option<Identify>,
@@ -57,8 +58,7 @@ pub(super) struct Subscription {
 
 /// What `begin` has made ready.
 struct Begun {
-    channel: Channel,
-    consumer: lapin::Consumer,
+    taking: Taking,
     /// Bindings to be tried again.
     refused: Vec<Binding>,
 }
@@ -76,13 +76,12 @@ impl Subscription {
         queue: &Queue,
     ) -> Result<(Self, mpsc::Receiver<Delivery>), Error> {
         let queues = Arc::new(Queues::new(queue)?);
-        let (deliveries, receiver) = mpsc::channel(queue.concurrency.clamp(1, u16::MAX.into()));
-        let concurrency = u16::try_from(queue.concurrency).unwrap_or(u16::MAX);
+        let (deliveries, receiver) = mpsc::channel(TAKEN);
         let subscription = Self {
             broker,
             topology,
             queues,
-            concurrency,
+            wanted: Wanted { concurrency: queue.concurrency.clone(), batch: queue.batch },
             undecodable_after: queue.undecodable_after,
             identify: queue.identify.clone(),
             dead_letters: Arc::default(),
@@ -135,30 +134,25 @@ impl Subscription {
         self.topology.establish_queues(connection, queues).await?;
         let refused = self.topology.bind(connection, &queues.main, &queues.bindings).await?;
         let channel = connection.create_channel().await?;
-        // Before the first message is on its way.
-        channel.basic_qos(self.concurrency, BasicQosOptions::default()).await?;
-        let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
-        let consumer = channel.basic_consume(queues.main.clone(), "".into(), options, arguments).await?;
-        Ok(Begun { channel, consumer, refused })
+        let taking = Taking::begin(channel, queues.main.clone(), self.wanted.clone()).await?;
+        Ok(Begun { taking, refused })
     }
 
     /// Consumes on one connection. `Ok`: everything is finished, as `stop` asked for.
     async fn consume(
         &self,
         connected: &mut Connected,
-        Begun { channel, mut consumer, refused }: Begun,
+        Begun { taking, refused }: Begun,
         publisher: &Publisher,
         stop: &CancellationToken,
     ) -> Result<(), ConnectError> {
         let rerouter = Rerouter { publisher, queues: &self.queues, dead_letters: &self.dead_letters, stop };
         let session = Session { subscription: self, rerouter };
         let Connected { connection, events, .. } = connected;
-        let tag = consumer.tag();
-        let cancelling = async {
-            stop.cancelled().await;
-            channel.basic_cancel(tag, BasicCancelOptions::default()).await
-        };
-        tokio::pin!(cancelling);
+        // What is in hand is acknowledged on it, also when nothing more is taken.
+        let _open = taking.channel.clone();
+        let in_hand = watch::Sender::new(0);
+        let taken = taking.until(stop, in_hand.subscribe());
         let lost = until_lost(connection, events, |_| {});
         let beside = async {
             tokio::join!(
@@ -166,13 +160,14 @@ impl Subscription {
                 self.dead_letters.watch(connection, &self.queues.dead)
             );
         };
-        tokio::pin!(lost, beside);
+        tokio::pin!(taken, lost, beside);
         let mut is_beside = true;
         let mut under_way = FuturesUnordered::new();
-        let (mut cancelled, mut no_more) = (false, false);
+        let mut no_more = false;
         while !no_more || !under_way.is_empty() {
+            in_hand.send_replace(under_way.len());
             tokio::select! {
-                taken = consumer.next(), if !no_more => match taken {
+                taken = taken.next(), if !no_more => match taken {
                     Some(taken) => under_way.push(session.settle(taken?)),
                     None if stop.is_cancelled() => no_more = true,
                     None => return Err(self.why_cancelled(connection).await),
@@ -180,10 +175,6 @@ impl Subscription {
                 () = &mut beside, if is_beside => is_beside = false,
                 Some(settled) = under_way.next() => settled?,
                 trouble = &mut lost => return Err(trouble),
-                done = &mut cancelling, if !cancelled => {
-                    done?;
-                    cancelled = true;
-                }
             }
         }
         Ok(())

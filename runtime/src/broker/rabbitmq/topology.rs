@@ -218,13 +218,16 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
+    use tokio::sync::watch;
+
     use super::*;
 
     fn queue(name: &str, bindings: &[(&str, &str)]) -> Queue {
         Queue {
             name: name.into(),
             bindings: bindings.iter().map(|(e, p)| ((*e).into(), (*p).into())).collect(),
-            concurrency: 1,
+            concurrency: watch::channel(1).1,
+            batch: 1,
             retry_delays: [250, 1_000, 120_000].map(Duration::from_millis).to_vec(),
             undecodable_after: Duration::from_secs(9),
             identify: None,

@@ -7,7 +7,7 @@ use sqlx::{MySql, MySqlConnection, MySqlPool, Row};
 
 use super::fence::{is_changed, is_duplicate, release};
 use super::schema::{self, INBOX};
-use super::{decoded, now};
+use super::{decoded, id_list, ids, now};
 use crate::database::literal::{Literal, fill, fill_at};
 use crate::database::millis;
 use crate::message::MessageId;
@@ -126,6 +126,9 @@ impl InboxDialect for MySql {
     }
 
     /// Ids that do not begin with their time are forgotten by the other one alone.
+    ///
+    /// Waits for nobody. A deletion by the queue would wait for the record of a message that is being handled, for as long
+    /// as that takes, and whoever waits for a record keeps others from being inserted before it.
     fn prune_inbox<'c>(
         connection: &'c mut MySqlConnection,
         queue: InboxQueue<'c>,
@@ -138,14 +141,19 @@ impl InboxDialect for MySql {
                     .bind(millis(age))
                     .fetch_one(&mut *connection)
                     .await?;
-            let delete = "DELETE FROM $0.tm_inbox WHERE queue = ? AND received_at < ? AND (SUBSTR(HEX(message_id), 13, 1) <> '7' OR \
-                          LEFT(HEX(message_id), 12) < LPAD(HEX(?), 12, '0')) ORDER BY received_at LIMIT ?";
-            let pruned = of(delete, queue)
-                .bind(off)
-                .bind(off)
-                .bind(i64::from(limit))
-                .execute(&mut *connection)
-                .await?;
+            let old = "SELECT message_id FROM $0.tm_inbox FORCE INDEX (tm_inbox_age) WHERE queue = ? AND received_at < ? AND \
+                       (SUBSTR(HEX(message_id), 13, 1) <> '7' OR LEFT(HEX(message_id), 12) < LPAD(HEX(?), 12, '0')) \
+                       ORDER BY received_at LIMIT ? FOR UPDATE SKIP LOCKED";
+            let old = of(old, queue).bind(off).bind(off).bind(i64::from(limit));
+            let old: Vec<(MessageId,)> = decoded(&old.fetch_all(&mut *connection).await?)?;
+            let old: Vec<_> = old.into_iter().map(|(id,)| id).collect();
+            let delete = concat!(
+                "DELETE i FROM ",
+                ids!(),
+                " STRAIGHT_JOIN $0.tm_inbox i FORCE INDEX (PRIMARY) ON i.message_id = c.wanted AND i.queue = ?"
+            );
+            let delete = sqlx::query(fill_at(queue.namespace, delete, &[])).bind(id_list(&old));
+            let pruned = delete.bind(queue.name.as_bytes().to_vec()).execute(&mut *connection).await?;
             if pruned.rows_affected() > 0 {
                 let note = "INSERT INTO $0.tm_inbox_pruned (queue, up_to) VALUES (?, ?) \
                             ON DUPLICATE KEY UPDATE up_to = GREATEST(up_to, VALUES(up_to))";

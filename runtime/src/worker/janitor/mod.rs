@@ -3,7 +3,7 @@
 mod findings;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -38,6 +38,21 @@ pub(crate) trait Prune: std::fmt::Debug + Send + Sync {
     async fn prune(&self, limit: u32) -> Result<u64, StoreError>;
 }
 
+/// What else is pruned, which may become more at any time.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Inboxes(Arc<Mutex<Vec<Arc<dyn Prune>>>>);
+
+impl Inboxes {
+    #[cfg(feature = "_sql")]
+    pub(crate) fn add(&self, inbox: Arc<dyn Prune>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(inbox);
+    }
+
+    fn all(&self) -> Vec<Arc<dyn Prune>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// Prunes messages with their fence rows: a fence row goes only when its message is finished.
 #[derive(Debug)]
 pub(crate) struct Janitor {
@@ -46,7 +61,7 @@ pub(crate) struct Janitor {
     held: HeldStore,
     fences: Arc<Fences>,
     handlers: Arc<Registry>,
-    inboxes: Vec<Arc<dyn Prune>>,
+    inboxes: Inboxes,
     /// What the last round found: the same is not told again.
     last: Findings,
 }
@@ -58,7 +73,7 @@ impl Janitor {
         held: &HeldStore,
         fences: &Arc<Fences>,
         handlers: &Arc<Registry>,
-        inboxes: Vec<Arc<dyn Prune>>,
+        inboxes: &Inboxes,
     ) -> Self {
         Self {
             settings: *settings,
@@ -66,7 +81,7 @@ impl Janitor {
             held: held.of(Self::NAME),
             fences: Arc::clone(fences),
             handlers: Arc::clone(handlers),
-            inboxes,
+            inboxes: inboxes.clone(),
             last: Findings::default(),
         }
     }
@@ -80,7 +95,7 @@ impl Janitor {
             unanswerable: self.or_logged(self.unanswerable().await),
             forsaken: self.or_logged(self.forsaken().await),
         };
-        for inbox in &self.inboxes {
+        for inbox in self.inboxes.all() {
             self.or_logged(self.prune_inbox(inbox.as_ref()).await);
         }
         findings

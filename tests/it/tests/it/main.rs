@@ -5,6 +5,7 @@
 mod documents;
 mod kinds;
 mod misconfiguration;
+mod rabbitmq_added;
 mod rabbitmq_consumer;
 mod rabbitmq_delivery;
 mod rabbitmq_foreign;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use it::{Dialect, Place, ShopError, fast, fenced, fenced_amendable, number, order, run, wait_until};
+use it::{Action, Dialect, Place, ShopError, fast, fenced, fenced_amendable, number, order, run, wait_until};
 use sqlx::MySql;
 use tokio::sync::Barrier;
-use transactional_message::{ErrorKind, FencedTransaction, MessageState, Messenger, begin};
+use transactional_message::{Consumer, ErrorKind, FencedTransaction, MessageState, Messenger, begin};
 
 use crate::World;
 
@@ -181,4 +181,26 @@ async fn rows_that_others_have_locked_keep_no_other_row_waiting() {
     tokio::join!(foreign, work);
     world.settled(&other).await;
     assert_eq!(world.effects_of_orders().await, [1, 2, 100]);
+}
+
+/// Whoever waits for a record keeps others from being inserted before it: those of a queue whose name comes first.
+#[tokio::test]
+async fn pruning_waits_for_no_handler_and_keeps_nobody_waiting() {
+    let world = World::new().await;
+    let beside = World::another_listener("beside");
+    world.listener.will(1, [Action::Never]);
+    let builder = world.builder().settings(fast().janitor_interval(Duration::from_millis(20)));
+    let remembers = |consumer: Consumer| consumer.inbox_retention(Duration::from_millis(200));
+    let builder = builder.consumer(remembers(world.consumer()));
+    let messenger = World::start(builder.consumer(remembers(world.consumer_named("beside", &beside)))).await;
+    world.handle(&messenger, 1).await.expect("ok");
+    for id in 2..10 {
+        world.handle(&messenger, id).await.expect("ok");
+        wait_until("it to be handled beside", async || beside.orders().contains(&id)).await;
+    }
+    wait_until("all records to be pruned but that of the handler", async || {
+        number(&world.books, "SELECT count(*) FROM tm_inbox").await == 0
+    })
+    .await;
+    assert_eq!(world.listener.heard_of(1).len(), 1, "it is still being handled");
 }

@@ -4,6 +4,7 @@ mod backlog;
 mod by_hand;
 mod check_back;
 mod conformance;
+mod consumer_added;
 mod consumer_batch;
 mod consumer_blocked;
 mod consumer_errors;

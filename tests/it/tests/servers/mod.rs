@@ -1,6 +1,7 @@
 //! What every database must pass that is a server: sessions end, the server dies, the network is slow
 //! or silent, and transactions run side by side.
 
+mod concurrency;
 pub(crate) mod counts;
 mod cut;
 mod isolation;

@@ -1,0 +1,118 @@
+//! Takes messages out of a queue: no more at once than its consumer handles, however often that changes.
+
+use futures_util::stream::unfold;
+use futures_util::{Stream, StreamExt};
+use lapin::Channel;
+use lapin::message::Delivery;
+use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::types::{FieldTable, ShortString};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// How many messages a consumer wants at once.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    /// Batches; it may change at any time.
+    pub(super) concurrency: watch::Receiver<usize>,
+    pub(super) batch: usize,
+}
+
+impl Wanted {
+    /// As many, if it does not change.
+    fn now(&mut self) -> u16 {
+        let messages = self.concurrency.borrow_and_update().saturating_mul(self.batch);
+        u16::try_from(messages).unwrap_or(u16::MAX)
+    }
+}
+
+/// Takes from one queue, on one channel.
+#[derive(Debug)]
+pub(super) struct Taking {
+    /// Closed when nobody has it any more.
+    pub(super) channel: Channel,
+    queue: ShortString,
+    wanted: Wanted,
+    consumer: lapin::Consumer,
+    /// What was on its way when it was cancelled still comes.
+    cancelled: bool,
+}
+
+impl Taking {
+    /// Begins to take from `queue`.
+    pub(super) async fn begin(
+        channel: Channel,
+        queue: ShortString,
+        mut wanted: Wanted,
+    ) -> Result<Self, lapin::Error> {
+        let consumer = consume(&channel, &queue, wanted.now()).await?;
+        Ok(Self { channel, queue, wanted, consumer, cancelled: false })
+    }
+
+    /// What is taken until `stop`. It ends before when RabbitMQ ends it. `in_hand`: how much of it is not settled yet.
+    pub(super) fn until(
+        self,
+        stop: &CancellationToken,
+        in_hand: watch::Receiver<usize>,
+    ) -> impl Stream<Item = Result<Delivery, lapin::Error>> {
+        unfold((self, in_hand), async move |(mut taking, mut in_hand)| {
+            let taken = taking.next(stop, &mut in_hand).await.transpose()?;
+            Some((taken, (taking, in_hand)))
+        })
+    }
+
+    /// Not cancel safe.
+    async fn next(
+        &mut self,
+        stop: &CancellationToken,
+        in_hand: &mut watch::Receiver<usize>,
+    ) -> Result<Option<Delivery>, lapin::Error> {
+        loop {
+            tokio::select! {
+                taken = self.consumer.next() => match taken {
+                    Some(taken) => return taken.map(Some),
+                    None if self.cancelled && self.has_room(stop, in_hand).await => {
+                        self.consumer = consume(&self.channel, &self.queue, self.wanted.now()).await?;
+                        self.cancelled = false;
+                    }
+                    None => return Ok(None),
+                },
+                () = stop.cancelled(), if !self.cancelled => self.cancel().await?,
+                // What RabbitMQ sends a consumer ahead stays what it was when that began.
+                Ok(()) = self.wanted.concurrency.changed(), if !self.cancelled => self.cancel().await?,
+            }
+        }
+    }
+
+    async fn cancel(&mut self) -> Result<(), lapin::Error> {
+        self.cancelled = true;
+        self.channel.basic_cancel(self.consumer.tag(), BasicCancelOptions::default()).await
+    }
+
+    /// Waits until less is in hand than is wanted: RabbitMQ does not count it against the next consumer, and nothing may
+    /// wait here for long. `false`: stopped.
+    async fn has_room(&mut self, stop: &CancellationToken, in_hand: &mut watch::Receiver<usize>) -> bool {
+        loop {
+            let (held, wanted) = (*in_hand.borrow_and_update(), self.wanted.now());
+            if held < wanted.into() {
+                return !stop.is_cancelled();
+            }
+            tracing::debug!(queue = %self.queue, held, wanted, "nothing more is taken until less is in hand");
+            tokio::select! {
+                Ok(()) = in_hand.changed() => {}
+                Ok(()) = self.wanted.concurrency.changed() => {}
+                () = stop.cancelled() => return false,
+            }
+        }
+    }
+}
+
+async fn consume(
+    channel: &Channel,
+    queue: &ShortString,
+    ahead: u16,
+) -> Result<lapin::Consumer, lapin::Error> {
+    // Before the first message is on its way.
+    channel.basic_qos(ahead, BasicQosOptions::default()).await?;
+    let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
+    channel.basic_consume(queue.clone(), "".into(), options, arguments).await
+}
