@@ -17,7 +17,8 @@ use crate::check_back::{DataMap, Decode, Need};
 use crate::fault;
 use crate::message::{Message, MessageId, age, begins};
 use crate::sql::{
-    BusinessDatabase, InboxEntry, InboxKey, InboxQueue, Namespace, RawTransaction, WriteTurn, begin_on_pool,
+    BusinessDatabase, InboxEntry, InboxKey, InboxQueue, Namespace, RawTransaction, TablePlace, WriteTurn,
+    begin_on_pool,
 };
 use crate::store::StoreError;
 use crate::transport::Disposition;
@@ -61,9 +62,9 @@ pub(crate) struct Given {
 pub(crate) trait Inbox: std::fmt::Debug + Send + Sync {
     /// The data that the handler takes.
     fn needs(&self) -> Vec<Need>;
-    /// Creates or updates the tables, in `schema` if it is given.
-    async fn migrate(&self, schema: Option<&str>) -> Result<(), StoreError>;
-    async fn check_schema(&self, schema: Option<&str>) -> Result<(), StoreError>;
+    /// Creates or updates the tables.
+    async fn migrate(&self, place: &TablePlace) -> Result<(), StoreError>;
+    async fn check_schema(&self, place: &TablePlace) -> Result<(), StoreError>;
     /// Handles one delivery, up to and including the commit. The effect of one that was `entered` alone takes its
     /// notes back.
     async fn process(
@@ -350,14 +351,14 @@ where
         H::needs()
     }
 
-    async fn migrate(&self, schema: Option<&str>) -> Result<(), StoreError> {
-        let namespace = DB::migrate_inbox(&self.pool, schema).await?;
+    async fn migrate(&self, place: &TablePlace) -> Result<(), StoreError> {
+        let namespace = DB::migrate_inbox(&self.pool, place).await?;
         self.namespace.get_or_init(|| namespace);
         Ok(())
     }
 
-    async fn check_schema(&self, schema: Option<&str>) -> Result<(), StoreError> {
-        let namespace = DB::check_inbox(&self.pool, schema).await?;
+    async fn check_schema(&self, place: &TablePlace) -> Result<(), StoreError> {
+        let namespace = DB::check_inbox(&self.pool, place).await?;
         self.namespace.get_or_init(|| namespace);
         Ok(())
     }

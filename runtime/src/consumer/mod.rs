@@ -29,7 +29,7 @@ use crate::error::{Error, ErrorKind};
 #[cfg(feature = "testing")]
 use crate::message::Half;
 use crate::message::limits::SHORT_STRING_BYTES;
-use crate::sql::BusinessDatabase;
+use crate::sql::{BusinessDatabase, TablePlace, TablePrefix};
 use crate::store::StoreError;
 #[cfg(feature = "testing")]
 use crate::transport::Disposition;
@@ -93,7 +93,7 @@ pub struct Consumer {
     retry_delays: Vec<Duration>,
     undecodable_after: Duration,
     limits: Limits,
-    schema: Option<String>,
+    place: TablePlace,
     identify: Option<Identify>,
     inbox: Arc<dyn Inbox>,
 }
@@ -183,7 +183,7 @@ impl Consumer {
             retry_delays,
             undecodable_after: UNDECODABLE_AFTER,
             limits: Limits::default(),
-            schema: None,
+            place: TablePlace::default(),
             identify: None,
             inbox,
         }
@@ -307,7 +307,15 @@ impl Consumer {
     /// nothing. SQLite has no schemas: this is ignored there.
     #[must_use]
     pub fn schema(mut self, schema: impl Display) -> Self {
-        self.schema = Some(schema.to_string());
+        self.place.schema = Some(schema.to_string());
+        self
+    }
+
+    /// What the names of the inbox's tables begin with, on PostgreSQL and MySQL. Default: `tm_`. See
+    /// [`DatabaseSource::table_prefix`](crate::DatabaseSource::table_prefix).
+    #[must_use]
+    pub fn table_prefix(mut self, prefix: impl Display) -> Self {
+        self.place.prefix = TablePrefix::new(&prefix.to_string());
         self
     }
 
@@ -325,12 +333,12 @@ impl Consumer {
     }
 
     pub(crate) async fn create_tables(&self) -> Result<(), StoreError> {
-        self.inbox.migrate(self.schema.as_deref()).await
+        self.inbox.migrate(&self.place).await
     }
 
     /// Checks that the tables have the version that this crate knows.
     pub(crate) async fn check_schema(&self) -> Result<(), StoreError> {
-        self.inbox.check_schema(self.schema.as_deref()).await
+        self.inbox.check_schema(&self.place).await
     }
 
     pub(crate) fn queue(&self) -> &str {
@@ -382,7 +390,10 @@ impl Consumer {
     }
 
     pub(crate) fn validate(&self, data: &DataMap) -> Result<(), Error> {
-        let problem = if self.queue.is_empty() || self.queue.len() > SHORT_STRING_BYTES {
+        let prefix = self.place.prefix.problem();
+        let problem = if let Some(prefix) = &prefix {
+            prefix
+        } else if self.queue.is_empty() || self.queue.len() > SHORT_STRING_BYTES {
             "its queue's name must have 1 to 255 bytes"
         } else if self.bindings.is_empty() {
             "it is bound to nothing: add `.bind(\"exchange\", \"routing.key\")`"

@@ -3,14 +3,18 @@
 //! A prepared statement belongs to a session, and behind a transaction pooler every transaction has
 //! another one; a statement without parameters needs none, and saves a round trip. This is the only
 //! place that puts the text of a statement together, and nothing gets into it but hexadecimal digits,
-//! numbers, and quoted names of schemas.
+//! numbers, quoted names of schemas, and checked prefixes of names.
 
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+use std::borrow::Cow;
 use std::fmt::{self, Write};
 
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 use uuid::Uuid;
 
 use crate::sql::Namespace;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+use crate::sql::TablePrefix;
 
 /// A value, as PostgreSQL reads it.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +33,15 @@ pub(super) enum Literal<'v> {
     Bytes(&'v [u8]),
 }
 
+/// A statement, or a migration, with our names as they are called there.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+pub(super) fn named(prefix: &TablePrefix, sql: &'static str) -> SqlStr {
+    match prefix.apply(sql) {
+        Cow::Borrowed(sql) => sql.into_sql_str(),
+        Cow::Owned(sql) => AssertSqlSafe(sql).into_sql_str(),
+    }
+}
+
 /// Replaces `$1`, `$2`, … in `sql` by `values`, of which there are nine at most.
 pub(super) fn fill(sql: &'static str, values: &[Literal<'_>]) -> SqlStr {
     fill_at(&Namespace::default(), sql, values)
@@ -36,6 +49,7 @@ pub(super) fn fill(sql: &'static str, values: &[Literal<'_>]) -> SqlStr {
 
 /// The same, and replaces `$0` by where the tables are. A number without a value is left, for a value that is bound.
 pub(super) fn fill_at(namespace: &Namespace, sql: &'static str, values: &[Literal<'_>]) -> SqlStr {
+    let sql = namespace.names(sql);
     let mut parts = sql.split('$');
     let mut text = parts.next().unwrap_or_default().to_owned();
     for part in parts {
@@ -92,7 +106,7 @@ mod tests {
     #[cfg(any(feature = "postgres", feature = "mysql"))]
     #[test]
     fn what_has_no_value_is_left_to_be_bound() {
-        let namespace = Namespace::quoted("my $1", '"');
+        let namespace = Namespace::quoted("my $1", '"', &TablePrefix::default());
         let filled = fill_at(&namespace, "SELECT $0.f($1, $2)", &[Literal::Number(5)]);
         assert_eq!(filled.as_str(), "SELECT \"my $1\".f(5, $2)");
     }

@@ -14,6 +14,7 @@ use sqlx::{ConnectOptions, Connection, Database, Executor, Pool};
 use tokio::time::{sleep, timeout};
 
 use crate::in_turn::in_turn;
+use crate::sql::TablePrefix;
 use crate::store::StoreError;
 
 /// How long an operation may take, connecting included.
@@ -57,6 +58,8 @@ pub(crate) struct Login<DB: Database> {
     refused: Arc<Mutex<Option<Instant>>>,
     /// What is there, for the log.
     what: &'static str,
+    /// What our tables there are called.
+    prefix: TablePrefix,
 }
 
 impl<DB: Database> Login<DB> {
@@ -85,6 +88,7 @@ impl<DB: Database> Login<DB> {
             pool: None,
             refused: Arc::default(),
             what: "database",
+            prefix: TablePrefix::default(),
         }
     }
 
@@ -106,6 +110,15 @@ impl<DB: Database> Login<DB> {
     /// The same, of something of its own.
     pub(super) fn of(self, what: &'static str) -> Self {
         Self { what, refused: Arc::default(), ..self }
+    }
+
+    /// The same, to tables whose names begin like this.
+    pub(super) fn named(self, prefix: &TablePrefix) -> Self {
+        Self { prefix: prefix.clone(), ..self }
+    }
+
+    pub(super) const fn prefix(&self) -> &TablePrefix {
+        &self.prefix
     }
 
     pub(super) const fn pool(&self) -> Option<&Pool<DB>> {
@@ -304,13 +317,14 @@ impl<DB: Database> Clone for Server<DB> {
 
 impl<DB: Database> Clone for Login<DB> {
     fn clone(&self) -> Self {
-        let Self { ask, turn, troubles, pool, refused, what } = self;
+        let Self { ask, turn, troubles, pool, refused, what, prefix } = self;
         Self {
             ask: Arc::clone(ask),
             turn: Arc::clone(turn),
             troubles: Arc::clone(troubles),
             pool: pool.clone(),
             refused: Arc::clone(refused),
+            prefix: prefix.clone(),
             what,
         }
     }

@@ -20,8 +20,10 @@ use sqlx::{Connection, Database, Executor, IntoArguments, SqlSafeStr, SqlStr};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
+use super::literal::named;
 use super::login::{Login, PATIENCE};
 use crate::fault;
+use crate::sql::TablePrefix;
 use crate::store::StoreError;
 
 /// How long a connection waits for an operation. Shorter than MySQL's patience with a session of ours.
@@ -72,6 +74,8 @@ pub(super) struct Checkout<DB: Database> {
     made: Made,
     idle: Arc<IdleList<DB>>,
     prepared: bool,
+    /// What our tables are called.
+    pub(super) prefix: TablePrefix,
 }
 
 impl<DB: Database + HasStatementCache> RetryingPool<DB>
@@ -253,6 +257,7 @@ where
             made,
             idle: Arc::clone(&self.idle),
             prepared: self.begin.is_none(),
+            prefix: self.login.prefix().clone(),
         };
         let (mut checkout, value) = match Self::carry_out(checkout, begin, work).await {
             Err(error) if is_read_only(&error) => {
@@ -397,7 +402,7 @@ fn is_read_only(error: &sqlx::Error) -> bool {
 impl<DB: Database + HasStatementCache> Checkout<DB> {
     /// A statement with bound values.
     pub(super) fn query(&self, sql: &'static str) -> Bound<DB> {
-        sqlx::query(sql).persistent(self.prepared)
+        sqlx::query(named(&self.prefix, sql)).persistent(self.prepared)
     }
 }
 

@@ -11,6 +11,7 @@ use super::login::Login;
 use super::refusal::configuration;
 use crate::error::{Error, ErrorKind};
 use crate::fence::FenceDatabase;
+use crate::sql::{TablePlace, TablePrefix};
 use crate::store::Store;
 
 /// Where a database is: a URL, or one of sqlx's pools.
@@ -28,7 +29,7 @@ use crate::store::Store;
 pub struct DatabaseSource {
     location: Location,
     pooled: bool,
-    schema: Option<String>,
+    place: TablePlace,
 }
 
 #[derive(Clone)]
@@ -131,7 +132,19 @@ impl DatabaseSource {
     /// sets moves nothing: the framework's statements name the schema.
     #[must_use]
     pub fn schema(mut self, schema: impl fmt::Display) -> Self {
-        self.schema = Some(schema.to_string());
+        self.place.schema = Some(schema.to_string());
+        self
+    }
+
+    /// What the names of the framework's tables, indexes and routines there begin with. Default: `tm_`. For those who may have no
+    /// such names, or who keep two stores, or two fences, in one schema: they are different ones then.
+    ///
+    /// Lower-case letters, digits and underscores, at most 32; it ends with an underscore. For PostgreSQL and MySQL. The texts of
+    /// errors, and this documentation, name the tables by the default. Whoever lets somebody else run the files in `migrations`
+    /// replaces the names there, too, but for `tm_fence_` in quotes.
+    #[must_use]
+    pub fn table_prefix(mut self, prefix: impl fmt::Display) -> Self {
+        self.place.prefix = TablePrefix::new(&prefix.to_string());
         self
     }
 
@@ -161,24 +174,24 @@ impl DatabaseSource {
         Self::at(Location::Provider(Arc::new(ask)))
     }
 
-    const fn at(location: Location) -> Self {
-        Self { location, pooled: false, schema: None }
+    fn at(location: Location) -> Self {
+        Self { location, pooled: false, place: TablePlace::default() }
     }
 
     /// Opens the message store there.
     pub(crate) async fn open_store(&self) -> Result<Arc<dyn Store>, Error> {
         #[cfg(any(feature = "postgres", feature = "mysql"))]
-        let schema = self.schema.as_deref();
+        let place = &self.place;
         match self.resolve().await? {
             #[cfg(feature = "sqlite")]
             DriverOptions::Sqlite(options) => Ok(Arc::new(super::sqlite::SqliteStore::open(*options).await?)),
             #[cfg(feature = "postgres")]
-            DriverOptions::Postgres(login) => Ok(Arc::new(
-                super::postgres::PostgresStore::open(login.of(STORE), schema, self.pooled).await?,
-            )),
+            DriverOptions::Postgres(login) => {
+                Ok(Arc::new(super::postgres::PostgresStore::open(login.of(STORE), place, self.pooled).await?))
+            }
             #[cfg(feature = "mysql")]
             DriverOptions::MySql(login) => {
-                Ok(Arc::new(super::mysql::MySqlStore::open(login.of(STORE), schema).await?))
+                Ok(Arc::new(super::mysql::MySqlStore::open(login.of(STORE), place).await?))
             }
         }
     }
@@ -186,7 +199,7 @@ impl DatabaseSource {
     /// Opens the fence of the business database there.
     pub(crate) async fn open_fence(&self, lock_timeout: Duration) -> Result<Arc<dyn FenceDatabase>, Error> {
         #[cfg(any(feature = "postgres", feature = "mysql"))]
-        let schema = self.schema.as_deref();
+        let place = &self.place;
         match self.resolve().await? {
             #[cfg(feature = "sqlite")]
             DriverOptions::Sqlite(options) => {
@@ -194,12 +207,12 @@ impl DatabaseSource {
             }
             #[cfg(feature = "postgres")]
             DriverOptions::Postgres(login) => Ok(Arc::new(
-                super::postgres::PostgresFence::open(login.of(FENCE), schema, lock_timeout, self.pooled)
+                super::postgres::PostgresFence::open(login.of(FENCE), place, lock_timeout, self.pooled)
                     .await?,
             )),
             #[cfg(feature = "mysql")]
             DriverOptions::MySql(login) => {
-                Ok(Arc::new(super::mysql::MySqlFence::open(login.of(FENCE), schema, lock_timeout).await?))
+                Ok(Arc::new(super::mysql::MySqlFence::open(login.of(FENCE), place, lock_timeout).await?))
             }
         }
     }
@@ -217,6 +230,9 @@ impl DatabaseSource {
                 options
             }
         };
+        if let Some(problem) = self.place.prefix.problem() {
+            return Err(configuration(&problem));
+        }
         #[cfg(feature = "postgres")]
         if matches!(options, DriverOptions::Postgres(_)) {
             return Ok(options);
@@ -225,10 +241,17 @@ impl DatabaseSource {
             return Err(configuration("`behind_pooler` is for PostgreSQL only: leave it out"));
         }
         #[cfg(feature = "sqlite")]
-        if self.schema.is_some() && matches!(options, DriverOptions::Sqlite(_)) {
-            return Err(configuration(
-                "`schema` is for PostgreSQL and MySQL: a SQLite file has none, leave it out",
-            ));
+        if matches!(options, DriverOptions::Sqlite(_)) {
+            if self.place.schema.is_some() {
+                return Err(configuration(
+                    "`schema` is for PostgreSQL and MySQL: a SQLite file has none, leave it out",
+                ));
+            }
+            if !self.place.prefix.is_default() {
+                return Err(configuration(
+                    "`table_prefix` is for PostgreSQL and MySQL: leave it out for a SQLite file",
+                ));
+            }
         }
         Ok(options)
     }

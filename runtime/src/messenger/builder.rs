@@ -181,6 +181,10 @@ impl MessengerBuilder {
     }
 
     /// RabbitMQ if that was asked for, and otherwise this process itself.
+    #[cfg_attr(
+        not(feature = "rabbitmq"),
+        expect(clippy::unnecessary_wraps, reason = "what is said of RabbitMQ may be wrong")
+    )]
     fn transport(&mut self) -> Result<Arc<dyn Transport>, Error> {
         #[cfg(feature = "rabbitmq")]
         if let Some(rabbitmq) = self.rabbitmq.take() {

@@ -5,8 +5,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use super::handle::Messenger;
-use super::lifecycle;
 use crate::check_back::registry::Registry;
 use crate::consumer::{Consumer, ConsumerLoop, NO_CONCURRENCY};
 use crate::error::{Error, ErrorKind};
@@ -62,7 +60,7 @@ impl Consumers {
         Ok(added)
     }
 
-    fn set_concurrency(&self, queue: &str, at_once: usize) -> Result<(), Error> {
+    pub(super) fn set_concurrency(&self, queue: &str, at_once: usize) -> Result<(), Error> {
         let concurrency = self.concurrency();
         let problem = match concurrency.get(queue) {
             Some(_) if at_once == 0 => NO_CONCURRENCY.to_owned(),
@@ -82,45 +80,5 @@ impl Consumers {
 
     fn concurrency(&self) -> MutexGuard<'_, BTreeMap<String, watch::Sender<usize>>> {
         self.concurrency.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Messenger {
-    /// Adds a consumer, also to a messenger that runs: one of a tenant that has just come, say.
-    ///
-    /// It begins at once; with RabbitMQ, its queue is declared and bound as soon as the broker is there. The tables of its inbox
-    /// must be there: [`Consumer::migrate`] creates them, or before the start [`migrate`](Self::migrate).
-    ///
-    /// ```no_run
-    /// # use sqlx::{PgConnection, PgPool};
-    /// # use transactional_message::{Consumer, Error, Messenger, Received};
-    /// # async fn book(_: &mut PgConnection, _: Received) -> Result<(), sqlx::Error> { Ok(()) }
-    /// # async fn f(messenger: Messenger, tenant: &str, db: PgPool) -> Result<(), Error> {
-    /// let accounting = Consumer::new(format!("accounting-{tenant}"), db, book).bind("orders", format!("{tenant}.paid"));
-    /// accounting.migrate().await?;
-    /// messenger.add_consumer(accounting).await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// [`ErrorKind::Configuration`] with the remedy in its text, also for a second consumer of a queue, and when the messenger is
-    /// shut down; [`ErrorKind::Schema`] when the tables are missing or of another version; [`ErrorKind::Unavailable`].
-    ///
-    /// # Cancel safety
-    /// Cancel safe: dropped, it has added nothing.
-    pub async fn add_consumer(&self, consumer: Consumer) -> Result<(), Error> {
-        lifecycle::add_consumer(&self.calls, &self.lifecycle, &self.consumers, consumer).await
-    }
-
-    /// Changes how many messages, or batches of them, the consumer of `queue` handles at once:
-    /// [`Consumer::concurrency`] of a messenger that runs. It holds for this process, until that ends.
-    ///
-    /// What is being handled goes on; what more was taken than is handled now waits its turn.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Configuration`] when there is no such consumer, or for 0.
-    pub fn set_concurrency(&self, queue: &str, at_once: usize) -> Result<(), Error> {
-        self.consumers.set_concurrency(queue, at_once)
     }
 }

@@ -15,6 +15,8 @@ use crate::call::calls::ReplacedGlobal;
 use crate::call::{Call, run_or};
 #[cfg(feature = "testing")]
 use crate::check_back::DataMap;
+#[cfg(feature = "_sql")]
+use crate::consumer::Consumer;
 #[cfg(doc)]
 use crate::error::ErrorKind;
 use crate::error::{Error, FromHalfError};
@@ -173,6 +175,46 @@ impl Messenger {
     /// Not cancel safe: a messenger whose start was dropped half-way runs no workers; build another.
     pub async fn start(&self) -> Result<(), Error> {
         lifecycle::start(&self.calls, &self.lifecycle).await
+    }
+
+    /// Adds a consumer, also to a messenger that runs: one of a tenant that has just come, say.
+    ///
+    /// It begins at once; with RabbitMQ, its queue is declared and bound as soon as the broker is there. The tables of its inbox
+    /// must be there: [`Consumer::migrate`] creates them, or before the start [`migrate`](Self::migrate).
+    ///
+    /// ```no_run
+    /// # use sqlx::{PgConnection, PgPool};
+    /// # use transactional_message::{Consumer, Error, Messenger, Received};
+    /// # async fn book(_: &mut PgConnection, _: Received) -> Result<(), sqlx::Error> { Ok(()) }
+    /// # async fn f(messenger: Messenger, tenant: &str, db: PgPool) -> Result<(), Error> {
+    /// let accounting = Consumer::new(format!("accounting-{tenant}"), db, book).bind("orders", format!("{tenant}.paid"));
+    /// accounting.migrate().await?;
+    /// messenger.add_consumer(accounting).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`] with the remedy in its text, also for a second consumer of a queue, and when the messenger is
+    /// shut down; [`ErrorKind::Schema`] when the tables are missing or of another version; [`ErrorKind::Unavailable`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe: dropped, it has added nothing.
+    #[cfg(feature = "_sql")]
+    pub async fn add_consumer(&self, consumer: Consumer) -> Result<(), Error> {
+        lifecycle::add_consumer(&self.calls, &self.lifecycle, &self.consumers, consumer).await
+    }
+
+    /// Changes how many messages, or batches of them, the consumer of `queue` handles at once:
+    /// [`Consumer::concurrency`] of a messenger that runs. It holds for this process, until that ends.
+    ///
+    /// What is being handled goes on; what more was taken than is handled now waits its turn.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`] when there is no such consumer, or for 0.
+    #[cfg(feature = "_sql")]
+    pub fn set_concurrency(&self, queue: &str, at_once: usize) -> Result<(), Error> {
+        self.consumers.set_concurrency(queue, at_once)
     }
 
     /// Shuts down: takes no new calls, waits for those under way, brings their reports to the

@@ -6,22 +6,23 @@ use futures_util::future::BoxFuture;
 use sqlx::Pool;
 
 use super::namespace::Namespace;
+use super::table_place::TablePlace;
 use super::transaction::TransactionDialect;
 use crate::message::MessageId;
 use crate::store::StoreError;
 
 /// How a database records and recognises messages.
 pub trait InboxDialect: TransactionDialect {
-    /// Creates or updates the inbox; says where it is. That is `schema`, if it is given.
+    /// Creates or updates the inbox; says where it is.
     fn migrate_inbox<'p>(
         pool: &'p Pool<Self>,
-        schema: Option<&'p str>,
+        place: &'p TablePlace,
     ) -> BoxFuture<'p, Result<Namespace, StoreError>>;
 
     /// Checks the inbox; says where it is.
     fn check_inbox<'p>(
         pool: &'p Pool<Self>,
-        schema: Option<&'p str>,
+        place: &'p TablePlace,
     ) -> BoxFuture<'p, Result<Namespace, StoreError>>;
 
     /// Records a message as the transaction's first statement.

@@ -9,6 +9,7 @@ mod key;
 mod namespace;
 #[cfg(feature = "_sql")]
 pub(crate) mod raw;
+mod table_place;
 #[cfg(feature = "_sql")]
 mod transaction;
 
@@ -20,6 +21,7 @@ pub(crate) use key::{FenceKey, FenceRow, FenceWrite};
 pub(crate) use namespace::Namespace;
 #[cfg(feature = "_sql")]
 pub(crate) use raw::{RawTransaction, begin_on_pool, fit_connection};
+pub(crate) use table_place::{TablePlace, TablePrefix};
 #[cfg(feature = "_sql")]
 pub use transaction::Isolation;
 #[cfg(feature = "_sql")]

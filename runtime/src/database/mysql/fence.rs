@@ -26,7 +26,7 @@ use crate::message::limits::Limits;
 use crate::message::{CallId, FenceId};
 use crate::sql::{
     CommitFailure, FenceDialect, FenceKey, FenceRefusal, FenceRow, FenceWrite, Giver, Isolation, Namespace,
-    TransactionDialect, raw,
+    TablePlace, TransactionDialect, raw,
 };
 use crate::store::StoreError;
 
@@ -57,11 +57,11 @@ const NO_SAVEPOINT: u16 = 1305;
 impl MySqlFence {
     pub(crate) async fn open(
         login: Login<MySql>,
-        schema: Option<&str>,
+        place: &TablePlace,
         lock_timeout: Duration,
     ) -> Result<Self, Error> {
         let open = async {
-            let (login, namespace) = find(login, schema).await?;
+            let (login, namespace) = find(login, place).await?;
             let lock_timeout = lock_timeout.as_millis().div_ceil(1000).try_into().unwrap_or(1);
             let pool = RetryingPool::new(&login, CONNECTIONS, SESSION);
             Ok(Self { pool, business: login.pool().cloned(), namespace, lock_timeout })

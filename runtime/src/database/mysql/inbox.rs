@@ -11,7 +11,7 @@ use super::{decoded, id_list, ids, now};
 use crate::database::literal::{Literal, fill, fill_at};
 use crate::database::millis;
 use crate::message::MessageId;
-use crate::sql::{InboxDialect, InboxEntry, InboxKey, InboxQueue, Namespace, list};
+use crate::sql::{InboxDialect, InboxEntry, InboxKey, InboxQueue, Namespace, TablePlace, list};
 use crate::store::StoreError;
 
 type Bound = crate::database::network::Bound<MySql>;
@@ -33,16 +33,16 @@ fn about(sql: &'static str, message: InboxKey<'_>) -> Bound {
 impl InboxDialect for MySql {
     fn migrate_inbox<'p>(
         pool: &'p MySqlPool,
-        schema: Option<&'p str>,
+        place: &'p TablePlace,
     ) -> BoxFuture<'p, Result<Namespace, StoreError>> {
-        Box::pin(schema::migrate_on(INBOX, pool, schema))
+        Box::pin(schema::migrate_on(INBOX, pool, place))
     }
 
     fn check_inbox<'p>(
         pool: &'p MySqlPool,
-        schema: Option<&'p str>,
+        place: &'p TablePlace,
     ) -> BoxFuture<'p, Result<Namespace, StoreError>> {
-        Box::pin(schema::check_on(INBOX, pool, schema))
+        Box::pin(schema::check_on(INBOX, pool, place))
     }
 
     /// Records the message as this transaction's first statement.
@@ -57,7 +57,7 @@ impl InboxDialect for MySql {
             let enter = fill_at(
                 message.queue.namespace,
                 concat!(
-                    "SAVEPOINT tm_inbox; INSERT INTO $0.tm_inbox (queue, message_id, received_at) VALUES ($1, $2, greatest($3, ",
+                    "SAVEPOINT transactional_message_inbox; INSERT INTO $0.tm_inbox (queue, message_id, received_at) VALUES ($1, $2, greatest($3, ",
                     now!(),
                     ")); SELECT CAST(CONNECTION_ID() AS SIGNED)"
                 ),
@@ -109,7 +109,7 @@ impl InboxDialect for MySql {
         message: InboxKey<'c>,
     ) -> BoxFuture<'c, Result<bool, StoreError>> {
         Box::pin(async move {
-            release(connection, "RELEASE SAVEPOINT tm_inbox").await?;
+            release(connection, "RELEASE SAVEPOINT transactional_message_inbox").await?;
             let select = "SELECT COALESCE((SELECT up_to FROM $0.tm_inbox_pruned WHERE queue = ?), 0) FROM $0.tm_inbox \
                           WHERE queue = ? AND message_id = ?";
             let queue = message.queue.name.as_bytes();

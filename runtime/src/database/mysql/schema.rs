@@ -3,12 +3,12 @@
 use sqlx::{Connection, Executor, MySql, MySqlConnection, MySqlPool};
 
 use super::{Checkout, NO_DATABASE, decoded, patience};
-use crate::database::literal::fill_at;
+use crate::database::literal::{fill_at, named};
 use crate::database::login::{Login, PATIENCE, acquire};
 use crate::database::network::{MIGRATION, RetryingPool};
 use crate::database::schema_part::{SchemaPart, part};
 use crate::message::FenceId;
-use crate::sql::{Namespace, begin_on_pool};
+use crate::sql::{Namespace, TablePlace, TablePrefix, begin_on_pool};
 use crate::store::StoreError;
 
 pub(super) const MESSAGE: SchemaPart = part!("mysql", "message", ["1", "2", "3"]);
@@ -19,7 +19,8 @@ pub(super) const INBOX: SchemaPart = part!("mysql", "inbox", ["1", "2"]);
 pub(super) async fn migrate(part: SchemaPart, pool: &RetryingPool<MySql>) -> Result<(), StoreError> {
     let work = |mut checkout: Checkout| async move {
         checkout.execute(concat!("SET ", patience!("70", "70000"))).await?;
-        let migrated = migrate_on_connection(part, &mut checkout).await;
+        let prefix = checkout.prefix.clone();
+        let migrated = migrate_on_connection(part, &mut checkout, &prefix).await;
         checkout.execute(concat!("SET ", patience!("6", "6000"))).await?;
         Ok((checkout, migrated))
     };
@@ -29,7 +30,8 @@ pub(super) async fn migrate(part: SchemaPart, pool: &RetryingPool<MySql>) -> Res
 /// Errs unless the tables have the version that this crate knows.
 pub(super) async fn check(part: SchemaPart, pool: &RetryingPool<MySql>) -> Result<(), StoreError> {
     let work = |mut checkout: Checkout| async move {
-        let checked = check_on_connection(part, &mut checkout).await;
+        let prefix = checkout.prefix.clone();
+        let checked = check_on_connection(part, &mut checkout, &prefix).await;
         Ok((checkout, checked))
     };
     pool.transaction(PATIENCE, work).await?
@@ -39,10 +41,10 @@ pub(super) async fn check(part: SchemaPart, pool: &RetryingPool<MySql>) -> Resul
 pub(super) async fn migrate_on(
     part: SchemaPart,
     pool: &MySqlPool,
-    schema: Option<&str>,
+    place: &TablePlace,
 ) -> Result<Namespace, StoreError> {
-    let (mut connection, namespace) = moved(pool, schema).await?;
-    migrate_on_connection(part, &mut connection).await?;
+    let (mut connection, namespace) = moved(pool, place).await?;
+    migrate_on_connection(part, &mut connection, &place.prefix).await?;
     connection.close().await?;
     Ok(namespace)
 }
@@ -51,25 +53,26 @@ pub(super) async fn migrate_on(
 pub(super) async fn check_on(
     part: SchemaPart,
     pool: &MySqlPool,
-    schema: Option<&str>,
+    place: &TablePlace,
 ) -> Result<Namespace, StoreError> {
-    let (mut connection, namespace) = moved(pool, schema).await?;
-    check_on_connection(part, &mut connection).await?;
+    let (mut connection, namespace) = moved(pool, place).await?;
+    check_on_connection(part, &mut connection, &place.prefix).await?;
     connection.close().await?;
     Ok(namespace)
 }
 
 /// A connection of the pool's that is closed afterwards, with the database of the tables as its own: neither that nor
 /// the lock below must outlive a dropped caller.
-async fn moved(pool: &MySqlPool, schema: Option<&str>) -> Result<(MySqlConnection, Namespace), StoreError> {
+async fn moved(pool: &MySqlPool, place: &TablePlace) -> Result<(MySqlConnection, Namespace), StoreError> {
     let mut connection = acquire(pool).await?.detach();
-    let namespace = Namespace::mysql(&look(&mut connection, schema).await?);
+    let namespace = Namespace::mysql(&look(&mut connection, place.schema.as_deref()).await?, &place.prefix);
     sqlx::raw_sql(fill_at(&namespace, "USE $0; SET autocommit = 1", &[])).execute(&mut connection).await?;
     Ok((connection, namespace))
 }
 
 /// The database of the tables: the one that the application's connections use.
-pub(super) async fn find(login: &Login<MySql>, schema: Option<&str>) -> Result<String, StoreError> {
+pub(super) async fn find(login: &Login<MySql>, place: &TablePlace) -> Result<String, StoreError> {
+    let schema = place.schema.as_deref();
     let mut own = login.connect().await?;
     let found = match login.pool() {
         Some(pool) => look(&mut *acquire(pool).await?, schema).await,
@@ -119,13 +122,17 @@ macro_rules! lock {
     };
 }
 
-async fn migrate_on_connection(part: SchemaPart, connection: &mut MySqlConnection) -> Result<(), StoreError> {
+async fn migrate_on_connection(
+    part: SchemaPart,
+    connection: &mut MySqlConnection,
+    prefix: &TablePrefix,
+) -> Result<(), StoreError> {
     // Most of the time there is nothing to do, and no right to create tables is needed for it.
-    if check_on_connection(part, connection).await.is_ok() {
+    if check_on_connection(part, connection, prefix).await.is_ok() {
         return Ok(());
     }
     // Without a database there is nothing to be locked, either.
-    version(connection, part).await?;
+    version(connection, part, prefix).await?;
     // DDL is not transactional here: the lock is the session's.
     let get = concat!("SELECT GET_LOCK(", lock!(), ", 50)");
     match sqlx::query_scalar::<_, Option<i64>>(get).fetch_one(&mut *connection).await? {
@@ -145,27 +152,32 @@ async fn migrate_on_connection(part: SchemaPart, connection: &mut MySqlConnectio
             ));
         }
     }
-    let applied = apply(part, connection).await;
+    let applied = apply(part, connection, prefix).await;
     sqlx::query(concat!("DO RELEASE_LOCK(", lock!(), ")")).execute(connection).await?;
     applied
 }
 
-async fn apply(part: SchemaPart, connection: &mut MySqlConnection) -> Result<(), StoreError> {
-    for script in part.missing(version(connection, part).await?)? {
-        sqlx::raw_sql(*script).execute(&mut *connection).await?;
+async fn apply(
+    part: SchemaPart,
+    connection: &mut MySqlConnection,
+    prefix: &TablePrefix,
+) -> Result<(), StoreError> {
+    for script in part.missing(version(connection, part, prefix).await?)? {
+        sqlx::raw_sql(named(prefix, script)).execute(&mut *connection).await?;
     }
-    check_on_connection(part, connection).await
+    check_on_connection(part, connection, prefix).await
 }
 
-async fn check_on_connection(part: SchemaPart, connection: &mut MySqlConnection) -> Result<(), StoreError> {
-    part.require(version(connection, part).await?)?;
+async fn check_on_connection(
+    part: SchemaPart,
+    connection: &mut MySqlConnection,
+    prefix: &TablePrefix,
+) -> Result<(), StoreError> {
+    part.require(version(connection, part, prefix).await?)?;
     // A server without InnoDB may have taken another engine, whose tables know no transactions.
-    let rows = sqlx::query(
-        "SELECT TABLE_NAME, ENGINE FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND \
-         TABLE_NAME LIKE 'tm\\_%' AND ENGINE <> 'InnoDB'",
-    )
-    .fetch_all(connection)
-    .await?;
+    let other = "SELECT TABLE_NAME, ENGINE FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND \
+                 LEFT(TABLE_NAME, CHAR_LENGTH('tm_')) = 'tm_' AND ENGINE <> 'InnoDB'";
+    let rows = sqlx::query(named(prefix, other)).fetch_all(connection).await?;
     match decoded::<(String, String)>(&rows)?.first() {
         None => Ok(()),
         Some((table, engine)) => Err(StoreError::Schema(format!(
@@ -174,21 +186,23 @@ async fn check_on_connection(part: SchemaPart, connection: &mut MySqlConnection)
     }
 }
 
-async fn version(connection: &mut MySqlConnection, part: SchemaPart) -> Result<i64, StoreError> {
-    let exists: Option<i64> = sqlx::query_scalar(
-        "SELECT IF(DATABASE() IS NULL, NULL, count(*)) FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() \
-         AND TABLE_NAME = 'tm_schema'",
-    )
-    .fetch_one(&mut *connection)
-    .await?;
+async fn version(
+    connection: &mut MySqlConnection,
+    part: SchemaPart,
+    prefix: &TablePrefix,
+) -> Result<i64, StoreError> {
+    let exists = "SELECT IF(DATABASE() IS NULL, NULL, count(*)) FROM information_schema.TABLES \
+                  WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'tm_schema'";
+    let exists: Option<i64> = sqlx::query_scalar(named(prefix, exists)).fetch_one(&mut *connection).await?;
     match exists {
         None => return Err(StoreError::Schema(NO_DATABASE.into())),
         Some(0) => return Ok(0),
         Some(_) => {}
     }
-    let version: Option<i64> = sqlx::query_scalar("SELECT version FROM tm_schema WHERE part = ?")
-        .bind(part.name)
-        .fetch_optional(connection)
-        .await?;
+    let version: Option<i64> =
+        sqlx::query_scalar(named(prefix, "SELECT version FROM tm_schema WHERE part = ?"))
+            .bind(part.name)
+            .fetch_optional(connection)
+            .await?;
     Ok(version.unwrap_or(0))
 }

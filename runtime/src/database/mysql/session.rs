@@ -9,7 +9,7 @@ use super::{JSON, decoded, schema};
 use crate::database::login::Login;
 use crate::database::network::RetryingPool;
 use crate::message::limits::Limits;
-use crate::sql::Namespace;
+use crate::sql::{Namespace, TablePlace};
 use crate::store::StoreError;
 
 /// What our sessions are told first: a statement commits by itself, whatever the server's default is; lock no
@@ -31,12 +31,12 @@ pub(super) use session;
 /// The way in, with the database of the tables as the session's, and where that is.
 pub(super) async fn find(
     login: Login<MySql>,
-    schema: Option<&str>,
+    place: &TablePlace,
 ) -> Result<(Login<MySql>, Namespace), StoreError> {
-    let database = schema::find(&login, schema).await?;
-    let namespace = Namespace::mysql(&database);
+    let database = schema::find(&login, place).await?;
+    let namespace = Namespace::mysql(&database, &place.prefix);
     let ours = move |options: MySqlConnectOptions| options.database(&database).disable_statement_logging();
-    Ok((login.with(ours), namespace))
+    Ok((login.with(ours).named(&place.prefix), namespace))
 }
 
 /// What goes along with the payloads of one statement: names, ids and numbers of the most rows that it can have.

@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::message::limits::Limits;
 use crate::message::state::{Applied, Event, MessageState};
 use crate::message::{AnsweredBy, Half, MessageId};
+use crate::sql::TablePlace;
 use crate::store::{
     Attempts, Claim, ClaimLimits, Flush, Hold, Holder, Release, Renewed, Store, StoreError, Transition,
 };
@@ -73,9 +74,9 @@ const CONFIRMED: (&str, &str) = due!("tm_message_due", "state = 1 AND service");
 type Found = (MessageId, Option<Uuid>, i64);
 
 impl MySqlStore {
-    pub(crate) async fn open(login: Login<MySql>, schema: Option<&str>) -> Result<Self, Error> {
+    pub(crate) async fn open(login: Login<MySql>, place: &TablePlace) -> Result<Self, Error> {
         let open = async {
-            let (login, _) = find(login, schema).await?;
+            let (login, _) = find(login, place).await?;
             let renewer = RetryingPool::new(&login, 1, SESSION);
             Ok(Self { pool: RetryingPool::new(&login, CONNECTIONS, SESSION), renewer })
         };

@@ -15,6 +15,8 @@ const UNAVAILABLE: [&str; 9] = ["08", "25", "28", "3D", "40", "53", "55", "57", 
 const REFUSED: [&str; 3] = ["22", "23", "54"];
 /// `insufficient_privilege`
 pub(super) const NO_RIGHT: &str = "42501";
+/// What our tables and routines have in their names, whatever those begin with.
+const OURS: [&str; 4] = ["_message", "_fence", "_inbox", "_schema"];
 /// What our functions say when their row is not in the transaction.
 pub(super) const UNPROVEN: &str = "TMF02";
 
@@ -36,7 +38,7 @@ pub(crate) fn classify(error: &PgDatabaseError) -> StoreError {
     let text = format!("PostgreSQL: {} ({code})", error.message());
     match code {
         // undefined_table, undefined_column, undefined_function, of ours.
-        "42P01" | "42703" | "42883" if error.message().contains("tm_") => {
+        "42P01" | "42703" | "42883" if OURS.iter().any(|ours| error.message().contains(ours)) => {
             StoreError::Schema(format!("{text}; call `Messenger::migrate` first"))
         }
         // undefined_schema

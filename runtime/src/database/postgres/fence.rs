@@ -21,7 +21,7 @@ use crate::fence::{FenceDatabase, FoundRow, verdict};
 use crate::message::{CallId, FenceId};
 use crate::sql::{
     CommitFailure, FenceDialect, FenceKey, FenceRefusal, FenceRow, FenceWrite, Giver, Isolation, Namespace,
-    TransactionDialect, raw,
+    TablePlace, TransactionDialect, raw,
 };
 use crate::store::StoreError;
 
@@ -41,12 +41,12 @@ const CONNECTIONS: u32 = 4;
 impl PostgresFence {
     pub(crate) async fn open(
         login: Login<Postgres>,
-        schema: Option<&str>,
+        place: &TablePlace,
         lock_timeout: Duration,
         pooled: bool,
     ) -> Result<Self, Error> {
         let open = async {
-            let (login, namespace) = find(login, schema, FENCE).await?;
+            let (login, namespace) = find(login, place, FENCE).await?;
             let pool = pool(&login, &namespace, CONNECTIONS, pooled);
             Ok(Self { pool, business: login.pool().cloned(), namespace, lock_timeout })
         };

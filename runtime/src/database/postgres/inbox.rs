@@ -11,7 +11,7 @@ use super::{decoded, now};
 use crate::database::literal::{Literal, fill, fill_at};
 use crate::database::millis;
 use crate::message::MessageId;
-use crate::sql::{InboxDialect, InboxEntry, InboxKey, InboxQueue, Namespace, list};
+use crate::sql::{InboxDialect, InboxEntry, InboxKey, InboxQueue, Namespace, TablePlace, list};
 use crate::store::StoreError;
 
 fn key(message: InboxKey<'_>) -> [Literal<'_>; 2] {
@@ -21,16 +21,16 @@ fn key(message: InboxKey<'_>) -> [Literal<'_>; 2] {
 impl InboxDialect for Postgres {
     fn migrate_inbox<'p>(
         pool: &'p PgPool,
-        schema: Option<&'p str>,
+        place: &'p TablePlace,
     ) -> BoxFuture<'p, Result<Namespace, StoreError>> {
-        Box::pin(schema::migrate_on(INBOX, pool, schema))
+        Box::pin(schema::migrate_on(INBOX, pool, place))
     }
 
     fn check_inbox<'p>(
         pool: &'p PgPool,
-        schema: Option<&'p str>,
+        place: &'p TablePlace,
     ) -> BoxFuture<'p, Result<Namespace, StoreError>> {
-        Box::pin(schema::check_on(INBOX, pool, schema))
+        Box::pin(schema::check_on(INBOX, pool, place))
     }
 
     /// Records the message as this transaction's first statement. The commit is durable: the message is

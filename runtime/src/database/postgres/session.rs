@@ -7,7 +7,7 @@ use crate::database::literal::{Literal, fill};
 use crate::database::login::Login;
 use crate::database::network::RetryingPool;
 use crate::database::schema_part::SchemaPart;
-use crate::sql::Namespace;
+use crate::sql::{Namespace, TablePlace};
 use crate::store::StoreError;
 
 /// Whatever the server's defaults are: what is committed is on disk, and a statement sees what was
@@ -31,11 +31,12 @@ const TRANSACTION: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
 /// The way in, and where the tables are.
 pub(super) async fn find(
     login: Login<Postgres>,
-    schema: Option<&str>,
+    place: &TablePlace,
     part: SchemaPart,
 ) -> Result<(Login<Postgres>, Namespace), StoreError> {
-    let namespace = schema::find(&login, schema, part).await?;
-    Ok((login.with(ConnectOptions::disable_statement_logging), namespace))
+    let namespace = schema::find(&login, place, part).await?;
+    let login = login.with(ConnectOptions::disable_statement_logging).named(&place.prefix);
+    Ok((login, namespace))
 }
 
 pub(super) fn pool(

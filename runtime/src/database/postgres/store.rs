@@ -18,6 +18,7 @@ use crate::database::row::Reader;
 use crate::error::Error;
 use crate::message::state::{Applied, Event, MessageState};
 use crate::message::{AnsweredBy, Half, MessageId};
+use crate::sql::TablePlace;
 use crate::store::{
     Attempts, Claim, ClaimLimits, Flush, Hold, Release, Renewed, Store, StoreError, Transition,
 };
@@ -100,11 +101,11 @@ const TAKE_HALVES: &str = take_of_each!("state = 0 AND answered_by");
 impl PostgresStore {
     pub(crate) async fn open(
         login: Login<Postgres>,
-        schema: Option<&str>,
+        place: &TablePlace,
         pooled: bool,
     ) -> Result<Self, Error> {
         let open = async {
-            let (login, namespace) = find(login, schema, MESSAGE).await?;
+            let (login, namespace) = find(login, place, MESSAGE).await?;
             let renewer = pool(&login, &namespace, 1, pooled);
             Ok(Self { pool: pool(&login, &namespace, CONNECTIONS, pooled), renewer })
         };

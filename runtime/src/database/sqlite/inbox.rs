@@ -12,7 +12,7 @@ use super::now;
 use super::schema::{self, INBOX};
 use crate::database::millis;
 use crate::message::MessageId;
-use crate::sql::{InboxDialect, InboxEntry, InboxKey, InboxQueue, Namespace, list};
+use crate::sql::{InboxDialect, InboxEntry, InboxKey, InboxQueue, Namespace, TablePlace, list};
 use crate::store::StoreError;
 
 async fn is_there(connection: &mut SqliteConnection, message: InboxKey<'_>) -> Result<bool, StoreError> {
@@ -20,19 +20,35 @@ async fn is_there(connection: &mut SqliteConnection, message: InboxKey<'_>) -> R
     Ok(sqlx::query_scalar(select).bind(message.queue.name).bind(message.id).fetch_one(connection).await?)
 }
 
+/// A file's tables have their own names.
+fn fits(place: &TablePlace) -> Result<(), StoreError> {
+    if place.prefix.is_default() {
+        return Ok(());
+    }
+    Err(StoreError::Schema(
+        "`table_prefix` is for PostgreSQL and MySQL: leave it out for a consumer on SQLite".into(),
+    ))
+}
+
 impl InboxDialect for Sqlite {
     fn migrate_inbox<'p>(
         pool: &'p SqlitePool,
-        _: Option<&'p str>,
+        place: &'p TablePlace,
     ) -> BoxFuture<'p, Result<Namespace, StoreError>> {
-        Box::pin(async { schema::migrate(INBOX, pool).await.map(|()| Namespace::default()) })
+        Box::pin(async {
+            fits(place)?;
+            schema::migrate(INBOX, pool).await.map(|()| Namespace::default())
+        })
     }
 
     fn check_inbox<'p>(
         pool: &'p SqlitePool,
-        _: Option<&'p str>,
+        place: &'p TablePlace,
     ) -> BoxFuture<'p, Result<Namespace, StoreError>> {
-        Box::pin(async { schema::check(INBOX, pool).await.map(|()| Namespace::default()) })
+        Box::pin(async {
+            fits(place)?;
+            schema::check(INBOX, pool).await.map(|()| Namespace::default())
+        })
     }
 
     fn enter_inbox<'c>(

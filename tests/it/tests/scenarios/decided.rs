@@ -32,7 +32,7 @@ async fn decides_in(tx: &mut Transaction<'_, Db>, id: u64, ok: bool) -> Result<(
     Ok(entered.done(tx).await?)
 }
 
-pub(super) fn sold(id: u64) -> Message {
+pub(crate) fn sold(id: u64) -> Message {
     Message::json("shop", "item.sold", &order(id)).expect("encodes").business_key(id)
 }
 

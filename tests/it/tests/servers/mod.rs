@@ -7,6 +7,7 @@ mod cut;
 mod isolation;
 mod killed;
 mod network;
+mod prefix;
 mod rights;
 mod rotated;
 mod side_by_side;
