@@ -340,6 +340,21 @@ fn forgotten() -> Disposition {
     )
 }
 
+impl<DB: BusinessDatabase, M, H> SqlInbox<DB, M, H> {
+    /// Where the tables are is found once, for all clones of a consumer.
+    fn keep(&self, found: &Namespace) -> Result<(), StoreError> {
+        let kept = self.namespace.get_or_init(|| found.clone());
+        if kept == found {
+            return Ok(());
+        }
+        Err(StoreError::Schema(format!(
+            "the inbox of `{}` was elsewhere when it was looked for before: say `schema` and `table_prefix` before `migrate`, and \
+             make a consumer anew, instead of cloning one, for another place",
+            self.queue
+        )))
+    }
+}
+
 #[async_trait]
 impl<DB, M, H> Inbox for SqlInbox<DB, M, H>
 where
@@ -353,14 +368,12 @@ where
 
     async fn migrate(&self, place: &TablePlace) -> Result<(), StoreError> {
         let namespace = DB::migrate_inbox(&self.pool, place).await?;
-        self.namespace.get_or_init(|| namespace);
-        Ok(())
+        self.keep(&namespace)
     }
 
     async fn check_schema(&self, place: &TablePlace) -> Result<(), StoreError> {
         let namespace = DB::check_inbox(&self.pool, place).await?;
-        self.namespace.get_or_init(|| namespace);
-        Ok(())
+        self.keep(&namespace)
     }
 
     async fn process(

@@ -333,12 +333,16 @@ impl Consumer {
     }
 
     pub(crate) async fn create_tables(&self) -> Result<(), StoreError> {
-        self.inbox.migrate(&self.place).await
+        self.inbox.migrate(self.place()?).await
+    }
+
+    fn place(&self) -> Result<&TablePlace, StoreError> {
+        self.place.prefix.problem().map_or(Ok(&self.place), |problem| Err(StoreError::Refused(problem)))
     }
 
     /// Checks that the tables have the version that this crate knows.
     pub(crate) async fn check_schema(&self) -> Result<(), StoreError> {
-        self.inbox.check_schema(&self.place).await
+        self.inbox.check_schema(self.place()?).await
     }
 
     pub(crate) fn queue(&self) -> &str {

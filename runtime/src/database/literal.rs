@@ -65,6 +65,18 @@ pub(super) fn fill_at(namespace: &Namespace, sql: &'static str, values: &[Litera
     AssertSqlSafe(text).into_sql_str()
 }
 
+/// The same statement for each of several rows of values, one after the other.
+#[cfg(feature = "mysql")]
+pub(super) fn fill_each<'v, const N: usize>(
+    namespace: &Namespace,
+    sql: &'static str,
+    rows: impl Iterator<Item = [Literal<'v>; N]>,
+) -> SqlStr {
+    let filled: Vec<_> = rows.map(|values| fill_at(namespace, sql, &values)).collect();
+    let texts: Vec<_> = filled.iter().map(SqlStr::as_str).collect();
+    AssertSqlSafe(texts.join("; ")).into_sql_str()
+}
+
 impl fmt::Display for Literal<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -140,8 +140,8 @@ impl DatabaseSource {
     /// such names, or who keep two stores, or two fences, in one schema: they are different ones then.
     ///
     /// Lower-case letters, digits and underscores, at most 32; it ends with an underscore. For PostgreSQL and MySQL. The texts of
-    /// errors, and this documentation, name the tables by the default. Whoever lets somebody else run the files in `migrations`
-    /// replaces the names there, too, but for `tm_fence_` in quotes.
+    /// errors, and this documentation, name the tables by the default. No table of yours may begin with it. Whoever lets somebody else
+    /// run the files in `migrations` replaces the names there, too, but for the text `'tm_fence_'` in `postgres/fence_4.sql`.
     #[must_use]
     pub fn table_prefix(mut self, prefix: impl fmt::Display) -> Self {
         self.place.prefix = TablePrefix::new(&prefix.to_string());

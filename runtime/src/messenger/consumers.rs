@@ -65,7 +65,8 @@ impl Consumers {
         let problem = match concurrency.get(queue) {
             Some(_) if at_once == 0 => NO_CONCURRENCY.to_owned(),
             Some(sender) => {
-                sender.send_replace(at_once);
+                // Said again, it changes nothing, and disturbs nobody.
+                sender.send_if_modified(|now| std::mem::replace(now, at_once) != at_once);
                 return Ok(());
             }
             None if concurrency.is_empty() => "this messenger has no consumers".to_owned(),

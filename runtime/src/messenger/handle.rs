@@ -179,8 +179,9 @@ impl Messenger {
 
     /// Adds a consumer, also to a messenger that runs: one of a tenant that has just come, say.
     ///
-    /// It begins at once; with RabbitMQ, its queue is declared and bound as soon as the broker is there. The tables of its inbox
-    /// must be there: [`Consumer::migrate`] creates them, or before the start [`migrate`](Self::migrate).
+    /// In a messenger that runs it begins at once; with RabbitMQ, its queue is declared and bound as soon as the broker is there.
+    /// The tables of its inbox must be there, which [`Consumer::migrate`] creates. Before the start, it is one of those that the
+    /// messenger was built with: [`migrate`](Self::migrate) creates its tables, and [`start`](Self::start) looks at them.
     ///
     /// ```no_run
     /// # use sqlx::{PgConnection, PgPool};
@@ -206,7 +207,7 @@ impl Messenger {
     }
 
     /// Changes how many messages, or batches of them, the consumer of `queue` handles at once:
-    /// [`Consumer::concurrency`] of a messenger that runs. It holds for this process, until that ends.
+    /// [`Consumer::concurrency`] of a messenger that runs. It holds for this messenger, until that ends.
     ///
     /// What is being handled goes on; what more was taken than is handled now waits its turn.
     ///

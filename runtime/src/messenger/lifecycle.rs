@@ -185,7 +185,9 @@ pub(super) async fn add_consumer(
     consumers: &Consumers,
     consumer: Consumer,
 ) -> Result<(), Error> {
-    if let Some(workers) = &mut lifecycle.lock().await.waiting {
+    if let Some(workers) = &mut lifecycle.lock().await.waiting
+        && calls.admission.phase() == Phase::Built
+    {
         workers.consumers.push(consumers.add(consumer)?);
         return Ok(());
     }
@@ -198,7 +200,7 @@ pub(super) async fn add_consumer(
         lifecycle.started.as_ref().filter(|_| calls.admission.phase() == Phase::Running)
     else {
         let why = format!(
-            "the consumer `{queue}` can't be added: this messenger runs no workers any more, or is a `Recorder`'s"
+            "the consumer `{queue}` can't be added: this messenger runs no workers: it was shut down, or is a `Recorder`'s"
         );
         return Err(Error::new(ErrorKind::Configuration, why));
     };

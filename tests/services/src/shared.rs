@@ -8,6 +8,8 @@ use crate::{Server, mariadb, postgres, rabbitmq};
 
 /// The URL of a PostgreSQL server.
 pub const POSTGRES_URL: &str = "TM_TEST_POSTGRES_URL";
+/// The same, where `sqlx::test` looks for it.
+pub const DATABASE_URL: &str = "DATABASE_URL";
 /// The URL of a MariaDB or MySQL server.
 pub const MYSQL_URL: &str = "TM_TEST_MYSQL_URL";
 /// The URL of a RabbitMQ server.
@@ -42,7 +44,9 @@ impl Shared {
     /// What is to be added to a command's environment.
     pub fn environment(&self) -> Vec<(&'static str, String)> {
         let mut environment = Vec::new();
-        environment.extend(self.postgres.as_ref().map(|server| (POSTGRES_URL, server.url().into())));
+        if let Some(server) = &self.postgres {
+            environment.extend([POSTGRES_URL, DATABASE_URL].map(|variable| (variable, server.url().into())));
+        }
         environment.extend(self.mariadb.as_ref().map(|server| (MYSQL_URL, server.url().into())));
         if let Some(server) = &self.rabbitmq {
             environment.push((AMQP_URL, server.url().into()));

@@ -2,7 +2,7 @@
 //! hands them to the consumer's loop, and acknowledges what is done.
 //!
 //! No more messages are taken than are handled at once, so that what was in hand when a process died had really been
-//! begun.
+//! begun; but for a while after that number has changed.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,4 +1,7 @@
-//! Takes messages out of a queue: no more at once than its consumer handles, however often that changes.
+//! Takes messages out of a queue: as many at once as its consumer handles. When that changes, up to twice as many are in hand
+//! until the older ones are done.
+
+use std::time::Duration;
 
 use futures_util::stream::unfold;
 use futures_util::{Stream, StreamExt};
@@ -7,7 +10,11 @@ use lapin::message::Delivery;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{FieldTable, ShortString};
 use tokio::sync::watch;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+
+/// How often a channel is looked at that nothing comes from.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How many messages a consumer wants at once.
 #[derive(Clone, Debug)]
@@ -89,18 +96,24 @@ impl Taking {
     }
 
     /// Waits until less is in hand than is wanted: RabbitMQ does not count it against the next consumer, and nothing may
-    /// wait here for long. `false`: stopped.
+    /// wait here for long. `false`: stopped, or the channel is closed, which nobody else sees.
     async fn has_room(&mut self, stop: &CancellationToken, in_hand: &mut watch::Receiver<usize>) -> bool {
+        let mut said = false;
         loop {
             let (held, wanted) = (*in_hand.borrow_and_update(), self.wanted.now());
             if held < wanted.into() {
                 return !stop.is_cancelled();
             }
-            tracing::debug!(queue = %self.queue, held, wanted, "nothing more is taken until less is in hand");
+            if !std::mem::replace(&mut said, true) {
+                tracing::debug!(queue = %self.queue, held, wanted, "nothing more is taken until less is in hand");
+            }
             tokio::select! {
                 Ok(()) = in_hand.changed() => {}
                 Ok(()) = self.wanted.concurrency.changed() => {}
                 () = stop.cancelled() => return false,
+                () = sleep(LOOK) => if !self.channel.status().connected() {
+                    return false;
+                },
             }
         }
     }

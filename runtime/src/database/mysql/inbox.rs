@@ -7,8 +7,8 @@ use sqlx::{MySql, MySqlConnection, MySqlPool, Row};
 
 use super::fence::{is_changed, is_duplicate, release};
 use super::schema::{self, INBOX};
-use super::{decoded, id_list, ids, now};
-use crate::database::literal::{Literal, fill, fill_at};
+use super::{decoded, now};
+use crate::database::literal::{Literal, fill, fill_at, fill_each};
 use crate::database::millis;
 use crate::message::MessageId;
 use crate::sql::{InboxDialect, InboxEntry, InboxKey, InboxQueue, Namespace, TablePlace, list};
@@ -28,6 +28,23 @@ fn of(sql: &'static str, queue: InboxQueue<'_>) -> Bound {
 
 fn about(sql: &'static str, message: InboxKey<'_>) -> Bound {
     of(sql, message.queue).bind(message.id)
+}
+
+/// Deletes rows by their keys, each by itself: so surely no other one is locked, whatever the planner thinks, and it works
+/// where sessions have `sql_safe_updates`.
+async fn delete(
+    connection: &mut MySqlConnection,
+    queue: InboxQueue<'_>,
+    sql: &'static str,
+    ids: Vec<(MessageId,)>,
+) -> Result<u64, sqlx::Error> {
+    if ids.is_empty() {
+        return Ok(0);
+    }
+    let name = queue.name.as_bytes();
+    let rows = ids.into_iter().map(|(id,)| [Literal::Bytes(name), Literal::Binary(id.as_uuid())]);
+    let deletes = fill_each(queue.namespace, sql, rows);
+    Ok(sqlx::raw_sql(deletes).execute(connection).await?.rows_affected())
 }
 
 impl InboxDialect for MySql {
@@ -146,22 +163,18 @@ impl InboxDialect for MySql {
                        ORDER BY received_at LIMIT ? FOR UPDATE SKIP LOCKED";
             let old = of(old, queue).bind(off).bind(off).bind(i64::from(limit));
             let old: Vec<(MessageId,)> = decoded(&old.fetch_all(&mut *connection).await?)?;
-            let old: Vec<_> = old.into_iter().map(|(id,)| id).collect();
-            let delete = concat!(
-                "DELETE i FROM ",
-                ids!(),
-                " STRAIGHT_JOIN $0.tm_inbox i FORCE INDEX (PRIMARY) ON i.message_id = c.wanted AND i.queue = ?"
-            );
-            let delete = sqlx::query(fill_at(queue.namespace, delete, &[])).bind(id_list(&old));
-            let pruned = delete.bind(queue.name.as_bytes().to_vec()).execute(&mut *connection).await?;
-            if pruned.rows_affected() > 0 {
+            let record = "DELETE FROM $0.tm_inbox WHERE queue = $1 AND message_id = $2";
+            let pruned = delete(connection, queue, record, old).await?;
+            if pruned > 0 {
                 let note = "INSERT INTO $0.tm_inbox_pruned (queue, up_to) VALUES (?, ?) \
                             ON DUPLICATE KEY UPDATE up_to = GREATEST(up_to, VALUES(up_to))";
                 of(note, queue).bind(off).execute(&mut *connection).await?;
             }
-            let entered = "DELETE FROM $0.tm_inbox_entered WHERE queue = ? AND entered_at < ?";
-            of(entered, queue).bind(off).execute(connection).await?;
-            Ok(pruned.rows_affected())
+            let notes = "SELECT message_id FROM $0.tm_inbox_entered WHERE queue = ? AND entered_at < ? FOR UPDATE SKIP LOCKED";
+            let notes = of(notes, queue).bind(off).fetch_all(&mut *connection).await?;
+            let note = "DELETE FROM $0.tm_inbox_entered WHERE queue = $1 AND message_id = $2";
+            delete(connection, queue, note, decoded(&notes)?).await?;
+            Ok(pruned)
         })
     }
 

@@ -176,7 +176,8 @@ async fn check_on_connection(
     part.require(version(connection, part, prefix).await?)?;
     // A server without InnoDB may have taken another engine, whose tables know no transactions.
     let other = "SELECT TABLE_NAME, ENGINE FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND \
-                 LEFT(TABLE_NAME, CHAR_LENGTH('tm_')) = 'tm_' AND ENGINE <> 'InnoDB'";
+                 TABLE_NAME IN ('tm_schema', 'tm_message', 'tm_fence', 'tm_fence_database', 'tm_inbox', 'tm_inbox_pruned', \
+                 'tm_inbox_entered') AND ENGINE <> 'InnoDB'";
     let rows = sqlx::query(named(prefix, other)).fetch_all(connection).await?;
     match decoded::<(String, String)>(&rows)?.first() {
         None => Ok(()),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use it::{Action, Dialect, Place, ShopError, fast, fenced, fenced_amendable, number, order, run, wait_until};
 use sqlx::MySql;
 use tokio::sync::Barrier;
-use transactional_message::{Consumer, ErrorKind, FencedTransaction, MessageState, Messenger, begin};
+use transactional_message::{ErrorKind, FencedTransaction, MessageState, Messenger, begin};
 
 use crate::World;
 
@@ -183,24 +183,39 @@ async fn rows_that_others_have_locked_keep_no_other_row_waiting() {
     assert_eq!(world.effects_of_orders().await, [1, 2, 100]);
 }
 
-/// Whoever waits for a record keeps others from being inserted before it: those of a queue whose name comes first.
+/// Whoever waits for a record keeps others from being inserted before it: those of a queue whose name comes first. So is it
+/// with the note that a message is being handled alone.
 #[tokio::test]
 async fn pruning_waits_for_no_handler_and_keeps_nobody_waiting() {
     let world = World::new().await;
     let beside = World::another_listener("beside");
     world.listener.will(1, [Action::Never]);
     let builder = world.builder().settings(fast().janitor_interval(Duration::from_millis(20)));
-    let remembers = |consumer: Consumer| consumer.inbox_retention(Duration::from_millis(200));
-    let builder = builder.consumer(remembers(world.consumer()));
-    let messenger = World::start(builder.consumer(remembers(world.consumer_named("beside", &beside)))).await;
+    let builder = builder.consumer(world.consumer()).consumer(world.consumer_named("beside", &beside));
+    let messenger = World::start(builder).await;
     world.handle(&messenger, 1).await.expect("ok");
-    for id in 2..10 {
+    wait_until("it to be handled", async || !world.listener.heard_of(1).is_empty()).await;
+    run(&world.books, "INSERT INTO tm_inbox_entered VALUES ('books', X'01000000000000000000000000000000', 1, 1), ('books', X'02000000000000000000000000000000', 1, 1)")
+        .await
+        .expect("notes");
+    let mut alone = world.books.begin().await.expect("begins");
+    let note = "(X'02000000000000000000000000000000')";
+    let lock =
+        format!("SELECT 1 FROM tm_inbox_entered WHERE queue = 'books' AND message_id IN {note} FOR UPDATE");
+    assert_eq!(MySql::numbers(&mut alone, lock).await.expect("locks"), [1]);
+    let old = async |table: &str, column: &str| {
+        number(&world.books, format!("SELECT count(*) FROM {table} WHERE {column} = 1")).await
+    };
+    for id in 2..5 {
+        run(&world.books, "INSERT INTO tm_inbox VALUES ('books', X'01000000000000000000000000000000', 1)")
+            .await
+            .expect("inserts");
+        wait_until("what is old to be pruned", async || old("tm_inbox", "received_at").await == 0).await;
         world.handle(&messenger, id).await.expect("ok");
         wait_until("it to be handled beside", async || beside.orders().contains(&id)).await;
     }
-    wait_until("all records to be pruned but that of the handler", async || {
-        number(&world.books, "SELECT count(*) FROM tm_inbox").await == 0
-    })
-    .await;
-    assert_eq!(world.listener.heard_of(1).len(), 1, "it is still being handled");
+    wait_until("the other note to be pruned", async || old("tm_inbox_entered", "entered_at").await == 1)
+        .await;
+    alone.rollback().await.expect("rolls back");
+    wait_until("that one, too", async || old("tm_inbox_entered", "entered_at").await == 0).await;
 }

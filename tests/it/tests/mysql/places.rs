@@ -1,7 +1,9 @@
 //! Where the tables are: databases that are named, or not there; and how long our statements run.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
-use it::{Dialect, MySqlDatabases, Place, ShopError, fast, fenced, number, order, says, wait_until};
+use it::{Dialect, MySqlDatabases, Place, ShopError, fast, fenced, number, order, run, says, wait_until};
 use sqlx::MySql;
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use transactional_message::{DatabaseSource, ErrorKind, MessageState, Messenger, begin};
@@ -44,6 +46,33 @@ async fn the_database_can_be_named() {
     // The inbox let it in; the handler found no table of its own.
     world.count(&messenger, MessageState::Dead, 1).await;
     assert_eq!(number(&world.books, "SELECT count(*) FROM tm_inbox").await, 0);
+}
+
+/// Also where connections have no database, and want a condition in every statement that deletes.
+#[tokio::test]
+async fn an_inbox_elsewhere_is_pruned() {
+    let world = World::new().await;
+    let options: MySqlConnectOptions = server(&world).as_str().parse().expect("a URL");
+    let books = MySqlPoolOptions::new()
+        .after_connect(move |connection, _| {
+            Box::pin(async move { MySql::run(connection, "SET sql_safe_updates = 1").await.map(drop) })
+        })
+        .connect_lazy_with(options);
+    let consumer = MySql::consumer("books", books, world.listener.clone()).bind("shop", "#");
+    let consumer = consumer.schema(world.place.database_name("books"));
+    let builder = world.builder().settings(fast().janitor_interval(Duration::from_millis(20)));
+    let _messenger = World::start(builder.consumer(consumer)).await;
+    for table in [
+        "tm_inbox (queue, message_id, received_at)",
+        "tm_inbox_entered (queue, message_id, entered_at, entries)",
+    ] {
+        let ones = if table.contains("entries") { "1, 1" } else { "1" };
+        let old =
+            format!("INSERT INTO {table} VALUES ('books', X'01000000000000000000000000000000', {ones})");
+        run(&world.books, old).await.expect("inserts");
+    }
+    let left = "SELECT (SELECT count(*) FROM tm_inbox) + (SELECT count(*) FROM tm_inbox_entered)";
+    wait_until("what is old to be pruned", async || number(&world.books, left).await == 0).await;
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ mod scenarios;
 mod serializable;
 #[path = "../servers/mod.rs"]
 mod servers;
+mod sqlx_test;
 
 type Db = sqlx::Postgres;
 type Place = it::PostgresSchemas;

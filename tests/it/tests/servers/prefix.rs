@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use it::{Action, Dialect, Place, ShopError, fast, fenced, fenced_amendable, order, says, texts, wait_until};
+use it::{
+    Action, Dialect, Place, ShopError, fast, fenced, fenced_amendable, number, order, run, says, texts,
+    wait_until,
+};
 use transactional_message::testing::exercise;
 use transactional_message::{
     Call, Consumer, DatabaseSource, ErrorKind, MessageState, Messenger, MessengerBuilder, begin, send,
@@ -20,8 +23,8 @@ fn prefixed(database: DatabaseSource) -> DatabaseSource {
 }
 
 fn builder(world: &World) -> MessengerBuilder {
-    let settings = fast().retention(Duration::from_secs(2)).janitor_interval(Duration::from_millis(20));
-    let settings = settings.check_back_horizon(Duration::from_secs(1));
+    let settings = fast().retention(Duration::from_secs(10)).janitor_interval(Duration::from_millis(20));
+    let settings = settings.check_back_horizon(Duration::from_secs(9));
     Messenger::builder(prefixed(world.place.database("store")))
         .settings(settings)
         .data(world.oracle.clone())
@@ -29,7 +32,7 @@ fn builder(world: &World) -> MessengerBuilder {
 }
 
 fn consumer(world: &World) -> Consumer {
-    world.consumer().table_prefix(PREFIX).inbox_retention(Duration::from_secs(2))
+    world.consumer().table_prefix(PREFIX)
 }
 
 /// The tables and routines whose names begin like this.
@@ -101,6 +104,10 @@ async fn tables_may_be_called_otherwise() {
     world.shop_is_clean().await;
     assert_eq!(ours(&world, "tm_").await, [""; 0], "none has the default name");
     assert!(ours(&world, PREFIX).await.len() >= 8);
+    let old = format!("INSERT INTO {PREFIX}inbox VALUES ('books', {}, 1)", Db::id(uuid::Uuid::nil()));
+    run(&world.books, old).await.expect("inserts");
+    let inbox = format!("SELECT count(*) FROM {PREFIX}inbox WHERE received_at = 1");
+    wait_until("what is old to be pruned", async || number(&world.books, inbox.as_str()).await == 0).await;
     wait_until("all to be pruned", async || messenger.stats().await.expect("counts").delivered == 0).await;
     assert!(messenger.admin().list(MessageState::Delivered, None, 1).await.expect("lists").is_empty());
 }
