@@ -187,14 +187,21 @@ pub use consumer::{Consume, ConsumeBatch, Consumer, Received, Reject, RetryAfter
 pub use database::DatabaseSource;
 pub use error::{Error, ErrorKind, FromHalfError};
 pub use message::state::MessageState;
-pub use message::{CallId, Message, MessageId, Outcome, Payload};
-pub use messenger::{Admin, InScope, Messenger, MessengerBuilder, WithMessenger, spawn};
+pub use message::{CallId, Evidence, Message, MessageId, Outcome, Payload};
+pub use messenger::{
+    Admin, Answered, InScope, Messenger, MessengerBuilder, Simulation, WithMessenger, spawn,
+};
 #[cfg(feature = "tower")]
 pub use messenger::{ScopeLayer, Scoped};
+pub use rules::explain::words::{Language, Said};
+pub use rules::explain::{Cause, Choice, Explanation, Next, Surroundings, When};
 pub use settings::{Backoff, Settings};
 #[cfg(feature = "_sql")]
 pub use sql::{BusinessDatabase, Isolation};
-pub use store::{MessageInfo, Stats, Unfinished};
+pub use store::{
+    Action, Actor, AuditFilter, AuditRecord, Contents, Filter, HeldBy, MessageInfo, Page, ProcessInfo, Stats,
+    Unfinished,
+};
 #[cfg(feature = "_sql")]
 pub use transport::Foreign;
 

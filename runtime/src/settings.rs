@@ -1,5 +1,6 @@
 //! The settings, validated when the messenger is built.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -150,6 +151,11 @@ macro_rules! setters {
                     self
                 }
             )*
+
+            /// Each by its name, as text: see [`heard`](Self::heard).
+            pub(crate) fn entries(&self) -> BTreeMap<String, String> {
+                [$((stringify!($name).to_owned(), format!("{:?}", self.$name))),*].into()
+            }
         }
     };
 }
@@ -185,6 +191,25 @@ const LONGEST_PAUSE: Duration = Duration::from_hours(7 * 24);
 const YEARS: Duration = Duration::from_hours(100 * 365 * 24);
 
 impl Settings {
+    /// With those that decide what becomes of a message as another process has them, by its own [`entries`](Self::entries).
+    pub(crate) fn heard(mut self, entries: &BTreeMap<String, String>) -> Self {
+        fn hear<T>(entry: Option<&String>, read: impl Fn(&str) -> Option<T>, setting: &mut T) {
+            if let Some(heard) = entry.and_then(|text| read(text)) {
+                *setting = heard;
+            }
+        }
+        let number = |text: &str| text.parse().ok();
+        let duration = |text: &str| {
+            let whole = text.strip_suffix('s').and_then(|seconds| seconds.parse().ok());
+            whole.map(Duration::from_secs_f64).or_else(|| humantime::parse_duration(text).ok())
+        };
+        hear(entries.get("check_back_attempts"), number, &mut self.check_back_attempts);
+        hear(entries.get("delivery_attempts"), number, &mut self.delivery_attempts);
+        hear(entries.get("check_back_horizon"), duration, &mut self.check_back_horizon);
+        hear(entries.get("retention"), duration, &mut self.retention);
+        self
+    }
+
     /// Says what is wrong, and what would be right.
     pub(crate) fn validate(&self) -> Result<(), Error> {
         let second = Duration::from_secs(1);

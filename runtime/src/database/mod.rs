@@ -42,6 +42,12 @@ fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).map_or(LONGEST, |millis| millis.min(LONGEST))
 }
 
+/// Times as the tables have them.
+#[cfg(feature = "_sql")]
+fn epoch_millis(time: SystemTime) -> i64 {
+    millis(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
+}
+
 /// The lowest id that a message can have that was made so long ago: ids begin with their time.
 #[cfg(feature = "_sql")]
 fn first_id(age: Duration) -> Uuid {

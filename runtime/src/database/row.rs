@@ -10,7 +10,10 @@ use uuid::Uuid;
 use crate::message::schedule::{NotBefore, Schedule};
 use crate::message::state::{Applied, Event, MessageState};
 use crate::message::{AnsweredBy, Half, Message, MessageId};
-use crate::store::{Claim, ClaimedRow, Finished, Holder, MessageInfo, Stats, StoreError, Undecodable};
+use crate::store::{
+    AuditRecord, Claim, ClaimedRow, Contents, Finished, HeldBy, Holder, MessageInfo, ProcessInfo, Stats,
+    StoreError, Undecodable,
+};
 
 /// Counts what is not finished, by the indexes that have only that: the state, how many, how many of these have a time that has
 /// not come, and the age of the oldest of the others. `zero` is the state's number, of the column's type; `now` the database's
@@ -135,18 +138,64 @@ where
                 .ok_or_else(|| StoreError::Refused(format!("unknown state {code}")))?,
             service: row.try_get("service")?,
             function: row.try_get("function")?,
+            answerer: answered_by.parse().ok(),
             answered_by: match answered_by.parse() {
                 Ok(AnsweredBy::Handler { name, .. }) => format!("handler:{name}"),
                 _ => answered_by,
             },
             exchange: row.try_get("exchange")?,
             routing_key: row.try_get("routing_key")?,
+            message_type: row.try_get("message_type")?,
+            content_type: row.try_get("content_type")?,
+            payload_bytes: row.try_get::<i64, _>("payload_bytes")?.unsigned_abs(),
             business_key: row.try_get("message_key")?,
             attempts: self.attempts()?,
             age: self.millis("age")?,
+            created_at: self.past("created_at")?,
+            due_at: self.time("due_at")?,
+            held_by: row.try_get::<Option<Uuid>, _>("held_by")?.map(HeldBy::of),
+            check_after: self.millis("check_after")?,
             deliver_at: self.time("deliver_at")?,
+            expires_at: self.time("expires_at")?,
+            finished_at: self.time("finished_at")?,
             reason: row.try_get("reason")?,
+            read_at: self.past("read_at")?,
         })
+    }
+
+    /// What that leaves out.
+    pub(super) fn contents(&self) -> Result<Contents, StoreError> {
+        let headers: String = self.0.try_get("headers")?;
+        Ok(Contents {
+            headers: serde_json::from_str(&headers).unwrap_or_else(|_| vec![("?".into(), headers)]),
+            payload: self.0.try_get("payload")?,
+        })
+    }
+
+    /// A record of a decision.
+    pub(super) fn audit_record(&self) -> Result<AuditRecord, sqlx::Error> {
+        let row = self.0;
+        Ok(AuditRecord {
+            id: row.try_get("id")?,
+            at: self.past("at")?,
+            message_id: row.try_get("message_id")?,
+            action: row.try_get("action")?,
+            user: row.try_get("actor")?,
+            via: row.try_get("via")?,
+            reason: row.try_get("reason")?,
+            evidence: row.try_get("evidence")?,
+        })
+    }
+
+    /// What a process said of itself; none if a newer one said what we can't read.
+    pub(super) fn process(&self) -> Result<Option<ProcessInfo>, sqlx::Error> {
+        let about: String = self.0.try_get("about")?;
+        let Ok(mut process) = serde_json::from_str::<ProcessInfo>(&about) else { return Ok(None) };
+        process.token = self.0.try_get("token")?;
+        process.started_at = self.past("started_at")?;
+        process.seen_at = self.past("seen_at")?;
+        process.silent_for = self.millis("silent_for")?;
+        Ok(Some(process))
     }
 
     pub(super) fn finished(&self) -> Result<Finished, sqlx::Error> {
@@ -165,6 +214,10 @@ where
     fn time(&self, column: &'static str) -> Result<Option<SystemTime>, sqlx::Error> {
         let millis = self.0.try_get::<Option<i64>, _>(column)?;
         Ok(millis.and_then(|millis| SystemTime::UNIX_EPOCH.checked_add(duration(millis))))
+    }
+
+    fn past(&self, column: &'static str) -> Result<SystemTime, sqlx::Error> {
+        Ok(self.time(column)?.unwrap_or(SystemTime::UNIX_EPOCH))
     }
 
     fn millis(&self, column: &'static str) -> Result<Duration, sqlx::Error> {

@@ -1,7 +1,7 @@
 //! What a fence answers, and what that means for the message.
 
-use crate::message::Outcome;
 use crate::message::state::Event;
+use crate::message::{Evidence, Outcome};
 use crate::sql::FenceRow;
 
 /// The fence's answer for one call.
@@ -34,11 +34,6 @@ impl Verdict {
             Self::Unknown(_) => None,
         }
     }
-
-    /// Whether an operator may decide so, too.
-    pub(crate) fn allows(&self, event: Event) -> bool {
-        self.event().is_some_and(|own| own.target() == event.target())
-    }
 }
 
 impl Verdict {
@@ -54,6 +49,19 @@ impl Verdict {
             Some(FenceRow::Tombstone) => Self::Closed,
             Some(FenceRow::Withheld) => Self::Withheld,
             None => Self::Unknown(format!("the fence row says {code}, which this version does not know")),
+        }
+    }
+}
+
+/// Without a verdict, there is no row.
+impl From<Option<Verdict>> for Evidence {
+    fn from(verdict: Option<Verdict>) -> Self {
+        match verdict {
+            None => Self::NoRow,
+            Some(Verdict::Committed { amended }) => Self::Committed { amended: amended.is_some() },
+            Some(Verdict::Withheld) => Self::Withheld,
+            Some(Verdict::Closed) => Self::Closed,
+            Some(Verdict::Unknown(why)) => Self::Unknown(why),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The domain: what a message is, the states it goes through, the limits it must keep. No I/O.
 
+mod evidence;
 mod id;
 pub(crate) mod limits;
 mod outcome;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::Serialize;
 
 use crate::error::{Error, ErrorKind};
+pub use evidence::Evidence;
 pub(crate) use id::FenceId;
 pub use id::{CallId, MessageId};
 pub use outcome::Outcome;

@@ -1,9 +1,12 @@
 //! The answer to a check-back.
 
+use serde::Serialize;
+
 /// The answer to a check-back: did the business action take effect?
 ///
 /// RocketMQ, where half messages come from, says commit, rollback and unknown; confirm and cancel are TCC's words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The business action took effect: the message is delivered.
     Confirm,

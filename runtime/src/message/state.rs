@@ -13,10 +13,13 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 use crate::fault;
 
 /// Where a message stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum MessageState {
     /// Stored, not deliverable, outcome undecided.

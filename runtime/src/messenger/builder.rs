@@ -28,6 +28,7 @@ use crate::worker::alone::Alone;
 use crate::worker::checker::{Asker, Checker};
 use crate::worker::janitor::{Inboxes, Janitor};
 use crate::worker::lease_renewer::LeaseRenewer;
+use crate::worker::presence::{Presence, Queues};
 use crate::worker::relay::Relay;
 use crate::worker::relay::slots::RelayQueue;
 use crate::worker::reporter::Reporter;
@@ -201,7 +202,14 @@ impl MessengerBuilder {
         let handlers = Arc::new(self.handlers()?);
         let (alone, inboxes) = (Alone::default(), Inboxes::default());
         #[cfg(feature = "_sql")]
-        let consumers = Consumers::new(&transport, &handlers, &alone, &inboxes);
+        let consumers = Arc::new(Consumers::new(&transport, &handlers, &alone, &inboxes));
+        #[cfg(feature = "_sql")]
+        let queues: Queues = {
+            let consumers = Arc::clone(&consumers);
+            Arc::new(move || consumers.queues())
+        };
+        #[cfg(not(feature = "_sql"))]
+        let queues: Queues = Arc::new(Vec::new);
         #[cfg(feature = "_sql")]
         let loops =
             self.consumers.drain(..).map(|consumer| consumers.add(consumer)).collect::<Result<_, _>>()?;
@@ -230,6 +238,7 @@ impl MessengerBuilder {
             #[cfg(feature = "_sql")]
             consumers: loops,
             janitor: Janitor::new(&settings, &services, &held, &fences, &handlers, &inboxes),
+            presence: Presence::new(&settings, &services, &held, &fences, &handlers, queues),
             lease_renewer: LeaseRenewer::new(&held),
         };
         let lifecycle = Arc::new(Mutex::new(Lifecycle::new(workers)));
@@ -250,7 +259,7 @@ impl MessengerBuilder {
             lifecycle,
             counting: Arc::new(Counting::default()),
             #[cfg(feature = "_sql")]
-            consumers: Arc::new(consumers),
+            consumers,
         })
     }
 

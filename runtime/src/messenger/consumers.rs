@@ -60,6 +60,11 @@ impl Consumers {
         Ok(added)
     }
 
+    /// The queues that they consume.
+    pub(super) fn queues(&self) -> Vec<String> {
+        self.concurrency().keys().cloned().collect()
+    }
+
     pub(super) fn set_concurrency(&self, queue: &str, at_once: usize) -> Result<(), Error> {
         let concurrency = self.concurrency();
         let problem = match concurrency.get(queue) {

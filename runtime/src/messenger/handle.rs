@@ -164,6 +164,21 @@ impl Messenger {
         migrated.map_err(|cause| cause.into_error("the tables could not be created or updated"))
     }
 
+    /// Checks that the tables of the message store and of the fences are there, and of the version that this crate knows.
+    /// [`start`](Self::start) does so, too; for a tool that starts nothing, and asks [`admin`](Self::admin) about fences.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Schema`] when they are missing or of another version; [`ErrorKind::Configuration`] when two fences are
+    /// one database; [`ErrorKind::Unavailable`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn check_tables(&self) -> Result<(), Error> {
+        let checked = self.calls.held.store().check_schema().await;
+        checked.map_err(|cause| cause.into_error("the message store is not ready"))?;
+        self.calls.fences.identify().await
+    }
+
     /// Checks the tables, starts the workers, and lets calls in.
     ///
     /// # Errors

@@ -24,6 +24,7 @@ use crate::store::StoreError;
 use crate::worker::checker::Checker;
 use crate::worker::janitor::Janitor;
 use crate::worker::lease_renewer::LeaseRenewer;
+use crate::worker::presence::Presence;
 use crate::worker::relay::Relay;
 use crate::worker::reporter::Reporter;
 use crate::worker::transport_driver::TransportDriver;
@@ -40,6 +41,7 @@ pub(crate) struct Workers {
     pub(super) consumers: Vec<crate::consumer::ConsumerLoop>,
     pub(super) janitor: Janitor,
     pub(super) lease_renewer: LeaseRenewer,
+    pub(super) presence: Presence,
 }
 
 /// What is waiting to be started, and what runs.
@@ -173,7 +175,11 @@ pub(super) async fn start(calls: &Calls, lifecycle: &Mutex<Lifecycle>) -> Result
     #[cfg(feature = "_sql")]
     lifecycle.consumers.extend(workers.consumers.into_iter().map(|consumer| run(admission, consumer)));
     // The janitor's first round, at once, says which half messages nobody here can answer for.
-    lifecycle.keeping = vec![run(admission, workers.janitor), run(admission, workers.lease_renewer)];
+    lifecycle.keeping = vec![
+        run(admission, workers.janitor),
+        run(admission, workers.presence),
+        run(admission, workers.lease_renewer),
+    ];
     Ok(())
 }
 

@@ -2,6 +2,8 @@
 
 pub(crate) mod answer;
 pub(crate) mod body_state;
+pub(crate) mod by_hand;
 pub(crate) mod ending;
+pub(crate) mod explain;
 #[cfg(test)]
 mod model;

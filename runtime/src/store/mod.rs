@@ -3,24 +3,37 @@
 //! Verbs take slices, so that an adapter can do many rows in one statement. All times are
 //! durations: "now" is always the database's clock. All transitions are conditional and idempotent.
 
+mod audit;
+mod info;
+mod operate;
+mod process;
+mod search;
+mod serial;
 mod values;
 
 use std::fmt;
 use std::path::Path;
-use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::error::{Error, ErrorKind};
 use crate::message::limits::Limits;
 use crate::message::state::{Applied, Event, MessageState};
-use crate::message::{AnsweredBy, CallId, Half, MessageId};
+use crate::message::{AnsweredBy, Half, MessageId};
 
+pub use audit::{Action, Actor, AuditFilter, AuditRecord};
+pub(crate) use audit::{Decision, Entry};
+pub use info::{Contents, Filter, HeldBy, MessageInfo, Page};
+pub(crate) use operate::StoreAdmin;
+pub use process::ProcessInfo;
+pub(crate) use process::{ANNOUNCED_EVERY, FORGOTTEN_AFTER};
+pub(crate) use search::{Candidates, SCAN, Scan};
+pub(crate) use serial::time;
 pub(crate) use values::{
     Attempts, Claim, ClaimLimits, ClaimedRow, Finished, Flush, Hold, Holder, Reason, Release, Renewed, Token,
     Transition, Undecodable,
 };
-pub use values::{MessageInfo, Stats, Unfinished};
+pub use values::{Stats, Unfinished};
 
 /// A failure of the store. Credentials never appear in it.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -164,9 +177,6 @@ pub(crate) trait Store: StoreAdmin + fmt::Debug + Send + Sync {
         applied
     }
 
-    /// A person wants the message delivered, however late it is.
-    async fn forget_expiry(&self, id: MessageId) -> Result<(), StoreError>;
-
     /// Renews leases: of half messages, taking back what others may have taken over (a live body is
     /// not asked about, so its count begins anew), and of confirmed ones that are still held by
     /// `hold.token`. Says which rows are ours now. Waits for no row that another process has locked.
@@ -217,66 +227,4 @@ pub(crate) trait Store: StoreAdmin + fmt::Debug + Send + Sync {
 
     /// Closes the connections.
     async fn close(&self);
-}
-
-/// The message store: what people and the janitor ask.
-#[async_trait]
-pub(crate) trait StoreAdmin {
-    /// Messages of calls all of whose messages are finished, and that finished longer than `age`
-    /// ago, oldest first: those without a fence, and those with one of `fences`, since the fence row
-    /// must go first.
-    async fn finished(
-        &self,
-        age: Duration,
-        limit: u32,
-        fences: &[AnsweredBy],
-    ) -> Result<Vec<Finished>, StoreError>;
-
-    /// Deletes finished messages; others are left alone. Says how many went.
-    async fn delete_finished(&self, ids: &[MessageId]) -> Result<u64, StoreError>;
-
-    /// Due halves older than `age`, except those that one of `answerable` can answer for; and
-    /// held ones only if their lease has lapsed before `lapsed_before`, by the database's clock.
-    async fn overdue_halves(
-        &self,
-        age: Duration,
-        limit: u32,
-        answerable: &[AnsweredBy],
-        lapsed_before: Duration,
-    ) -> Result<Vec<MessageId>, StoreError>;
-
-    /// Which of these calls the store knows.
-    async fn known_calls(&self, call_ids: &[CallId]) -> Result<Vec<CallId>, StoreError>;
-
-    /// Halves that have been due for so long, by who could answer for them, if anyone.
-    async fn due_by_answerer(&self, due_for: Duration) -> Result<Vec<(String, u64)>, StoreError>;
-
-    /// Confirmed messages that have been due for so long, by service, except these; of each at most `limit`
-    /// are counted.
-    async fn due_by_service(
-        &self,
-        due_for: Duration,
-        except: &[String],
-        limit: u32,
-    ) -> Result<Vec<(String, u64)>, StoreError>;
-
-    /// One message.
-    async fn find(&self, id: MessageId) -> Result<Option<MessageInfo>, StoreError>;
-
-    /// The newest messages in `state`, below `before` if given (keyset paging).
-    async fn list(
-        &self,
-        state: MessageState,
-        before: Option<MessageId>,
-        limit: u32,
-    ) -> Result<Vec<MessageInfo>, StoreError>;
-
-    /// Makes an unheld half or confirmed message due now. Says whether there was one.
-    async fn make_due(&self, id: MessageId) -> Result<bool, StoreError>;
-
-    /// Counts by state.
-    async fn stats(&self) -> Result<Stats, StoreError>;
-
-    /// The same without finished rows, which it does not read.
-    async fn unfinished(&self) -> Result<Unfinished, StoreError>;
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -306,39 +306,6 @@ impl Stats {
             MessageState::Expired => &mut self.expired,
         }
     }
-}
-
-/// A message as an operator sees it. The payload is left out: it may be private.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct MessageInfo {
-    /// The message's id.
-    pub id: MessageId,
-    /// The id of the call that it belongs to.
-    pub call_id: CallId,
-    /// Where it stands.
-    pub state: MessageState,
-    /// The service whose processes deliver it: see [`MessengerBuilder::service`](crate::MessengerBuilder::service).
-    pub service: String,
-    /// The annotated function.
-    pub function: String,
-    /// Who can tell the outcome: `fence:<identity>`, `handler:<name>` or `nobody`.
-    pub answered_by: String,
-    /// Where it is to be sent.
-    pub exchange: String,
-    /// Where it is to be sent.
-    pub routing_key: String,
-    /// The business key.
-    pub business_key: Option<String>,
-    /// Questions while half: those without a clear answer, and those that were asked alone after the process had
-    /// died over them. Since then, deliveries tried.
-    pub attempts: u32,
-    /// How long ago it was stored, by the store's clock.
-    pub age: Duration,
-    /// Not before when it is delivered, by the store's clock: only of a message that was sent with a delay.
-    pub deliver_at: Option<SystemTime>,
-    /// The last failure, or an operator's word.
-    pub reason: Option<String>,
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use crate::message::state::MessageState;
 use crate::message::{Half, Message, MessageId};
 use crate::messenger::{Messenger, MessengerBuilder, Workers};
 use crate::sql::BusinessDatabase;
-use crate::store::StoreError;
+use crate::store::{Action, Actor, Decision, Entry, StoreError};
 use crate::transport::{Delivery, Disposition, Outgoing, PublishResult, Queue, Transport};
 
 /// The store's rounds in one [`Recorder::settle`]: far more than any call needs.
@@ -219,7 +219,7 @@ impl<DB: BusinessDatabase> Recorder<DB> {
                     if let (MessageState::Confirmed, Some(time)) = (state, message.deliver_at) {
                         self.sent.times().entry(message.id).or_insert(time);
                     }
-                    store.make_due(message.id).await?;
+                    store.decide(&now(message.id)).await?;
                 }
             }
             workers.checker.run_once().await?;
@@ -339,4 +339,10 @@ impl Transport for Sent {
     fn subscribe(&self, _queue: Queue) -> Result<mpsc::Receiver<Delivery>, Error> {
         Ok(mpsc::channel(1).1)
     }
+}
+
+/// Whatever waits is tried now.
+fn now(id: MessageId) -> Decision {
+    let entry = Entry::new(Actor::new("recorder", "testing"), "settled", None);
+    Decision { id, action: Action::Retry, payload: None, entry }
 }

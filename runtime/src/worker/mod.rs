@@ -4,6 +4,7 @@ pub(crate) mod alone;
 pub(crate) mod checker;
 pub(crate) mod janitor;
 pub(crate) mod lease_renewer;
+pub(crate) mod presence;
 pub(crate) mod relay;
 pub(crate) mod reporter;
 pub(crate) mod transport_driver;

@@ -5,11 +5,14 @@
 //! long as a transaction may be idle, which is three seconds; MySQL knows no such time, there it is half
 //! a minute, as for a session.
 
+mod by_hand;
 pub(super) mod errors;
 mod fence;
 mod inbox;
 mod operate;
+mod processes;
 mod schema;
+mod search;
 mod session;
 mod store;
 mod write;

@@ -255,11 +255,6 @@ impl Store for MySqlStore {
         self.pool.since(Transition::all_undisturbed_since(transitions), true, work).await?
     }
 
-    async fn forget_expiry(&self, id: MessageId) -> Result<(), StoreError> {
-        let sql = "UPDATE tm_message SET expires_at = NULL WHERE id = ? AND state IN (4, 5)";
-        self.pool.execute(sql, |query| query.bind(id)).await.map(drop)
-    }
-
     async fn renew(&self, ids: &[MessageId], hold: Hold) -> Result<Renewed, StoreError> {
         let list = &id_list(ids);
         let work = |mut checkout: Checkout| async move {

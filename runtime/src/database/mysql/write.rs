@@ -28,19 +28,6 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
-/// The columns that an operator is shown.
-macro_rules! summary {
-    () => {
-        concat!(
-            "id, call_id, state, service, `function`, answered_by, exchange, routing_key, message_key, attempts, reason, ",
-            "deliver_at, greatest(0, ",
-            now!(),
-            " - created_at) AS age"
-        )
-    };
-}
-pub(super) use summary;
-
 /// One row's values.
 macro_rules! one {
     () => {

@@ -4,11 +4,14 @@
 //! order of their ids, so that statements over the same rows wait for each other, and never in a
 //! circle.
 
+mod by_hand;
 pub(super) mod errors;
 mod fence;
 mod inbox;
 mod operate;
+mod processes;
 mod schema;
+mod search;
 mod session;
 mod store;
 mod write;

@@ -5,15 +5,19 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::Postgres;
 
+use super::search::{self, summary};
 use super::store::PostgresStore;
-use super::write::summary;
+use super::{by_hand, processes};
 use super::{decoded, now, state_in};
 use crate::database::millis;
 use crate::database::network::Bound;
 use crate::database::row::{self, Reader, finished, unfinished};
-use crate::message::state::MessageState;
+use crate::message::state::{Applied, MessageState};
 use crate::message::{AnsweredBy, CallId, MessageId};
-use crate::store::{Finished, MessageInfo, Stats, StoreAdmin, StoreError, Unfinished};
+use crate::store::{
+    AuditFilter, AuditRecord, Contents, Decision, Finished, MessageInfo, ProcessInfo, Scan, Stats,
+    StoreAdmin, StoreError, Token, Unfinished,
+};
 
 /// The newest rows of one state. The state is written out, so that the partial indexes serve.
 macro_rules! newest {
@@ -163,24 +167,51 @@ impl StoreAdmin for PostgresStore {
         rows.iter().map(|row| Reader(row).summary()).collect()
     }
 
-    async fn make_due(&self, id: MessageId) -> Result<bool, StoreError> {
-        let sql = concat!(
-            "UPDATE tm_message SET due_at = ",
-            now!(),
-            ", deliver_at = CASE WHEN state = 1 AND deliver_at > ",
-            now!(),
-            " THEN ",
-            now!(),
-            " ELSE deliver_at END WHERE id = $1 AND state IN (0, 1) AND held_by IS NULL"
-        );
-        Ok(self.pool.execute(sql, |query| query.bind(id)).await?.rows_affected() == 1)
-    }
-
     async fn stats(&self) -> Result<Stats, StoreError> {
         Ok(row::stats(decoded(&self.pool.fetch(STATS, |query| query).await?)?))
     }
 
     async fn unfinished(&self) -> Result<Unfinished, StoreError> {
         Ok(row::stats(decoded(&self.pool.fetch(UNFINISHED, |query| query).await?)?).into())
+    }
+
+    async fn contents(&self, id: MessageId) -> Result<Option<Contents>, StoreError> {
+        search::contents(&self.pool, id).await
+    }
+
+    async fn are_few(&self, state: MessageState) -> Result<bool, StoreError> {
+        search::are_few(&self.pool, state).await
+    }
+
+    async fn scan(&self, scan: &Scan<'_>) -> Result<Vec<MessageInfo>, StoreError> {
+        search::scan(&self.pool, scan).await
+    }
+
+    async fn scan_end(&self, scan: &Scan<'_>) -> Result<Option<MessageId>, StoreError> {
+        search::scan_end(&self.pool, scan).await
+    }
+
+    async fn decide(&self, decision: &Decision) -> Result<Applied, StoreError> {
+        by_hand::decide(&self.pool, decision).await
+    }
+
+    async fn record(&self, decision: &Decision) -> Result<(), StoreError> {
+        by_hand::record(&self.pool, decision).await
+    }
+
+    async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<AuditRecord>, StoreError> {
+        by_hand::audit(&self.pool, filter, limit).await
+    }
+
+    async fn announce(&self, process: &ProcessInfo) -> Result<(), StoreError> {
+        processes::announce(&self.pool, process).await
+    }
+
+    async fn withdraw(&self, token: Token) -> Result<(), StoreError> {
+        processes::withdraw(&self.pool, token).await
+    }
+
+    async fn processes(&self) -> Result<Vec<ProcessInfo>, StoreError> {
+        processes::processes(&self.pool).await
     }
 }

@@ -177,11 +177,6 @@ impl Store for PostgresStore {
         apply(&self.pool, event, from, transitions, hold, flush).await
     }
 
-    async fn forget_expiry(&self, id: MessageId) -> Result<(), StoreError> {
-        let sql = "UPDATE tm_message SET expires_at = NULL WHERE id = $1 AND state IN (4, 5)";
-        self.pool.execute(sql, |query| query.bind(id)).await.map(drop)
-    }
-
     async fn renew(&self, ids: &[MessageId], hold: Hold) -> Result<Renewed, StoreError> {
         // The message to WAL makes sure that the server can commit, also when no row is renewed. An idle
         // store is left alone: what is stored there next is proof enough.

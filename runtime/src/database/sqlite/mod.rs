@@ -3,11 +3,14 @@
 //! A commit is durable when it returns. Writers of one file wait for each other: a body that holds
 //! its transaction open for long holds up every other write to that file, the store's included.
 
+mod by_hand;
 pub(super) mod errors;
 mod fence;
 mod inbox;
 mod operate;
+mod processes;
 mod schema;
+mod search;
 mod session;
 mod store;
 mod write;

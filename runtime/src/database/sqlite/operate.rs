@@ -4,14 +4,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::search::{self, summary};
 use super::store::SqliteStore;
-use super::write::{id_list, summary};
+use super::write::id_list;
 use super::{PATIENCE, now, patiently};
+use super::{by_hand, processes};
 use crate::database::millis;
 use crate::database::row::{self, Reader, finished, unfinished};
-use crate::message::state::MessageState;
+use crate::message::state::{Applied, MessageState};
 use crate::message::{AnsweredBy, CallId, MessageId};
-use crate::store::{Finished, MessageInfo, Stats, StoreAdmin, StoreError, Unfinished};
+use crate::store::{
+    AuditFilter, AuditRecord, Contents, Decision, Finished, MessageInfo, ProcessInfo, Scan, Stats,
+    StoreAdmin, StoreError, Token, Unfinished,
+};
 
 /// The newest rows of one state. The state is written out, so that the partial indexes serve.
 macro_rules! newest {
@@ -177,26 +182,51 @@ impl StoreAdmin for SqliteStore {
         rows.iter().map(|row| Reader(row).summary()).collect()
     }
 
-    async fn make_due(&self, id: MessageId) -> Result<bool, StoreError> {
-        let _turn = self.queue.take(PATIENCE).await?;
-        let sql = concat!(
-            "UPDATE tm_message SET due_at = ",
-            now!(),
-            ", deliver_at = CASE WHEN state = 1 AND deliver_at > ",
-            now!(),
-            " THEN ",
-            now!(),
-            " ELSE deliver_at END WHERE id = ?1 AND state IN (0, 1) AND held_by IS NULL"
-        );
-        let updated = patiently(|| sqlx::query(sql).bind(id).execute(&self.writer)).await?;
-        Ok(updated.rows_affected() == 1)
-    }
-
     async fn stats(&self) -> Result<Stats, StoreError> {
         Ok(row::stats(sqlx::query_as(STATS).fetch_all(&self.reader).await?))
     }
 
     async fn unfinished(&self) -> Result<Unfinished, StoreError> {
         Ok(row::stats(sqlx::query_as(UNFINISHED).fetch_all(&self.reader).await?).into())
+    }
+
+    async fn contents(&self, id: MessageId) -> Result<Option<Contents>, StoreError> {
+        search::contents(&self.reader, id).await
+    }
+
+    async fn are_few(&self, state: MessageState) -> Result<bool, StoreError> {
+        search::are_few(&self.reader, state).await
+    }
+
+    async fn scan(&self, scan: &Scan<'_>) -> Result<Vec<MessageInfo>, StoreError> {
+        search::scan(&self.reader, scan).await
+    }
+
+    async fn scan_end(&self, scan: &Scan<'_>) -> Result<Option<MessageId>, StoreError> {
+        search::scan_end(&self.reader, scan).await
+    }
+
+    async fn decide(&self, decision: &Decision) -> Result<Applied, StoreError> {
+        by_hand::decide(self, decision).await
+    }
+
+    async fn record(&self, decision: &Decision) -> Result<(), StoreError> {
+        by_hand::record(self, decision).await
+    }
+
+    async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<AuditRecord>, StoreError> {
+        by_hand::audit(&self.reader, filter, limit).await
+    }
+
+    async fn announce(&self, process: &ProcessInfo) -> Result<(), StoreError> {
+        processes::announce(self, process).await
+    }
+
+    async fn withdraw(&self, token: Token) -> Result<(), StoreError> {
+        processes::withdraw(self, token).await
+    }
+
+    async fn processes(&self) -> Result<Vec<ProcessInfo>, StoreError> {
+        processes::processes(&self.reader).await
     }
 }

@@ -26,7 +26,7 @@ use crate::store::{Claim, ClaimLimits, Flush, Hold, Release, Renewed, Store, Sto
 pub(crate) struct SqliteStore {
     pub(super) writer: SqlitePool,
     /// Its commits reach the disk with the next of the others.
-    relaxed: SqlitePool,
+    pub(super) relaxed: SqlitePool,
     pub(super) queue: Arc<WriteQueue>,
     /// Renewals never queue behind other writes of this process.
     renewer: SqlitePool,
@@ -211,12 +211,6 @@ impl Store for SqliteStore {
         };
         let _turn = self.queue.take(PATIENCE).await?;
         write::apply(writer, event, from, transitions, hold).await
-    }
-
-    async fn forget_expiry(&self, id: MessageId) -> Result<(), StoreError> {
-        let _turn = self.queue.take(PATIENCE).await?;
-        let sql = "UPDATE tm_message SET expires_at = NULL WHERE id = ?1 AND state IN (4, 5)";
-        patiently(|| sqlx::query(sql).bind(id).execute(&self.writer)).await.map(drop)
     }
 
     async fn renew(&self, ids: &[MessageId], hold: Hold) -> Result<Renewed, StoreError> {

@@ -31,19 +31,6 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
-/// The columns that an operator is shown.
-macro_rules! summary {
-    () => {
-        concat!(
-            "id, call_id, state, service, function, answered_by, exchange, routing_key, message_key, attempts, reason, ",
-            "deliver_at, max(0, ",
-            now!(),
-            " - created_at) AS age"
-        )
-    };
-}
-pub(super) use summary;
-
 /// Messages to be inserted in one statement, held by us.
 pub(super) struct Insertion {
     rows: String,

@@ -4,8 +4,10 @@ use super::deliver::is_held;
 use super::rules::{Bug, May};
 use super::steps::{At, Cause, Steps};
 use super::world::{Asker, Body, Call, Change, Effect, Fence, Holder, Message, Relay, Report, Truth};
-use crate::fence::verdict::Verdict;
+use crate::message::Evidence;
 use crate::message::state::{Event, MessageState};
+use crate::rules::by_hand::may;
+use crate::store::Action;
 
 use Cause::{Fault, Person, System};
 
@@ -107,10 +109,10 @@ pub(super) fn operator(out: &mut Steps<'_>, at: At, call: &Call, message: &Messa
 
 /// The fence has the last word.
 fn decide_by_fence(out: &mut Steps<'_>, at: At, call: &Call) {
-    let verdict = match call.fence {
-        Fence::Committed { .. } => Verdict::Committed { amended: None },
-        Fence::Withheld => Verdict::Withheld,
-        Fence::Tombstone => Verdict::Closed,
+    let evidence = match call.fence {
+        Fence::Committed { amended } => Evidence::Committed { amended },
+        Fence::Withheld => Evidence::Withheld,
+        Fence::Tombstone => Evidence::Closed,
         Fence::None if call.effect == Effect::None => {
             return out.call(at.c, Person, "a person closes the fence, to cancel it", |call, _| {
                 call.fence = Fence::Tombstone;
@@ -119,8 +121,10 @@ fn decide_by_fence(out: &mut Steps<'_>, at: At, call: &Call) {
         Fence::None => return,
     };
     let amended = matches!(call.fence, Fence::Committed { amended: true }).then_some(true);
-    for event in [Event::OperatorConfirms, Event::OperatorCancels] {
-        if verdict.allows(event) {
+    for (action, event) in
+        [(Action::Confirm, Event::OperatorConfirms), (Action::Cancel, Event::OperatorCancels)]
+    {
+        if may(action, MessageState::Parked, false, &evidence).is_ok() {
             out.message(at, Person, "a person decides it as its fence says", |message, model| {
                 message.transition(model, event, Change { amended, ..Change::PLAIN });
             });

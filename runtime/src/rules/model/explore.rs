@@ -86,6 +86,22 @@ pub(super) fn explore(model: &Model) -> Result<Explored, Counterexample> {
     Ok(Explored { worlds: space.worlds.len(), steps: space.steps, settled: settled.len(), ends })
 }
 
+/// Shows `look` every world that can be reached, with everything that can happen next there.
+pub(super) fn visit(model: &Model, mut look: impl FnMut(&World, &[(Action, World)])) {
+    let mut space = Space::new(model.start());
+    let mut steps = Steps::new(model, model.start());
+    let mut next = 0;
+    while next < space.worlds.len() {
+        let world = space.worlds[next];
+        let found = steps.from(world);
+        look(&world, found);
+        for (action, after) in found {
+            space.add(*after, number(next), *action);
+        }
+        next += 1;
+    }
+}
+
 struct Space {
     worlds: Vec<World>,
     numbers: HashMap<World, u32, BuildHasherDefault<Mix>>,

@@ -12,6 +12,8 @@ mod body;
 mod check;
 mod deliver;
 mod environment;
+#[cfg(test)]
+mod explained;
 mod explore;
 mod properties;
 mod rules;

@@ -8,14 +8,14 @@ use Bug::*;
 use May::*;
 
 /// One fenced message, and everything that can happen to it.
-const FENCED: Model = Model::new(
+pub(super) const FENCED: Model = Model::new(
     "a fenced message",
     By::Fence,
     &[Crash, Vanish, Fail, LapseLive, LoseAnswers, FailDelivery, Withhold, Amend, GrowOld, Operator, Janitor],
 );
 
 /// The same in its caller's transaction.
-const ENTERED: Model = Model {
+pub(super) const ENTERED: Model = Model {
     checkers: 1,
     ..Model::new(
         "a message in its caller's transaction",
@@ -25,7 +25,7 @@ const ENTERED: Model = Model {
 };
 
 /// Two relays deliver, in two processes, and fail.
-const DELIVERED: Model = Model {
+pub(super) const DELIVERED: Model = Model {
     checkers: 1,
     relays: 2,
     ..Model::new(
@@ -36,14 +36,14 @@ const DELIVERED: Model = Model {
 };
 
 /// A handler that keeps its word, whatever time does.
-const HONEST: Model = Model::new(
+pub(super) const HONEST: Model = Model::new(
     "a message with a handler",
     By::HonestHandler,
     &[Crash, Vanish, Fail, LapseLive, LoseAnswers, AskOnErr, Withhold, Operator, Janitor],
 );
 
 /// A handler that says what it sees, as long as leases and `check_after` are kept.
-const HASTY: Model = Model::new(
+pub(super) const HASTY: Model = Model::new(
     "a message with a hasty handler",
     By::HastyHandler,
     &[Crash, Vanish, Fail, LoseAnswers, AskOnErr, Withhold, Operator, Janitor],

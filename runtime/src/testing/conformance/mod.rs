@@ -1,5 +1,8 @@
 //! What every store must do, checked the same way on each of them.
 
+mod operate;
+mod rows;
+
 use std::time::{Duration, Instant, SystemTime};
 
 use uuid::Uuid;
@@ -9,14 +12,8 @@ use crate::message::state::{Applied, Event, MessageState};
 use crate::message::{AnsweredBy, CallId, Half, Message, MessageId};
 use crate::store::{
     Attempts, Claim, ClaimLimits, ClaimedRow, Hold, Holder, Release, Store, StoreError, Transition,
-    Unfinished,
 };
-
-const LEASE: Duration = Duration::from_hours(1);
-const LAPSED: Duration = Duration::ZERO;
-
-/// The service of most messages.
-const OURS: &str = "ours";
+use rows::{LAPSED, LEASE, OURS, apply, half, handler, hold, message_in, state, stored, wait_a_moment};
 
 /// Everything, also what has lapsed.
 fn all() -> ClaimLimits {
@@ -48,68 +45,19 @@ pub async fn exercise(database: DatabaseSource) {
     an_amended_payload_replaces_the_first(store).await;
     what_has_a_delay_is_due_after_it(store).await;
     what_counts_on_an_undisturbed_store_is_not_done_on_another(store).await;
-    paging(store).await;
+    operate::paging(store).await;
+    operate::searching(store).await;
+    operate::a_search_is_bounded(store).await;
+    operate::decisions_are_kept(store).await;
+    operate::what_is_refused_is_not_kept(store).await;
+    operate::processes_come_and_go(store).await;
     each_service_takes_its_own(store).await;
     only_others_services_are_reported(store).await;
-}
-
-fn hold(lease: Duration) -> Hold {
-    Hold { token: Uuid::new_v4(), lease }
-}
-
-fn handler(name: &str) -> AnsweredBy {
-    AnsweredBy::Handler { service: OURS.into(), name: name.into() }
-}
-
-fn half(answered_by: &str) -> Half {
-    let id = MessageId::new();
-    Half {
-        id,
-        call_id: CallId::of(id),
-        service: OURS.into(),
-        package: None,
-        function: "conformance".into(),
-        answered_by: handler(answered_by),
-        check_after: Duration::from_secs(10),
-        expires: None,
-        message: Message::bytes("exchange", "routing.key", "text/plain", "body"),
-    }
 }
 
 /// Claims what is confirmed.
 async fn claim(store: &dyn Store, limits: ClaimLimits, hold: Hold) -> Result<Claim, StoreError> {
     store.claim_confirmed(&[OURS.into()], limits, hold).await
-}
-
-async fn stored(store: &dyn Store, half: &Half, hold: Hold) -> MessageId {
-    store.insert_halves(&[half], hold).await.expect("stored");
-    half.id
-}
-
-async fn state(store: &dyn Store, id: MessageId) -> MessageState {
-    store.find(id).await.expect("found").expect("there").state
-}
-
-async fn apply(store: &dyn Store, event: Event, transition: Transition) -> Applied {
-    store.transition(event, &[transition], None).await.expect("applied")[0]
-}
-
-/// Takes a fresh message to `target` by legal moves.
-async fn message_in(store: &dyn Store, target: MessageState, hold: Hold) -> MessageId {
-    let id = stored(store, &half(&Uuid::new_v4().to_string()), hold).await;
-    let path: &[Event] = match target {
-        MessageState::Half => &[],
-        MessageState::Confirmed => &[Event::BodyConfirms],
-        MessageState::Cancelled => &[Event::CancelFinal],
-        MessageState::Delivered => &[Event::BodyConfirms, Event::Acknowledged],
-        MessageState::Parked => &[Event::Park],
-        MessageState::Dead => &[Event::BodyConfirms, Event::GiveUp],
-        MessageState::Expired => &[Event::BodyConfirms, Event::Expire],
-    };
-    for event in path {
-        assert_eq!(apply(store, *event, Transition::of(id)).await, Applied::Moved);
-    }
-    id
 }
 
 async fn migrations(store: &dyn Store) {
@@ -196,7 +144,7 @@ async fn held_rows_are_nobody_elses(store: &dyn Store) {
     let owner = hold(LEASE);
     let id = stored(store, &half("held"), owner).await;
     assert!(store.claim_halves(&handler, all(), hold(LEASE)).await.expect("claims").rows.is_empty());
-    assert!(!store.make_due(id).await.expect("asks"), "a held row is not made due");
+    assert_ne!(operate::retried(store, id).await, Applied::Moved, "a held row is not made due");
     let stranger = Transition::of(id).held_by(Uuid::new_v4());
     assert_eq!(apply(store, Event::CancelIfHeld, stranger).await, Applied::Conflict(MessageState::Half));
     let own = Transition::of(id).held_by(owner.token);
@@ -278,7 +226,7 @@ async fn postponing_gives_back(store: &dyn Store) {
     assert!(claim(store, all(), hold(LEASE)).await.expect("claims").rows.is_empty(), "not the holder");
     store.release(&[back(owner.token, LEASE, Attempts::Spend)]).await.expect("postpones");
     assert!(claim(store, all(), hold(LEASE)).await.expect("claims").rows.is_empty(), "not due");
-    assert!(store.make_due(id).await.expect("makes it due"));
+    assert_eq!(operate::retried(store, id).await, Applied::Moved);
     let row = claim(store, all(), hold(LEASE)).await.expect("claims").rows.remove(0);
     assert_eq!(row.attempts, 1);
     assert_eq!(store.find(id).await.expect("found").expect("there").reason.as_deref(), Some("why"));
@@ -333,10 +281,6 @@ async fn a_calls_messages_are_pruned_together(store: &dyn Store) {
 }
 
 /// Until the database's clock, which counts milliseconds, shows another time.
-async fn wait_a_moment() {
-    tokio::time::sleep(Duration::from_millis(2)).await;
-}
-
 async fn what_was_stored_comes_back(store: &dyn Store) {
     let mut half = half("round trip");
     half.answered_by = AnsweredBy::Fence(Uuid::new_v4().into());
@@ -373,7 +317,7 @@ async fn what_has_a_delay_is_due_after_it(store: &dyn Store) {
     let left = info.deliver_at.expect("a time").duration_since(SystemTime::now()).expect("later");
     let soon = LEASE / 2;
     assert!(left > soon && left <= LEASE + soon, "{left:?}");
-    assert!(store.make_due(id).await.expect("is waiting"));
+    assert_eq!(operate::retried(store, id).await, Applied::Moved, "is waiting");
     let row = is_due().await.expect("is due");
     assert!(row.half.message.schedule.due().is_some() && row.half.age() < soon);
     let expires = row.half.expires.expect("expires").saturating_duration_since(Instant::now());
@@ -409,29 +353,6 @@ async fn what_counts_on_an_undisturbed_store_is_not_done_on_another(store: &dyn 
 async fn claimed(store: &dyn Store, id: MessageId) -> ClaimedRow {
     let rows = claim(store, all(), hold(LEASE)).await.expect("claims").rows;
     rows.into_iter().find(|row| row.half.id == id).expect("is due")
-}
-
-async fn paging(store: &dyn Store) {
-    let before = store.stats().await.expect("counts");
-    let mut ids = Vec::new();
-    for _ in 0..5 {
-        ids.push(message_in(store, MessageState::Dead, hold(LEASE)).await);
-    }
-    let after = store.stats().await.expect("counts");
-    assert_eq!(after.dead, before.dead + 5);
-    assert!(after.oldest_unfinished.is_some());
-    let unfinished = store.unfinished().await.expect("counts");
-    let age = unfinished.oldest;
-    assert_eq!(unfinished, Unfinished { oldest: age, ..Unfinished::from(after.clone()) });
-    assert!(age >= after.oldest_unfinished);
-    ids.reverse();
-    let first = store.list(MessageState::Dead, None, 3).await.expect("lists");
-    let second = store.list(MessageState::Dead, Some(first[2].id), 2).await.expect("lists");
-    let listed: Vec<_> = first.iter().chain(&second).map(|message| message.id).collect();
-    assert_eq!(listed, ids);
-    for (id, state) in ids.iter().zip([MessageState::Dead; 5]) {
-        assert_eq!(self::state(store, *id).await, state);
-    }
 }
 
 async fn each_service_takes_its_own(store: &dyn Store) {

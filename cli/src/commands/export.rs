@@ -1,0 +1,57 @@
+//! `tm export`
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::Serialize;
+use serde_json::{Value, json};
+use transactional_message::{Contents, MessageInfo};
+
+use super::list::COLUMNS;
+use crate::arguments::Export;
+use crate::connect::Session;
+use crate::exit::{Exit, Failure};
+use crate::output::Output;
+
+/// Read at once.
+const PAGE: u32 = 500;
+
+/// A message with what may be private.
+#[derive(Serialize)]
+pub(super) struct Whole {
+    #[serde(flatten)]
+    message: MessageInfo,
+    #[serde(flatten)]
+    contents: Option<Value>,
+}
+
+impl Whole {
+    /// A payload that is text is left as it is; any other is in Base64.
+    pub(super) fn new(message: MessageInfo, contents: Option<Contents>) -> Self {
+        let contents = contents.map(|contents| match std::str::from_utf8(&contents.payload) {
+            Ok(text) => json!({ "headers": contents.headers, "payload": text }),
+            Err(_) => {
+                json!({ "headers": contents.headers, "payload_base64": BASE64_STANDARD.encode(&contents.payload) })
+            }
+        });
+        Self { message, contents }
+    }
+}
+
+pub(super) async fn run(session: &Session, output: &Output, export: Export) -> Result<Exit, Failure> {
+    let (filter, admin) = (export.conditions.filter(), session.messenger.admin().by(&session.actor));
+    let reason = export.reason.unwrap_or_default();
+    let (mut all, mut next) = (Vec::new(), None);
+    loop {
+        let page = admin.search(&filter, next, PAGE).await?;
+        for message in page.messages {
+            let contents = if export.payload { admin.contents(message.id, &reason).await? } else { None };
+            all.push(Whole::new(message, contents));
+        }
+        next = page.next;
+        if next.is_none() {
+            break;
+        }
+    }
+    output.list("messages", &COLUMNS, &all, Value::Null)?;
+    Ok(Exit::Done)
+}

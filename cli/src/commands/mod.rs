@@ -1,0 +1,80 @@
+//! The commands.
+
+mod audit;
+mod decide;
+mod export;
+mod find;
+mod list;
+mod migrate;
+mod processes;
+mod show;
+mod simulate;
+mod status;
+mod why;
+
+use clap::CommandFactory;
+
+use crate::arguments::{Cli, Command, Globals};
+use crate::connect::Session;
+use crate::exit::{Exit, Failure};
+use crate::output::{Output, write};
+
+/// Runs a command, for as long as it may take.
+pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
+    let Cli { globals, command } = cli;
+    match command {
+        Command::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "tm", &mut text);
+            write(&String::from_utf8_lossy(&text)).map(|()| Exit::Done)
+        }
+        Command::Man => man().map(|()| Exit::Done),
+        // As long as somebody watches.
+        Command::Status(status) if status.watch.is_some() => status::watch(&globals, &status).await,
+        command => {
+            let late = |_| {
+                let patience = globals.timeout;
+                Failure::new(Exit::Failed, format!("not done within {patience:?}: --timeout allows for more"))
+            };
+            tokio::time::timeout(globals.timeout, in_session(&globals, command)).await.map_err(late)?
+        }
+    }
+}
+
+async fn in_session(globals: &Globals, command: Command) -> Result<Exit, Failure> {
+    let output = Output::new(globals);
+    if let Command::Migrate(migrate) = command {
+        return migrate::run(&Session::open_unchecked(globals).await?, &migrate).await;
+    }
+    let session = Session::open(globals).await?;
+    match command {
+        Command::Status(status) => status::run(&session, &output, &status).await,
+        Command::List(list) => list::run(&session, &output, list).await,
+        Command::Show(show) => show::run(&session, &output, &show).await,
+        Command::Why(why) => why::run(&session, &output, &why).await,
+        Command::Ask(one) => simulate::run(&session, &output, &one.id).await,
+        Command::Confirm(decide) => decide::run(&session, &output, decide::Verb::Confirm, &decide).await,
+        Command::Cancel(decide) => decide::run(&session, &output, decide::Verb::Cancel, &decide).await,
+        Command::Retry(decide) => decide::run(&session, &output, decide::Verb::Retry, &decide).await,
+        Command::Export(export) => export::run(&session, &output, export).await,
+        Command::Audit(audit) => audit::run(&session, &output, audit).await,
+        Command::Processes => processes::run(&session, &output).await,
+        Command::Migrate(_) | Command::Completions { .. } | Command::Man => Ok(Exit::Done),
+    }
+}
+
+/// One page, with a section for each command.
+fn man() -> Result<(), Failure> {
+    let mut page = Vec::new();
+    let mut command = Cli::command();
+    command.build();
+    clap_mangen::Man::new(command.clone()).render(&mut page)?;
+    for one in command.get_subcommands().filter(|one| one.get_name() != "help") {
+        let name = format!("tm {}", one.get_name());
+        let one = clap_mangen::Man::new(one.clone().display_name(name));
+        one.render_name_section(&mut page)?;
+        one.render_description_section(&mut page)?;
+        one.render_options_section(&mut page)?;
+    }
+    write(&String::from_utf8_lossy(&page))
+}

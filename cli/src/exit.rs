@@ -1,0 +1,87 @@
+//! How a command ends: its exit code, and what is said then.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use transactional_message::{Error, ErrorKind};
+
+/// The exit codes, the same for all commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Done, or nothing found wrong.
+    Done = 0,
+    /// The store could not be reached, or something else failed.
+    Failed = 1,
+    /// Wrong usage, or a question that can't be asked.
+    Usage = 2,
+    /// Some of it was done.
+    Partly = 3,
+    /// A message's state or its fence forbids it.
+    Refused = 4,
+    /// There is no such message.
+    NotFound = 5,
+    /// A check found something.
+    Found = 6,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why a command did not do what it was told.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) exit: Exit,
+    pub(crate) text: String,
+}
+
+impl Failure {
+    pub(crate) fn new(exit: Exit, text: impl Into<String>) -> Self {
+        Self { exit, text: text.into() }
+    }
+
+    pub(crate) fn usage(text: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, text)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let exit = match error.kind() {
+            ErrorKind::Refused => Exit::Refused,
+            ErrorKind::Configuration => Exit::Usage,
+            _ => Exit::Failed,
+        };
+        let mut text = error.to_string();
+        let mut cause = std::error::Error::source(&error);
+        while let Some(why) = cause {
+            let why_text = why.to_string();
+            if !text.contains(&why_text) {
+                text = format!("{text}: {why_text}");
+            }
+            cause = why.source();
+        }
+        if error.kind() == ErrorKind::Schema {
+            text.push_str("; `tm migrate` brings them up to this version");
+        }
+        Self { exit, text }
+    }
+}
+
+/// A result that can't be written. That nobody reads it any more is no failure.
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            return Self::new(Exit::Done, "");
+        }
+        Self::new(Exit::Failed, format!("the result could not be written: {error}"))
+    }
+}

@@ -1,0 +1,175 @@
+//! How results are written: every one is a value of JSON at first, of which tables and CSV show some fields.
+
+mod table;
+mod text;
+mod times;
+
+use std::io::{self, IsTerminal, Write};
+use std::time::SystemTime;
+
+use clap::ValueEnum;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::arguments::Globals;
+use crate::exit::Failure;
+pub(crate) use text::plain;
+pub(crate) use times::{TimeStyle, seconds};
+
+/// The version of the JSON's shape: raised when a field is renamed or removed.
+const SCHEMA: u32 = 1;
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    #[default]
+    Table,
+    /// One value
+    Json,
+    /// One value on each line
+    Jsonl,
+    /// Comma-separated values, with a header
+    Csv,
+    /// Nothing but ids, one on each line: for `-` of other commands
+    Ids,
+}
+
+/// Writes results.
+#[derive(Clone, Debug)]
+pub(crate) struct Output {
+    format: Format,
+    columns: Vec<String>,
+    time: TimeStyle,
+    pub(crate) language: transactional_message::Language,
+}
+
+impl Output {
+    pub(crate) fn new(globals: &Globals) -> Self {
+        let language = match globals.language {
+            crate::arguments::Language::En => transactional_message::Language::English,
+            crate::arguments::Language::Zh => transactional_message::Language::Chinese,
+        };
+        Self { format: globals.format, columns: globals.columns.clone(), time: globals.time, language }
+    }
+
+    /// Whether people read it.
+    pub(crate) fn is_for_people(&self) -> bool {
+        self.format == Format::Table
+    }
+
+    /// A time for people.
+    pub(crate) fn time(&self, time: SystemTime) -> String {
+        self.time.write(time, self.language)
+    }
+
+    /// Writes a list under its name. `shown` are a table's columns; `rest` is what JSON has beside the list.
+    pub(crate) fn list<T: Serialize>(
+        &self,
+        name: &str,
+        shown: &[&str],
+        items: &[T],
+        rest: Value,
+    ) -> Result<(), Failure> {
+        let items: Vec<Value> = items.iter().map(value).collect();
+        let shown: Vec<&str> = match self.columns.as_slice() {
+            [] => shown.to_vec(),
+            columns => columns.iter().map(String::as_str).collect(),
+        };
+        self.known(&shown, &items)?;
+        match self.format {
+            Format::Table => {
+                write(&table::table(&shown, &items, |text| self.time.rewrite(text, self.language)))
+            }
+            Format::Json => {
+                let mut all = json!({ "schema": SCHEMA, name: items });
+                merge(&mut all, rest);
+                pretty(&all)
+            }
+            Format::Jsonl => items.iter().try_for_each(|item| write(&format!("{item}\n"))),
+            Format::Csv => write(&table::csv(&shown, &items)),
+            Format::Ids => items.iter().filter_map(id).try_for_each(|id| write(&format!("{id}\n"))),
+        }
+    }
+
+    /// Writes one value; `text` is how people read it.
+    pub(crate) fn one<T: Serialize>(&self, item: &T, text: impl FnOnce() -> String) -> Result<(), Failure> {
+        let item = value(item);
+        match self.format {
+            Format::Table => write(&text()),
+            Format::Json => {
+                let mut all = json!({ "schema": SCHEMA });
+                merge(&mut all, item);
+                pretty(&all)
+            }
+            Format::Jsonl => write(&format!("{item}\n")),
+            Format::Csv => {
+                let columns: Vec<&str> =
+                    item.as_object().into_iter().flat_map(|all| all.keys()).map(String::as_str).collect();
+                write(&table::csv(&columns, std::slice::from_ref(&item)))
+            }
+            Format::Ids => id(&item).map_or(Ok(()), |id| write(&format!("{id}\n"))),
+        }
+    }
+
+    /// Errs for a column that there is not.
+    fn known(&self, shown: &[&str], items: &[Value]) -> Result<(), Failure> {
+        let Some(first) = items.first().and_then(Value::as_object).filter(|_| !self.columns.is_empty())
+        else {
+            return Ok(());
+        };
+        match shown.iter().find(|column| !first.contains_key(**column)) {
+            Some(unknown) => {
+                let known: Vec<_> = first.keys().map(String::as_str).collect();
+                Err(Failure::usage(format!("there is no column `{unknown}`, but: {}", known.join(", "))))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+fn value<T: Serialize>(item: &T) -> Value {
+    serde_json::to_value(item).unwrap_or(Value::Null)
+}
+
+fn merge(all: &mut Value, rest: Value) {
+    if let (Value::Object(all), Value::Object(rest)) = (all, rest) {
+        all.extend(rest);
+    }
+}
+
+/// The id of an item, or of the message in it.
+fn id(item: &Value) -> Option<&str> {
+    item.get("id").or_else(|| item.get("message")?.get("id"))?.as_str()
+}
+
+fn pretty(value: &Value) -> Result<(), Failure> {
+    write(&format!("{value:#}\n"))
+}
+
+/// Writes a text to the standard output.
+pub(crate) fn write(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+/// Says something beside the results.
+pub(crate) fn say(text: &str) {
+    if !text.is_empty() {
+        let _ = writeln!(io::stderr().lock(), "{text}");
+    }
+}
+
+/// Asks a question on the terminal. Errs where there is none.
+pub(crate) fn ask(question: &str) -> Result<String, Failure> {
+    if !io::stdin().is_terminal() {
+        return Err(Failure::usage(format!(
+            "{question}\nthere is no terminal to ask this: say --yes if it is meant"
+        )));
+    }
+    let _ = write!(io::stderr().lock(), "{question} ");
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(answer.trim().to_owned())
+}

@@ -1,0 +1,79 @@
+//! What an operator can do about messages: look at them, decide, and see who decided.
+
+mod decide;
+mod look;
+mod simulate;
+
+use std::sync::Arc;
+
+use super::handle::Messenger;
+use crate::call::calls::Calls;
+use crate::error::{Error, ErrorKind};
+use crate::fence::FenceDatabase;
+use crate::message::{AnsweredBy, Evidence, FenceId, MessageId};
+use crate::store::{Actor, Entry, MessageInfo, Store};
+
+pub use simulate::{Answered, Simulation};
+
+/// A business database, and its identity.
+type Fence<'m> = (&'m Arc<dyn FenceDatabase>, FenceId);
+
+/// What an operator can do about messages. See [`Messenger::admin`].
+#[derive(Clone, Copy, Debug)]
+pub struct Admin<'m> {
+    messenger: &'m Messenger,
+    actor: Option<&'m Actor>,
+}
+
+impl Messenger {
+    /// What an operator can do about messages: look at them, decide, and see who decided.
+    ///
+    /// Works without [`start`](Self::start), too: a tool for operators need not run anything.
+    pub const fn admin(&self) -> Admin<'_> {
+        Admin { messenger: self, actor: None }
+    }
+}
+
+impl<'m> Admin<'m> {
+    /// Decides in somebody's name, which is kept with each decision. Otherwise the service's own name is.
+    #[must_use]
+    pub const fn by(self, actor: &'m Actor) -> Self {
+        Self { actor: Some(actor), ..self }
+    }
+
+    fn calls(self) -> &'m Calls {
+        &self.messenger.calls
+    }
+
+    fn store(self) -> &'m dyn Store {
+        self.calls().held.store().as_ref()
+    }
+
+    async fn known(self, id: MessageId) -> Result<MessageInfo, Error> {
+        let row = self.store().find(id).await;
+        let row = row.map_err(|cause| cause.into_error("the message could not be read"))?;
+        row.ok_or_else(|| refused(format!("there is no message {id}")))
+    }
+
+    /// The fence that answers for a message; none for a message with a handler.
+    fn fence_of(self, message: &MessageInfo) -> Result<Option<Fence<'m>>, Error> {
+        let Some(AnsweredBy::Fence(identity)) = message.answerer else { return Ok(None) };
+        match self.calls().fences.by_identity(identity) {
+            Some(fence) => Ok(Some((fence, identity))),
+            None => Err(refused(format!(
+                "message {} is fenced in a database that this messenger does not have: do it where that fence is",
+                message.id
+            ))),
+        }
+    }
+
+    fn entry(self, reason: &str, evidence: &Evidence) -> Entry {
+        let actor = self.actor.cloned().unwrap_or_else(|| Actor::new(self.calls().services.own(), "code"));
+        let evidence = (*evidence != Evidence::NoFence).then(|| evidence.to_string());
+        Entry::new(actor, reason, evidence)
+    }
+}
+
+fn refused(message: String) -> Error {
+    Error::new(ErrorKind::Refused, message)
+}

@@ -1,0 +1,186 @@
+//! What a person decides about a message, and what is kept of it.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::serial;
+use super::values::Reason;
+use crate::message::MessageId;
+use crate::message::state::Event;
+
+/// What a person did about a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Action {
+    /// Confirmed a parked message.
+    Confirm,
+    /// Cancelled a parked message.
+    Cancel,
+    /// Had a message tried again.
+    Retry,
+    /// Looked at its payload.
+    View,
+}
+
+impl Action {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Confirm, Self::Cancel, Self::Retry, Self::View];
+
+    /// What it does to the message.
+    pub(crate) const fn event(self) -> Option<Event> {
+        match self {
+            Self::Confirm => Some(Event::OperatorConfirms),
+            Self::Cancel => Some(Event::OperatorCancels),
+            Self::Retry => Some(Event::Revive),
+            Self::View => None,
+        }
+    }
+
+    /// Its name, as in the audit.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Confirm => "confirm",
+            Self::Cancel => "cancel",
+            Self::Retry => "retry",
+            Self::View => "view",
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Who decides, and by what means: kept with each decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor {
+    pub(crate) user: String,
+    pub(crate) via: String,
+}
+
+impl Actor {
+    /// Somebody (a name, or `name@host`), and what they use: `console`, `cli`, `code`.
+    pub fn new(user: impl fmt::Display, via: impl fmt::Display) -> Self {
+        Self {
+            user: Reason::from(user.to_string()).to_string(),
+            via: Reason::from(via.to_string()).to_string(),
+        }
+    }
+}
+
+/// A decision on its way to the store.
+#[derive(Clone, Debug)]
+pub(crate) struct Decision {
+    pub(crate) id: MessageId,
+    pub(crate) action: Action,
+    /// Replaces the payload: what a fenced transaction amended.
+    pub(crate) payload: Option<Vec<u8>>,
+    pub(crate) entry: Entry,
+}
+
+impl Decision {
+    /// What the message's row says of it. Nothing of a half or confirmed message, whose last failure stays.
+    pub(crate) fn note(&self) -> Option<String> {
+        let done = match self.action {
+            Action::Confirm => "confirmed",
+            Action::Cancel => "cancelled",
+            Action::Retry => "retried",
+            Action::View => return None,
+        };
+        let reason = self.entry.reason.as_deref().unwrap_or_default();
+        Some(Reason::from(format!("{done} by hand: {reason}")).to_string())
+    }
+
+    /// The same with plainer texts, which the database may be able to hold; see [`Reason::simplify`].
+    pub(crate) fn simplify(&mut self) -> bool {
+        Reason::simplify([&mut self.entry.reason, &mut self.entry.evidence].into_iter())
+    }
+}
+
+/// What is kept of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) id: Uuid,
+    pub(crate) actor: Actor,
+    pub(crate) reason: Option<Reason>,
+    pub(crate) evidence: Option<Reason>,
+}
+
+impl Entry {
+    pub(crate) fn new(actor: Actor, reason: &str, evidence: Option<String>) -> Self {
+        Self { id: Uuid::now_v7(), actor, reason: Some(reason.into()), evidence: evidence.map(Reason::from) }
+    }
+}
+
+/// What was decided, by whom, and why: written in the same transaction as the decision, and never changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct AuditRecord {
+    /// Its own id, a UUID of version 7.
+    pub id: Uuid,
+    /// When, by the store's clock.
+    #[serde(serialize_with = "serial::time")]
+    pub at: SystemTime,
+    /// The message.
+    pub message_id: MessageId,
+    /// What was done: the name of an [`Action`].
+    pub action: String,
+    /// Who did it.
+    pub user: String,
+    /// By what means: `console`, `cli`, `code`.
+    pub via: String,
+    /// Why.
+    pub reason: String,
+    /// What the fence said at that moment.
+    pub evidence: Option<String>,
+}
+
+/// Which records are wanted; all by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AuditFilter {
+    /// About this message.
+    pub message_id: Option<MessageId>,
+    /// By this user.
+    pub user: Option<String>,
+    /// Not before this time.
+    pub since: Option<SystemTime>,
+    /// Below this record: continues a list.
+    pub before: Option<Uuid>,
+}
+
+impl AuditFilter {
+    /// About this message.
+    #[must_use]
+    pub const fn message(mut self, id: MessageId) -> Self {
+        self.message_id = Some(id);
+        self
+    }
+
+    /// By this user.
+    #[must_use]
+    pub fn user(mut self, user: impl Into<String>) -> Self {
+        self.user = Some(user.into());
+        self
+    }
+
+    /// Not before this time.
+    #[must_use]
+    pub const fn since(mut self, time: SystemTime) -> Self {
+        self.since = Some(time);
+        self
+    }
+
+    /// Below this record: continues a list.
+    #[must_use]
+    pub const fn before(mut self, id: Uuid) -> Self {
+        self.before = Some(id);
+        self
+    }
+}

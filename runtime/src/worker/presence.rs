@@ -1,0 +1,93 @@
+//! Announces this process to whoever operates the store: who it is, and what it can answer and deliver.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use super::Worker;
+use crate::check_back::registry::Registry;
+use crate::fence::registry::Fences;
+use crate::held::HeldStore;
+use crate::message::service::Services;
+use crate::settings::Settings;
+use crate::store::{ANNOUNCED_EVERY, ProcessInfo};
+
+/// The queues that are consumed now: more may come while the messenger runs.
+pub(crate) type Queues = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
+
+/// Announces the process at its start and from then on, and withdraws it at its end.
+pub(crate) struct Presence {
+    settings: Settings,
+    services: Services,
+    held: HeldStore,
+    fences: Arc<Fences>,
+    handlers: Arc<Registry>,
+    queues: Queues,
+}
+
+impl Presence {
+    pub(crate) fn new(
+        settings: &Settings,
+        services: &Services,
+        held: &HeldStore,
+        fences: &Arc<Fences>,
+        handlers: &Arc<Registry>,
+        queues: Queues,
+    ) -> Self {
+        Self {
+            settings: *settings,
+            services: services.clone(),
+            held: held.of(Self::NAME),
+            fences: Arc::clone(fences),
+            handlers: Arc::clone(handlers),
+            queues,
+        }
+    }
+
+    fn process(&self) -> ProcessInfo {
+        let handlers = self.handlers.answerers(&self.services);
+        let host = gethostname::gethostname();
+        ProcessInfo {
+            host: host.to_string_lossy().into_owned(),
+            services: self.services.names().to_vec(),
+            delivers: self.settings.deliver,
+            answers: self.fences.answerers().iter().chain(&handlers).map(ToString::to_string).collect(),
+            fences: self.fences.iter().map(|(name, _)| name.to_owned()).collect(),
+            consumers: (self.queues)(),
+            settings: self.settings.entries(),
+            ..ProcessInfo::this(self.held.token())
+        }
+    }
+}
+
+impl fmt::Debug for Presence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Presence").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Worker for Presence {
+    const NAME: &'static str = "presence";
+
+    async fn run(&mut self, stop: &CancellationToken) {
+        let mut tick = tokio::time::interval(ANNOUNCED_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                _ = tick.tick() => {}
+            }
+            if let Err(error) = self.held.store().announce(&self.process()).await {
+                self.held.log(&error);
+            }
+        }
+        // Best effort: a process that is silent counts as gone.
+        if let Err(error) = self.held.store().withdraw(self.held.token()).await {
+            tracing::debug!(%error, "this process could not be withdrawn");
+        }
+    }
+}
