@@ -65,7 +65,7 @@ pub(crate) struct Globals {
     pub(crate) dry_run: bool,
     /// In whose name decisions are kept. Default: the user of this system, at this host
     #[arg(long = "as", value_name = "USER", global = true)]
-    pub(crate) user: Option<String>,
+    pub(crate) acting: Option<String>,
     /// How long a command may take
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration, global = true)]
     pub(crate) timeout: Duration,

@@ -39,7 +39,7 @@ impl Session {
     /// The same without a look at the tables.
     pub(crate) async fn open_unchecked(globals: &Globals) -> Result<Self, Failure> {
         let target = Target::of(globals)?;
-        let user = globals.user.clone().unwrap_or_else(|| {
+        let user = globals.acting.clone().unwrap_or_else(|| {
             let name = whoami::username().unwrap_or_else(|_| "somebody".into());
             format!("{name}@{}", whoami::hostname().unwrap_or_else(|_| "unknown".into()))
         });

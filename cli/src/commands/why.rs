@@ -54,7 +54,7 @@ struct Group {
     cause: Value,
     because: String,
     next: String,
-    /// The newest of them.
+    /// The newest of them, of which the words are.
     example: MessageId,
 }
 
@@ -65,7 +65,7 @@ async fn census(session: &Session, output: &Output, state: MessageState) -> Resu
         let page = admin.search(&Filter::from(state), next, PAGE).await?;
         let explanations = admin.explain_all(&page.messages).await?;
         for (message, explanation) in page.messages.iter().zip(explanations) {
-            // The numbers and times of one message are not those of all.
+            // Times are each message's own.
             let said = explanation.say(output.language, |_| "…".into());
             let cause = cause(&explanation);
             let group = groups.entry(format!("{cause}{:?}", explanation.next)).or_insert_with(|| Group {

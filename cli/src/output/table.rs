@@ -21,7 +21,8 @@ pub(super) fn table(columns: &[&str], items: &[Value], write: impl Fn(&str) -> S
     for item in items {
         table.add_row(columns.iter().map(|column| write(&cell(&item[*column]))));
     }
-    let lines: Vec<_> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    let lines: Vec<_> =
+        table.lines().map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned()).collect();
     lines.join("\n") + "\n"
 }
 
@@ -59,7 +60,7 @@ mod tests {
         let items =
             [json!({ "id": "a", "reason": "one\ntwo\u{1b}[31m" }), json!({ "id": "b", "reason": null })];
         let table = table(&["id", "reason"], &items, ToOwned::to_owned);
-        assert_eq!(table, " id  reason\n a   one two [31m\n b\n");
+        assert_eq!(table, "id  reason\na   one two [31m\nb\n");
         assert_eq!(
             csv(&["id", "reason"], &[json!({ "id": "a", "reason": "say \"no\", twice" })]),
             "id,reason\na,\"say \"\"no\"\", twice\"\n"

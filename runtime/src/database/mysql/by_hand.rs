@@ -32,9 +32,9 @@ const MAKE_DUE: &str = concat!(
 );
 
 const RECORD: &str = concat!(
-    "INSERT IGNORE INTO tm_audit (id, at, message_id, action, actor, via, reason, evidence) VALUES (?, ",
+    "INSERT INTO tm_audit (id, at, message_id, action, actor, via, reason, evidence) VALUES (?, ",
     late_now!(),
-    ", ?, ?, ?, ?, ?, ?)"
+    ", ?, ?, ?, ?, ?, ?) ON DUPLICATE KEY UPDATE id = tm_audit.id"
 );
 
 pub(super) async fn decide(pool: &RetryingPool<MySql>, decision: &Decision) -> Result<Applied, StoreError> {

@@ -92,7 +92,7 @@ impl Admin<'_> {
     }
 
     /// Why a message stands where it stands, what happens next and when, and what can be done: from its row, its fence, and
-    /// the processes that run. By the settings of a process of its service that runs, or else of this messenger.
+    /// the processes that run. By the settings of a process of its service, if one runs.
     ///
     /// # Errors
     /// [`ErrorKind::Refused`] when there is no such message; [`ErrorKind::Unavailable`].
@@ -121,11 +121,8 @@ impl Admin<'_> {
     ) -> Surroundings {
         let of_its_service =
             |process: &&ProcessInfo| process.is_alive() && process.services.contains(&message.service);
-        let settings = self.calls().settings;
-        let settings = match processes.iter().find(of_its_service) {
-            Some(process) => settings.heard(&process.settings),
-            None => settings,
-        };
+        let process = processes.iter().find(of_its_service);
+        let settings = process.map(|process| self.calls().settings.heard(&process.settings));
         Surroundings { settings, processes: Some(processes.to_vec()), evidence }
     }
 

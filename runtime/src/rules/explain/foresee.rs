@@ -32,14 +32,17 @@ pub(crate) struct Budgets {
     pub(crate) questions: u32,
     pub(crate) horizon: Duration,
     pub(crate) deliveries: u32,
+    /// They are those of the processes that settle and deliver, and not just the default.
+    pub(crate) known: bool,
 }
 
 impl Budgets {
-    pub(super) const fn of(settings: &Settings) -> Self {
+    pub(super) const fn of(settings: &Settings, known: bool) -> Self {
         Self {
             questions: settings.check_back_attempts,
             horizon: settings.check_back_horizon,
             deliveries: settings.delivery_attempts,
+            known,
         }
     }
 }
@@ -50,6 +53,7 @@ pub(crate) fn foresee(seen: &Seen<'_>, budgets: &Budgets) -> (Cause, Next) {
         MessageState::Half => half(seen, budgets),
         MessageState::Confirmed => confirmed(seen),
         MessageState::Parked => (parked(seen, budgets), Next::Decide),
+        MessageState::Dead if !budgets.known => (Cause::GivenUp { attempts: seen.attempts }, Next::Decide),
         MessageState::Dead if seen.attempts >= budgets.deliveries => {
             (Cause::AttemptsUsedUp { attempts: seen.attempts }, Next::Decide)
         }
@@ -109,7 +113,9 @@ const fn confirmed(seen: &Seen<'_>) -> (Cause, Next) {
 const fn parked(seen: &Seen<'_>, budgets: &Budgets) -> Cause {
     match seen.answered_by {
         AnsweredBy::Nobody => Cause::ForgotBegin,
-        AnsweredBy::Handler { .. } if seen.attempts >= budgets.questions => {
+        AnsweredBy::Handler { .. }
+            if seen.attempts >= budgets.questions || (!budgets.known && seen.attempts > 0) =>
+        {
             Cause::NoAnswer { questions: seen.attempts }
         }
         AnsweredBy::Handler { .. } | AnsweredBy::Fence(_) => Cause::TooOld,

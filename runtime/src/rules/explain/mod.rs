@@ -92,6 +92,11 @@ pub enum Cause {
     },
     /// Dead: it was refused in a way that does not pass.
     Refused,
+    /// Dead: one or the other. The settings are not known, and with them how often it may be tried.
+    GivenUp {
+        /// How often it was tried.
+        attempts: u32,
+    },
     /// Cancelled: its business action took no effect, or said that there is nothing to send.
     NoEffect,
     /// Delivered: the broker, or the consumers in the process, have taken it.
@@ -173,8 +178,8 @@ pub enum Choice {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Surroundings {
-    /// The settings of the processes that settle and deliver it.
-    pub settings: Settings,
+    /// The settings of the processes that settle and deliver it, if they are known.
+    pub settings: Option<Settings>,
     /// The processes that are there, if that is known.
     pub processes: Option<Vec<ProcessInfo>>,
     /// What its fence says, if it was looked at.
@@ -195,7 +200,7 @@ impl Explanation {
     /// # }
     /// ```
     pub fn of(message: &MessageInfo, around: &Surroundings) -> Self {
-        let settings = &around.settings;
+        let settings = around.settings.unwrap_or_default();
         let nobody = AnsweredBy::Nobody;
         let seen = Seen {
             state: message.state,
@@ -208,11 +213,11 @@ impl Explanation {
             delayed: message.deliver_at.is_some_and(|time| time > message.read_at),
             late: message.expires_at.is_some_and(|time| time <= message.read_at),
         };
-        let (because, next) = foresee(&seen, &Budgets::of(settings));
+        let (because, next) = foresee(&seen, &Budgets::of(&settings, around.settings.is_some()));
         let unfinished = matches!(message.state, MessageState::Half | MessageState::Confirmed);
         let lonely =
             if unfinished && seen.holder.is_none() { nobody_takes_it_up(message, around) } else { None };
-        let when = when(message, next, &seen, settings);
+        let when = when(message, next, &seen, &settings);
         // A half that nobody can ask about is parked in the end; a message that nobody delivers stays.
         let (because, next, when) = match lonely {
             Some(cause @ Cause::NobodyAnswers) => {

@@ -109,7 +109,9 @@ const fn state(state: MessageState) -> Words {
 const fn count(cause: Cause) -> Option<u32> {
     match cause {
         Cause::AskedInVain { questions } | Cause::NoAnswer { questions } => Some(questions),
-        Cause::DeliveryFailed { attempts } | Cause::AttemptsUsedUp { attempts } => Some(attempts),
+        Cause::DeliveryFailed { attempts }
+        | Cause::AttemptsUsedUp { attempts }
+        | Cause::GivenUp { attempts } => Some(attempts),
         _ => None,
     }
 }
@@ -185,6 +187,10 @@ const fn cause(cause: Cause) -> Words {
         Cause::Refused => Words(
             "It was refused in a way that does not pass, or can't be read.",
             "被永久拒绝,或该消息无法读取。",
+        ),
+        Cause::GivenUp { .. } => Words(
+            "It could not be delivered, and was given up. Attempts: {n}.",
+            "无法投递,已放弃。尝试次数:{n}。",
         ),
         Cause::NoEffect => Words(
             "Its business action took no effect, or said that there is nothing to send.",

@@ -16,7 +16,7 @@ use crate::rules::explain::{Budgets, Cause, Next, Seen, foresee};
 use crate::store;
 
 const HORIZON: Duration = Duration::from_secs(1);
-const BUDGETS: Budgets = Budgets { questions: BUDGET, horizon: HORIZON, deliveries: BUDGET };
+const BUDGETS: Budgets = Budgets { questions: BUDGET, horizon: HORIZON, deliveries: BUDGET, known: true };
 
 /// Something that can be done to a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -10,7 +10,7 @@ use super::operator::{newest, refused};
 use crate::World;
 
 /// A fenced call of a process that died, parked because nobody asked in time.
-async fn parked_with_a_fence(world: &World, committed: bool) -> (Messenger, MessageId) {
+pub(crate) async fn parked_with_a_fence(world: &World, committed: bool) -> (Messenger, MessageId) {
     let elsewhere = world.elsewhere();
     let (builder, shop) = (elsewhere.builder(), elsewhere.shop);
     let (reached, wait) = tokio::sync::oneshot::channel();

@@ -23,7 +23,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sql", &["message", "store"]),
     // What this process holds, and every decision.
     ("held", &["message", "settings", "store"]),
-    ("rules", &["message", "store", "transport"]),
+    ("rules", &["message", "settings", "store", "transport"]),
     ("check_back", &["message", "store"]),
     ("fence", &["message", "sql", "store"]),
     ("call", &["check_back", "fence", "held", "message", "rules", "settings", "sql", "store", "transport"]),
@@ -46,6 +46,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "fence",
             "held",
             "message",
+            "rules",
             "settings",
             "store",
             "transport",
