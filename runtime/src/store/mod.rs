@@ -4,6 +4,7 @@
 //! durations: "now" is always the database's clock. All transitions are conditional and idempotent.
 
 mod audit;
+mod error;
 mod info;
 mod operate;
 mod process;
@@ -16,13 +17,13 @@ use std::path::Path;
 
 use async_trait::async_trait;
 
-use crate::error::{Error, ErrorKind};
 use crate::message::limits::Limits;
 use crate::message::state::{Applied, Event, MessageState};
 use crate::message::{AnsweredBy, Half, MessageId};
 
 pub use audit::{Action, Actor, AuditFilter, AuditRecord};
 pub(crate) use audit::{Decision, Entry};
+pub(crate) use error::StoreError;
 pub use info::{Contents, Filter, HeldBy, MessageInfo, Page};
 pub(crate) use operate::StoreAdmin;
 pub use process::ProcessInfo;
@@ -34,43 +35,6 @@ pub(crate) use values::{
     Transition, Undecodable,
 };
 pub use values::{Stats, Unfinished};
-
-/// A failure of the store. Credentials never appear in it.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum StoreError {
-    /// Locked, unreachable, timed out: the same may work later.
-    #[error("{0}")]
-    Unavailable(String),
-    /// The tables are missing or of another version.
-    #[error("{0}")]
-    Schema(String),
-    /// An error that this crate does not know. It may pass, and it may be about one row of many.
-    #[error("{0}")]
-    Unexpected(String),
-    /// The row's own fault: it is too long, or says what the database can't hold. Never stored.
-    #[error("{0}")]
-    Refused(String),
-}
-
-impl StoreError {
-    pub(crate) fn into_error(self, what: &str) -> Error {
-        let kind = match self {
-            Self::Unavailable(_) | Self::Unexpected(_) | Self::Refused(_) => ErrorKind::Unavailable,
-            Self::Schema(_) => ErrorKind::Schema,
-        };
-        Error::new(kind, what).retryable(self.is_passing()).with_source(self)
-    }
-
-    /// Whether the same may work later.
-    pub(crate) const fn is_passing(&self) -> bool {
-        matches!(self, Self::Unavailable(_))
-    }
-
-    /// Whether one row may be to blame: then its neighbours are tried without it.
-    pub(crate) const fn may_be_one_rows(&self) -> bool {
-        matches!(self, Self::Unexpected(_) | Self::Refused(_))
-    }
-}
 
 /// The message store: what the protocol, the reporter, the relay and the checker need.
 #[async_trait]

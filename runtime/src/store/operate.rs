@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::StoreError;
 use super::audit::{AuditFilter, AuditRecord, Decision};
+use super::error::StoreError;
 use super::info::{Contents, Filter, MessageInfo, Page};
 use super::process::ProcessInfo;
 #[cfg(doc)]

@@ -1,6 +1,6 @@
 //! What a person can do about a message.
 
-use super::{Cause, Choice};
+use super::values::{Cause, Choice};
 use crate::message::Evidence;
 use crate::message::state::MessageState;
 

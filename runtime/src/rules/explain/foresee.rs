@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Cause, Next};
+use super::values::{Cause, Next};
 use crate::message::AnsweredBy;
 use crate::message::state::MessageState;
 use crate::rules::answer::{ToTriage, Triage, triage};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::SystemTime;
 
-use super::{Cause, Choice, Explanation, Next, When};
+use super::values::{Cause, Choice, Explanation, Next, When};
 use crate::message::state::MessageState;
 
 /// A language in which explanations can be said.
