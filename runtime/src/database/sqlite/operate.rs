@@ -174,8 +174,8 @@ impl StoreAdmin for SqliteStore {
             MessageState::Confirmed => newest!(1),
             MessageState::Cancelled => newest!(2),
             MessageState::Delivered => newest!(3),
-            MessageState::Parked => newest!(4),
-            MessageState::Dead => newest!(5),
+            MessageState::Parked => newest!("4 AND state IN (4, 5)"),
+            MessageState::Dead => newest!("5 AND state IN (4, 5)"),
             MessageState::Expired => newest!(6),
         };
         let rows = sqlx::query(sql).bind(before).bind(i64::from(limit)).fetch_all(&self.reader).await?;

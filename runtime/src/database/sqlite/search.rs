@@ -50,7 +50,8 @@ macro_rules! found {
     };
 }
 
-/// Reads the index of an unfinished state, which has what is few.
+/// Reads the index of an unfinished state, which has what is few. SQLite takes that of two states only where both are named
+/// as the index names them.
 macro_rules! few {
     ($state:literal) => {
         concat!("SELECT id FROM tm_message WHERE state = ", $state, " LIMIT ?3")
@@ -71,10 +72,10 @@ const fn statements(candidates: Candidates) -> (&'static str, &'static str) {
         }
         Candidates::Few(MessageState::Half) => (found!(few!("0")), ""),
         Candidates::Few(MessageState::Confirmed) => (found!(few!("1")), ""),
-        Candidates::Few(MessageState::Parked) => (found!(few!("4")), ""),
-        Candidates::Few(MessageState::Dead) => (found!(few!("5")), ""),
-        Candidates::Waiting(MessageState::Parked) => newest!("state = 4 AND "),
-        Candidates::Waiting(MessageState::Dead) => newest!("state = 5 AND "),
+        Candidates::Few(MessageState::Parked) => (found!(few!("4 AND state IN (4, 5)")), ""),
+        Candidates::Few(MessageState::Dead) => (found!(few!("5 AND state IN (4, 5)")), ""),
+        Candidates::Waiting(MessageState::Parked) => newest!("state IN (4, 5) AND state = 4 AND "),
+        Candidates::Waiting(MessageState::Dead) => newest!("state IN (4, 5) AND state = 5 AND "),
         Candidates::Few(_) | Candidates::Waiting(_) | Candidates::Newest => newest!(""),
     }
 }
@@ -94,8 +95,8 @@ pub(super) async fn are_few(pool: &SqlitePool, state: MessageState) -> Result<bo
     let sql = match state {
         MessageState::Half => count!("0"),
         MessageState::Confirmed => count!("1"),
-        MessageState::Parked => count!("4"),
-        MessageState::Dead => count!("5"),
+        MessageState::Parked => count!("4 AND state IN (4, 5)"),
+        MessageState::Dead => count!("5 AND state IN (4, 5)"),
         MessageState::Cancelled | MessageState::Delivered | MessageState::Expired => return Ok(false),
     };
     let count: i64 = sqlx::query_scalar(sql).bind(i64::from(SCAN)).fetch_one(pool).await?;
@@ -127,4 +128,39 @@ pub(super) async fn scan(pool: &SqlitePool, scan: &Scan<'_>) -> Result<Vec<Messa
 pub(super) async fn scan_end(pool: &SqlitePool, scan: &Scan<'_>) -> Result<Option<MessageId>, StoreError> {
     let query = sqlx::query_scalar(statements(scan.candidates).1);
     Ok(query.bind(scan.from).bind(scan.before).bind(i64::from(SCAN)).fetch_optional(pool).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::AssertSqlSafe;
+
+    use super::*;
+    use crate::database::sqlite::SqliteStore;
+    use crate::message::CallId;
+    use crate::store::Store;
+
+    /// Whatever is looked for, an index leads there: no statement goes through the table.
+    #[tokio::test]
+    async fn no_search_reads_the_table() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(folder.path().join("store.db"));
+        let store = SqliteStore::open(options).await.expect("opens");
+        store.migrate().await.expect("migrates");
+        let states = [MessageState::Half, MessageState::Confirmed, MessageState::Parked, MessageState::Dead];
+        let candidates = states.into_iter().map(Candidates::Few).chain(states.map(Candidates::Waiting));
+        for candidates in candidates.chain([Candidates::Newest, Candidates::Call(CallId::new())]) {
+            let (found, last) = statements(candidates);
+            for sql in [found, last].into_iter().filter(|sql| !sql.is_empty()) {
+                let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
+                let plan: Vec<(i64, i64, i64, String)> =
+                    sqlx::query_as(explain).fetch_all(&store.reader).await.expect("explains");
+                let steps: Vec<_> =
+                    plan.iter().map(|(.., step)| step).filter(|step| step.contains("tm_message")).collect();
+                assert!(
+                    !steps.is_empty() && steps.iter().all(|step| step.contains("INDEX")),
+                    "{candidates:?}: {plan:?}"
+                );
+            }
+        }
+    }
 }
