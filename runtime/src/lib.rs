@@ -109,6 +109,7 @@ mod rules;
 mod settings;
 mod sql;
 mod store;
+pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod transport;

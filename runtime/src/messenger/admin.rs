@@ -10,6 +10,8 @@ use crate::fence::verdict::Verdict;
 use crate::message::state::{Applied, Event, MessageState};
 use crate::message::{AnsweredBy, CallId, FenceId, MessageId};
 use crate::store::{MessageInfo, Store, StoreError, Transition};
+use crate::telemetry::catalogue::OVERRULED;
+use crate::telemetry::labels::Overruler;
 
 /// What an operator can do about messages. See [`Messenger::admin`].
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +71,7 @@ impl<'m> Admin<'m> {
                 Some(Verdict::Committed { amended }) => amended,
                 Some(verdict) => return Err(contradicts(id, "confirmed", &verdict)),
                 None => {
+                    OVERRULED.at(Overruler::Fence).increment(1);
                     return Err(refused(format!(
                         "message {id} can't be confirmed: its fence has no row, so no transaction of it has committed"
                     )));
@@ -167,6 +170,9 @@ impl<'m> Admin<'m> {
 }
 
 fn contradicts(id: MessageId, wanted: &str, verdict: &Verdict) -> Error {
+    if !matches!(verdict, Verdict::Unknown(_)) {
+        OVERRULED.at(Overruler::Fence).increment(1);
+    }
     let why = match verdict {
         Verdict::Committed { .. } => "its fence says that the business action took effect".to_owned(),
         Verdict::Closed => "its fence says that the business action took no effect".to_owned(),

@@ -21,7 +21,9 @@ use crate::fence::registry::Fences;
 use crate::held::HeldStore;
 use crate::message::MessageId;
 use crate::store::StoreError;
+use crate::telemetry;
 use crate::worker::checker::Checker;
+use crate::worker::gauges::Sampler;
 use crate::worker::janitor::Janitor;
 use crate::worker::lease_renewer::LeaseRenewer;
 use crate::worker::relay::Relay;
@@ -40,6 +42,7 @@ pub(crate) struct Workers {
     pub(super) consumers: Vec<crate::consumer::ConsumerLoop>,
     pub(super) janitor: Janitor,
     pub(super) lease_renewer: LeaseRenewer,
+    pub(super) sampler: Sampler,
 }
 
 /// What is waiting to be started, and what runs.
@@ -161,6 +164,7 @@ pub(super) async fn migrate(calls: &Calls, lifecycle: &Mutex<Lifecycle>) -> Resu
 }
 
 pub(super) async fn start(calls: &Calls, lifecycle: &Mutex<Lifecycle>) -> Result<(), Error> {
+    telemetry::start(calls.held.store().kind(), calls.transport.kind());
     let workers = prepare(calls, lifecycle).await?;
     let mut lifecycle = lifecycle.lock().await;
     lifecycle.started = Some((Arc::clone(&calls.admission), Databases::of(calls), Handle::current()));
@@ -173,7 +177,11 @@ pub(super) async fn start(calls: &Calls, lifecycle: &Mutex<Lifecycle>) -> Result
     #[cfg(feature = "_sql")]
     lifecycle.consumers.extend(workers.consumers.into_iter().map(|consumer| run(admission, consumer)));
     // The janitor's first round, at once, says which half messages nobody here can answer for.
-    lifecycle.keeping = vec![run(admission, workers.janitor), run(admission, workers.lease_renewer)];
+    lifecycle.keeping = vec![
+        run(admission, workers.sampler),
+        run(admission, workers.janitor),
+        run(admission, workers.lease_renewer),
+    ];
     Ok(())
 }
 

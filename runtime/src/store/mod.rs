@@ -3,6 +3,7 @@
 //! Verbs take slices, so that an adapter can do many rows in one statement. All times are
 //! durations: "now" is always the database's clock. All transitions are conditional and idempotent.
 
+pub(crate) mod measured;
 mod values;
 
 use std::fmt;
@@ -20,14 +21,21 @@ pub(crate) use values::{
     Attempts, Claim, ClaimLimits, ClaimedRow, Finished, Flush, Hold, Holder, Reason, Release, Renewed, Token,
     Transition, Undecodable,
 };
+pub(crate) use values::{Gauge, Gauges};
 pub use values::{MessageInfo, Stats, Unfinished};
 
 /// A failure of the store. Credentials never appear in it.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Locked, unreachable, timed out: the same may work later.
+    /// Unreachable, or of no use now: the same may work later.
     #[error("{0}")]
     Unavailable(String),
+    /// It did not answer in time. The same may work later.
+    #[error("{0}")]
+    TimedOut(String),
+    /// Others were in the way: a lock, a deadlock. The same may work later.
+    #[error("{0}")]
+    Contended(String),
     /// The tables are missing or of another version.
     #[error("{0}")]
     Schema(String),
@@ -42,7 +50,11 @@ pub enum StoreError {
 impl StoreError {
     pub(crate) fn into_error(self, what: &str) -> Error {
         let kind = match self {
-            Self::Unavailable(_) | Self::Unexpected(_) | Self::Refused(_) => ErrorKind::Unavailable,
+            Self::Unavailable(_)
+            | Self::TimedOut(_)
+            | Self::Contended(_)
+            | Self::Unexpected(_)
+            | Self::Refused(_) => ErrorKind::Unavailable,
             Self::Schema(_) => ErrorKind::Schema,
         };
         Error::new(kind, what).retryable(self.is_passing()).with_source(self)
@@ -50,7 +62,7 @@ impl StoreError {
 
     /// Whether the same may work later.
     pub(crate) const fn is_passing(&self) -> bool {
-        matches!(self, Self::Unavailable(_))
+        matches!(self, Self::Unavailable(_) | Self::TimedOut(_) | Self::Contended(_))
     }
 
     /// Whether one row may be to blame: then its neighbours are tried without it.
@@ -78,6 +90,9 @@ pub(crate) trait Store: StoreAdmin + fmt::Debug + Send + Sync {
     /// The settings under which what was stored can be lost all the same, each as a text. Errs when
     /// it would not even survive the process.
     async fn weaknesses(&self) -> Result<Vec<String>, StoreError>;
+
+    /// What kind of database it is.
+    fn kind(&self) -> &'static str;
 
     /// Where it is a file with one writer: which.
     fn file(&self) -> Option<&Path> {
@@ -279,4 +294,8 @@ pub(crate) trait StoreAdmin {
 
     /// The same without finished rows, which it does not read.
     async fn unfinished(&self) -> Result<Unfinished, StoreError>;
+
+    /// What is worth a look every few seconds: of unfinished rows alone, and of no more than 100 000 in each state. Says
+    /// who could answer for halves that have been due for so long.
+    async fn gauges(&self, unanswered_for: Duration) -> Result<Gauges, StoreError>;
 }

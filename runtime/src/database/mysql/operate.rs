@@ -10,10 +10,10 @@ use super::write::summary;
 use super::{decoded, id_list, ids, name_list, names, now};
 use crate::database::millis;
 use crate::database::network::Bound;
-use crate::database::row::{self, Reader, finished, unfinished};
+use crate::database::row::{self, Reader, finished, gauges, gauges_of, unfinished};
 use crate::message::state::MessageState;
 use crate::message::{AnsweredBy, CallId, MessageId};
-use crate::store::{Finished, MessageInfo, Stats, StoreAdmin, StoreError, Unfinished};
+use crate::store::{Finished, Gauges, MessageInfo, Stats, StoreAdmin, StoreError, Unfinished};
 
 /// The newest rows of one state and service. Those that are finished, or wait for an operator, are never due; said so,
 /// the index of what is due has them in the order of their ids. The others are sorted for the purpose.
@@ -30,6 +30,7 @@ macro_rules! newest {
 }
 
 const UNFINISHED: &str = unfinished!("0", now!());
+const GAUGES: &str = gauges!("0", "?", now!());
 const STATS: &str = concat!(unfinished!("0", now!()), finished!());
 
 impl MySqlStore {
@@ -203,5 +204,10 @@ impl StoreAdmin for MySqlStore {
 
     async fn unfinished(&self) -> Result<Unfinished, StoreError> {
         Ok(row::stats(decoded(&self.pool.fetch(UNFINISHED, |query| query).await?)?).into())
+    }
+
+    async fn gauges(&self, unanswered_for: Duration) -> Result<Gauges, StoreError> {
+        let rows = decoded(&self.pool.fetch(GAUGES, |query| query.bind(millis(unanswered_for))).await?)?;
+        Ok(gauges_of(rows))
     }
 }

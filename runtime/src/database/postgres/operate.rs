@@ -10,10 +10,10 @@ use super::write::summary;
 use super::{decoded, now, state_in};
 use crate::database::millis;
 use crate::database::network::Bound;
-use crate::database::row::{self, Reader, finished, unfinished};
+use crate::database::row::{self, Reader, finished, gauges, gauges_of, unfinished};
 use crate::message::state::MessageState;
 use crate::message::{AnsweredBy, CallId, MessageId};
-use crate::store::{Finished, MessageInfo, Stats, StoreAdmin, StoreError, Unfinished};
+use crate::store::{Finished, Gauges, MessageInfo, Stats, StoreAdmin, StoreError, Unfinished};
 
 /// The newest rows of one state. The state is written out, so that the partial indexes serve.
 macro_rules! newest {
@@ -33,6 +33,7 @@ fn names(answered_by: &[AnsweredBy]) -> Vec<String> {
 }
 
 const UNFINISHED: &str = unfinished!("0::bigint", now!());
+const GAUGES: &str = gauges!("0::bigint", "$1", now!());
 const STATS: &str = concat!(unfinished!("0::bigint", now!()), finished!());
 
 /// Finished rows that are old enough, of which nothing waits. In each case an index of its own has them.
@@ -182,5 +183,10 @@ impl StoreAdmin for PostgresStore {
 
     async fn unfinished(&self) -> Result<Unfinished, StoreError> {
         Ok(row::stats(decoded(&self.pool.fetch(UNFINISHED, |query| query).await?)?).into())
+    }
+
+    async fn gauges(&self, unanswered_for: Duration) -> Result<Gauges, StoreError> {
+        let rows = decoded(&self.pool.fetch(GAUGES, |query| query.bind(millis(unanswered_for))).await?)?;
+        Ok(gauges_of(rows))
     }
 }

@@ -8,10 +8,10 @@ use super::store::SqliteStore;
 use super::write::{id_list, summary};
 use super::{PATIENCE, now, patiently};
 use crate::database::millis;
-use crate::database::row::{self, Reader, finished, unfinished};
+use crate::database::row::{self, Reader, finished, gauges, gauges_of, unfinished};
 use crate::message::state::MessageState;
 use crate::message::{AnsweredBy, CallId, MessageId};
-use crate::store::{Finished, MessageInfo, Stats, StoreAdmin, StoreError, Unfinished};
+use crate::store::{Finished, Gauges, MessageInfo, Stats, StoreAdmin, StoreError, Unfinished};
 
 /// The newest rows of one state. The state is written out, so that the partial indexes serve.
 macro_rules! newest {
@@ -27,6 +27,7 @@ macro_rules! newest {
 }
 
 const UNFINISHED: &str = unfinished!("0", now!());
+const GAUGES: &str = gauges!("0", "?1", now!());
 const STATS: &str = concat!(unfinished!("0", now!()), finished!());
 
 /// Finished rows that are old enough, of which nothing waits. In each case an index of its own has them.
@@ -198,5 +199,10 @@ impl StoreAdmin for SqliteStore {
 
     async fn unfinished(&self) -> Result<Unfinished, StoreError> {
         Ok(row::stats(sqlx::query_as(UNFINISHED).fetch_all(&self.reader).await?).into())
+    }
+
+    async fn gauges(&self, unanswered_for: Duration) -> Result<Gauges, StoreError> {
+        let rows = sqlx::query_as(GAUGES).bind(millis(unanswered_for)).fetch_all(&self.reader).await?;
+        Ok(gauges_of(rows))
     }
 }
