@@ -6,8 +6,10 @@
 mod books;
 mod harm;
 mod load;
+mod monitoring;
 mod quiet;
 mod service;
+mod watch;
 mod witness;
 
 /// What harms shares it; what must see no warning has it for itself: when five pairs of servers start at once on two
