@@ -80,7 +80,7 @@ catalogue! {
     DEAD_LETTERS: Gauge<()> = Metric::gauge("transactional_message_dead_letters", &["queue"],
         "Messages in a consumer's queue of dead letters, which is the label");
     QUEUE_MESSAGES: Gauge<QueueKind> = Metric::gauge("transactional_message_queue_messages", &["queue", "kind"],
-        "Messages in a consumer's queue at RabbitMQ, in its retry queues, and in its dead letters");
+        "Messages in a consumer's queue at RabbitMQ, in its retry queues, and in its dead letters; looked at every 10 s, and not while the broker is away");
     HANDLER_DURATION: Histogram<Handled> = Metric::histogram("transactional_message_handler_duration_seconds", &["queue", "result"], SHORT,
         "How long a consumer's handler took").seconds();
     END_TO_END: Histogram<()> = Metric::histogram("transactional_message_end_to_end_seconds", &["queue"], LONG,

@@ -22,6 +22,7 @@ macro_rules! values {
     ($($(#[$doc:meta])* $name:ident $label:literal { $($(#[$of:meta])* $value:ident = $text:literal),* $(,)? })*) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[cfg_attr(not(feature = "rabbitmq"), allow(dead_code, reason = "much happens only at a broker"))]
         pub(crate) enum $name { $($(#[$of])* $value),* }
 
         impl Values for $name {

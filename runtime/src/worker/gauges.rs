@@ -72,13 +72,14 @@ impl Sampler {
         }
     }
 
-    /// Both must be answered: a store that can't be written to answers no renewal.
     fn tell_contact(&self) {
-        let silence = self.held.leases().silence().max(
-            // An answer is awaited for some time in which nothing is wrong.
-            self.answered.elapsed().saturating_sub(EVERY),
-        );
-        STORE_CONTACT_AGE.get().set(silence.as_secs_f64());
+        STORE_CONTACT_AGE.get().set(self.silence().as_secs_f64());
+    }
+
+    /// For how long the store has not answered. Renewals must be answered, which it does only if it can be written to; and
+    /// looks, between which it is silent for some time though nothing is wrong.
+    fn silence(&self) -> Duration {
+        self.held.leases().silence().max(self.answered.elapsed().saturating_sub(EVERY))
     }
 
     /// What the store has said; without an answer everything stays as it was, but for the time since the last one.
@@ -158,5 +159,35 @@ impl Worker for Sampler {
                 () = stop.cancelled() => return,
             }
         }
+    }
+}
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use super::*;
+    use crate::database::DatabaseSource;
+    use crate::settings::Backoff;
+
+    #[tokio::test]
+    async fn the_store_is_silent_unless_it_answers_both_renewals_and_looks() {
+        let store = DatabaseSource::from("sqlite::memory:").open_store().await.expect("opens");
+        let held = HeldStore::new(store, Duration::from_secs(5), Backoff::new(EVERY, EVERY));
+        let mut sampler = Sampler::new(&held, &Arc::default(), &Arc::default(), &Arc::default());
+        tokio::time::pause();
+        let renewed = || held.leases().in_contact(Instant::now(), Duration::from_secs(1));
+        let failed = || Ok(Err(StoreError::TimedOut("no answer".into())));
+
+        tokio::time::advance(EVERY).await;
+        renewed();
+        assert_eq!(sampler.silence().as_secs(), 0, "the next look is due");
+        tokio::time::advance(EVERY).await;
+        renewed();
+        sampler.note(failed());
+        assert_eq!(sampler.silence().as_secs(), 15, "a look has failed");
+        sampler.note(Ok(Ok(Gauges::default())));
+        assert_eq!(sampler.silence().as_secs(), 0);
+        tokio::time::advance(EVERY).await;
+        sampler.note(Ok(Ok(Gauges::default())));
+        assert_eq!(sampler.silence().as_secs(), 15, "no renewal was answered");
     }
 }

@@ -1,5 +1,5 @@
 //! The example on PostgreSQL and RabbitMQ, as people run it: a process over HTTP, under load, while
-//! its servers and itself are killed. The books are compared each time.
+//! its servers and itself are killed. The books are compared each time; and Prometheus watches.
 
 #![allow(clippy::print_stdout, reason = "figures for whoever runs it with --nocapture")]
 

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::MACHINE;
 use crate::books::database;
-use crate::service::Service;
+use crate::service::{Service, wait_until};
 use crate::watch::{Watch, path, read};
 
 const QUEUE: &str = "accounting.vouchers";
@@ -140,6 +140,7 @@ async fn in_a_live_prometheus_alerts_fire_and_clear_and_the_dashboard_has_data()
 
     every_expression_has_data(&watch).await;
     load.abort();
+    what_was_counted_agrees_with_the_books(&service, &pool).await;
     the_metrics_are_as_prometheus_wants_them(&service).await;
     assert!(service.stop().await.success());
 }
@@ -175,9 +176,31 @@ async fn every_expression_has_data(watch: &Watch) {
     assert!(count > 30, "{count} expressions");
 }
 
+/// Every voucher is an effect that was counted once, however often its message came.
+async fn what_was_counted_agrees_with_the_books(service: &Service, pool: &PgPool) {
+    service.settled().await;
+    wait_until("as many effects as payments", async || {
+        let metrics = metrics(service).await;
+        let of = |series: &str| {
+            let line = metrics.lines().find_map(|line| line.strip_prefix(series)).unwrap_or_default();
+            line.trim().parse::<i64>().unwrap_or_default()
+        };
+        let sql = "SELECT (SELECT count(*) FROM payment), (SELECT count(*) FROM voucher)";
+        let (payments, vouchers): (i64, i64) = sqlx::query_as(sql).fetch_one(pool).await.expect("counts");
+        let effects = of("transactional_message_consumed_total{queue=\"accounting.vouchers\",result=\"ok\"}");
+        let delivered = of("transactional_message_delivered_total{exchange=\"payments\"}");
+        effects == vouchers && vouchers == payments && delivered == payments
+    })
+    .await;
+}
+
+async fn metrics(service: &Service) -> String {
+    let answer = reqwest::get(format!("{}/metrics", service.url)).await.expect("answers");
+    answer.text().await.expect("text")
+}
+
 async fn the_metrics_are_as_prometheus_wants_them(service: &Service) {
-    let metrics = reqwest::get(format!("{}/metrics", service.url)).await.expect("answers");
-    let metrics = metrics.text().await.expect("text");
+    let metrics = metrics(service).await;
     accepts(&["check", "metrics"], &metrics);
     let series = metrics.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).count();
     println!("{series} series");
