@@ -30,13 +30,17 @@ fn value(metrics: &PrometheusHandle, series: &str) -> Option<f64> {
 
 /// Waits until a series has that value.
 async fn becomes(metrics: &PrometheusHandle, series: &str, wanted: f64) {
+    until(&format!("{series} to be {wanted}"), || value(metrics, series) == Some(wanted)).await;
+}
+
+async fn until(what: &str, holds: impl Fn() -> bool) {
     let waiting = async {
-        while value(metrics, series) != Some(wanted) {
+        while !holds() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     let in_time = tokio::time::timeout(Duration::from_mins(1), waiting).await.is_ok();
-    assert!(in_time, "{series} is {:?}, not {wanted}:\n{}", value(metrics, series), metrics.render());
+    assert!(in_time, "waited in vain for {what}");
 }
 
 async fn book(_: &mut SqliteConnection, message: Received) -> Result<(), BoxError> {
@@ -117,7 +121,22 @@ async fn what_happens_is_counted_and_what_has_not_happened_yet_is_0() {
     forgotten.expect("returns Ok, without a transaction");
     becomes(&metrics, "parked_total{name=\"nobody\"}", 1.0).await;
     becomes(&metrics, "reports_total{event=\"parked\"}", 1.0).await;
+    a_store_that_is_silent_shows(&metrics, &db).await;
     assert!(messenger.shutdown(Duration::from_secs(10)).await);
+}
+
+/// Looks every 15 s. One that fails changes nothing but the age of the last contact.
+async fn a_store_that_is_silent_shows(metrics: &PrometheusHandle, db: &SqlitePool) {
+    becomes(metrics, "messages{state=\"parked\"}", 1.0).await;
+    becomes(metrics, "messages{state=\"dead\"}", 2.0).await;
+    let age = || value(metrics, "store_contact_age_seconds").expect("is there");
+    assert!(age() < 5.0, "{}", age());
+    sqlx::query("ALTER TABLE tm_message RENAME TO elsewhere").execute(db).await.expect("renames");
+    until("the store to be silent", || age() > 5.0).await;
+    assert_eq!(value(metrics, "messages{state=\"parked\"}"), Some(1.0));
+    assert!(value(metrics, "store_errors_total{kind=\"other\"}") > Some(0.0), "{}", metrics.render());
+    sqlx::query("ALTER TABLE elsewhere RENAME TO tm_message").execute(db).await.expect("renames");
+    until("the store to answer", || age() < 5.0).await;
 }
 
 /// A message is parked whose transaction has never committed.

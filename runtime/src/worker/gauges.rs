@@ -161,33 +161,3 @@ impl Worker for Sampler {
         }
     }
 }
-
-#[cfg(all(test, feature = "sqlite"))]
-mod tests {
-    use super::*;
-    use crate::database::DatabaseSource;
-    use crate::settings::Backoff;
-
-    #[tokio::test]
-    async fn the_store_is_silent_unless_it_answers_both_renewals_and_looks() {
-        let store = DatabaseSource::from("sqlite::memory:").open_store().await.expect("opens");
-        let held = HeldStore::new(store, Duration::from_secs(5), Backoff::new(EVERY, EVERY));
-        let mut sampler = Sampler::new(&held, &Arc::default(), &Arc::default(), &Arc::default());
-        tokio::time::pause();
-        let renewed = || held.leases().in_contact(Instant::now(), Duration::from_secs(1));
-        let failed = || Ok(Err(StoreError::TimedOut("no answer".into())));
-
-        tokio::time::advance(EVERY).await;
-        renewed();
-        assert_eq!(sampler.silence().as_secs(), 0, "the next look is due");
-        tokio::time::advance(EVERY).await;
-        renewed();
-        sampler.note(failed());
-        assert_eq!(sampler.silence().as_secs(), 15, "a look has failed");
-        sampler.note(Ok(Ok(Gauges::default())));
-        assert_eq!(sampler.silence().as_secs(), 0);
-        tokio::time::advance(EVERY).await;
-        sampler.note(Ok(Ok(Gauges::default())));
-        assert_eq!(sampler.silence().as_secs(), 15, "no renewal was answered");
-    }
-}
