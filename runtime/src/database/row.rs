@@ -48,7 +48,8 @@ macro_rules! finished {
 }
 
 /// What is worth a look every few seconds: the state, how many, the age of the oldest, for how long the first has been due;
-/// and who could answer for halves that have been due for so long. By the indexes that have only what is not finished, of
+/// and who could answer for halves that have been due for so long. By the indexes that have only what is not finished (SQLite
+/// takes one of several states only where these are named as in the index), of
 /// which no more is read than 100 000 rows each time.
 macro_rules! gauges {
     ($zero:literal, $long:literal, $now:expr) => {
@@ -73,10 +74,10 @@ macro_rules! gauges {
             " THEN due_at END) FROM (SELECT created_at, deliver_at, due_at FROM tm_message WHERE state = 1 LIMIT 100000) confirmed ",
             "UNION ALL SELECT 4, NULL, count(*), ",
             $now,
-            " - min(created_at), NULL FROM (SELECT created_at FROM tm_message WHERE state = 4 LIMIT 100000) parked ",
+            " - min(created_at), NULL FROM (SELECT created_at FROM tm_message WHERE state IN (4, 5) AND state = 4 LIMIT 100000) parked ",
             "UNION ALL SELECT 5, NULL, count(*), ",
             $now,
-            " - min(created_at), NULL FROM (SELECT created_at FROM tm_message WHERE state = 5 LIMIT 100000) dead ",
+            " - min(created_at), NULL FROM (SELECT created_at FROM tm_message WHERE state IN (4, 5) AND state = 5 LIMIT 100000) dead ",
             "UNION ALL SELECT 0, answered_by, count(*), NULL, NULL FROM (SELECT answered_by FROM tm_message ",
             "WHERE state = 0 AND due_at <= ",
             $now,

@@ -206,3 +206,32 @@ impl StoreAdmin for SqliteStore {
         Ok(gauges_of(rows))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+
+    const PLAN: &str = concat!("EXPLAIN QUERY PLAN ", gauges!("0", "?1", now!()));
+
+    #[tokio::test]
+    async fn a_look_reads_no_finished_row() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("store.db");
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file).create_if_missing(true);
+        let store = SqliteStore::open(options).await.expect("opens");
+        store.migrate().await.expect("migrates");
+        let plan: Vec<(i64, i64, i64, String)> =
+            sqlx::query_as(PLAN).bind(0).fetch_all(&store.reader).await.expect("explains");
+        let of_the_table: Vec<_> =
+            plan.iter().map(|(.., step)| step).filter(|step| step.contains("tm_message")).collect();
+        assert_eq!(of_the_table.len(), 5, "{plan:?}");
+        let partial = ["tm_message_half", "tm_message_confirmed", "tm_message_waiting"];
+        assert!(
+            of_the_table
+                .iter()
+                .all(|step| partial.iter().any(|index| step.contains(&format!("INDEX {index}")))),
+            "{plan:?}"
+        );
+    }
+}
