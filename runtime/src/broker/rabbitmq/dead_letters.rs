@@ -7,7 +7,7 @@ use std::time::Duration;
 use lapin::Connection;
 use tokio::time::sleep;
 
-use super::establish::look_for;
+use super::establish::{look_for, look_for_all};
 use super::topology::Queues;
 use crate::telemetry::Handles;
 use crate::telemetry::catalogue::{DEAD_LETTERS, QUEUE_MESSAGES};
@@ -77,11 +77,8 @@ async fn count_others(
     counts: &Handles<metrics::Gauge, QueueKind>,
 ) -> Result<(), lapin::Error> {
     counts.at(QueueKind::Ready).set(look_for(connection, &queues.main).await?);
-    let mut waiting = 0_u32;
-    for (retry, _) in &queues.retry {
-        waiting = waiting.saturating_add(look_for(connection, retry).await?);
-    }
-    counts.at(QueueKind::Retry).set(waiting);
+    let retry: Vec<_> = queues.retry.iter().map(|(queue, _)| queue).collect();
+    counts.at(QueueKind::Retry).set(look_for_all(connection, &retry).await?);
     Ok(())
 }
 
