@@ -9,7 +9,7 @@ pub struct Metric {
     /// What kind it is.
     pub kind: Kind,
     /// What it is measured in.
-    pub unit: metrics::Unit,
+    pub unit: Unit,
     /// The names of its labels.
     pub labels: &'static [&'static str],
     /// What it says.
@@ -20,6 +20,7 @@ pub struct Metric {
 
 /// The kinds of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Kind {
     /// Only ever grows.
     Counter,
@@ -29,6 +30,16 @@ pub enum Kind {
     Histogram,
 }
 
+/// What metrics are measured in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unit {
+    /// Messages, calls, rows.
+    Count,
+    /// Time.
+    Seconds,
+}
+
 impl Metric {
     pub(super) const fn new(
         kind: Kind,
@@ -36,7 +47,7 @@ impl Metric {
         labels: &'static [&'static str],
         help: &'static str,
     ) -> Self {
-        Self { name, kind, unit: metrics::Unit::Count, labels, help, bounds: &[] }
+        Self { name, kind, unit: Unit::Count, labels, help, bounds: &[] }
     }
 
     pub(super) const fn counter(
@@ -66,11 +77,15 @@ impl Metric {
 
     /// The same in seconds.
     pub(super) const fn seconds(self) -> Self {
-        Self { unit: metrics::Unit::Seconds, ..self }
+        Self { unit: Unit::Seconds, ..self }
     }
 
     pub(super) fn describe(&self) {
-        let Self { name, unit, help, .. } = *self;
+        let Self { name, help, .. } = *self;
+        let unit = match self.unit {
+            Unit::Count => metrics::Unit::Count,
+            Unit::Seconds => metrics::Unit::Seconds,
+        };
         match self.kind {
             Kind::Counter => metrics::describe_counter!(name, unit, help),
             Kind::Gauge => metrics::describe_gauge!(name, unit, help),

@@ -24,7 +24,7 @@ pub(crate) mod labels;
 mod metric;
 
 pub(crate) use family::Handles;
-pub use metric::{Kind, Metric};
+pub use metric::{Kind, Metric, Unit};
 
 /// All metrics of this crate.
 pub fn all() -> impl Iterator<Item = &'static Metric> {

@@ -15,7 +15,7 @@ fn names_follow_the_rules() {
         assert!(names.insert(name), "{name} is there twice");
         assert!(name.starts_with("transactional_message_"), "{name}");
         assert_eq!(name.ends_with("_total"), kind == Kind::Counter, "{name}");
-        assert_eq!(name.ends_with("_seconds"), unit == metrics::Unit::Seconds, "{name}");
+        assert_eq!(name.ends_with("_seconds"), unit == Unit::Seconds, "{name}");
         assert!(!help.is_empty() && !help.ends_with('.'), "{name}: {help}");
         assert_eq!(bounds.is_empty(), kind != Kind::Histogram, "{name}");
         assert!(bounds.is_sorted(), "{name}");
