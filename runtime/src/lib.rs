@@ -109,6 +109,7 @@ mod rules;
 mod settings;
 mod sql;
 mod store;
+pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod transport;
@@ -199,8 +200,8 @@ pub use settings::{Backoff, Settings};
 #[cfg(feature = "_sql")]
 pub use sql::{BusinessDatabase, Isolation};
 pub use store::{
-    Action, Actor, AuditFilter, AuditRecord, Contents, Filter, HeldBy, MessageInfo, Page, ProcessInfo, Stats,
-    Unfinished,
+    Action, Actor, AuditFilter, AuditRecord, Contents, Filter, Gauge, Gauges, HeldBy, MessageInfo, Page,
+    ProcessInfo, Stats, Unfinished,
 };
 #[cfg(feature = "_sql")]
 pub use transport::Foreign;

@@ -1,7 +1,9 @@
 //! `tm status`
 
+use std::time::Duration;
+
 use serde::Serialize;
-use transactional_message::Unfinished;
+use transactional_message::Gauges;
 
 use super::processes::differences;
 use crate::arguments::{Condition, Globals, Status};
@@ -14,35 +16,40 @@ use crate::output::{Output, seconds, write};
 struct Now {
     half: u64,
     confirmed: u64,
-    delayed: u64,
     parked: u64,
     dead: u64,
+    /// For how long the first message has been due that nobody has taken up.
+    lag_seconds: Option<f64>,
     oldest_seconds: Option<f64>,
     processes: usize,
     judgement: String,
 }
 
 pub(super) async fn run(session: &Session, output: &Output, status: &Status) -> Result<Exit, Failure> {
-    let unfinished = session.messenger.unfinished().await?;
+    let gauges = session.messenger.admin().gauges().await?;
     let processes = session.messenger.admin().processes().await?;
     let alive = processes.iter().filter(|process| process.is_alive()).count();
-    let mut judgement = judge(&unfinished, alive);
+    let mut judgement = judge(&gauges, alive);
     for difference in differences(&processes) {
         judgement = format!("{judgement} {difference}.");
     }
     let now = Now {
-        half: unfinished.half,
-        confirmed: unfinished.confirmed,
-        delayed: unfinished.delayed,
-        parked: unfinished.parked,
-        dead: unfinished.dead,
-        oldest_seconds: unfinished.oldest.map(|age| age.as_secs_f64()),
+        half: gauges.half.count,
+        confirmed: gauges.confirmed.count,
+        parked: gauges.parked.count,
+        dead: gauges.dead.count,
+        lag_seconds: gauges.lag().map(|lag| lag.as_secs_f64()),
+        oldest_seconds: oldest(&gauges).map(|age| age.as_secs_f64()),
         processes: alive,
         judgement,
     };
-    output.one(&now, || text(&now, &unfinished))?;
-    let failed = status.fail_on.iter().any(|condition| holds(*condition, &unfinished));
+    output.one(&now, || text(&now, &gauges))?;
+    let failed = status.fail_on.iter().any(|condition| holds(*condition, &gauges));
     Ok(if failed { Exit::Found } else { Exit::Done })
+}
+
+fn oldest(gauges: &Gauges) -> Option<Duration> {
+    gauges.half.oldest.max(gauges.confirmed.oldest)
 }
 
 /// Again and again, until it is interrupted.
@@ -62,41 +69,47 @@ pub(super) async fn watch(globals: &Globals, status: &Status) -> Result<Exit, Fa
     }
 }
 
-fn holds(condition: Condition, unfinished: &Unfinished) -> bool {
+fn holds(condition: Condition, gauges: &Gauges) -> bool {
     match condition {
-        Condition::Parked => unfinished.parked > 0,
-        Condition::Dead => unfinished.dead > 0,
-        Condition::Lag(lag) => unfinished.oldest.is_some_and(|age| age > lag),
+        Condition::Parked => gauges.parked.count > 0,
+        Condition::Dead => gauges.dead.count > 0,
+        Condition::Lag(most) => gauges.lag().is_some_and(|lag| lag > most),
     }
 }
 
-fn text(now: &Now, unfinished: &Unfinished) -> String {
-    let oldest = unfinished.oldest.map_or_else(|| "-".to_owned(), seconds);
+fn text(now: &Now, gauges: &Gauges) -> String {
+    let time = |time: Option<Duration>| time.map_or_else(|| "-".to_owned(), seconds);
+    let (oldest, lag) = (time(oldest(gauges)), time(gauges.lag()));
     format!(
-        "half {}   confirmed {} (delayed {})   parked {}   dead {}   oldest {oldest}   processes {}\n{}\n",
-        now.half, now.confirmed, now.delayed, now.parked, now.dead, now.processes, now.judgement
+        "half {}   confirmed {}   parked {}   dead {}   oldest {oldest}   lag {lag}   processes {}\n{}\n",
+        now.half, now.confirmed, now.parked, now.dead, now.processes, now.judgement
     )
 }
 
 /// In one sentence or two: what wants attention first, or that nothing does.
-fn judge(unfinished: &Unfinished, processes: usize) -> String {
+fn judge(gauges: &Gauges, processes: usize) -> String {
     let mut wants = Vec::new();
-    if unfinished.parked > 0 {
+    let (parked, dead) = (gauges.parked.count, gauges.dead.count);
+    if parked > 0 {
         wants.push(format!(
-            "{} parked: `tm why --state parked` says why, `tm confirm` or `tm cancel` decides",
-            unfinished.parked
+            "{parked} parked: `tm why --state parked` says why, `tm confirm` or `tm cancel` decides"
         ));
     }
-    if unfinished.dead > 0 {
-        wants.push(format!("{} dead: `tm why --state dead` says why, `tm retry` revives", unfinished.dead));
+    if dead > 0 {
+        wants.push(format!("{dead} dead: `tm why --state dead` says why, `tm retry` revives"));
     }
-    if processes == 0 && unfinished.half + unfinished.confirmed > 0 {
-        wants.push("messages are on their way, and no process runs that takes them up".to_owned());
+    if processes == 0 && gauges.half.count + gauges.confirmed.count > 0 {
+        wants.push(
+            "messages are on their way, and no process that takes them up has announced itself".to_owned(),
+        );
+    }
+    for (answered_by, count) in &gauges.unanswered {
+        wants.push(format!("{count} half wait for {answered_by}, and nobody asks it"));
     }
     if !wants.is_empty() {
         return format!("Needs a person: {}.", wants.join("; "));
     }
-    match unfinished.oldest {
+    match oldest(gauges) {
         None => "Nothing waits for a person, and nothing is on its way.".to_owned(),
         Some(age) => {
             format!("Nothing waits for a person; the oldest message on its way is {} old.", seconds(age))

@@ -26,7 +26,7 @@ pub(crate) async fn a_parked_message_is_found_understood_and_confirmed<P: Place>
 
     let status = tm.run(&["status", "--fail-on", "parked"]).ends_with(6);
     expect![[r#"
-        half 0   confirmed 0 (delayed 0)   parked 1   dead 0   oldest -   processes 1
+        half 0   confirmed 0   parked 1   dead 0   oldest -   lag -   processes 1
         Needs a person: 1 parked: `tm why --state parked` says why, `tm confirm` or `tm cancel` decides.
     "#]]
     .assert_eq(&status.plain());

@@ -7,6 +7,7 @@ mod accounting;
 mod config;
 mod database;
 mod http;
+mod metrics;
 mod payments;
 
 use std::io::IsTerminal;
@@ -14,7 +15,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use metrics_exporter_prometheus::PrometheusBuilder;
 use transactional_message::{ExchangeKind, Messenger, RabbitMq, Settings};
 
 use config::{Config, Side};
@@ -33,7 +33,7 @@ async fn main() -> anyhow::Result<()> {
         .with_ansi(std::io::stderr().is_terminal())
         .init();
     let config = Config::parse();
-    let metrics = PrometheusBuilder::new().install_recorder()?;
+    let metrics = metrics::record()?;
 
     // Of a side that does not run here, nothing is asked for: the other's database stands in.
     let (payments, accounting) = if !config.runs(Side::Accounting) {

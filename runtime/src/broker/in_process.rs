@@ -16,6 +16,7 @@ use crate::error::{Error, ErrorKind};
 use crate::fault;
 use crate::message::{Half, MessageId};
 use crate::settings::Settings;
+use crate::telemetry::labels::{Buried, NotDelivered};
 use crate::transport::{Delivery, Disposition, Outgoing, PublishResult, Queue, Transport};
 
 /// How many deliveries a queue takes at once. More stay in the store, and keep no other queue's
@@ -88,6 +89,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[async_trait]
 impl Transport for InProcess {
+    fn kind(&self) -> &'static str {
+        "in_process"
+    }
+
+    fn exchanges(&self) -> Vec<String> {
+        let bindings = |queue: &Subscriber| queue.bindings.clone();
+        self.queues().iter().flat_map(bindings).map(|(exchange, _)| exchange).collect()
+    }
+
     async fn publish(&self, outgoing: &Outgoing) -> PublishResult {
         let message = &outgoing.half.message;
         let queues = self.route(&message.exchange, &message.routing_key);
@@ -103,7 +113,9 @@ impl Transport for InProcess {
         // handler.
         let published =
             handled.into_iter().fold(PublishResult::Acknowledged, |sum, handled| match (sum, handled) {
-                (PublishResult::Failed(why), _) | (_, Disposition::Failed(why)) => PublishResult::Failed(why),
+                (PublishResult::Failed(_, why), _) | (_, Disposition::Failed(why)) => {
+                    PublishResult::Failed(NotDelivered::Handler, why)
+                }
                 (PublishResult::NotNow(why), _) | (_, Disposition::NotNow(why)) => PublishResult::NotNow(why),
                 (PublishResult::NotHere(why), _) | (_, Disposition::Undecodable(why)) => {
                     PublishResult::NotHere(why)
@@ -114,8 +126,8 @@ impl Transport for InProcess {
                 (PublishResult::FailedFor(pause, why), _) | (_, Disposition::FailedFor(pause, why)) => {
                     PublishResult::FailedFor(pause, why)
                 }
-                (PublishResult::Refused(why), _) | (_, Disposition::Rejected(why)) => {
-                    PublishResult::Refused(why)
+                (PublishResult::Refused(_, why), _) | (_, Disposition::Rejected(_, why)) => {
+                    PublishResult::Refused(NotDelivered::Handler, why)
                 }
                 (sum, Disposition::Done) => sum,
             });
@@ -187,10 +199,8 @@ impl Subscriber {
             }
             return Disposition::Undecodable(why);
         }
-        Disposition::Rejected(if patience.is_zero() {
-            why
-        } else {
-            format!("{why}; nobody could for {patience:?}")
-        })
+        let for_so_long =
+            if patience.is_zero() { String::new() } else { format!("; nobody could for {patience:?}") };
+        Disposition::Rejected(Buried::Undecodable, format!("{why}{for_so_long}"))
     }
 }

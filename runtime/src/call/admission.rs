@@ -51,6 +51,11 @@ impl Admission {
         self.calls.token()
     }
 
+    /// How many calls are under way.
+    pub(crate) fn under_way(&self) -> usize {
+        self.calls.len()
+    }
+
     pub(crate) fn phase(&self) -> Phase {
         match self.phase.load(Ordering::SeqCst) {
             0 => Phase::Built,

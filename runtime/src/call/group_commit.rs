@@ -11,6 +11,9 @@ use super::live::LiveCall;
 use crate::held::{HeldStore, fit};
 use crate::message::Half;
 use crate::store::StoreError;
+use crate::telemetry;
+use crate::telemetry::catalogue::BATCH_MESSAGES;
+use crate::telemetry::labels::Batch;
 
 /// Calls that may be on their way to the store. More wait, each in its own future.
 const PERMITS: usize = 4096;
@@ -96,7 +99,7 @@ impl GroupCommit {
     /// The short cut of a call that nobody is before. Its lane goes on to those who came meanwhile.
     async fn insert_alone(self: &Arc<Self>, call: &LiveCall) -> Result<(), StoreError> {
         let lane = Lane(self);
-        let stored = self.held.insert(&call.halves().collect::<Vec<_>>()).await;
+        let stored = self.store(&call.halves().collect::<Vec<_>>()).await;
         // Under the lock: whoever comes now either finds the lane free or is seen here.
         let mut queue = self.queue();
         std::mem::forget(lane);
@@ -130,18 +133,23 @@ impl GroupCommit {
     /// one fails alone.
     async fn write(&self, batch: Vec<Waiting>) {
         let halves: Vec<_> = batch.iter().flat_map(|waiting| waiting.call.halves()).collect();
-        let stored = self.held.insert(&halves).await;
+        let stored = self.store(&halves).await;
         let refused = batch.len() > 1 && stored.as_ref().is_err_and(StoreError::may_be_one_rows);
         for waiting in batch {
             // Each is answered at once: its caller waits, and need not wait for the others, too.
             let stored = if refused {
-                self.held.insert(&waiting.call.halves().collect::<Vec<_>>()).await
+                self.store(&waiting.call.halves().collect::<Vec<_>>()).await
             } else {
                 stored.clone()
             };
             // Nobody listens any more when the call was given up; its ticket cancels the half.
             let _ = waiting.stored.send(stored);
         }
+    }
+
+    async fn store(&self, halves: &[&Half]) -> Result<(), StoreError> {
+        BATCH_MESSAGES.at(Batch::Half).record(telemetry::count(halves.len()));
+        self.held.insert(halves).await
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {

@@ -13,6 +13,7 @@ mod halves;
 pub(crate) mod live;
 #[cfg(feature = "_sql")]
 mod open;
+mod outcome;
 mod run;
 mod running;
 pub(crate) mod scope;

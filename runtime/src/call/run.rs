@@ -7,6 +7,7 @@ use futures_util::future::BoxFuture;
 use super::calls;
 use super::description::Call;
 use super::halves::to_live;
+use super::outcome::Counted;
 use super::running::{self, Guard, RUNNING, Running};
 use super::storing::store;
 use super::ticket::Ticket;
@@ -66,6 +67,7 @@ where
     F: Future<Output = Result<T, E>> + Send + 'a,
 {
     Box::pin(async move {
+        let mut counted = Counted::new(&call.name);
         // Declared before the body: dropped after it, so that the report of a dropped future is
         // sent when its transaction has been rolled back.
         let mut ticket = match begin(call).await {
@@ -73,12 +75,14 @@ where
             Err(error) => return Err(convert(error)),
         };
         ticket.body_starts();
+        counted.body_starts();
         let running = Arc::new(Running::new(ticket.calls.clone(), Arc::clone(&ticket.call)));
         let guard = Guard(Arc::clone(&running));
         let result = RUNNING.scope(Arc::clone(&running), body).await;
         fault::point("committed");
         let ending = if result.is_ok() { Ending::Ok } else { Ending::Err };
         running.ended(ending).await;
+        counted.body_ended(result.is_ok(), ticket.call.scope.has_withheld());
         drop(guard);
         ticket.body_ended(ending);
         result

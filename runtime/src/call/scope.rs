@@ -6,7 +6,7 @@ use crate::fault;
 use crate::fence::FenceDatabase;
 use crate::message::limits::Limits;
 use crate::message::{AnsweredBy, CallId};
-use crate::rules::body_state::{Body, Commit, Resolver, WaitsForItself};
+use crate::rules::body_state::{Body, Commit, Resolver, WaitsForItself, Withheld};
 
 /// One call of an annotated function. Or one transaction of it, as far as the messages are concerned that the body
 /// has decided on in it: what such a transaction takes back, it takes those messages back with.
@@ -41,6 +41,16 @@ impl CallScope {
     /// Whether the body has put its fence row into its caller's transaction.
     pub(crate) fn has_entered(&self) -> bool {
         self.body().entered
+    }
+
+    /// Whether its body had nothing to send.
+    pub(super) fn has_withheld(&self) -> bool {
+        self.body().withheld != Withheld::No
+    }
+
+    /// Whether the database has said that the body's transaction is committed.
+    pub(crate) fn has_committed(&self) -> bool {
+        self.body().commit == Commit::Proven
     }
 
     pub(crate) const fn id(&self) -> CallId {

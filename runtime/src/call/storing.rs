@@ -1,6 +1,7 @@
 //! Stores halves durably, and hands out the ticket by which they are reported.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -11,6 +12,7 @@ use super::ticket::Ticket;
 use crate::error::{Error, ErrorKind};
 use crate::fault;
 use crate::store::StoreError;
+use crate::telemetry::catalogue::{HALF_DURATION, LEASES_LOST};
 
 /// Stores a call's halves. `problem` says what it means when that fails, given the function's name.
 pub(super) async fn store(
@@ -20,6 +22,7 @@ pub(super) async fn store(
     problem: impl FnOnce(&str) -> String,
 ) -> Result<Ticket, Error> {
     fault::point("before-half");
+    let began = Instant::now();
     let live = Arc::new(live);
     let patience = calls.settings.half_timeout;
     let function = live.scope.function.clone();
@@ -30,10 +33,12 @@ pub(super) async fn store(
         let stored = tokio::spawn(store_halves(calls, live, alive, permit)).await;
         stored.unwrap_or_else(|failed| Err(StoreError::Unavailable(failed.to_string())))
     });
-    let cause = match ticket.await {
+    let ticket = ticket.await;
+    HALF_DURATION.get().record(began.elapsed());
+    let cause = match ticket {
         Ok(Ok(ticket)) => return Ok(ticket),
         Ok(Err(cause)) => cause,
-        Err(_) => StoreError::Unavailable(format!("no answer within {patience:?}")),
+        Err(_) => StoreError::TimedOut(format!("no answer within {patience:?}")),
     };
     Err(not_stored(cause, problem(&function)))
 }
@@ -63,6 +68,7 @@ async fn hold_surely(calls: &Calls, live: &LiveCall) -> Result<(), StoreError> {
     let is_sure = || {
         let left = leases.left(live.ids());
         left.map(|left| left >= calls.settings.lease / 2).ok_or_else(|| {
+            LEASES_LOST.get().increment(1);
             let why = "the store was so slow that the message was decided before";
             StoreError::Unavailable(why.into())
         })
@@ -80,7 +86,10 @@ async fn hold_surely(calls: &Calls, live: &LiveCall) -> Result<(), StoreError> {
 pub(super) fn not_stored(cause: StoreError, problem: String) -> Error {
     let kind = match cause {
         StoreError::Schema(_) => ErrorKind::Schema,
-        StoreError::Unavailable(_) | StoreError::Unexpected(_) => ErrorKind::Unavailable,
+        StoreError::Unavailable(_)
+        | StoreError::TimedOut(_)
+        | StoreError::Contended(_)
+        | StoreError::Unexpected(_) => ErrorKind::Unavailable,
         // Its texts, or its size: the same message is refused again.
         StoreError::Refused(_) => ErrorKind::InvalidMessage,
     };

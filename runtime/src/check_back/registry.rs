@@ -117,6 +117,11 @@ impl Registry {
         Err(configuration(format!("a call names the check-back handler `{name}`, {}", self.unknown())))
     }
 
+    /// The names of all.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.handlers.keys().map(String::as_str)
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<&CheckBack> {
         self.handlers.get(name).map(|registered| &registered.handler)
     }

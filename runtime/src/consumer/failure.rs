@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::fmt::{self, Display};
 use std::time::Duration;
 
+use crate::telemetry::labels::Buried;
 use crate::transport::Disposition;
 
 /// What a handler's error must be: every `std::error::Error` is, a boxed one, an `anyhow::Error`, and text.
@@ -121,7 +122,7 @@ pub(super) fn disposition(error: impl Into<Boxed>) -> Disposition {
     }
     match verdict {
         None => Disposition::Failed(why),
-        Some(Verdict::Reject) => Disposition::Rejected(why),
+        Some(Verdict::Reject) => Disposition::Rejected(Buried::Rejected, why),
         Some(Verdict::RetryAfter(pause)) => Disposition::FailedFor(pause, why),
     }
 }
@@ -157,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_word_about_the_message_is_found_at_any_depth() {
-        let rejected = |why: &str| Disposition::Rejected(why.into());
+        let rejected = |why: &str| Disposition::Rejected(Buried::Rejected, why.into());
         assert_eq!(disposition(Reject::because("no")), rejected("no"));
         assert_eq!(disposition(Wrapped::Within(Reject::because("no"))), rejected("booking failed: no"));
         assert_eq!(disposition(Wrapped::from(Reject::because("no"))), rejected("no"));

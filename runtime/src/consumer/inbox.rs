@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 use std::sync::OnceLock;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
@@ -21,6 +21,8 @@ use crate::sql::{
     begin_on_pool,
 };
 use crate::store::StoreError;
+use crate::telemetry::catalogue::{CONSUMED, END_TO_END, HANDLER_DURATION};
+use crate::telemetry::labels::{Buried, Consumed, Handled};
 use crate::transport::Disposition;
 
 /// How long anything but the handler may take.
@@ -88,6 +90,8 @@ pub(crate) trait Inbox: std::fmt::Debug + Send + Sync {
     async fn leave_alone(&self, id: MessageId, all: bool) -> Result<(), StoreError>;
     /// A message could not be recorded, and waits.
     fn keeps_waiting(&self, id: MessageId, error: &StoreError);
+    /// Counts a message whose effect had happened before.
+    fn came_again(&self);
 }
 
 pub(super) struct SqlInbox<DB: BusinessDatabase, M, H> {
@@ -151,7 +155,9 @@ where
         // Whoever drops us in the middle of a statement of the handler closes the connection.
         tx.may_be_cut_off();
         let patience = given.limits.handler_timeout;
+        let began = Instant::now();
         let worked = timeout(patience, self.handler.handle(&mut tx, vec![message])).await;
+        self.note_handler(began, matches!(worked, Ok(Ok(()))));
         let Ok(worked) = worked.map(|worked| worked.map_err(disposition)) else {
             self.cut_off(tx, session).await;
             return Disposition::Failed(format!(
@@ -161,11 +167,31 @@ where
         tx.ended();
         fault::point("effect-done");
         match worked {
-            Ok(()) => self.commit(tx, arrival).await,
+            Ok(()) => {
+                let handled = self.commit(tx, arrival).await;
+                if handled == Disposition::Done {
+                    self.count(&[arrival]);
+                }
+                handled
+            }
             Err(handled) => {
                 self.roll_back(tx, session).await;
                 handled
             }
+        }
+    }
+
+    pub(super) fn note_handler(&self, began: Instant, succeeded: bool) {
+        let result = if succeeded { Handled::Ok } else { Handled::Failed };
+        HANDLER_DURATION.of(&self.queue).at(result).record(began.elapsed());
+    }
+
+    /// Counts messages whose effect is committed.
+    pub(super) fn count(&self, arrivals: &[Arrival]) {
+        CONSUMED.of(&self.queue).at(Consumed::Ok).increment(arrivals.len() as u64);
+        let took = END_TO_END.one(&self.queue);
+        for arrival in arrivals {
+            took.record(age(arrival.id, arrival.due));
         }
     }
 
@@ -199,6 +225,7 @@ where
             }
             Ok(InboxEntry::Known) => {
                 tracing::debug!(%id, queue = self.queue, "a message whose effect has happened came again");
+                self.came_again();
                 Disposition::Done
             }
             Ok(InboxEntry::Forgotten) => forgotten(),
@@ -334,6 +361,7 @@ pub(super) fn key(queue: InboxQueue<'_>, arrival: impl Into<Arrival>) -> InboxKe
 
 fn forgotten() -> Disposition {
     Disposition::Rejected(
+        Buried::TooOld,
         "made before what this queue remembers: records of that time were pruned, and its effect may have happened; \
          `Consumer::inbox_retention` was shorter once, or is in another process"
             .into(),
@@ -387,10 +415,11 @@ where
         let limits = given.limits;
         let arrival = Arrival { id, due: message.schedule.due() };
         if age(id, arrival.due) > limits.retention {
-            return Disposition::Rejected(format!(
+            let why = format!(
                 "older than the {:?} for which this consumer remembers messages: it could not be recognised as a duplicate",
                 limits.retention
-            ));
+            );
+            return Disposition::Rejected(Buried::TooOld, why);
         }
         match Received::decode(id, message, attempt, &given.data) {
             Err(why) => Disposition::Undecodable(format!("the body can't be decoded: {why}")),
@@ -420,6 +449,10 @@ where
 
     fn keeps_waiting(&self, id: MessageId, error: &StoreError) {
         self.trouble.keeps(&self.queue, id, error);
+    }
+
+    fn came_again(&self) {
+        CONSUMED.of(&self.queue).at(Consumed::Repeated).increment(1);
     }
 }
 

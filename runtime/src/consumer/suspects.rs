@@ -11,6 +11,7 @@ use super::work::Work;
 use crate::fault;
 use crate::message::{MessageId, age};
 use crate::settings::Backoff;
+use crate::telemetry::labels::Buried;
 use crate::transport::{Delivery, Disposition};
 use crate::worker::alone::ByItself;
 
@@ -91,7 +92,7 @@ async fn handle(work: &Work, suspect: Delivery, entries: u32, turn: Option<Turn>
         );
         drop(turn);
         leave(work, id, true).await;
-        Disposition::Rejected(why)
+        Disposition::Rejected(Buried::Attempts, why)
     } else {
         let turn = Turn::take(work, turn).await;
         match work.inbox.enter_alone(id).await {
@@ -103,13 +104,14 @@ async fn handle(work: &Work, suspect: Delivery, entries: u32, turn: Option<Turn>
                     held = Some(turn);
                 } else {
                     drop(turn);
-                    leave(work, id, matches!(handled, Disposition::Rejected(_))).await;
+                    leave(work, id, matches!(handled, Disposition::Rejected(..))).await;
                 }
                 handled
             }
             Ok(false) => {
                 drop(turn);
                 leave(work, id, true).await;
+                work.inbox.came_again();
                 Disposition::Done
             }
             Err(error) => {

@@ -1,6 +1,8 @@
 //! Several messages in one transaction. Whatever is wrong with one of them, or with all, it is rolled back, and they are
 //! handled one by one: only then it matters what.
 
+use std::time::Instant;
+
 use tokio::time::timeout;
 
 use super::Received;
@@ -36,7 +38,9 @@ where
         let (mut tx, session, _turn) = self.enter_all(&arrivals).await?;
         tx.may_be_cut_off();
         let patience = given.limits.handler_timeout;
+        let began = Instant::now();
         let worked = timeout(patience, self.handler.handle(&mut tx, messages)).await;
+        self.note_handler(began, matches!(worked, Ok(Ok(()))));
         let Ok(worked) = worked.map(|worked| worked.map_err(|why| why.into().to_string())) else {
             self.cut_off(tx, session).await;
             return Err(format!("the handler did not end within {patience:?}"));
@@ -48,7 +52,10 @@ where
             return Err(why);
         }
         match self.commit(tx, arrivals[0]).await {
-            Disposition::Done => Ok(()),
+            Disposition::Done => {
+                self.count(&arrivals);
+                Ok(())
+            }
             other => Err(format!("{other:?}")),
         }
     }

@@ -8,6 +8,8 @@ use tokio::time::Instant;
 
 use crate::message::MessageId;
 use crate::store::StoreError;
+use crate::telemetry;
+use crate::telemetry::catalogue::CONSUMER_WAITING;
 
 /// What passes sooner is not worth a line.
 const PASSING: Duration = Duration::from_secs(1);
@@ -67,8 +69,6 @@ impl Trouble {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "it is not that large")]
 fn gauge(queue: &str, waiting: usize) {
-    metrics::gauge!("transactional_message_consumer_waiting", "queue" => queue.to_owned())
-        .set(waiting as f64);
+    CONSUMER_WAITING.one(queue).set(telemetry::count(waiting));
 }

@@ -9,6 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::inbox::{Given, Inbox, Item};
 use crate::fault;
 use crate::message::{Message, MessageId, age};
+use crate::telemetry::labels::Buried;
 use crate::transport::{Delivery, Disposition};
 use crate::worker::alone::Alone;
 use crate::worker::panic_text;
@@ -158,12 +159,16 @@ impl Work {
         let retention = self.given.limits.retention;
         match handled {
             Disposition::Failed(why) | Disposition::FailedFor(_, why) if attempt >= self.budget => {
-                Disposition::Rejected(format!("failed {attempt} times; the last time: {why}"))
+                let why = format!("failed {attempt} times; the last time: {why}");
+                Disposition::Rejected(Buried::Attempts, why)
             }
-            Disposition::FailedFor(pause, why) if age + pause > retention => Disposition::Rejected(format!(
-                "{why}; in {pause:?}, when it was to be tried again, this consumer would not recognise it any more: its \
-                     `inbox_retention` is {retention:?}"
-            )),
+            Disposition::FailedFor(pause, why) if age + pause > retention => {
+                let why = format!(
+                    "{why}; in {pause:?}, when it was to be tried again, this consumer would not recognise it any more: \
+                     its `inbox_retention` is {retention:?}"
+                );
+                Disposition::Rejected(Buried::TooOld, why)
+            }
             handled => handled,
         }
     }

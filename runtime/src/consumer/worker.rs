@@ -17,6 +17,7 @@ use super::work::{UnderWay, Work};
 use crate::check_back::DataMap;
 use crate::fault;
 use crate::store::StoreError;
+use crate::telemetry::catalogue::CONSUMED;
 use crate::transport::Delivery;
 use crate::worker::Worker;
 use crate::worker::alone::Alone;
@@ -133,6 +134,8 @@ impl Worker for ConsumerLoop {
     const NAME: &'static str = "consumer";
 
     async fn run(&mut self, stop: &CancellationToken) {
+        // There from now on, at 0.
+        CONSUMED.of(self.consumer.queue());
         loop {
             self.begin();
             let room = self.has_room() && self.ready.is_empty();

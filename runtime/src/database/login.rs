@@ -132,9 +132,7 @@ impl<DB: Database> Login<DB> {
     {
         match timeout(PATIENCE, self.connect_until(Instant::now())).await {
             Ok(connected) => connected.map_err(StoreError::from),
-            Err(_) => {
-                Err(StoreError::Unavailable(format!("the database did not answer within {PATIENCE:?}")))
-            }
+            Err(_) => Err(StoreError::TimedOut(format!("the database did not answer within {PATIENCE:?}"))),
         }
     }
 

@@ -223,7 +223,7 @@ where
             Err(_) => {
                 self.login.note_trouble();
                 self.login.try_others(switches);
-                Err(StoreError::Unavailable(format!("the database did not answer within {patience:?}")))
+                Err(StoreError::TimedOut(format!("the database did not answer within {patience:?}")))
             }
         }
     }
@@ -365,7 +365,7 @@ fn not_connected(error: sqlx::Error) -> StoreError {
         StoreError::Unexpected(why) | StoreError::Refused(why) | StoreError::Schema(why) => {
             StoreError::Unavailable(why)
         }
-        error @ StoreError::Unavailable(_) => error,
+        error @ (StoreError::Unavailable(_) | StoreError::TimedOut(_) | StoreError::Contended(_)) => error,
     }
 }
 

@@ -11,8 +11,8 @@ use crate::message::schedule::{NotBefore, Schedule};
 use crate::message::state::{Applied, Event, MessageState};
 use crate::message::{AnsweredBy, Half, Message, MessageId};
 use crate::store::{
-    AuditRecord, Claim, ClaimedRow, Contents, Finished, HeldBy, Holder, MessageInfo, ProcessInfo, Stats,
-    StoreError, Undecodable,
+    AuditRecord, Claim, ClaimedRow, Contents, Finished, Gauge, Gauges, HeldBy, Holder, MessageInfo,
+    ProcessInfo, Stats, StoreError, Undecodable,
 };
 
 /// Counts what is not finished, by the indexes that have only that: the state, how many, how many of these have a time that has
@@ -48,7 +48,48 @@ macro_rules! finished {
     };
 }
 
-pub(super) use {finished, unfinished};
+/// What is worth a look every few seconds: the state, how many, the age of the oldest, for how long the first has been due;
+/// and who could answer for halves that have been due for so long. By the indexes that have only what is not finished (SQLite
+/// takes one of several states only where these are named as in the index), of
+/// which no more is read than 100 000 rows each time.
+macro_rules! gauges {
+    ($zero:literal, $long:literal, $now:expr) => {
+        concat!(
+            "SELECT ",
+            $zero,
+            ", NULL, count(*), ",
+            $now,
+            " - min(created_at), ",
+            $now,
+            " - min(CASE WHEN due_at <= ",
+            $now,
+            " THEN due_at END) FROM (SELECT created_at, due_at FROM tm_message WHERE state = 0 LIMIT 100000) halves ",
+            "UNION ALL SELECT 1, NULL, count(*), ",
+            $now,
+            " - min(CASE WHEN deliver_at IS NULL THEN created_at WHEN deliver_at <= ",
+            $now,
+            " THEN deliver_at END), ",
+            $now,
+            " - min(CASE WHEN due_at <= ",
+            $now,
+            " THEN due_at END) FROM (SELECT created_at, deliver_at, due_at FROM tm_message WHERE state = 1 LIMIT 100000) confirmed ",
+            "UNION ALL SELECT 4, NULL, count(*), ",
+            $now,
+            " - min(created_at), NULL FROM (SELECT created_at FROM tm_message WHERE state IN (4, 5) AND state = 4 LIMIT 100000) parked ",
+            "UNION ALL SELECT 5, NULL, count(*), ",
+            $now,
+            " - min(created_at), NULL FROM (SELECT created_at FROM tm_message WHERE state IN (4, 5) AND state = 5 LIMIT 100000) dead ",
+            "UNION ALL SELECT 0, answered_by, count(*), NULL, NULL FROM (SELECT answered_by FROM tm_message ",
+            "WHERE state = 0 AND due_at <= ",
+            $now,
+            " - ",
+            $long,
+            " LIMIT 100000) unanswered GROUP BY answered_by"
+        )
+    };
+}
+
+pub(super) use {finished, gauges, unfinished};
 
 /// Reads one row.
 pub(super) struct Reader<'r, R>(pub(super) &'r R);
@@ -250,6 +291,26 @@ pub(super) fn outcomes(
         Some(code) => verdict(*id, event, *code),
     };
     ids.iter().map(outcome).collect()
+}
+
+/// A row of what [`gauges!`] asks for.
+pub(super) type GaugeRow = (i64, Option<String>, i64, Option<i64>, Option<i64>);
+
+pub(super) fn gauges_of(rows: Vec<GaugeRow>) -> Gauges {
+    let mut gauges = Gauges::default();
+    for (code, answered_by, count, oldest, due_for) in rows {
+        let count = count.unsigned_abs();
+        let one = Gauge { count, oldest: oldest.map(duration), due_for: due_for.map(duration) };
+        match (MessageState::from_code(code), answered_by) {
+            (_, Some(answered_by)) => gauges.unanswered.push((answered_by, count)),
+            (Some(MessageState::Half), None) => gauges.half = one,
+            (Some(MessageState::Confirmed), None) => gauges.confirmed = one,
+            (Some(MessageState::Parked), None) => gauges.parked = one,
+            (Some(MessageState::Dead), None) => gauges.dead = one,
+            _ => {}
+        }
+    }
+    gauges
 }
 
 /// Counts by state, each with the age of the oldest where that matters.

@@ -58,7 +58,7 @@ impl WriteQueue {
             Arc::clone(&self.turn).lock_owned().await
         };
         timeout(patience, turn).await.map_err(|_| {
-            StoreError::Unavailable(format!(
+            StoreError::TimedOut(format!(
                 "SQLite: others have been writing to the file for {patience:?}; it has one writer at a time"
             ))
         })

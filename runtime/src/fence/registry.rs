@@ -100,6 +100,12 @@ impl Fences {
         self.0.iter().find(|fence| fence.identity.get() == Some(&identity)).map(|fence| &fence.database)
     }
 
+    /// Its name.
+    pub(crate) fn name(&self, identity: FenceId) -> Option<&str> {
+        let found = self.0.iter().find(|fence| fence.identity.get() == Some(&identity));
+        found.map(|fence| fence.name.as_str())
+    }
+
     /// All of them, with their names.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Arc<dyn FenceDatabase>)> {
         self.0.iter().map(|fence| (fence.name.as_str(), &fence.database))

@@ -111,6 +111,17 @@ impl Leases {
         }
     }
 
+    /// How many rows are held.
+    pub(crate) fn count(&self) -> usize {
+        self.held().len()
+    }
+
+    /// For how long the store has answered no renewal.
+    pub(crate) fn silence(&self) -> Duration {
+        let contact = self.contact.lock().unwrap_or_else(PoisonError::into_inner);
+        contact.last.map_or(contact.since, |last| last.answered).elapsed()
+    }
+
     pub(crate) fn holds(&self, id: &MessageId) -> bool {
         self.held().contains_key(id)
     }

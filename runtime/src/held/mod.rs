@@ -82,7 +82,7 @@ impl HeldStore {
     pub(crate) fn log(&self, error: &StoreError) {
         let worker = self.worker;
         match error {
-            StoreError::Unavailable(_) => {
+            StoreError::Unavailable(_) | StoreError::TimedOut(_) | StoreError::Contended(_) => {
                 tracing::warn!(worker, %error, "the store does not answer; will try again");
             }
             StoreError::Unexpected(_) => {

@@ -8,6 +8,7 @@ use super::HeldStore;
 use crate::message::Half;
 use crate::message::state::{Applied, Event, MessageState};
 use crate::store::{Hold, StoreError, Transition};
+use crate::telemetry::catalogue::{DEAD, PARKED};
 
 /// Rows in one statement: a call may have a hundred thousand messages, and a statement ends in time.
 const MOST: usize = 2048;
@@ -42,14 +43,17 @@ impl Row {
     }
 }
 
-/// Says in the log that a message waits for an operator: once, when the store has it.
+/// Says in the log that a message waits for an operator, and counts it: once, when the store has it.
 pub(crate) fn tell_operator(event: Event, transition: &Transition, applied: Applied) {
     let (id, reason) = (transition.id, transition.reason.as_deref());
+    let whose = transition.counted_as.as_deref();
     match event.target() {
         MessageState::Parked if applied == Applied::Moved => {
+            PARKED.one(whose.unwrap_or("nobody")).increment(1);
             tracing::error!(%id, reason, "a half message is parked: an operator must confirm or cancel it");
         }
         MessageState::Dead if applied == Applied::Moved => {
+            DEAD.one(whose.unwrap_or("unknown")).increment(1);
             tracing::error!(%id, reason, "a message can't be delivered and waits for an operator");
         }
         _ => {}

@@ -23,9 +23,11 @@ use crate::fence::registry::Fences;
 use crate::held::HeldStore;
 use crate::message::service::Services;
 use crate::settings::Settings;
+use crate::store::measured::Measured;
 use crate::transport::Transport;
 use crate::worker::alone::Alone;
 use crate::worker::checker::{Asker, Checker};
+use crate::worker::gauges::Sampler;
 use crate::worker::janitor::{Inboxes, Janitor};
 use crate::worker::lease_renewer::LeaseRenewer;
 use crate::worker::presence::{Presence, Queues};
@@ -213,9 +215,10 @@ impl MessengerBuilder {
         #[cfg(feature = "_sql")]
         let loops =
             self.consumers.drain(..).map(|consumer| consumers.add(consumer)).collect::<Result<_, _>>()?;
-        let store = self.store.open_store().await?;
+        let store = Arc::new(Measured::new(self.store.open_store().await?));
         let fences = Arc::new(self.fences().await?);
 
+        let admission = Arc::new(Admission::default());
         let held = HeldStore::new(store, settings.lease, settings.report_backoff);
         let (reports, reports_in) = mpsc::unbounded_channel();
         let (questions, questions_in) = mpsc::unbounded_channel();
@@ -240,6 +243,7 @@ impl MessengerBuilder {
             janitor: Janitor::new(&settings, &services, &held, &fences, &handlers, &inboxes),
             presence: Presence::new(&settings, &services, &held, &fences, &handlers, queues),
             lease_renewer: LeaseRenewer::new(&held),
+            sampler: Sampler::new(&held, &fences, &handlers, &admission),
         };
         let lifecycle = Arc::new(Mutex::new(Lifecycle::new(workers)));
         let shared = Shared {
@@ -250,7 +254,7 @@ impl MessengerBuilder {
             fences,
             handlers,
             transport,
-            admission: Arc::new(Admission::default()),
+            admission,
             reports,
         };
         let calls = Calls::new(shared, lifecycle.clone());

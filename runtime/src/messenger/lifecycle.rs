@@ -21,7 +21,9 @@ use crate::fence::registry::Fences;
 use crate::held::HeldStore;
 use crate::message::MessageId;
 use crate::store::StoreError;
+use crate::telemetry;
 use crate::worker::checker::Checker;
+use crate::worker::gauges::Sampler;
 use crate::worker::janitor::Janitor;
 use crate::worker::lease_renewer::LeaseRenewer;
 use crate::worker::presence::Presence;
@@ -42,6 +44,7 @@ pub(crate) struct Workers {
     pub(super) janitor: Janitor,
     pub(super) lease_renewer: LeaseRenewer,
     pub(super) presence: Presence,
+    pub(super) sampler: Sampler,
 }
 
 /// What is waiting to be started, and what runs.
@@ -163,6 +166,7 @@ pub(super) async fn migrate(calls: &Calls, lifecycle: &Mutex<Lifecycle>) -> Resu
 }
 
 pub(super) async fn start(calls: &Calls, lifecycle: &Mutex<Lifecycle>) -> Result<(), Error> {
+    telemetry::start(calls.held.store().kind(), calls.transport.kind());
     let workers = prepare(calls, lifecycle).await?;
     let mut lifecycle = lifecycle.lock().await;
     lifecycle.started = Some((Arc::clone(&calls.admission), Databases::of(calls), Handle::current()));
@@ -176,6 +180,7 @@ pub(super) async fn start(calls: &Calls, lifecycle: &Mutex<Lifecycle>) -> Result
     lifecycle.consumers.extend(workers.consumers.into_iter().map(|consumer| run(admission, consumer)));
     // The janitor's first round, at once, says which half messages nobody here can answer for.
     lifecycle.keeping = vec![
+        run(admission, workers.sampler),
         run(admission, workers.janitor),
         run(admission, workers.presence),
         run(admission, workers.lease_renewer),

@@ -101,13 +101,13 @@ pub(crate) const fn after_publish(publication: &PublishResult, attempt: u32, bud
     match publication {
         PublishResult::Acknowledged => PublishVerdict::Delivered,
         PublishResult::NotNow(_) | PublishResult::NotHere(_) => PublishVerdict::AgainUncounted,
-        PublishResult::Refused(_) => PublishVerdict::Dead,
-        PublishResult::Unroutable(_) | PublishResult::Failed(_) | PublishResult::FailedFor(..)
+        PublishResult::Refused(..) => PublishVerdict::Dead,
+        PublishResult::Unroutable(_) | PublishResult::Failed(..) | PublishResult::FailedFor(..)
             if attempt >= budget =>
         {
             PublishVerdict::Dead
         }
-        PublishResult::Unroutable(_) | PublishResult::Failed(_) | PublishResult::FailedFor(..) => {
+        PublishResult::Unroutable(_) | PublishResult::Failed(..) | PublishResult::FailedFor(..) => {
             PublishVerdict::Again
         }
     }

@@ -6,6 +6,7 @@
 mod audit;
 mod error;
 mod info;
+pub(crate) mod measured;
 mod operate;
 mod process;
 mod search;
@@ -34,7 +35,7 @@ pub(crate) use values::{
     Attempts, Claim, ClaimLimits, ClaimedRow, Finished, Flush, Hold, Holder, Reason, Release, Renewed, Token,
     Transition, Undecodable,
 };
-pub use values::{Stats, Unfinished};
+pub use values::{Gauge, Gauges, Stats, Unfinished};
 
 /// The message store: what the protocol, the reporter, the relay and the checker need.
 #[async_trait]
@@ -55,6 +56,9 @@ pub(crate) trait Store: StoreAdmin + fmt::Debug + Send + Sync {
     /// The settings under which what was stored can be lost all the same, each as a text. Errs when
     /// it would not even survive the process.
     async fn weaknesses(&self) -> Result<Vec<String>, StoreError>;
+
+    /// What kind of database it is.
+    fn kind(&self) -> &'static str;
 
     /// Where it is a file with one writer: which.
     fn file(&self) -> Option<&Path> {

@@ -11,7 +11,7 @@ use super::process::ProcessInfo;
 #[cfg(doc)]
 use super::search::SCAN;
 use super::search::{IdPrefix, Scan};
-use super::values::{Finished, Stats, Token, Unfinished};
+use super::values::{Finished, Gauges, Stats, Token, Unfinished};
 use crate::message::state::{Applied, MessageState};
 use crate::message::{AnsweredBy, CallId, MessageId};
 
@@ -66,6 +66,10 @@ pub(crate) trait StoreAdmin {
         before: Option<MessageId>,
         limit: u32,
     ) -> Result<Vec<MessageInfo>, StoreError>;
+
+    /// What is worth a look every few seconds: of unfinished rows alone, and of no more than 100 000 in each state. Says
+    /// who could answer for halves that have been due for so long.
+    async fn gauges(&self, unanswered_for: Duration) -> Result<Gauges, StoreError>;
 
     /// What [`MessageInfo`] leaves out of a message.
     async fn contents(&self, id: MessageId) -> Result<Option<Contents>, StoreError>;

@@ -97,17 +97,27 @@ pub(crate) struct Transition {
     pub(crate) reason: Option<Reason>,
     /// Replaces who can tell the outcome.
     pub(crate) answered_by: Option<AnsweredBy>,
+    /// Whose message it is, in the metrics: the exchange of a dead one, and who had no answer about a parked one.
+    pub(crate) counted_as: Option<Box<str>>,
 }
 
 impl Transition {
     pub(crate) const fn of(id: MessageId) -> Self {
-        Self { id, held_by: None, undisturbed_since: None, payload: None, reason: None, answered_by: None }
+        Self {
+            id,
+            held_by: None,
+            undisturbed_since: None,
+            payload: None,
+            reason: None,
+            answered_by: None,
+            counted_as: None,
+        }
     }
 
     #[cfg(feature = "mysql")]
     /// Whether it changes nothing but the state, whoever holds the row.
     pub(crate) const fn is_plain(&self) -> bool {
-        let Self { id: _, held_by, undisturbed_since: _, payload, reason, answered_by } = self;
+        let Self { id: _, held_by, undisturbed_since: _, payload, reason, answered_by, counted_as: _ } = self;
         held_by.is_none() && payload.is_none() && reason.is_none() && answered_by.is_none()
     }
 
@@ -115,6 +125,11 @@ impl Transition {
     /// Since when the way to the store must be undisturbed for all of these to be moved.
     pub(crate) fn all_undisturbed_since(transitions: &[Self]) -> Option<u64> {
         transitions.iter().filter_map(|transition| transition.undisturbed_since).min()
+    }
+
+    pub(crate) fn counted_as(mut self, whose: &str) -> Self {
+        self.counted_as = Some(whose.into());
+        self
     }
 
     pub(crate) fn answered_by(mut self, answered_by: AnsweredBy) -> Self {
@@ -305,6 +320,42 @@ impl Stats {
             MessageState::Dead => &mut self.dead,
             MessageState::Expired => &mut self.expired,
         }
+    }
+}
+
+/// What is worth a look every few seconds. See [`Admin::gauges`](crate::Admin::gauges).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Gauges {
+    /// Stored, outcome undecided.
+    pub half: Gauge,
+    /// Confirmed, not yet delivered.
+    pub confirmed: Gauge,
+    /// Half messages that wait for an operator.
+    pub parked: Gauge,
+    /// Confirmed messages that wait for an operator.
+    pub dead: Gauge,
+    /// Halves that have been due for more than a minute, by who could answer for them, if anyone.
+    pub unanswered: Vec<(String, u64)>,
+}
+
+/// Of the messages in one state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Gauge {
+    /// How many: counted up to 100 000. The rest is about those that were counted.
+    pub count: u64,
+    /// How old the oldest is; that of one with a delay begins when the delay is over.
+    pub oldest: Option<Duration>,
+    /// For how long the first has been due that nobody has taken up: the lag. One that is held, or waits for its next
+    /// attempt, is not due.
+    pub due_for: Option<Duration>,
+}
+
+impl Gauges {
+    /// For how long the first half or confirmed message has been due that nobody has taken up.
+    pub fn lag(&self) -> Option<Duration> {
+        self.half.due_for.max(self.confirmed.due_for)
     }
 }
 

@@ -28,6 +28,7 @@
 //! ```
 
 mod conformance;
+mod gauges;
 mod recorder;
 
 pub use crate::call::calls::ReplacedGlobal;

@@ -270,7 +270,7 @@ impl<DB: BusinessDatabase> Recorder<DB> {
             Disposition::Failed(why) | Disposition::NotNow(why) | Disposition::Undecodable(why) => {
                 Handled::Again(None, why)
             }
-            Disposition::Rejected(why) => Handled::Dead(why),
+            Disposition::Rejected(_, why) => Handled::Dead(why),
         };
         Ok(handled.into_iter().map(became).collect())
     }
@@ -315,6 +315,10 @@ impl Sent {
 
 #[async_trait]
 impl Transport for Sent {
+    fn kind(&self) -> &'static str {
+        "recorder"
+    }
+
     async fn publish(&self, outgoing: &Outgoing) -> PublishResult {
         let message = &outgoing.half.message;
         self.halves.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&outgoing.half));

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 use crate::message::{Half, Message, MessageId};
+use crate::telemetry::labels::{Buried, NotDelivered};
 pub use foreign::Foreign;
 pub(crate) use foreign::Identify;
 
@@ -33,7 +34,7 @@ pub(crate) enum PublishResult {
     /// No queue takes such messages.
     Unroutable(String),
     /// Not delivered, or not known to be: to be tried again.
-    Failed(String),
+    Failed(NotDelivered, String),
     /// The same, and not before so much time is over.
     FailedFor(Duration, String),
     /// Not tried, since nobody is ready for it: to be tried later, and not counted.
@@ -41,7 +42,7 @@ pub(crate) enum PublishResult {
     /// Not readable in this process, but perhaps for another version of the program: to be tried later, and not counted.
     NotHere(String),
     /// Never deliverable: trying again won't help.
-    Refused(String),
+    Refused(NotDelivered, String),
 }
 
 /// A queue, as its consumer wants it.
@@ -69,6 +70,14 @@ pub(crate) struct Queue {
 /// Carries messages from the relay to consumers.
 #[async_trait]
 pub(crate) trait Transport: fmt::Debug + Send + Sync {
+    /// What kind of transport it is.
+    fn kind(&self) -> &'static str;
+
+    /// The exchanges that it knows of.
+    fn exchanges(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Publishes one message, and waits until its fate is known. May run for many at once.
     async fn publish(&self, outgoing: &Outgoing) -> PublishResult;
 
@@ -128,7 +137,7 @@ pub(crate) enum Disposition {
     /// It could not even be tried: deliver again later, and don't count it.
     NotNow(String),
     /// It never will: to the dead letters, with the reason.
-    Rejected(String),
+    Rejected(Buried, String),
     /// This process can't read it; perhaps another version of the program can.
     Undecodable(String),
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod alone;
 pub(crate) mod checker;
+pub(crate) mod gauges;
 pub(crate) mod janitor;
 pub(crate) mod lease_renewer;
 pub(crate) mod presence;
@@ -16,6 +17,8 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+use crate::telemetry::catalogue::WORKER_PANICS;
 
 /// How long a worker that panicked rests before it goes on.
 const REST: Duration = Duration::from_millis(200);
@@ -40,13 +43,15 @@ pub(crate) fn supervise<W: Worker>(
     stop: CancellationToken,
     ended: impl FnOnce() + Send + 'static,
 ) -> JoinHandle<()> {
+    // There from now on, at 0.
+    WORKER_PANICS.of(W::NAME);
     let untimely = Untimely { stop: stop.clone(), ended: Some(ended) };
     tokio::spawn(async move {
         let _untimely = untimely;
         while let Err(panic) = AssertUnwindSafe(worker.run(&stop)).catch_unwind().await {
             let what = panic_text(panic.as_ref());
             tracing::error!(worker = W::NAME, panic = what, "a worker panicked and is restarted");
-            metrics::counter!("transactional_message_worker_panics_total", "worker" => W::NAME).increment(1);
+            WORKER_PANICS.one(W::NAME).increment(1);
             tokio::time::sleep(REST).await;
         }
     })

@@ -15,10 +15,13 @@ use super::{PACE, Worker};
 use crate::call::live::{LiveCall, Report};
 use crate::fault;
 use crate::held::{HeldStore, Row, Tried};
-use crate::message::state::{Applied, Event};
+use crate::message::state::{Applied, Event, MessageState};
 use crate::message::{AnsweredBy, CallId, Half, MessageId};
 use crate::rules::ending::{Decision, Ending};
 use crate::store::{Hold, Release, Transition};
+use crate::telemetry;
+use crate::telemetry::catalogue::{BATCH_MESSAGES, OVERRULED, REPORTS};
+use crate::telemetry::labels::{Batch, Overruler, Reported};
 
 /// Reports taken in one go.
 const BATCH: usize = 256;
@@ -100,6 +103,7 @@ impl Reporter {
     }
 
     async fn work(&mut self) {
+        BATCH_MESSAGES.at(Batch::Report).record(telemetry::count(self.pending.len()));
         let mut decided = Decided::default();
         for report in &self.pending {
             self.decide(report, &mut decided);
@@ -279,14 +283,22 @@ impl Reporter {
     async fn apply(&self, event: Event, rows: &[Row], hold: Option<Hold>) -> Vec<Tried> {
         let transitions: Vec<_> = rows.iter().map(|row| row.transition.clone()).collect();
         let tried = self.held.settle(event, &transitions, hold).await;
-        for (transition, tried) in transitions.iter().zip(&tried) {
+        for ((transition, row), tried) in transitions.iter().zip(rows).zip(&tried) {
             if let Tried::Applied(Applied::Conflict(state), _) = tried {
+                OVERRULED.at(if is_fenced(row) { Overruler::Fence } else { Overruler::Handler }).increment(1);
                 tracing::info!(id = %transition.id, ?event, %state, "a report came after the message was decided otherwise");
             }
         }
-        metrics::counter!("transactional_message_reports_total", "event" => event.target().name())
-            .increment(transitions.len() as u64);
+        REPORTS.at(reported(event)).increment(transitions.len() as u64);
         tried
+    }
+}
+
+const fn reported(event: Event) -> Reported {
+    match event.target() {
+        MessageState::Confirmed => Reported::Confirmed,
+        MessageState::Parked => Reported::Parked,
+        _ => Reported::Cancelled,
     }
 }
 

@@ -1,5 +1,5 @@
-//! Private servers for tests: PostgreSQL, `PgBouncer`, MariaDB and RabbitMQ, each in a directory and on
-//! ports of its own.
+//! Private servers for tests: PostgreSQL, `PgBouncer`, MariaDB, RabbitMQ and Prometheus, each in a directory
+//! and on ports of its own.
 //!
 //! `cargo run -p services -- run -- cargo test` starts one server of each kind, tells the command
 //! where they are (see [`shared`]), and stops them when the command has ended. A test that wants to
@@ -30,6 +30,7 @@ mod port;
 pub mod postgres;
 mod process;
 mod program;
+pub mod prometheus;
 pub mod proxy;
 pub mod rabbitmq;
 mod server;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 /// What there is to be installed, on Debian and Ubuntu.
-const INSTALL: &str = "apt-get install postgresql mariadb-server rabbitmq-server pgbouncer";
+const INSTALL: &str = "apt-get install postgresql mariadb-server rabbitmq-server pgbouncer prometheus";
 
 /// An account of this machine.
 #[derive(Debug, Clone, Copy)]
@@ -69,7 +69,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "`no-such-server` is not installed: it is not in /usr/sbin, /opt/bin. \
-             Run `apt-get install postgresql mariadb-server rabbitmq-server pgbouncer`."
+             Run `apt-get install postgresql mariadb-server rabbitmq-server pgbouncer prometheus`."
         );
     }
 

@@ -1,10 +1,8 @@
 //! How the service is doing: messages, readiness, metrics.
 
-use std::time::Duration;
-
 use axum::{Json, extract};
 use serde::Serialize;
-use transactional_message::{MessageState, Stats};
+use transactional_message::Stats;
 
 use super::State;
 use super::failure::Failure;
@@ -46,25 +44,7 @@ pub(super) async fn ready(extract::State(state): Shared) -> Result<&'static str,
     Ok("ready")
 }
 
-/// What is worth an alert. Asked for every few seconds, so it counts no finished messages: those may be millions.
-pub(super) async fn render_metrics(extract::State(state): Shared) -> Result<String, Failure> {
-    let counts = state.messenger.unfinished().await?;
-    let by_state = [
-        (MessageState::Half, counts.half),
-        (MessageState::Confirmed, counts.confirmed),
-        (MessageState::Parked, counts.parked),
-        (MessageState::Dead, counts.dead),
-    ];
-    for (message_state, count) in by_state {
-        metrics::gauge!("transactional_message_messages", "state" => message_state.name())
-            .set(approximate(count));
-    }
-    let oldest = counts.oldest.unwrap_or(Duration::ZERO);
-    metrics::gauge!("transactional_message_oldest_unfinished_seconds").set(oldest.as_secs_f64());
-    Ok(state.metrics.render())
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a gauge is no ledger")]
-fn approximate(count: u64) -> f64 {
-    count as f64
+/// What the library measures, as Prometheus reads it. Asks no database: the library has looked there.
+pub(super) async fn render_metrics(extract::State(state): Shared) -> String {
+    state.metrics.render()
 }

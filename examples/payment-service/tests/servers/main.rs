@@ -1,13 +1,15 @@
 //! The example on PostgreSQL and RabbitMQ, as people run it: a process over HTTP, under load, while
-//! its servers and itself are killed. The books are compared each time.
+//! its servers and itself are killed. The books are compared each time; and Prometheus watches.
 
 #![allow(clippy::print_stdout, reason = "figures for whoever runs it with --nocapture")]
 
 mod books;
 mod harm;
 mod load;
+mod monitoring;
 mod quiet;
 mod service;
+mod watch;
 mod witness;
 
 /// What harms shares it; what must see no warning has it for itself: when five pairs of servers start at once on two

@@ -13,6 +13,7 @@ use super::connection::{ConnectError, code, text};
 use super::establish::{has_exchange, missing_exchange};
 use super::properties::{AmqpMessage, Short};
 use super::publish_queue::{BrokerStatus, PendingPublish, PublishQueue};
+use crate::telemetry::labels::NotDelivered;
 use crate::transport::PublishResult;
 
 /// How long what was refused is not tried again.
@@ -43,6 +44,7 @@ pub(super) struct ChannelPublisher<'a> {
 
 /// What takes no messages, at least until then.
 struct Refused {
+    reason: NotDelivered,
     why: String,
     until: Instant,
 }
@@ -104,12 +106,13 @@ impl<'a> ChannelPublisher<'a> {
         } else if alone {
             let why = &failure.trouble.why;
             match refused_what(failure.code, why) {
-                What::Exchange => self.refuse(exchange, why),
+                What::Exchange => self.refuse(exchange, NotDelivered::Refused, why),
                 What::RoutingKey => self.refuse_key((exchange, key), why),
                 What::Message => {}
             }
+            let reason = if failure.code.is_some() { NotDelivered::Refused } else { NotDelivered::Timeout };
             for pending in batch {
-                pending.answer(PublishResult::Failed(why.clone()));
+                pending.answer(PublishResult::Failed(reason, why.clone()));
             }
         } else {
             self.queue.suspect(batch);
@@ -179,7 +182,7 @@ impl<'a> ChannelPublisher<'a> {
 
     /// The time in which the broker takes no messages does not count.
     async fn out_of_patience(&self) {
-        let mut status = self.queue.status.subscribe();
+        let mut status = self.queue.watch();
         loop {
             let blocked = matches!(&*status.borrow_and_update(), BrokerStatus::Blocked(_));
             tokio::select! {
@@ -204,7 +207,7 @@ impl<'a> ChannelPublisher<'a> {
         let mut fitting = Vec::with_capacity(batch.len());
         for pending in batch {
             match pending.message.does_not_fit(frame_bytes) {
-                Some(why) => pending.answer(PublishResult::Refused(why)),
+                Some(why) => pending.answer(PublishResult::Refused(NotDelivered::TooLarge, why)),
                 None => fitting.push(pending),
             }
         }
@@ -221,10 +224,10 @@ impl<'a> ChannelPublisher<'a> {
         while let Some(pending) = batch.next() {
             match self.exchange(&pending.message.exchange).await {
                 Ok(Ok(())) => match self.refused_key(&pending.message) {
-                    Some(why) => pending.answer(PublishResult::Failed(why)),
+                    Some(why) => pending.answer(PublishResult::Failed(NotDelivered::Refused, why)),
                     None => known.push(pending),
                 },
-                Ok(Err(why)) => pending.answer(PublishResult::Failed(why)),
+                Ok(Err((reason, why))) => pending.answer(PublishResult::Failed(reason, why)),
                 Err(trouble) => {
                     for pending in known.into_iter().chain([pending]).chain(batch) {
                         pending.answer(PublishResult::NotNow(trouble.why.clone()));
@@ -237,12 +240,14 @@ impl<'a> ChannelPublisher<'a> {
     }
 
     /// Whether an exchange takes messages, from memory or from the broker.
-    async fn exchange(&mut self, name: &Short) -> Result<Result<(), String>, ConnectError> {
+    async fn exchange(&mut self, name: &Short) -> Result<Result<(), (NotDelivered, String)>, ConnectError> {
         match self.exchanges.get(name) {
             // The default exchange is always there.
             _ if name.as_str().is_empty() => return Ok(Ok(())),
             Some(Ok(())) => return Ok(Ok(())),
-            Some(Err(refused)) if Instant::now() < refused.until => return Ok(Err(refused.why.clone())),
+            Some(Err(refused)) if Instant::now() < refused.until => {
+                return Ok(Err((refused.reason, refused.why.clone())));
+            }
             _ => {}
         }
         // On a channel of its own, which ends if the exchange is missing.
@@ -253,13 +258,13 @@ impl<'a> ChannelPublisher<'a> {
             Ok(Ok(()))
         } else {
             let why = missing_exchange(name.as_str());
-            self.refuse(name.clone(), &why);
-            Ok(Err(why))
+            self.refuse(name.clone(), NotDelivered::NoExchange, &why);
+            Ok(Err((NotDelivered::NoExchange, why)))
         }
     }
 
-    fn refuse(&mut self, exchange: Short, why: &str) {
-        self.remember(exchange, Err(Refused::now(why)));
+    fn refuse(&mut self, exchange: Short, reason: NotDelivered, why: &str) {
+        self.remember(exchange, Err(Refused::now(reason, why)));
     }
 
     fn remember(&mut self, exchange: Short, known: Result<(), Refused>) {
@@ -273,7 +278,7 @@ impl<'a> ChannelPublisher<'a> {
         if self.keys.len() >= REMEMBERED {
             self.keys.clear();
         }
-        self.keys.insert(key, Refused::now(why));
+        self.keys.insert(key, Refused::now(NotDelivered::Refused, why));
     }
 
     fn refused_key(&self, message: &AmqpMessage) -> Option<String> {
@@ -286,8 +291,8 @@ impl<'a> ChannelPublisher<'a> {
 }
 
 impl Refused {
-    fn now(why: &str) -> Self {
-        Self { why: why.to_owned(), until: Instant::now() + REFUSED_FOR }
+    fn now(reason: NotDelivered, why: &str) -> Self {
+        Self { reason, why: why.to_owned(), until: Instant::now() + REFUSED_FOR }
     }
 }
 
@@ -322,11 +327,14 @@ fn result(message: &AmqpMessage, status: ReturnStatus) -> PublishResult {
             "no queue is bound to exchange `{}` for the routing key `{}` (the broker says: {said})",
             message.exchange, message.routing_key
         )),
-        ReturnStatus::Refused => PublishResult::Failed(format!(
-            "a queue refused the message (negative publisher confirm): one that is bound to exchange `{}` for \
-             the routing key `{}` is full, or has lost too many of its nodes",
-            message.exchange, message.routing_key
-        )),
+        ReturnStatus::Refused => {
+            let why = format!(
+                "a queue refused the message (negative publisher confirm): one that is bound to exchange `{}` for \
+                 the routing key `{}` is full, or has lost too many of its nodes",
+                message.exchange, message.routing_key
+            );
+            PublishResult::Failed(NotDelivered::Nacked, why)
+        }
     }
 }
 

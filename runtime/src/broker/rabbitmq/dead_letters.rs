@@ -1,14 +1,17 @@
-//! Watches a consumer's dead letters. What is put there from here is logged when that happens; what RabbitMQ puts there
-//! itself (a delivery limit, an expiry, a rejection by hand) shows only in their number.
+//! Watches a consumer's queues. What is put to the dead letters from here is logged when that happens; what RabbitMQ puts
+//! there itself (a delivery limit, an expiry, a rejection by hand) shows only in their number.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use lapin::Connection;
-use lapin::types::ShortString;
 use tokio::time::sleep;
 
-use super::establish::look_for;
+use super::establish::{look_for, look_for_all};
+use super::topology::Queues;
+use crate::telemetry::Handles;
+use crate::telemetry::catalogue::{DEAD_LETTERS, QUEUE_MESSAGES};
+use crate::telemetry::labels::QueueKind;
 
 /// How often they are counted.
 const EVERY: Duration = Duration::from_secs(10);
@@ -31,16 +34,22 @@ impl DeadLetters {
         self.with(|count| count.buried = count.buried.saturating_add(1));
     }
 
-    /// Counts them again and again, for the metrics, and says when there are more than were put there from here. Not
-    /// where they may not be looked at.
-    pub(super) async fn watch(&self, connection: &Connection, queue: &ShortString) -> lapin::Error {
+    /// Counts them again and again, for the metrics, and says when there are more than were put there from here. Counts
+    /// what is in the consumer's other queues, too. Not where they may not be looked at.
+    pub(super) async fn watch(&self, connection: &Connection, queues: &Queues) -> lapin::Error {
+        let queue = &queues.dead;
+        let mut may_look_at_others = true;
         loop {
             let ready = match look_for(connection, queue).await {
                 Ok(ready) => ready,
                 Err(error) => return error,
             };
-            let name = queue.to_string();
-            metrics::gauge!("transactional_message_dead_letters", "queue" => name).set(ready);
+            DEAD_LETTERS.one(queue.as_str()).set(ready);
+            let counts = QUEUE_MESSAGES.of(queues.main.as_str());
+            counts.at(QueueKind::Dead).set(ready);
+            // The broker logs each refusal: it is asked for no second one.
+            may_look_at_others =
+                may_look_at_others && count_others(connection, queues, &counts).await.is_ok();
             let unexplained = self.with(|count| count.look(ready));
             if unexplained > 0 {
                 tracing::warn!(
@@ -59,6 +68,18 @@ impl DeadLetters {
     fn with<T>(&self, act: impl FnOnce(&mut Count) -> T) -> T {
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// What waits for the consumer, and for another attempt.
+async fn count_others(
+    connection: &Connection,
+    queues: &Queues,
+    counts: &Handles<metrics::Gauge, QueueKind>,
+) -> Result<(), lapin::Error> {
+    counts.at(QueueKind::Ready).set(look_for(connection, &queues.main).await?);
+    let retry: Vec<_> = queues.retry.iter().map(|(queue, _)| queue).collect();
+    counts.at(QueueKind::Retry).set(look_for_all(connection, &retry).await?);
+    Ok(())
 }
 
 impl Count {

@@ -275,5 +275,18 @@ pub(super) async fn has_exchange(connection: &Connection, name: &ShortString) ->
 
 /// How many messages wait in a queue.
 pub(super) async fn look_for(connection: &Connection, queue: &ShortString) -> Result<u32, lapin::Error> {
-    Channels::of(connection).look_for(queue).await
+    look_for_all(connection, &[queue]).await
+}
+
+/// How many messages wait in several.
+pub(super) async fn look_for_all(
+    connection: &Connection,
+    queues: &[&ShortString],
+) -> Result<u32, lapin::Error> {
+    let mut channels = Channels::of(connection);
+    let mut count = 0_u32;
+    for queue in queues {
+        count = count.saturating_add(channels.look_for(queue).await?);
+    }
+    Ok(count)
 }

@@ -36,6 +36,7 @@ pub use self::topology::ExchangeKind;
 use self::topology::Topology;
 use crate::error::{Error, ErrorKind};
 use crate::message::Message;
+use crate::telemetry::labels::NotDelivered;
 use crate::transport::{Delivery, Outgoing, PublishResult, Queue, Transport};
 
 /// How messages are delivered through RabbitMQ. See [`MessengerBuilder::rabbitmq`](crate::MessengerBuilder::rabbitmq).
@@ -229,10 +230,18 @@ impl RabbitMqTransport {
 
 #[async_trait]
 impl Transport for RabbitMqTransport {
+    fn kind(&self) -> &'static str {
+        "rabbitmq"
+    }
+
+    fn exchanges(&self) -> Vec<String> {
+        self.topology.exchanges.iter().map(|(name, _)| name.to_string()).collect()
+    }
+
     async fn publish(&self, outgoing: &Outgoing) -> PublishResult {
         match properties::amqp_message(outgoing, &self.sender) {
             Ok(amqp_message) => self.publisher.publish(amqp_message).await,
-            Err(why) => PublishResult::Refused(why),
+            Err(why) => PublishResult::Refused(NotDelivered::Refused, why),
         }
     }
 

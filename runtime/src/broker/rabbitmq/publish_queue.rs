@@ -9,6 +9,8 @@ use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot, watch};
 
 use super::broker::Broker;
 use super::properties::AmqpMessage;
+use crate::telemetry::catalogue::{BROKER_BLOCKED, BROKER_UP};
+use crate::telemetry::labels::NotDelivered;
 use crate::transport::PublishResult;
 
 /// Messages in one batch: lapin's bookkeeping is quadratic in it.
@@ -51,7 +53,7 @@ pub(super) struct PublishQueue {
     /// Messages of a batch that failed as a whole: one of them may be why. Published one by one, so
     /// that only that one is blamed.
     suspects: Mutex<VecDeque<PendingPublish>>,
-    pub(super) status: watch::Sender<BrokerStatus>,
+    status: watch::Sender<BrokerStatus>,
 }
 
 impl PublishQueue {
@@ -72,7 +74,21 @@ impl PublishQueue {
             return PublishResult::NotNow("the publisher has stopped".into());
         }
         // Counted: a message over which the publisher panics must not come again forever.
-        answered.await.unwrap_or_else(|_| PublishResult::Failed("the publisher was interrupted".into()))
+        answered.await.unwrap_or_else(|_| {
+            PublishResult::Failed(NotDelivered::Timeout, "the publisher was interrupted".into())
+        })
+    }
+
+    /// Notes whether there is a broker to publish to.
+    pub(super) fn is(&self, status: BrokerStatus) {
+        let one_if = |holds| if holds { 1.0 } else { 0.0 };
+        BROKER_UP.get().set(one_if(!matches!(status, BrokerStatus::Away(_))));
+        BROKER_BLOCKED.get().set(one_if(matches!(status, BrokerStatus::Blocked(_))));
+        self.status.send_replace(status);
+    }
+
+    pub(super) fn watch(&self) -> watch::Receiver<BrokerStatus> {
+        self.status.subscribe()
     }
 
     pub(super) fn capacity(&self) -> usize {

@@ -57,7 +57,7 @@ impl Publisher {
     pub(super) async fn run(&self, own: impl Fn() -> Vec<Arc<Queues>>, stop: &CancellationToken) {
         let mut reconnect = Reconnect::default();
         // After a panic it would still say otherwise.
-        self.queue.status.send_replace(BrokerStatus::Away("not connected yet".into()));
+        self.queue.is(BrokerStatus::Away("not connected yet".into()));
         while !stop.is_cancelled() {
             let trouble = tokio::select! {
                 connected = self.connect(own()) => match connected {
@@ -77,7 +77,7 @@ impl Publisher {
             if stop.is_cancelled() {
                 break;
             }
-            self.queue.status.send_replace(BrokerStatus::Away(trouble.why.clone()));
+            self.queue.is(BrokerStatus::Away(trouble.why.clone()));
             let pause = reconnect.failed(&self.broker, PURPOSE, &trouble);
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -85,7 +85,7 @@ impl Publisher {
                 () = stop.cancelled() => {}
             }
         }
-        self.queue.status.send_replace(BrokerStatus::Away("the messenger is stopping".into()));
+        self.queue.is(BrokerStatus::Away("the messenger is stopping".into()));
         self.queue.put_off_suspects("the messenger is stopping");
     }
 
@@ -123,7 +123,7 @@ impl Publisher {
     async fn serve(&self, connected: Connected, stop: &CancellationToken) -> ConnectError {
         let Connected { connection, mut events, .. } = connected;
         let lost = CancellationToken::new();
-        self.queue.status.send_replace(BrokerStatus::Up);
+        self.queue.is(BrokerStatus::Up);
         let blocked = |why: Option<String>| {
             let broker = &self.broker;
             if let Some(why) = &why {
@@ -131,7 +131,7 @@ impl Publisher {
             } else {
                 tracing::info!(%broker, "RabbitMQ: takes messages again");
             }
-            self.queue.status.send_replace(why.map_or(BrokerStatus::Up, BrokerStatus::Blocked));
+            self.queue.is(why.map_or(BrokerStatus::Up, BrokerStatus::Blocked));
         };
         let watching = async {
             let trouble = tokio::select! {

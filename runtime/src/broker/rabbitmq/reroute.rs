@@ -15,6 +15,8 @@ use super::properties::{ATTEMPT, AmqpMessage, QUEUE, REASON, UNDECODABLE_SINCE, 
 use super::publisher::Publisher;
 use super::topology::Queues;
 use crate::Backoff;
+use crate::telemetry::catalogue::{CONSUMER_DEAD, CONSUMER_RETRIES};
+use crate::telemetry::labels::Buried;
 use crate::transport::PublishResult;
 
 /// How long a message that can't be tried is held. RabbitMQ ends the subscription that keeps one for half an hour.
@@ -54,7 +56,7 @@ impl Rerouter<'_> {
 
     fn tell_of_failure(&self, incoming: &Incoming, why: &str, pause: Duration) {
         let (id, attempt) = (shown(incoming), incoming.attempt);
-        metrics::counter!("transactional_message_consumer_retries_total").increment(1);
+        CONSUMER_RETRIES.one(self.queues.main.as_str()).increment(1);
         tracing::warn!(queue = %self.queues.main, id, attempt, why, retry_in = ?pause, "a message was not handled");
     }
 
@@ -95,7 +97,7 @@ impl Rerouter<'_> {
         if waited >= patience {
             let for_so_long =
                 if patience.is_zero() { String::new() } else { format!("; nobody could for {patience:?}") };
-            return self.bury(incoming, &format!("{why}{for_so_long}")).await;
+            return self.bury(incoming, Buried::Undecodable, &format!("{why}{for_so_long}")).await;
         }
         // The pause does not more than double what it has waited already.
         let (queue, pause) = self.queues.waiting_at_most(waited);
@@ -112,9 +114,14 @@ impl Rerouter<'_> {
     }
 
     /// Puts a message to the dead letters.
-    pub(super) async fn bury(&self, incoming: &Incoming, why: &str) -> Result<bool, ConnectError> {
+    pub(super) async fn bury(
+        &self,
+        incoming: &Incoming,
+        reason: Buried,
+        why: &str,
+    ) -> Result<bool, ConnectError> {
         let (id, attempt) = (shown(incoming), incoming.attempt);
-        metrics::counter!("transactional_message_consumer_dead_total").increment(1);
+        CONSUMER_DEAD.of(self.queues.main.as_str()).at(reason).increment(1);
         tracing::error!(queue = %self.queues.main, dead_letters = %self.queues.dead, id, attempt, why,
             "a message can't be handled and waits for an operator");
         let text = |text: &str| AMQPValue::LongString(text.into());
@@ -144,11 +151,11 @@ impl Rerouter<'_> {
                 PublishResult::Unroutable(_) => {
                     return Err(ConnectError::permanent(format!("the queue `{queue}` does not exist")));
                 }
-                PublishResult::Failed(why)
+                PublishResult::Failed(_, why)
                 | PublishResult::FailedFor(_, why)
                 | PublishResult::NotNow(why)
                 | PublishResult::NotHere(why)
-                | PublishResult::Refused(why) => {
+                | PublishResult::Refused(_, why) => {
                     tracing::debug!(%queue, why, "a message could not be moved; will try again");
                 }
             }

@@ -29,6 +29,8 @@ use super::topology::{Binding, Queues, Topology};
 use crate::Backoff;
 use crate::error::Error;
 use crate::message::MessageId;
+use crate::telemetry::catalogue::{CONSUMER_DEAD, CONSUMER_RETRIES};
+use crate::telemetry::labels::Buried;
 use crate::transport::{Delivery, Disposition, Identify, Queue};
 
 /// What may wait between a subscription and its loop: all that is taken, of which the prefetch is the bound.
@@ -99,6 +101,9 @@ impl Subscription {
     pub(super) async fn run(&self, publisher: &Publisher, stop: &CancellationToken) {
         let purpose = format!("consuming {}", self.queues.main);
         let mut reconnect = Reconnect::default();
+        // There from now on, at 0.
+        CONSUMER_RETRIES.of(self.queues.main.as_str());
+        CONSUMER_DEAD.of(self.queues.main.as_str());
         while !stop.is_cancelled() {
             let ended = tokio::select! {
                 opened = self.open(&purpose) => match opened {
@@ -157,7 +162,7 @@ impl Subscription {
         let beside = async {
             tokio::join!(
                 self.bind_later(connection, refused),
-                self.dead_letters.watch(connection, &self.queues.dead)
+                self.dead_letters.watch(connection, &self.queues)
             );
         };
         tokio::pin!(taken, lost, beside);
@@ -244,9 +249,9 @@ impl Session<'_> {
                 "a message that RabbitMQ itself had put to the dead letters is back, and begins anew");
         }
         let settled = match &incoming.id {
-            Err(why) => self.rerouter.bury(&incoming, why).await?,
+            Err(why) => self.rerouter.bury(&incoming, Buried::Undecodable, why).await?,
             Ok(_) if incoming.is_late() => {
-                self.rerouter.bury(&incoming, "it expired while it was tried again").await?
+                self.rerouter.bury(&incoming, Buried::Expired, "it expired while it was tried again").await?
             }
             Ok(id) => self.handle(*id, &incoming).await?,
         };
@@ -266,15 +271,14 @@ impl Session<'_> {
         let mut tries = 0;
         loop {
             match self.hand_over(id, incoming).await {
-                Disposition::Done => {
-                    metrics::counter!("transactional_message_consumed_total").increment(1);
-                    return Ok(true);
-                }
+                Disposition::Done => return Ok(true),
                 Disposition::Failed(why) => return self.rerouter.retry(incoming, &why).await,
                 Disposition::FailedFor(pause, why) => {
                     return self.rerouter.retry_after(incoming, &why, pause).await;
                 }
-                Disposition::Rejected(why) => return self.rerouter.bury(incoming, &why).await,
+                Disposition::Rejected(reason, why) => {
+                    return self.rerouter.bury(incoming, reason, &why).await;
+                }
                 Disposition::Undecodable(why) => {
                     let patience = self.subscription.undecodable_after;
                     return self.rerouter.wait_for_a_reader(incoming, &why, patience).await;

@@ -11,6 +11,9 @@ const UNAVAILABLE: [u16; 28] = [
     1020, 1021, 1037, 1040, 1041, 1044, 1045, 1047, 1049, 1053, 1114, 1129, 1130, 1180, 1203, 1205, 1206,
     1213, 1226, 1290, 1317, 1792, 1836, 1927, 1969, 3024, 3032, 4031,
 ];
+/// Of these, what waited for others, or was not finished in time.
+const CONTENDED: [u16; 3] = [1020, 1205, 1213];
+const TIMED_OUT: [u16; 2] = [1969, 3024];
 /// Of these, what a server says that nobody may write to: a standby, or one outside of its cluster.
 pub(crate) const WRITES_NOTHING: [u16; 4] = [1047, 1290, 1836, 3032];
 
@@ -30,6 +33,8 @@ pub(crate) fn classify(error: &MySqlDatabaseError) -> StoreError {
             "{text}: this user lacks a right; it needs SELECT, INSERT, UPDATE and DELETE on the tables tm_*, and CREATE \
              to run `Messenger::migrate`"
         )),
+        number if CONTENDED.contains(&number) => StoreError::Contended(text),
+        number if TIMED_OUT.contains(&number) => StoreError::TimedOut(text),
         number if UNAVAILABLE.contains(&number) => StoreError::Unavailable(text),
         number if REFUSED.contains(&number) => StoreError::Refused(text),
         _ => StoreError::Unexpected(text),

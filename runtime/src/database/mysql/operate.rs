@@ -11,11 +11,11 @@ use super::{by_hand, processes};
 use super::{decoded, id_list, ids, name_list, names, now};
 use crate::database::millis;
 use crate::database::network::Bound;
-use crate::database::row::{self, Reader, finished, unfinished};
+use crate::database::row::{self, Reader, finished, gauges, gauges_of, unfinished};
 use crate::message::state::{Applied, MessageState};
 use crate::message::{AnsweredBy, CallId, MessageId};
 use crate::store::{
-    AuditFilter, AuditRecord, Contents, Decision, Finished, MessageInfo, ProcessInfo, Scan, Stats,
+    AuditFilter, AuditRecord, Contents, Decision, Finished, Gauges, MessageInfo, ProcessInfo, Scan, Stats,
     StoreAdmin, StoreError, Token, Unfinished,
 };
 
@@ -34,6 +34,7 @@ macro_rules! newest {
 }
 
 const UNFINISHED: &str = unfinished!("0", now!());
+const GAUGES: &str = gauges!("0", "?", now!());
 const STATS: &str = concat!(unfinished!("0", now!()), finished!());
 
 impl MySqlStore {
@@ -234,5 +235,10 @@ impl StoreAdmin for MySqlStore {
 
     async fn processes(&self) -> Result<Vec<ProcessInfo>, StoreError> {
         processes::processes(&self.pool).await
+    }
+
+    async fn gauges(&self, unanswered_for: Duration) -> Result<Gauges, StoreError> {
+        let rows = decoded(&self.pool.fetch(GAUGES, |query| query.bind(millis(unanswered_for))).await?)?;
+        Ok(gauges_of(rows))
     }
 }

@@ -226,6 +226,10 @@ impl Store for MySqlStore {
         self.pool.switches()
     }
 
+    fn kind(&self) -> &'static str {
+        "mysql"
+    }
+
     async fn insert_halves(&self, halves: &[&Half], hold: Hold) -> Result<(), StoreError> {
         self.insert(halves, MessageState::Half, hold).await
     }

@@ -11,6 +11,11 @@ use crate::store::StoreError;
 /// rollback, resources, object in use (lock time-out), operator intervention, system.
 const UNAVAILABLE: [&str; 9] = ["08", "25", "28", "3D", "40", "53", "55", "57", "58"];
 
+/// Of these, what waited for others, or rolls back because of them: deadlock, serialization, lock time-out.
+const CONTENDED: [&str; 2] = ["40", "55P03"];
+/// Of these, what was not finished in time.
+const TIMED_OUT: &str = "57014";
+
 /// Classes that say that the row itself is at fault: its data, a constraint, a limit. Only these are final.
 const REFUSED: [&str; 3] = ["22", "23", "54"];
 /// `insufficient_privilege`
@@ -47,6 +52,8 @@ pub(crate) fn classify(error: &PgDatabaseError) -> StoreError {
             "{text}: this user lacks a right; it needs SELECT, INSERT, UPDATE and DELETE on the tables tm_*, EXECUTE on the routines tm_*, and CREATE \
              to run `Messenger::migrate`"
         )),
+        code if CONTENDED.iter().any(|class| code.starts_with(class)) => StoreError::Contended(text),
+        TIMED_OUT => StoreError::TimedOut(text),
         code if UNAVAILABLE.iter().any(|class| code.starts_with(class)) => StoreError::Unavailable(text),
         code if REFUSED.iter().any(|class| code.starts_with(class)) => StoreError::Refused(text),
         _ => StoreError::Unexpected(text),

@@ -11,11 +11,11 @@ use super::{by_hand, processes};
 use super::{decoded, now, state_in};
 use crate::database::millis;
 use crate::database::network::Bound;
-use crate::database::row::{self, Reader, finished, unfinished};
+use crate::database::row::{self, Reader, finished, gauges, gauges_of, unfinished};
 use crate::message::state::{Applied, MessageState};
 use crate::message::{AnsweredBy, CallId, MessageId};
 use crate::store::{
-    AuditFilter, AuditRecord, Contents, Decision, Finished, MessageInfo, ProcessInfo, Scan, Stats,
+    AuditFilter, AuditRecord, Contents, Decision, Finished, Gauges, MessageInfo, ProcessInfo, Scan, Stats,
     StoreAdmin, StoreError, Token, Unfinished,
 };
 
@@ -37,6 +37,7 @@ fn names(answered_by: &[AnsweredBy]) -> Vec<String> {
 }
 
 const UNFINISHED: &str = unfinished!("0::bigint", now!());
+const GAUGES: &str = gauges!("0::bigint", "$1", now!());
 const STATS: &str = concat!(unfinished!("0::bigint", now!()), finished!());
 
 /// Finished rows that are old enough, of which nothing waits. In each case an index of its own has them.
@@ -213,5 +214,10 @@ impl StoreAdmin for PostgresStore {
 
     async fn processes(&self) -> Result<Vec<ProcessInfo>, StoreError> {
         processes::processes(&self.pool).await
+    }
+
+    async fn gauges(&self, unanswered_for: Duration) -> Result<Gauges, StoreError> {
+        let rows = decoded(&self.pool.fetch(GAUGES, |query| query.bind(millis(unanswered_for))).await?)?;
+        Ok(gauges_of(rows))
     }
 }

@@ -158,6 +158,10 @@ impl Store for PostgresStore {
         self.pool.switches()
     }
 
+    fn kind(&self) -> &'static str {
+        "postgres"
+    }
+
     async fn insert_halves(&self, halves: &[&Half], hold: Hold) -> Result<(), StoreError> {
         insert(&self.pool, halves, MessageState::Half, hold).await
     }

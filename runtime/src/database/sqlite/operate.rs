@@ -10,11 +10,11 @@ use super::write::id_list;
 use super::{PATIENCE, now, patiently};
 use super::{by_hand, processes};
 use crate::database::millis;
-use crate::database::row::{self, Reader, finished, unfinished};
+use crate::database::row::{self, Reader, finished, gauges, gauges_of, unfinished};
 use crate::message::state::{Applied, MessageState};
 use crate::message::{AnsweredBy, CallId, MessageId};
 use crate::store::{
-    AuditFilter, AuditRecord, Contents, Decision, Finished, MessageInfo, ProcessInfo, Scan, Stats,
+    AuditFilter, AuditRecord, Contents, Decision, Finished, Gauges, MessageInfo, ProcessInfo, Scan, Stats,
     StoreAdmin, StoreError, Token, Unfinished,
 };
 
@@ -32,6 +32,7 @@ macro_rules! newest {
 }
 
 const UNFINISHED: &str = unfinished!("0", now!());
+const GAUGES: &str = gauges!("0", "?1", now!());
 const STATS: &str = concat!(unfinished!("0", now!()), finished!());
 
 /// Finished rows that are old enough, of which nothing waits. In each case an index of its own has them.
@@ -228,5 +229,39 @@ impl StoreAdmin for SqliteStore {
 
     async fn processes(&self) -> Result<Vec<ProcessInfo>, StoreError> {
         processes::processes(&self.reader).await
+    }
+
+    async fn gauges(&self, unanswered_for: Duration) -> Result<Gauges, StoreError> {
+        let rows = sqlx::query_as(GAUGES).bind(millis(unanswered_for)).fetch_all(&self.reader).await?;
+        Ok(gauges_of(rows))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+
+    const PLAN: &str = concat!("EXPLAIN QUERY PLAN ", gauges!("0", "?1", now!()));
+
+    #[tokio::test]
+    async fn a_look_reads_no_finished_row() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("store.db");
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file).create_if_missing(true);
+        let store = SqliteStore::open(options).await.expect("opens");
+        store.migrate().await.expect("migrates");
+        let plan: Vec<(i64, i64, i64, String)> =
+            sqlx::query_as(PLAN).bind(0).fetch_all(&store.reader).await.expect("explains");
+        let of_the_table: Vec<_> =
+            plan.iter().map(|(.., step)| step).filter(|step| step.contains("tm_message")).collect();
+        assert_eq!(of_the_table.len(), 5, "{plan:?}");
+        let partial = ["tm_message_half", "tm_message_confirmed", "tm_message_waiting"];
+        assert!(
+            of_the_table
+                .iter()
+                .all(|step| partial.iter().any(|index| step.contains(&format!("INDEX {index}")))),
+            "{plan:?}"
+        );
     }
 }

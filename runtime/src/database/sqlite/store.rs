@@ -189,6 +189,10 @@ impl Store for SqliteStore {
         ))
     }
 
+    fn kind(&self) -> &'static str {
+        "sqlite"
+    }
+
     async fn insert_halves(&self, halves: &[&Half], hold: Hold) -> Result<(), StoreError> {
         self.insert(halves, MessageState::Half, hold).await
     }

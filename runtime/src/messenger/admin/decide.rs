@@ -9,6 +9,8 @@ use crate::message::state::{Applied, MessageState};
 use crate::message::{Evidence, MessageId};
 use crate::rules::by_hand::may;
 use crate::store::{Action, Decision, MessageInfo};
+use crate::telemetry::catalogue::{DECISIONS, OVERRULED};
+use crate::telemetry::labels::{Decided, Overruler};
 
 impl Admin<'_> {
     /// Delivers a parked message: its business action took effect. A fenced message's fence is read
@@ -72,10 +74,15 @@ impl Admin<'_> {
         evidence: Evidence,
     ) -> Result<(), Error> {
         let id = message.id;
-        let decision = Decision { id, action, payload, entry: self.entry(reason, &evidence) };
+        let entry = self.entry(reason, &evidence);
+        let via = entry.actor.via.clone();
+        let decision = Decision { id, action, payload, entry };
         let applied = self.store().decide_legibly(decision).await;
         match applied.map_err(|cause| cause.into_error("the message could not be decided"))? {
-            Applied::Moved => Ok(()),
+            Applied::Moved => {
+                DECISIONS.of(&via).at(decided(action)).increment(1);
+                Ok(())
+            }
             Applied::Already if message.state == MessageState::Dead => {
                 Err(refused(format!("message {id} was retried by somebody else just now")))
             }
@@ -88,7 +95,20 @@ impl Admin<'_> {
     }
 }
 
+/// Errs, and counts it, where a fence contradicts a person.
 fn allowed(action: Action, message: &MessageInfo, evidence: &Evidence) -> Result<(), Error> {
-    may(action, message.state, message.held_by.is_some(), evidence)
-        .map_err(|why| refused(format!("message {} {why}", message.id)))
+    may(action, message.state, message.held_by.is_some(), evidence).map_err(|why| {
+        if !matches!(evidence, Evidence::NoFence | Evidence::Unknown(_)) {
+            OVERRULED.at(Overruler::Fence).increment(1);
+        }
+        refused(format!("message {} {why}", message.id))
+    })
+}
+
+const fn decided(action: Action) -> Decided {
+    match action {
+        Action::Confirm => Decided::Confirm,
+        Action::Cancel => Decided::Cancel,
+        Action::Retry | Action::View => Decided::Retry,
+    }
 }

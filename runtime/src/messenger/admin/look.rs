@@ -1,5 +1,7 @@
 //! Looking: at messages, at what their fences say, at who decided, and at who runs. Nothing of it takes a lock.
 
+use std::time::Duration;
+
 use super::Admin;
 use crate::error::Error;
 #[cfg(doc)]
@@ -8,8 +10,12 @@ use crate::message::state::MessageState;
 use crate::message::{Evidence, MessageId};
 use crate::rules::explain::{Explanation, Surroundings};
 use crate::store::{
-    Action, AuditFilter, AuditRecord, Contents, Decision, Filter, MessageInfo, Page, ProcessInfo, StoreError,
+    Action, AuditFilter, AuditRecord, Contents, Decision, Filter, Gauges, MessageInfo, Page, ProcessInfo,
+    StoreError,
 };
+
+/// How long a half has been due when it seems that no process asks about it.
+const UNANSWERED: Duration = Duration::from_mins(1);
 
 impl Admin<'_> {
     /// The newest messages in `state`, at most `limit`; `before` continues below an id.
@@ -133,6 +139,17 @@ impl Admin<'_> {
     pub async fn audit(self, filter: &AuditFilter, limit: u32) -> Result<Vec<AuditRecord>, Error> {
         let records = self.store().audit(filter, limit).await;
         records.map_err(|cause| cause.into_error("the audit could not be read"))
+    }
+
+    /// What waits in the store: how many messages in each state that is not finished, how old the oldest is, and for how long the
+    /// first has been due. Reads unfinished rows alone, and no more than 100 000 in each state, so it may be called every few
+    /// seconds.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`]
+    pub async fn gauges(self) -> Result<Gauges, Error> {
+        let gauges = self.store().gauges(UNANSWERED).await;
+        gauges.map_err(|cause| cause.into_error("the messages could not be counted"))
     }
 
     /// The processes that announced themselves within a day, those heard of last first. They do so every 15 s, from their

@@ -5,6 +5,7 @@ use super::steps::{At, Cause, Steps};
 use super::world::{Asker, Call, Change, Holder, Message, Published, Relay};
 use crate::message::state::{Event, MessageState};
 use crate::rules::answer::{PublishVerdict, after_publish};
+use crate::telemetry::labels::NotDelivered;
 use crate::transport::PublishResult;
 
 use Cause::{Fault, System};
@@ -75,7 +76,7 @@ fn note(out: &mut Steps<'_>, at: At, number: usize, attempt: u8, publication: Pu
     let token = TOKENS[number];
     let publication = match publication {
         Published::Acknowledged => PublishResult::Acknowledged,
-        Published::Failed => PublishResult::Failed(String::new()),
+        Published::Failed => PublishResult::Failed(NotDelivered::Nacked, String::new()),
         Published::NotNow => PublishResult::NotNow(String::new()),
     };
     let fate = after_publish(&publication, attempt.into(), BUDGET);

@@ -26,9 +26,9 @@ fn all() -> ClaimLimits {
 /// When the store does not do what it must.
 pub async fn exercise(database: DatabaseSource) {
     let open = async || database.open_store().await.expect("opens");
-    let store = open().await;
-    let store = store.as_ref();
+    let store = &*open().await;
     migrations(store).await;
+    super::gauges::say_what_waits(store).await;
     halves_are_stored_all_or_none_and_once(store).await;
     large_halves_are_stored_together(store).await;
     every_event_in_every_state(store).await;

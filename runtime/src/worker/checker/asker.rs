@@ -9,9 +9,11 @@ use crate::fence::registry::Fences;
 use crate::held::{HeldStore, Row, Tried};
 use crate::message::service::Services;
 use crate::message::state::{Applied, Event, MessageState};
-use crate::message::{Half, MessageId, Outcome};
+use crate::message::{AnsweredBy, Half, MessageId, Outcome};
 use crate::settings::Settings;
 use crate::store::{Attempts, Release, Token};
+use crate::telemetry::catalogue::CHECK_BACKS;
+use crate::telemetry::labels::Answer;
 use crate::transport::Transport;
 use crate::worker::alone::Alone;
 use crate::worker::relay::slots::RelayQueue;
@@ -34,6 +36,15 @@ impl Asker {
     /// Whether it may go to our relay at once. What has a delay waits in the table.
     pub(super) fn is_for_our_relay(&self, half: &Half) -> bool {
         self.services.has(&half.service) && half.message.schedule.not_before.is_none()
+    }
+
+    /// Who answers, as the metrics call it.
+    pub(super) fn name_of<'a>(&'a self, answered_by: &'a AnsweredBy) -> &'a str {
+        match answered_by {
+            AnsweredBy::Fence(identity) => self.fences.name(*identity).unwrap_or("unknown"),
+            AnsweredBy::Handler { name, .. } => name,
+            AnsweredBy::Nobody => "nobody",
+        }
     }
 
     /// Applies answers. What they confirm goes to the relay, as far as there is room: it was read already. While the
@@ -89,11 +100,11 @@ pub(super) fn back(
 }
 
 /// Counts an answer.
-pub(super) fn count(outcome: Outcome) {
-    let outcome = match outcome {
-        Outcome::Confirm => "confirm",
-        Outcome::Cancel => "cancel",
-        Outcome::Unknown => "unknown",
+pub(super) fn count(name: &str, outcome: Outcome) {
+    let answer = match outcome {
+        Outcome::Confirm => Answer::Confirm,
+        Outcome::Cancel => Answer::Cancel,
+        Outcome::Unknown => Answer::Unknown,
     };
-    metrics::counter!("transactional_message_check_backs_total", "outcome" => outcome).increment(1);
+    CHECK_BACKS.of(name).at(answer).increment(1);
 }

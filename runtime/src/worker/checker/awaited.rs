@@ -123,6 +123,7 @@ impl AwaitedCommits {
                     half: Arc::clone(half),
                     held_by: asker.held.token(),
                     attempts: 0,
+                    committed: false,
                 });
                 verdicts.push(verdict.clone());
             }

@@ -61,7 +61,7 @@ impl Checker {
         let claim = asker.held.store().claim_halves(askable, limits, hold).await?;
         let count = claim.rows.len();
         for row in claim.undecodable {
-            asker.park(row.id, hold.token, format!("it can't be read: {}", row.why)).await;
+            asker.park(row.id, hold.token, None, format!("it can't be read: {}", row.why)).await;
         }
         let orphans = claim.rows.iter().filter(|row| row.taken_over.is_some()).count();
         if orphans > 0 {
@@ -109,7 +109,8 @@ impl Checker {
                     }
                 }
                 Triage::AskFence(identity) => {
-                    let unresolved = UnresolvedHalf { half: row.half, held_by, attempts: row.attempts };
+                    let unresolved =
+                        UnresolvedHalf { half: row.half, held_by, attempts: row.attempts, committed: false };
                     by_fence.entry(identity).or_default().push(unresolved);
                 }
                 Triage::AskAlone(name) if !fault::bug("counted-at-the-claim") => {
@@ -131,10 +132,12 @@ impl Checker {
                     later.push(back(id, held_by, row.half.check_after, Attempts::Keep, reason));
                 }
                 Triage::TooOld => {
-                    asker.park(id, held_by, "older than the setting `check_back_horizon`".into()).await;
+                    let name = Some(asker.name_of(&row.half.answered_by));
+                    asker.park(id, held_by, name, "older than the setting `check_back_horizon`".into()).await;
                 }
                 Triage::UsedUp => {
-                    asker.park(id, held_by, format!("asked {budget} times without an answer")).await;
+                    let name = Some(asker.name_of(&row.half.answered_by));
+                    asker.park(id, held_by, name, format!("asked {budget} times without an answer")).await;
                 }
                 Triage::Leave => {}
             }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::asker::{Asker, back, count};
 use crate::fault;
@@ -11,12 +12,16 @@ use crate::held::Row;
 use crate::message::state::Event;
 use crate::message::{CallId, FenceId, Half, MessageId};
 use crate::store::{Attempts, Token, Transition};
+use crate::telemetry::catalogue::{CHECK_BACK_DURATION, OVERRULED};
+use crate::telemetry::labels::Overruler;
 
 /// A half to be settled by its fence.
 pub(super) struct UnresolvedHalf {
     pub(super) half: Arc<Half>,
     pub(super) held_by: Token,
     pub(super) attempts: u32,
+    /// Its body was told that its transaction is committed.
+    pub(super) committed: bool,
 }
 
 /// What a fence says about calls, and the store's [`troubles`](crate::store::Store::troubles) before it was asked: should
@@ -34,6 +39,7 @@ pub(super) async fn ask_fence(
     halves: &[UnresolvedHalf],
 ) -> Verdicts<Verdict> {
     let undisturbed_since = asker.held.store().troubles();
+    let began = Instant::now();
     let of = match asker.fences.by_identity(identity) {
         Some(fence) => {
             let calls: Vec<_> = halves.iter().map(|unresolved| unresolved.half.call_id).collect();
@@ -43,6 +49,8 @@ pub(super) async fn ask_fence(
             vec![Verdict::Unknown("this process does not have the fence's database".into()); halves.len()]
         }
     };
+    let name = asker.fences.name(identity).unwrap_or("unknown");
+    CHECK_BACK_DURATION.one(name).record(began.elapsed());
     fault::point("tombstone-in");
     Verdicts { undisturbed_since, of }
 }
@@ -89,10 +97,13 @@ async fn apply_verdicts(
     let Verdicts { undisturbed_since, of: verdicts } = verdicts;
     let mut settled: HashMap<(Event, bool), Vec<Row>> = HashMap::new();
     let mut unsettled = Vec::new();
-    let held: HashMap<MessageId, (Token, u32)> =
-        halves.iter().map(|one| (one.half.id, (one.held_by, one.attempts))).collect();
+    let held: HashMap<MessageId, (Token, u32, bool)> =
+        halves.iter().map(|one| (one.half.id, (one.held_by, one.attempts, one.committed))).collect();
     for (unresolved, verdict) in halves.into_iter().zip(verdicts) {
-        count(verdict.outcome());
+        count(asker.name_of(&unresolved.half.answered_by), verdict.outcome());
+        if unresolved.committed && verdict == Verdict::Closed {
+            OVERRULED.at(Overruler::Fence).increment(1);
+        }
         // What the body itself would have reported outranks more than a check-back's answer.
         let event = match verdict.event() {
             Some(Event::CheckBackConfirms) if live => Some(Event::BodyConfirms),
@@ -119,8 +130,8 @@ async fn apply_verdicts(
     let mut refused = Vec::new();
     for ((event, _), settled) in settled {
         for Row { half, .. } in asker.decide(event, settled, live).await {
-            let (held_by, attempts) = held[&half.id];
-            refused.push(UnresolvedHalf { half, held_by, attempts });
+            let (held_by, attempts, committed) = held[&half.id];
+            refused.push(UnresolvedHalf { half, held_by, attempts, committed });
         }
     }
     ask_again(asker, unsettled, live).await;
@@ -130,7 +141,7 @@ async fn apply_verdicts(
 /// A fence gave no answer. Messages that this process has in memory are stored again first.
 async fn ask_again(asker: &Asker, unsettled: Vec<(UnresolvedHalf, String)>, live: bool) {
     let back = unsettled.into_iter().map(|(unresolved, why)| {
-        let UnresolvedHalf { half, held_by, attempts } = unresolved;
+        let UnresolvedHalf { half, held_by, attempts, .. } = unresolved;
         let after = asker.settings.check_back_backoff.delay(attempts);
         tracing::info!(id = %half.id, why, retry_in = ?after, "a fence gave no answer yet");
         let back = back(half.id, held_by, after, Attempts::Spend, why);

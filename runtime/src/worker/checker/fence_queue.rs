@@ -65,9 +65,17 @@ impl FenceQueues {
                 let turn = queue.turn.lock().await;
                 let calls = mem::take(&mut *queue.calls());
                 let held_by = asker.held.token();
-                let halves = calls.iter().flat_map(|call| &call.halves);
-                let unresolved = |half| UnresolvedHalf { half: Arc::clone(half), held_by, attempts: 0 };
-                let halves: Vec<_> = halves.map(unresolved).collect();
+                let halves = calls.iter().flat_map(|call| {
+                    let committed = call.scope.has_committed();
+                    let unresolved = move |half| UnresolvedHalf {
+                        half: Arc::clone(half),
+                        held_by,
+                        attempts: 0,
+                        committed,
+                    };
+                    call.halves.iter().map(unresolved)
+                });
+                let halves: Vec<_> = halves.collect();
                 let verdicts = ask_fence(&asker, fence, &halves).await;
                 // The store may be away: then the next question to this fence does not wait for it.
                 drop(turn);

@@ -14,6 +14,7 @@ use crate::message::Outcome;
 use crate::message::state::Event;
 use crate::rules::answer::{Step, after_handler};
 use crate::store::{Attempts, ClaimedRow, Hold, Release, Transition};
+use crate::telemetry::catalogue::CHECK_BACK_DURATION;
 use crate::worker::panic_text;
 
 /// A handler's answer.
@@ -79,14 +80,16 @@ impl Question {
         // In a task of its own, so that a panic is an answer like any other.
         let question = AbortOnDropHandle::new(tokio::spawn(async move { (handler.ask)(question).await }));
         let patience = asker.settings.handler_timeout;
+        let began = Instant::now();
         let (outcome, why) = match tokio::time::timeout(patience, question).await {
             Ok(Ok(Ok(outcome))) => (outcome, format!("the handler `{name}` answered {outcome:?}")),
             Ok(Ok(Err(why))) => (Outcome::Unknown, format!("the handler `{name}` failed: {why}")),
             Ok(Err(failed)) => (Outcome::Unknown, format!("the handler `{name}` {}", describe(failed))),
             Err(_) => (Outcome::Unknown, format!("the handler `{name}` did not answer within {patience:?}")),
         };
+        CHECK_BACK_DURATION.one(&name).record(began.elapsed());
         fault::point("tombstone-in");
-        count(outcome);
+        count(&name, outcome);
         let follows = match after_handler(outcome, attempts, asker.settings.check_back_attempts) {
             Step::Decide(event) => {
                 Follows::Decided(event, Row { transition: Transition::of(id).because(why), half })
@@ -96,7 +99,7 @@ impl Question {
                     asker.held.log(&error);
                 }
                 let why = format!("asked {attempts} times without an answer; the last time {why}");
-                let transition = Transition::of(id).held_by(held_by).because(why);
+                let transition = Transition::of(id).held_by(held_by).because(why).counted_as(&name);
                 Follows::Decided(Event::Park, Row { transition, half })
             }
             Step::DecideIfHeld(event) => {

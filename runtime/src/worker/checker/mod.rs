@@ -26,6 +26,7 @@ use super::Worker;
 use crate::call::live::LiveCall;
 #[cfg(feature = "testing")]
 use crate::store::StoreError;
+use crate::telemetry::catalogue::{CHECK_BACKS, PARKED};
 
 /// Questions under way at once.
 const WINDOW: u32 = 64;
@@ -188,6 +189,11 @@ impl Worker for Checker {
     const NAME: &'static str = "checker";
 
     async fn run(&mut self, stop: &CancellationToken) {
+        for name in self.asker.fences.iter().map(|(name, _)| name).chain(self.asker.handlers.names()) {
+            // There from now on, at 0.
+            CHECK_BACKS.of(name);
+            PARKED.of(name);
+        }
         let mut next = Instant::now();
         let mut calls = Vec::new();
         loop {

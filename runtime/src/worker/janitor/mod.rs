@@ -21,6 +21,8 @@ use crate::message::state::Event;
 use crate::message::{AnsweredBy, CallId, FenceId, MessageId};
 use crate::settings::Settings;
 use crate::store::{Finished, StoreError, Transition};
+use crate::telemetry::catalogue::PRUNED;
+use crate::telemetry::labels::Pruned;
 use findings::Findings;
 
 /// Rows deleted in one statement.
@@ -111,7 +113,9 @@ impl Janitor {
 
     async fn prune_inbox(&self, inbox: &dyn Prune) -> Result<(), StoreError> {
         for _ in 0..BATCHES {
-            if inbox.prune(BATCH).await? < u64::from(BATCH) {
+            let pruned = inbox.prune(BATCH).await?;
+            PRUNED.at(Pruned::Inbox).increment(pruned);
+            if pruned < u64::from(BATCH) {
                 break;
             }
             tokio::task::yield_now().await;
@@ -136,7 +140,9 @@ impl Janitor {
             let ids = self.forget_fences(finished).await;
             if !ids.is_empty() {
                 fault::point("janitor-between");
-                pruned += self.held.store().delete_finished(&ids).await?;
+                let deleted = self.held.store().delete_finished(&ids).await?;
+                PRUNED.at(Pruned::Messages).increment(deleted);
+                pruned += deleted;
             }
             // Without progress, the rest waits for the next round: its fence does not answer.
             if !full || ids.is_empty() {
@@ -150,7 +156,9 @@ impl Janitor {
     /// Those of calls whose body had nothing to send, and whose attribute no message either.
     async fn forget_withheld(&self, fence: &dyn FenceDatabase) -> Result<(), StoreError> {
         for _ in 0..BATCHES {
-            if fence.forget_withheld(self.settings.retention, BATCH).await? < u64::from(BATCH) {
+            let pruned = fence.forget_withheld(self.settings.retention, BATCH).await?;
+            PRUNED.at(Pruned::Withheld).increment(pruned);
+            if pruned < u64::from(BATCH) {
                 break;
             }
             tokio::task::yield_now().await;

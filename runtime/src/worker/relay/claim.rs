@@ -1,11 +1,15 @@
 //! What the relay reads from the table: messages that nobody holds.
 
+use std::time::Instant;
+
 use super::outcomes::bury;
 use super::slots::Memory;
 use crate::fault;
 use crate::held::HeldStore;
 use crate::message::service::Services;
 use crate::store::{Claim, ClaimLimits, StoreError};
+use crate::telemetry::catalogue::{DELIVERY_DELAY, PUBLISH_DURATION};
+use crate::telemetry::labels::RelayPath;
 use crate::transport::Outgoing;
 
 /// What was read from the table.
@@ -22,9 +26,23 @@ pub(super) struct Batch {
 pub(super) struct InFlight {
     pub(super) held: HeldStore,
     pub(super) outgoing: Outgoing,
+    /// Which way it came, and since when it was to be delivered.
+    pub(super) path: RelayPath,
+    pub(super) since: Option<Instant>,
     /// Of what did not come from the table.
     pub(super) memory: Option<Memory>,
     pub(super) settled: bool,
+}
+
+impl InFlight {
+    /// The transport has it, which was sent it then.
+    pub(super) fn note_delivery(&self, sent: Instant) {
+        let exchange = &self.outgoing.half.message.exchange;
+        PUBLISH_DURATION.one(exchange).record(sent.elapsed());
+        if let Some(since) = self.since {
+            DELIVERY_DELAY.at(self.path).record(since.elapsed());
+        }
+    }
 }
 
 impl Drop for InFlight {
@@ -64,12 +82,16 @@ impl Source {
                 continue;
             }
             leases.took([row.half.id], deadline);
+            // The table does not say when it was confirmed.
+            let late = row.half.message.schedule.due().and_then(|due| due.elapsed().ok());
+            let since = Instant::now().checked_sub(late.map_or(row.age, |late| late.min(row.age)));
             let outgoing = Outgoing {
                 attempt: row.attempts.saturating_add(1),
                 suspect: row.taken_over.is_some(),
                 half: row.half,
             };
-            messages.push(InFlight { held: held.clone(), outgoing, memory: None, settled: false });
+            let (path, memory) = (RelayPath::Table, None);
+            messages.push(InFlight { held: held.clone(), outgoing, path, since, memory, settled: false });
             fault::point("claimed");
         }
         for row in undecodable {

@@ -28,7 +28,12 @@ use crate::message::service::Services;
 use crate::message::state::Event;
 use crate::settings::Settings;
 use crate::store::{StoreError, Transition};
-use crate::transport::Transport;
+use crate::telemetry;
+use crate::telemetry::catalogue::{
+    DEAD, DELIVERED, DELIVERY_FAILURES, LEASES_LOST, RELAY_QUEUE, RELAY_WINDOW,
+};
+use crate::telemetry::labels::RelayPath;
+use crate::transport::{PublishResult, Transport};
 
 /// Publishes confirmed messages, many at once, and records what became of each.
 #[derive(Debug)]
@@ -129,14 +134,19 @@ impl Relay {
             let id = message.outgoing.half.id;
             // A copy in memory may be published only while the row is surely ours.
             if !held.leases().surely_holds(&id) {
+                LEASES_LOST.get().increment(1);
                 return None;
             }
             if fault::bug("mark-before-ack") {
                 held.settle(Event::Acknowledged, &[Transition::of(id)], None).await;
             }
             let is_late = message.outgoing.half.is_late();
+            let sent = std::time::Instant::now();
             let result = if is_late { None } else { Some(transport.publish(&message.outgoing).await) };
             fault::point("acked");
+            if result == Some(PublishResult::Acknowledged) {
+                message.note_delivery(sent);
+            }
             message.settled = true;
             drop(message.memory.take());
             let Some(result) = result else { return Some(expired(&held, id)) };
@@ -144,8 +154,16 @@ impl Relay {
         });
     }
 
-    fn in_flight(&self, Queued { outgoing, memory }: Queued) -> InFlight {
-        InFlight { held: self.source.held.clone(), outgoing, memory: Some(memory), settled: false }
+    fn in_flight(&self, Queued { outgoing, since, memory }: Queued) -> InFlight {
+        let (path, memory) = (RelayPath::Memory, Some(memory));
+        InFlight {
+            held: self.source.held.clone(),
+            outgoing,
+            path,
+            since: Some(since),
+            memory,
+            settled: false,
+        }
     }
 
     /// Whether there is something to record, and no statement on its way.
@@ -218,6 +236,12 @@ impl Worker for Relay {
     const NAME: &'static str = "relay";
 
     async fn run(&mut self, stop: &CancellationToken) {
+        for exchange in self.transport.exchanges() {
+            // There from now on, at 0.
+            DELIVERED.of(&exchange);
+            DELIVERY_FAILURES.of(&exchange);
+            DEAD.of(&exchange);
+        }
         let mut poll = tokio::time::interval(self.settings.poll_interval);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -245,7 +269,11 @@ impl Worker for Relay {
                     }
                 }
                 // Also what wakes the relay when a transport that was away takes messages again.
-                _ = poll.tick() => self.claim_more(),
+                _ = poll.tick() => {
+                    RELAY_QUEUE.get().set(telemetry::count(self.queue.len()));
+                    RELAY_WINDOW.get().set(telemetry::count(self.publishing.len()));
+                    self.claim_more();
+                }
                 Some(done) = self.claiming.join_next() => self.was_claimed(done),
                 () = stop.cancelled() => break,
             }

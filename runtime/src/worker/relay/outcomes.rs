@@ -1,5 +1,7 @@
 //! What became of publishes, brought to the store: delivered, again later, or dead.
 
+use metrics::Counter;
+
 use crate::fault;
 use crate::held::{HeldStore, Tried};
 use crate::message::MessageId;
@@ -7,12 +9,16 @@ use crate::message::state::{Applied, Event, MessageState};
 use crate::rules::answer::{PublishVerdict, after_publish};
 use crate::settings::Backoff;
 use crate::store::{Attempts, Release, Transition};
+use crate::telemetry;
+use crate::telemetry::catalogue::{BATCH_MESSAGES, DELIVERED, DELIVERY_FAILURES, EXPIRED};
+use crate::telemetry::labels::{Batch, NotDelivered};
 use crate::transport::{Outgoing, PublishResult};
 
 /// What is to be recorded about a message that was published.
 #[derive(Clone, Debug)]
 pub(super) enum Recorded {
-    Delivered(Transition),
+    /// And what counts it then.
+    Delivered(Transition, Counter),
     Again(Release),
     Dead(Transition),
     Expired(Transition),
@@ -45,14 +51,16 @@ pub(super) fn judge(
         PublishResult::NotHere(_) => half.age().min(backoff.delay(u32::MAX)).max(backoff.delay(0)),
         _ => backoff.delay(0),
     };
-    let reason = match result {
-        PublishResult::Acknowledged => return Recorded::Delivered(Transition::of(id)),
-        PublishResult::Unroutable(why) => format!("unroutable: {why}"),
-        PublishResult::NotNow(why)
-        | PublishResult::NotHere(why)
-        | PublishResult::Failed(why)
-        | PublishResult::FailedFor(_, why)
-        | PublishResult::Refused(why) => why,
+    let exchange = &half.message.exchange;
+    let (kind, reason) = match result {
+        PublishResult::Acknowledged => {
+            return Recorded::Delivered(Transition::of(id), DELIVERED.one(exchange));
+        }
+        PublishResult::Unroutable(why) => (NotDelivered::Unroutable, format!("unroutable: {why}")),
+        PublishResult::Failed(kind, why) | PublishResult::Refused(kind, why) => (kind, why),
+        PublishResult::NotNow(why) | PublishResult::NotHere(why) | PublishResult::FailedFor(_, why) => {
+            (NotDelivered::Handler, why)
+        }
     };
     let again = |after, attempts, reason: String| {
         let held_by = held.token();
@@ -61,9 +69,9 @@ pub(super) fn judge(
     if verdict == PublishVerdict::AgainUncounted {
         return again(uncounted_pause, Attempts::Keep, reason);
     }
-    metrics::counter!("transactional_message_delivery_failures_total").increment(1);
+    DELIVERY_FAILURES.of(exchange).at(kind).increment(1);
     if verdict == PublishVerdict::Dead {
-        return Recorded::Dead(dead(held, id, reason));
+        return Recorded::Dead(dead(held, id, reason).counted_as(exchange));
     }
     let after = asked_for.map(|pause| pause.max(backoff.delay(0)));
     let after = after.unwrap_or_else(|| backoff.delay(attempt.saturating_sub(1)));
@@ -73,10 +81,15 @@ pub(super) fn judge(
 
 /// Records what became of messages. Returns what the store failed over.
 pub(super) async fn record(held: &HeldStore, outcomes: Vec<Recorded>) -> Vec<Recorded> {
+    BATCH_MESSAGES.at(Batch::Relay).record(telemetry::count(outcomes.len()));
     let (mut delivered, mut again, mut dead, mut expired) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut counters = Vec::new();
     for outcome in outcomes {
         match outcome {
-            Recorded::Delivered(transition) => delivered.push(transition),
+            Recorded::Delivered(transition, counter) => {
+                delivered.push(transition);
+                counters.push(counter);
+            }
             Recorded::Again(back) => again.push(back),
             Recorded::Dead(transition) => dead.push(transition),
             Recorded::Expired(transition) => expired.push(transition),
@@ -94,9 +107,13 @@ pub(super) async fn record(held: &HeldStore, outcomes: Vec<Recorded>) -> Vec<Rec
             );
         }
         fault::point("marked");
-        let (done, not_done) = (delivered.len(), failed_of(delivered, &marked));
-        metrics::counter!("transactional_message_delivered_total").increment((done - not_done.len()) as u64);
-        failed.extend(not_done.into_iter().map(Recorded::Delivered));
+        for ((transition, counter), tried) in delivered.into_iter().zip(counters).zip(marked) {
+            if matches!(tried, Tried::Failed) {
+                failed.push(Recorded::Delivered(transition, counter));
+            } else {
+                counter.increment(1);
+            }
+        }
     }
     if !dead.is_empty() {
         let buried = held.settle(Event::GiveUp, &dead, None).await;
@@ -107,7 +124,7 @@ pub(super) async fn record(held: &HeldStore, outcomes: Vec<Recorded>) -> Vec<Rec
         let is_moved = |tried: &&Tried| matches!(tried, Tried::Applied(Applied::Moved, _));
         let count = ended.iter().filter(is_moved).count();
         if count > 0 {
-            metrics::counter!("transactional_message_expired_total").increment(count as u64);
+            EXPIRED.get().increment(count as u64);
             tracing::info!(count, "messages expired before they could be delivered");
         }
         failed.extend(failed_of(expired, &ended).into_iter().map(Recorded::Expired));

@@ -26,6 +26,8 @@ pub(crate) struct RelayQueue {
 #[derive(Debug)]
 pub(crate) struct Queued {
     pub(crate) outgoing: Outgoing,
+    /// Since when it has been confirmed.
+    pub(crate) since: std::time::Instant,
     pub(crate) memory: Memory,
 }
 
@@ -94,6 +96,7 @@ impl RelaySlots<'_> {
             return;
         }
         self.queue.held.leases().took([half.id], deadline);
-        permit.send(Queued { outgoing: Outgoing { half, attempt: 1, suspect: false }, memory });
+        let outgoing = Outgoing { half, attempt: 1, suspect: false };
+        permit.send(Queued { outgoing, since: std::time::Instant::now(), memory });
     }
 }

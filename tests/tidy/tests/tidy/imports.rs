@@ -15,6 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("fault", &[]),
     ("in_turn", &[]),
+    ("telemetry", &[]),
     ("message", &[]),
     ("settings", &["message"]),
     // The ports.
@@ -73,7 +74,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
 ];
 /// Used everywhere.
-const GROUND: [&str; 3] = ["error", "fault", "in_turn"];
+const GROUND: [&str; 4] = ["error", "fault", "in_turn", "telemetry"];
 
 fn folder(file: &str) -> &str {
     file.split(['/', '.']).next().unwrap_or_default()

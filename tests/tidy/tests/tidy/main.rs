@@ -2,6 +2,7 @@
 
 mod imports;
 mod map;
+mod monitoring;
 mod text;
 
 use std::path::{Path, PathBuf};
