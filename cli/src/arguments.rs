@@ -22,14 +22,15 @@ pub(crate) struct Cli {
 }
 
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Globals {
     /// The message store: postgres://…, mysql://… or sqlite://… From `TM_DATABASE_URL` or `DATABASE_URL` otherwise
     #[arg(short = 'D', long, value_name = "URL", global = true)]
     pub(crate) database_url: Option<String>,
     /// A business database whose fence answers for messages; can be given several times
-    #[arg(long = "fence", value_name = "NAME=URL", value_parser = name_and_url, global = true)]
-    pub(crate) fences: Vec<(String, String)>,
+    #[arg(long = "fence", value_name = "NAME=URL", global = true)]
+    pub(crate) fences: Vec<String>,
     /// The prefix of the tables' names, where it is not `tm_`
     #[arg(long, value_name = "PREFIX", global = true)]
     pub(crate) table_prefix: Option<String>,
@@ -39,6 +40,9 @@ pub(crate) struct Globals {
     /// Takes what is not given here from this context of the configuration file
     #[arg(long, env = "TM_CONTEXT", value_name = "NAME", global = true)]
     pub(crate) context: Option<String>,
+    /// Whether the context was named on the command line.
+    #[arg(skip)]
+    pub(crate) context_is_given: bool,
     /// The configuration file. Default: tm.toml here, or in the user's configuration directory
     #[arg(long, env = "TM_CONFIG", value_name = "FILE", global = true)]
     pub(crate) config: Option<PathBuf>,
@@ -66,7 +70,7 @@ pub(crate) struct Globals {
     /// In whose name decisions are kept. Default: the user of this system, at this host
     #[arg(long = "as", value_name = "USER", global = true)]
     pub(crate) acting: Option<String>,
-    /// How long a command may take
+    /// How long an answer may take: of a command, or of each message where it is about several
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration, global = true)]
     pub(crate) timeout: Duration,
 }
@@ -122,8 +126,8 @@ pub(crate) struct Migrate {
 
 #[derive(Args, Debug)]
 pub(crate) struct Status {
-    /// Again and again, with this pause
-    #[arg(long, value_name = "PAUSE", value_parser = humantime::parse_duration)]
+    /// Again and again, with this pause: 100ms at least
+    #[arg(long, value_name = "PAUSE", value_parser = pause)]
     pub(crate) watch: Option<Duration>,
     /// Fails with 6 if one of these holds: parked, dead, lag=DURATION
     #[arg(long, value_name = "CONDITION,…", value_delimiter = ',')]
@@ -313,13 +317,6 @@ pub(crate) struct Audit {
     pub(crate) limit: u32,
 }
 
-fn name_and_url(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, url)) if !name.is_empty() && url.contains("://") => Ok((name.into(), url.into())),
-        _ => Err("a fence is given as NAME=URL, as in --fence shop=postgres://user@host/shop".into()),
-    }
-}
-
 /// A time, or how long ago it was.
 fn time(text: &str) -> Result<SystemTime, String> {
     if let Ok(time) = humantime::parse_rfc3339_weak(text) {
@@ -328,4 +325,9 @@ fn time(text: &str) -> Result<SystemTime, String> {
     let ago = humantime::parse_duration(text)
         .map_err(|_| "a time as in 2026-01-31T12:00:00Z, or how long ago, as in 2h or 3days".to_owned())?;
     SystemTime::now().checked_sub(ago).ok_or_else(|| "so long ago there was no time".to_owned())
+}
+
+fn pause(text: &str) -> Result<Duration, String> {
+    let pause = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if pause < Duration::from_millis(100) { Err("100ms at least".into()) } else { Ok(pause) }
 }

@@ -1,6 +1,7 @@
 //! A messenger that runs nothing: the way to the store and to the fences.
 
 use std::path::Path;
+use std::time::Duration;
 
 use transactional_message::{Actor, DatabaseSource, Messenger};
 
@@ -13,6 +14,10 @@ use crate::exit::{Exit, Failure};
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) messenger: Messenger,
+    /// Where it leads, for people.
+    pub(crate) target: String,
+    /// How long an answer may take.
+    patience: Duration,
     pub(crate) actor: Actor,
     pub(crate) consent: Consent,
     pub(crate) dry_run: bool,
@@ -22,7 +27,7 @@ impl Session {
     /// Opens the databases, and makes sure that their tables are those that this version knows.
     pub(crate) async fn open(globals: &Globals) -> Result<Self, Failure> {
         let target = Target::of(globals)?;
-        there(&target.database_url)?;
+        target.is_there()?;
         let mut session = Self::open_unchecked(globals).await?;
         session.messenger.check_tables().await?;
         if target.fences.is_empty() {
@@ -36,6 +41,19 @@ impl Session {
         Ok(session)
     }
 
+    /// What was said beforehand about changes.
+    pub(crate) fn consent(globals: &Globals, target: &Target) -> Consent {
+        Consent::new(globals, target.production.clone())
+    }
+
+    /// Waits for an answer, but not for ever.
+    pub(crate) async fn within<T>(
+        &self,
+        answer: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        within(self.patience, answer).await
+    }
+
     /// The same without a look at the tables.
     pub(crate) async fn open_unchecked(globals: &Globals) -> Result<Self, Failure> {
         let target = Target::of(globals)?;
@@ -45,11 +63,23 @@ impl Session {
         });
         Ok(Self {
             messenger: open(&target, &target.fences).await?,
+            target: target.shown(),
+            patience: globals.timeout,
             actor: Actor::new(user, "cli"),
-            consent: Consent::new(globals, target.production),
+            consent: Self::consent(globals, &target),
             dry_run: globals.dry_run,
         })
     }
+}
+
+/// Waits for an answer, but not for ever.
+pub(crate) async fn within<T>(
+    patience: Duration,
+    answer: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    tokio::time::timeout(patience, answer).await.unwrap_or_else(|_| {
+        Err(Failure::new(Exit::Failed, format!("no answer within {patience:?}: --timeout allows for more")))
+    })
 }
 
 async fn open(target: &Target, fences: &[(String, String)]) -> Result<Messenger, Failure> {
@@ -67,10 +97,17 @@ async fn open(target: &Target, fences: &[(String, String)]) -> Result<Messenger,
     };
     let builder = Messenger::builder(store);
     let builder = fences.iter().fold(builder, |builder, (name, url)| builder.fence(name, source(url)));
-    Ok(builder.build().await?)
+    Ok(Box::pin(builder.build()).await?)
 }
 
-/// Errs for an SQLite file that is not there: opening it would make an empty one.
+impl Target {
+    /// Errs for SQLite files that are not there: opening one would make an empty one.
+    pub(crate) fn is_there(&self) -> Result<(), Failure> {
+        let fences = self.fences.iter().map(|(_, url)| url);
+        [&self.database_url].into_iter().chain(fences).try_for_each(|url| there(url))
+    }
+}
+
 fn there(url: &str) -> Result<(), Failure> {
     let Some(file) = url.strip_prefix("sqlite:") else { return Ok(()) };
     let file = file.strip_prefix("//").unwrap_or(file);

@@ -13,13 +13,13 @@ pub(crate) struct Consent {
     yes: bool,
     /// `--no-input`
     no_input: bool,
-    /// The context was named, and not left to the file.
+    /// The context was named on the command line, and not left to a file or the environment.
     named: bool,
 }
 
 impl Consent {
     pub(crate) fn new(globals: &Globals, production: Option<String>) -> Self {
-        let named = globals.context.is_some();
+        let named = globals.context_is_given;
         Self { production, yes: globals.yes, no_input: globals.no_input, named }
     }
 
@@ -40,5 +40,25 @@ impl Consent {
             return Ok(());
         }
         Err(Failure::usage(format!("that is not `{name}`: nothing was done")))
+    }
+
+    /// The same for something that is asked about everywhere; answered with yes or no outside of production.
+    pub(crate) fn agree(&self, what: &str) -> Result<(), Failure> {
+        if self.production.is_some() {
+            return self.make_sure(what);
+        }
+        if self.yes {
+            return Ok(());
+        }
+        let question = format!("{what}. Go on? [y/N]");
+        if self.no_input {
+            return Err(Failure::usage(format!(
+                "{question}\n--no-input asks nothing: give --yes if it is meant"
+            )));
+        }
+        match ask(&question)?.as_str() {
+            "y" | "Y" | "yes" => Ok(()),
+            _ => Err(Failure::usage("nothing was done")),
+        }
     }
 }

@@ -52,9 +52,23 @@ pub(crate) struct Target {
 }
 
 impl Target {
+    /// Where it leads, without users and passwords.
+    pub(crate) fn shown(&self) -> String {
+        let fences =
+            self.fences.iter().map(|(name, url)| format!(", the fence `{name}` at {}", without_user(url)));
+        format!("the message store at {}{}", without_user(&self.database_url), fences.collect::<String>())
+    }
+
     pub(crate) fn of(globals: &Globals) -> Result<Self, Failure> {
         let (name, context) = context(globals)?;
         let from_environment = || env::var("TM_DATABASE_URL").or_else(|_| env::var("DATABASE_URL")).ok();
+        // A context that was named comes before the environment; one that only the file names does not.
+        let (name, context) = match from_environment() {
+            Some(url) if globals.context.is_none() && globals.database_url.is_none() && !url.is_empty() => {
+                (None, Context { database_url: Some(url), ..Context::default() })
+            }
+            _ => (name, context),
+        };
         let database_url = globals
             .database_url
             .clone()
@@ -67,7 +81,7 @@ impl Target {
                      of tm.toml by --context",
                 )
             })?;
-        let mut fences = globals.fences.clone();
+        let mut fences = globals.fences.iter().map(|fence| named(fence)).collect::<Result<Vec<_>, _>>()?;
         for (name, url) in context.fences {
             if !fences.iter().any(|(given, _)| *given == name) {
                 fences.push((name, url));
@@ -108,7 +122,24 @@ fn read(path: &Path) -> Result<File, Failure> {
     let shown = path.display();
     let text = fs::read_to_string(path)
         .map_err(|error| Failure::usage(format!("{shown} can't be read: {error}")))?;
-    toml::from_str(&text).map_err(|error| Failure::usage(format!("{shown}: {error}")))
+    toml::from_str(&text).map_err(|error: toml::de::Error| {
+        // Not the line itself, which may have a password.
+        let line =
+            error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+        Failure::usage(format!("{shown}, line {line}: {}", error.message()))
+    })
+}
+
+/// A fence's name and URL. What is wrong is said without the URL, which may have a password.
+fn named(fence: &str) -> Result<(String, String), Failure> {
+    match fence.split_once('=') {
+        Some((name, url)) if !name.is_empty() && !name.contains("://") && url.contains("://") => {
+            Ok((name.into(), url.into()))
+        }
+        _ => {
+            Err(Failure::usage("a fence is given as NAME=URL, as in --fence shop=postgres://user@host/shop"))
+        }
+    }
 }
 
 /// In the current directory, or in the user's configuration directory.
@@ -117,4 +148,11 @@ fn default_file() -> Option<PathBuf> {
     let user = env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).or_else(in_home);
     let files = [Some(PathBuf::from("tm.toml")), user.map(|folder| folder.join("tm.toml"))];
     files.into_iter().flatten().find(|file| file.is_file())
+}
+
+fn without_user(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
+    let place = place.split('?').next().unwrap_or(place);
+    if scheme.is_empty() { place.to_owned() } else { format!("{scheme}://{place}") }
 }

@@ -69,19 +69,16 @@ impl From<Error> for Failure {
             }
             cause = why.source();
         }
-        if error.kind() == ErrorKind::Schema {
+        if error.kind() == ErrorKind::Schema && !text.contains("newer than") {
             text.push_str("; `tm migrate` brings them up to this version");
         }
         Self { exit, text }
     }
 }
 
-/// A result that can't be written. That nobody reads it any more is no failure.
+/// A result that can't be written.
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
-        if error.kind() == std::io::ErrorKind::BrokenPipe {
-            return Self::new(Exit::Done, "");
-        }
         Self::new(Exit::Failed, format!("the result could not be written: {error}"))
     }
 }

@@ -10,7 +10,8 @@ mod output;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches};
 
 use arguments::Cli;
 use exit::Failure;
@@ -18,7 +19,7 @@ use output::say;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = parsed();
     let exit = match commands::run(cli).await {
         Ok(exit) => exit,
         Err(Failure { exit, text }) => {
@@ -29,10 +30,16 @@ async fn main() -> ExitCode {
     ExitCode::from(exit)
 }
 
+/// The command line, and whether it names the context itself.
+fn parsed() -> Cli {
+    let matches = Cli::command().get_matches();
+    let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    cli.globals.context_is_given = matches.value_source("context") == Some(ValueSource::CommandLine);
+    cli
+}
+
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -201,7 +201,9 @@ impl Settings {
         let number = |text: &str| text.parse().ok();
         let duration = |text: &str| {
             let whole = text.strip_suffix('s').and_then(|seconds| seconds.parse().ok());
-            whole.map(Duration::from_secs_f64).or_else(|| humantime::parse_duration(text).ok())
+            whole
+                .and_then(|whole| Duration::try_from_secs_f64(whole).ok())
+                .or_else(|| humantime::parse_duration(text).ok())
         };
         hear(entries.get("check_back_attempts"), number, &mut self.check_back_attempts);
         hear(entries.get("delivery_attempts"), number, &mut self.delivery_attempts);

@@ -5,11 +5,14 @@ use std::io::{BufRead, stdin};
 use serde::Serialize;
 use transactional_message::{MessageId, MessageInfo};
 
-use super::{find, simulate};
+use super::find;
 use crate::arguments::Decide;
 use crate::connect::Session;
 use crate::exit::{Exit, Failure};
-use crate::output::{Output, say, write};
+use crate::output::{Output, say};
+
+/// The digits of an id that are enough to decide.
+const DIGITS: usize = 8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verb {
@@ -60,32 +63,51 @@ pub(super) async fn run(
     if ids.is_empty() {
         return Err(Failure::usage("no ids were given, nor read from the input"));
     }
-    if session.dry_run {
-        return dry_run(session, output, &ids).await;
+    if !session.dry_run {
+        session.consent.make_sure(&format!("This would {} {} message(s)", verb.name(), ids.len()))?;
     }
-    session.consent.make_sure(&format!("This would {} {} message(s)", verb.name(), ids.len()))?;
-    let (mut all, mut failures) = (Vec::new(), Vec::new());
+    let mut output = output.one_by_one();
+    let mut failures = Vec::new();
     for id in &ids {
-        let done = one(session, verb, id, &decide.reason).await;
-        let shown = done.as_ref().map_or_else(|_| id.clone(), ToString::to_string);
-        let refusal = done.err().map(|failure| {
-            let text = failure.text.clone();
-            failures.push(failure);
-            text
-        });
-        all.push(Done { id: shown, taken: refusal.is_none(), refusal });
+        let taken = session.within(one(session, verb, id, &decide.reason)).await;
+        let shown = taken.as_ref().map_or_else(|_| id.clone(), ToString::to_string);
+        let done = Done {
+            id: shown,
+            taken: taken.is_ok(),
+            refusal: taken.as_ref().err().map(|why| why.text.clone()),
+        };
+        // At once: whoever is cut off knows how far it got.
+        output.item(&["id", "done", "refusal"], &done, || match (&done.refusal, session.dry_run) {
+            (None, false) => format!("{} {}", verb.done(), done.id),
+            (None, true) => format!("{} would be {}", done.id, verb.done()),
+            (Some(_), _) => String::new(),
+        })?;
+        if let Err(why) = taken {
+            if output.is_for_people() {
+                say(&why.text);
+            }
+            failures.push(why);
+        }
     }
-    report(output, verb, &all)?;
+    output.ends()?;
     Ok(match failures.first() {
         None => Exit::Done,
-        Some(_) if failures.len() < all.len() => Exit::Partly,
+        Some(_) if failures.len() < ids.len() => Exit::Partly,
         Some(first) => first.exit,
     })
 }
 
 async fn one(session: &Session, verb: Verb, id: &str, reason: &str) -> Result<MessageId, Failure> {
-    let MessageInfo { id, .. } = find::message(&session.messenger, id).await?;
+    let MessageInfo { id, .. } = find::message(&session.messenger, id, DIGITS).await?;
     let admin = session.messenger.admin().by(&session.actor);
+    if session.dry_run {
+        let simulation = admin.simulate(id).await?;
+        let refusal = simulation.refusals.into_iter().find(|(action, _)| action.name() == verb.name());
+        return match refusal.and_then(|(_, why)| why) {
+            Some(why) => Err(Failure::new(Exit::Refused, format!("message {id} {why}"))),
+            None => Ok(id),
+        };
+    }
     match verb {
         Verb::Confirm => admin.confirm(id, reason).await?,
         Verb::Cancel => admin.cancel(id, reason).await?,
@@ -94,37 +116,24 @@ async fn one(session: &Session, verb: Verb, id: &str, reason: &str) -> Result<Me
     Ok(id)
 }
 
-fn report(output: &Output, verb: Verb, all: &[Done]) -> Result<(), Failure> {
-    if !output.is_for_people() {
-        return output.list("messages", &["id", "done", "refusal"], all, serde_json::Value::Null);
-    }
-    for one in all {
-        match &one.refusal {
-            None => write(&format!("{} {}\n", verb.done(), one.id))?,
-            Some(why) => say(why),
-        }
-    }
-    Ok(())
-}
-
-async fn dry_run(session: &Session, output: &Output, ids: &[String]) -> Result<Exit, Failure> {
-    for id in ids {
-        simulate::run(session, output, id).await?;
-    }
-    Ok(Exit::Done)
-}
-
-/// The ids; those of the input in the place of `-`.
+/// The ids; those of the input in the place of `-`, which must be whole: a word of a table may begin some id by chance.
 fn ids(given: &[String]) -> Result<Vec<String>, Failure> {
     let mut ids = Vec::new();
     for id in given {
-        if id == "-" {
-            for line in stdin().lock().lines() {
-                let line = line?;
-                ids.extend(line.split_whitespace().map(ToOwned::to_owned));
-            }
-        } else {
+        if id != "-" {
             ids.push(id.clone());
+            continue;
+        }
+        for line in stdin().lock().lines() {
+            let line = line.map_err(|error| Failure::usage(format!("the input can't be read: {error}")))?;
+            for word in line.split_whitespace() {
+                if word.parse::<MessageId>().is_err() {
+                    return Err(Failure::usage(format!(
+                        "`{word}` in the input is not an id: pipe in what `tm list --format ids` writes"
+                    )));
+                }
+                ids.push(word.to_owned());
+            }
         }
     }
     Ok(ids)

@@ -10,7 +10,7 @@ use super::list::COLUMNS;
 use crate::arguments::Export;
 use crate::connect::Session;
 use crate::exit::{Exit, Failure};
-use crate::output::Output;
+use crate::output::{Output, is_closed, say};
 
 /// Read at once.
 const PAGE: u32 = 500;
@@ -38,20 +38,32 @@ impl Whole {
 }
 
 pub(super) async fn run(session: &Session, output: &Output, export: Export) -> Result<Exit, Failure> {
+    let mut output = output.in_pages()?;
     let (filter, admin) = (export.conditions.filter(), session.messenger.admin().by(&session.actor));
     let reason = export.reason.unwrap_or_default();
-    let (mut all, mut next) = (Vec::new(), None);
+    let (mut next, mut count) = (None, 0);
     loop {
-        let page = admin.search(&filter, next, PAGE).await?;
-        for message in page.messages {
-            let contents = if export.payload { admin.contents(message.id, &reason).await? } else { None };
-            all.push(Whole::new(message, contents));
+        let page = session.within(async { Ok(admin.search(&filter, next, PAGE).await?) }).await?;
+        count += page.messages.len();
+        if !session.dry_run {
+            let mut all = Vec::with_capacity(page.messages.len());
+            for message in page.messages {
+                let contents = if export.payload {
+                    session.within(async { Ok(admin.contents(message.id, &reason).await?) }).await?
+                } else {
+                    None
+                };
+                all.push(Whole::new(message, contents));
+            }
+            output.page(&COLUMNS, &all)?;
         }
-        next = page.next;
+        next = page.next.filter(|_| !is_closed());
         if next.is_none() {
             break;
         }
     }
-    output.list("messages", &COLUMNS, &all, Value::Null)?;
+    if session.dry_run {
+        say(&format!("{count} messages would be written"));
+    }
     Ok(Exit::Done)
 }

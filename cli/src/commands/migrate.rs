@@ -2,26 +2,43 @@
 
 use transactional_message::ErrorKind;
 
-use crate::arguments::Migrate;
-use crate::connect::Session;
+use crate::arguments::{Globals, Migrate};
+use crate::connect::{Session, within};
+use crate::context::Target;
 use crate::exit::{Exit, Failure};
 use crate::output::say;
 
-pub(super) async fn run(session: &Session, migrate: &Migrate) -> Result<Exit, Failure> {
-    if migrate.check || session.dry_run {
-        return match session.messenger.check_tables().await {
-            Ok(()) => {
-                say("the tables are up to date");
-                Ok(Exit::Done)
-            }
-            Err(error) if error.kind() == ErrorKind::Schema => {
-                Err(Failure { exit: Exit::Found, text: Failure::from(error).text })
-            }
-            Err(error) => Err(error.into()),
-        };
+pub(super) async fn run(globals: &Globals, migrate: &Migrate) -> Result<Exit, Failure> {
+    let target = Target::of(globals)?;
+    if migrate.check || globals.dry_run {
+        target.is_there().map_err(|failure| Failure { exit: Exit::Found, ..failure })?;
+        let session = within(globals.timeout, Session::open_unchecked(globals)).await?;
+        return within(globals.timeout, check(&session)).await;
     }
-    session.consent.make_sure("This changes tables")?;
+    // Before anything is opened: SQLite's files are made thereby.
+    let session = Session::consent(globals, &target);
+    session.agree(&format!("Tables will be created or updated: {}", target.shown()))?;
+    let session = within(globals.timeout, Session::open_unchecked(globals)).await?;
+    // As long as it takes: a migration that is cut off is half done on MySQL.
     session.messenger.migrate().await?;
-    say("the tables are up to date");
+    say(&format!("the tables are up to date: {}", session.target));
+    if target.fences.is_empty() {
+        say(
+            "no fence was named: `--fence NAME=URL` for each business database, should its tables be kept up to date from here",
+        );
+    }
     Ok(Exit::Done)
+}
+
+async fn check(session: &Session) -> Result<Exit, Failure> {
+    match session.messenger.check_tables().await {
+        Ok(()) => {
+            say(&format!("the tables are up to date: {}", session.target));
+            Ok(Exit::Done)
+        }
+        Err(error) if error.kind() == ErrorKind::Schema => {
+            Err(Failure { exit: Exit::Found, text: Failure::from(error).text })
+        }
+        Err(error) => Err(error.into()),
+    }
 }

@@ -14,12 +14,14 @@ mod why;
 
 use clap::CommandFactory;
 
+use decide::Verb;
+
 use crate::arguments::{Cli, Command, Globals};
-use crate::connect::Session;
+use crate::connect::{Session, within};
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, write};
 
-/// Runs a command, for as long as it may take.
+/// Runs a command.
 pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
     let Cli { globals, command } = cli;
     match command {
@@ -31,35 +33,37 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Man => man().map(|()| Exit::Done),
         // As long as somebody watches.
         Command::Status(status) if status.watch.is_some() => status::watch(&globals, &status).await,
-        command => {
-            let late = |_| {
-                let patience = globals.timeout;
-                Failure::new(Exit::Failed, format!("not done within {patience:?}: --timeout allows for more"))
-            };
-            tokio::time::timeout(globals.timeout, in_session(&globals, command)).await.map_err(late)?
-        }
+        command => in_session(&globals, command).await,
     }
 }
 
 async fn in_session(globals: &Globals, command: Command) -> Result<Exit, Failure> {
     let output = Output::new(globals);
+    let patience = globals.timeout;
     if let Command::Migrate(migrate) = command {
-        return migrate::run(&Session::open_unchecked(globals).await?, &migrate).await;
+        return migrate::run(globals, &migrate).await;
     }
-    let session = Session::open(globals).await?;
+    let session = within(patience, Session::open(globals)).await?;
     match command {
-        Command::Status(status) => status::run(&session, &output, &status).await,
-        Command::List(list) => list::run(&session, &output, list).await,
-        Command::Show(show) => show::run(&session, &output, &show).await,
-        Command::Why(why) => why::run(&session, &output, &why).await,
-        Command::Ask(one) => simulate::run(&session, &output, &one.id).await,
-        Command::Confirm(decide) => decide::run(&session, &output, decide::Verb::Confirm, &decide).await,
-        Command::Cancel(decide) => decide::run(&session, &output, decide::Verb::Cancel, &decide).await,
-        Command::Retry(decide) => decide::run(&session, &output, decide::Verb::Retry, &decide).await,
+        // About as many messages as are wanted: each has its own time.
+        Command::Confirm(decide) => decide::run(&session, &output, Verb::Confirm, &decide).await,
+        Command::Cancel(decide) => decide::run(&session, &output, Verb::Cancel, &decide).await,
+        Command::Retry(decide) => decide::run(&session, &output, Verb::Retry, &decide).await,
         Command::Export(export) => export::run(&session, &output, export).await,
-        Command::Audit(audit) => audit::run(&session, &output, audit).await,
-        Command::Processes => processes::run(&session, &output).await,
-        Command::Migrate(_) | Command::Completions { .. } | Command::Man => Ok(Exit::Done),
+        command => within(patience, look(&session, &output, command)).await,
+    }
+}
+
+async fn look(session: &Session, output: &Output, command: Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Status(status) => status::run(session, output, &status).await,
+        Command::List(list) => list::run(session, output, list).await,
+        Command::Show(show) => show::run(session, output, &show).await,
+        Command::Why(why) => why::run(session, output, &why).await,
+        Command::Ask(one) => simulate::run(session, output, &one.id).await,
+        Command::Audit(audit) => audit::run(session, output, audit).await,
+        Command::Processes => processes::run(session, output).await,
+        _ => Ok(Exit::Done),
     }
 }
 

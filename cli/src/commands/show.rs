@@ -17,7 +17,7 @@ const MOST: u32 = 100;
 
 pub(super) async fn run(session: &Session, output: &Output, show: &Show) -> Result<Exit, Failure> {
     let admin = session.messenger.admin().by(&session.actor);
-    let message = find::message(&session.messenger, &show.one.id).await?;
+    let message = find::message(&session.messenger, &show.one.id, 1).await?;
     let explanation = admin.explain(message.id).await?;
     let evidence = admin.evidence(message.id).await.unwrap_or_else(|elsewhere| unknown(&elsewhere));
     let audit = admin.audit(&AuditFilter::default().message(message.id), MOST).await?;

@@ -10,7 +10,7 @@ use crate::exit::{Exit, Failure};
 use crate::output::{Output, plain};
 
 pub(super) async fn run(session: &Session, output: &Output, id: &str) -> Result<Exit, Failure> {
-    let message = find::message(&session.messenger, id).await?;
+    let message = find::message(&session.messenger, id, 1).await?;
     let simulation = session.messenger.admin().simulate(message.id).await?;
     output.one(&simulation, || text(&simulation))?;
     Ok(Exit::Done)

@@ -7,9 +7,9 @@ use transactional_message::Gauges;
 
 use super::processes::differences;
 use crate::arguments::{Condition, Globals, Status};
-use crate::connect::Session;
+use crate::connect::{Session, within};
 use crate::exit::{Exit, Failure};
-use crate::output::{Output, seconds, write};
+use crate::output::{Output, is_closed, say, seconds, write};
 
 /// What there is to say at one moment.
 #[derive(Serialize)]
@@ -52,16 +52,26 @@ fn oldest(gauges: &Gauges) -> Option<Duration> {
     gauges.half.oldest.max(gauges.confirmed.oldest)
 }
 
-/// Again and again, until it is interrupted.
+/// Again and again, until it is interrupted. A store that does not answer is told of, and asked again.
 pub(super) async fn watch(globals: &Globals, status: &Status) -> Result<Exit, Failure> {
-    let (output, session) = (Output::new(globals), Session::open(globals).await?);
+    let output = Output::new(globals);
+    let session = within(globals.timeout, Session::open(globals)).await?;
     let pause = status.watch.unwrap_or_default();
     loop {
         if output.is_for_people() {
             // Clears the screen, and goes to its top.
             write("\u{1b}[2J\u{1b}[H")?;
         }
-        let exit = run(&session, &output, status).await?;
+        let exit = match session.within(run(&session, &output, status)).await {
+            Ok(exit) => exit,
+            Err(failure) => {
+                say(&failure.text);
+                failure.exit
+            }
+        };
+        if is_closed() {
+            return Ok(exit);
+        }
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             _ = tokio::signal::ctrl_c() => return Ok(exit),

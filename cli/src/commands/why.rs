@@ -20,7 +20,7 @@ pub(super) async fn run(session: &Session, output: &Output, why: &Why) -> Result
     if let Some(state) = why.state {
         return census(session, output, state.into()).await;
     }
-    let message = find::message(&session.messenger, why.id.as_deref().unwrap_or_default()).await?;
+    let message = find::message(&session.messenger, why.id.as_deref().unwrap_or_default(), 1).await?;
     let explanation = session.messenger.admin().explain(message.id).await?;
     let said = explanation.say(output.language, |time| output.time(time));
     let mut all = explained(&explanation, &said);

@@ -1,10 +1,12 @@
 //! How results are written: every one is a value of JSON at first, of which tables and CSV show some fields.
 
+mod stream;
 mod table;
 mod text;
 mod times;
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use clap::ValueEnum;
@@ -13,6 +15,8 @@ use serde_json::{Value, json};
 
 use crate::arguments::Globals;
 use crate::exit::Failure;
+use stream::Stream;
+use text::lines;
 pub(crate) use text::plain;
 pub(crate) use times::{TimeStyle, seconds};
 
@@ -78,9 +82,9 @@ impl Output {
         };
         self.known(&shown, &items)?;
         match self.format {
-            Format::Table => {
-                write(&table::table(&shown, &items, |text| self.time.rewrite(text, self.language)))
-            }
+            Format::Table => write(&table::table(&shown, &items, |column, text| {
+                self.time.rewrite(column, text, self.language)
+            })),
             Format::Json => {
                 let mut all = json!({ "schema": SCHEMA, name: items });
                 merge(&mut all, rest);
@@ -96,7 +100,7 @@ impl Output {
     pub(crate) fn one<T: Serialize>(&self, item: &T, text: impl FnOnce() -> String) -> Result<(), Failure> {
         let item = value(item);
         match self.format {
-            Format::Table => write(&text()),
+            Format::Table => write(&lines(&text())),
             Format::Json => {
                 let mut all = json!({ "schema": SCHEMA });
                 merge(&mut all, item);
@@ -110,6 +114,22 @@ impl Output {
             }
             Format::Ids => id(&item).map_or(Ok(()), |id| write(&format!("{id}\n"))),
         }
+    }
+
+    /// For results that come in pages, of which there may be more than fit into memory.
+    pub(crate) fn in_pages(&self) -> Result<Stream, Failure> {
+        match self.format {
+            Format::Json => {
+                Err(Failure::usage("so many are not written as one value: --format jsonl, csv or ids"))
+            }
+            Format::Table => Ok(Stream::new(Self { format: Format::Jsonl, ..self.clone() })),
+            _ => Ok(Stream::new(self.clone())),
+        }
+    }
+
+    /// For results that are told as soon as they are there.
+    pub(crate) fn one_by_one(&self) -> Stream {
+        Stream::new(self.clone())
     }
 
     /// Errs for a column that there is not.
@@ -147,17 +167,27 @@ fn pretty(value: &Value) -> Result<(), Failure> {
     write(&format!("{value:#}\n"))
 }
 
+/// Nobody reads the results any more. No failure: what was told to be done is done all the same.
+static CLOSED: AtomicBool = AtomicBool::new(false);
+
+pub(crate) fn is_closed() -> bool {
+    CLOSED.load(Ordering::Relaxed)
+}
+
 /// Writes a text to the standard output.
 pub(crate) fn write(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    Ok(out.flush()?)
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => CLOSED.store(true, Ordering::Relaxed),
+        written => written?,
+    }
+    Ok(())
 }
 
 /// Says something beside the results.
 pub(crate) fn say(text: &str) {
     if !text.is_empty() {
-        let _ = writeln!(io::stderr().lock(), "{text}");
+        let _ = writeln!(io::stderr().lock(), "{}", lines(text));
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::text::plain;
 
 /// A table that fits the terminal, if it goes to one.
-pub(super) fn table(columns: &[&str], items: &[Value], write: impl Fn(&str) -> String) -> String {
+pub(super) fn table(columns: &[&str], items: &[Value], write: impl Fn(&str, &str) -> String) -> String {
     if items.is_empty() {
         return String::new();
     }
@@ -19,7 +19,7 @@ pub(super) fn table(columns: &[&str], items: &[Value], write: impl Fn(&str) -> S
     }
     table.set_header(columns.iter().map(|column| column.replace('_', " ")));
     for item in items {
-        table.add_row(columns.iter().map(|column| write(&cell(&item[*column]))));
+        table.add_row(columns.iter().map(|column| write(column, &cell(&item[*column]))));
     }
     let lines: Vec<_> =
         table.lines().map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned()).collect();
@@ -59,7 +59,7 @@ mod tests {
     fn what_others_wrote_stays_in_its_cell() {
         let items =
             [json!({ "id": "a", "reason": "one\ntwo\u{1b}[31m" }), json!({ "id": "b", "reason": null })];
-        let table = table(&["id", "reason"], &items, ToOwned::to_owned);
+        let table = table(&["id", "reason"], &items, |_, text| text.to_owned());
         assert_eq!(table, "id  reason\na   one two [31m\nb\n");
         assert_eq!(
             csv(&["id", "reason"], &[json!({ "id": "a", "reason": "say \"no\", twice" })]),

@@ -34,11 +34,11 @@ impl TimeStyle {
         }
     }
 
-    /// A text that machines get, for people: a time is written so, and anything else is left.
-    pub(super) fn rewrite(self, text: &str, language: Language) -> String {
+    /// A text that machines get, for people: a time is written so, in columns that have times, and anything else is left.
+    pub(super) fn rewrite(self, column: &str, text: &str, language: Language) -> String {
         match humantime::parse_rfc3339(text) {
-            Ok(time) => self.write(time, language),
-            Err(_) => text.to_owned(),
+            Ok(time) if column == "at" || column.ends_with("_at") => self.write(time, language),
+            _ => text.to_owned(),
         }
     }
 }
@@ -74,7 +74,12 @@ mod tests {
         assert_eq!(TimeStyle::Iso.write(time, english), "2023-11-14T22:13:20Z");
         assert_eq!(TimeStyle::Unix.write(time, english), "1700000000");
         assert!(TimeStyle::Relative.write(time, english).ends_with(" ago"));
-        assert_eq!(TimeStyle::Unix.rewrite("2023-11-14T22:13:20.000Z", english), "1700000000");
-        assert_eq!(TimeStyle::Unix.rewrite("order-7", english), "order-7");
+        assert_eq!(TimeStyle::Unix.rewrite("seen_at", "2023-11-14T22:13:20.000Z", english), "1700000000");
+        assert_eq!(TimeStyle::Unix.rewrite("at", "order-7", english), "order-7");
+        // A business key may look like a time.
+        assert_eq!(
+            TimeStyle::Unix.rewrite("business_key", "2023-11-14T22:13:20Z", english),
+            "2023-11-14T22:13:20Z"
+        );
     }
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 pub(crate) struct Tm {
     globals: Vec<String>,
     input: String,
+    environment: Vec<(String, String)>,
 }
 
 /// What it did.
@@ -33,6 +34,11 @@ impl Tm {
         self
     }
 
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     pub(crate) fn input(mut self, text: impl Into<String>) -> Self {
         self.input = text.into();
         self
@@ -44,8 +50,11 @@ impl Tm {
             .args(&self.globals)
             .env_remove("DATABASE_URL")
             .env_remove("TM_DATABASE_URL")
+            .env_remove("TM_CONTEXT")
+            .env_remove("TM_CONFIG")
             .env("HOME", "/nowhere")
             .env_remove("XDG_CONFIG_HOME")
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -13,14 +13,23 @@ fn without_a_database_it_says_how_to_name_one() {
 
 #[test]
 fn what_is_wrong_in_a_command_is_said_with_its_code() {
-    let tm = Tm::default().with(&["--database-url", "sqlite:///nowhere/at/all.db"]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = format!("sqlite://{}", folder.path().join("messages.db").display());
+    Tm::default().with(&["--database-url", &url, "--yes"]).run(&["migrate"]).ends_with(0);
+    let tm = Tm::default().with(&["--database-url", &url]);
     for (arguments, code, expected) in [
-        (&["list"][..], 1, "there is no file `/nowhere/at/all.db`: `tm migrate` would make it"),
+        (
+            &["list", "--fence", "shop=sqlite:///nowhere.db"][..],
+            1,
+            "no file `/nowhere.db`: `tm migrate` would make it",
+        ),
         (&["confirm", "0192"], 2, "--reason"),
         (&["list", "--state", "lost"], 2, "possible values: half, confirmed"),
         (&["list", "--since", "yesterday"], 2, "or how long ago, as in 2h"),
         (&["status", "--fail-on", "late"], 2, "lag=60s"),
-        (&["list", "--fence", "shop"], 2, "NAME=URL"),
+        (&["list", "--fence", "postgres://ana:s3cret@db/shop"], 2, "NAME=URL"),
+        (&["show", "order-7"], 2, "not an id"),
+        (&["status", "--watch", "0s"], 2, "100ms at least"),
         (
             &["list", "--context", "production"],
             2,
@@ -28,7 +37,7 @@ fn what_is_wrong_in_a_command_is_said_with_its_code() {
         ),
     ] {
         let ran = tm.run(arguments).ends_with(code);
-        assert!(ran.err.contains(expected), "{arguments:?}: {}", ran.err);
+        assert!(ran.err.contains(expected) && !ran.err.contains("s3cret"), "{arguments:?}: {}", ran.err);
     }
 }
 
@@ -52,7 +61,11 @@ fn contexts_are_read_from_a_file() {
         .expect("writes");
     let tm = Tm::default().with(&["--config", file.to_str().expect("a path")]);
     tm.run(&["migrate", "--check"]).ends_with(6);
-    tm.run(&["migrate"]).ends_with(0);
+    assert!(!database.exists(), "a check makes no file");
+    let ran = tm.run(&["migrate"]).ends_with(2);
+    assert!(ran.err.contains("say --yes if it is meant") && ran.err.contains("messages.db"), "{}", ran.err);
+    assert!(!database.exists(), "nor does what was not agreed to");
+    tm.run(&["migrate", "--yes"]).ends_with(0);
     tm.run(&["migrate", "--check"]).ends_with(0);
     assert!(tm.run(&["status"]).ends_with(0).out.contains("Nothing waits for a person"));
     let ran = tm.run(&["list", "--context", "other"]).ends_with(2);
@@ -66,9 +79,25 @@ fn contexts_are_read_from_a_file() {
     tm.run(&["migrate", "--context", "live", "--yes"]).ends_with(0);
     tm.run(&["status", "--context", "live"]).ends_with(0);
 
-    fs::write(&file, "[context.test]\ndatabase = 'x'\n").expect("writes");
+    // The environment comes before what only the file names, and a line of the file is not shown.
+    let elsewhere = Tm::default()
+        .with(&["--config", file.to_str().expect("a path")])
+        .env("DATABASE_URL", "sqlite:///else.db");
+    assert!(elsewhere.run(&["list"]).ends_with(1).err.contains("no file `/else.db`"));
+    let production =
+        tm.clone().env("TM_CONTEXT", "live").run(&["migrate", "--yes", "--no-input"]).ends_with(2);
+    assert!(
+        production.err.contains("Type the name"),
+        "named by the environment is not enough: {}",
+        production.err
+    );
+    fs::write(&file, "\n[context.test]\ndatabase = 'postgres://ana:s3cret@db/shop'\n").expect("writes");
     let ran = tm.run(&["list"]).ends_with(2);
-    assert!(ran.err.contains("unknown field `database`"), "{}", ran.err);
+    assert!(
+        ran.err.contains("line 3: unknown field `database`") && !ran.err.contains("s3cret"),
+        "{}",
+        ran.err
+    );
 }
 
 #[test]

@@ -99,7 +99,12 @@ impl Decision {
 
     /// The same with plainer texts, which the database may be able to hold; see [`Reason::simplify`].
     pub(crate) fn simplify(&mut self) -> bool {
-        Reason::simplify([&mut self.entry.reason, &mut self.entry.evidence].into_iter())
+        let Entry { actor, reason, evidence, .. } = &mut self.entry;
+        let is_plain = actor.user.is_ascii() && actor.via.is_ascii();
+        for text in [&mut actor.user, &mut actor.via] {
+            *text = text.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect();
+        }
+        Reason::simplify([reason, evidence].into_iter()) || !is_plain
     }
 }
 

@@ -29,7 +29,7 @@ pub use info::{Contents, Filter, HeldBy, MessageInfo, Page};
 pub(crate) use operate::StoreAdmin;
 pub use process::ProcessInfo;
 pub(crate) use process::{ANNOUNCED_EVERY, FORGOTTEN_AFTER};
-pub(crate) use search::{Candidates, SCAN, Scan};
+pub(crate) use search::{Candidates, SCAN, SCAN_AND_NEW, Scan};
 pub(crate) use serial::time;
 pub(crate) use values::{
     Attempts, Claim, ClaimLimits, ClaimedRow, Finished, Flush, Hold, Holder, Reason, Release, Renewed, Token,

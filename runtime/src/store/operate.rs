@@ -94,12 +94,14 @@ pub(crate) trait StoreAdmin {
             Some(state) if !state.is_finished() => self.are_few(state).await?,
             _ => false,
         };
-        let scan = Scan::new(filter, before, limit, few);
+        let mut scan = Scan::new(filter, before, limit, few);
+        // Where to go on is known before it is looked: whatever comes or goes meanwhile, nothing is passed over.
+        let end = if scan.is_whole() { None } else { self.scan_end(&scan).await? };
+        scan.from = end.map_or(scan.from, |end| scan.from.max(end.as_uuid()));
         let messages = self.scan(&scan).await?;
         let next = match messages.last() {
             Some(last) if messages.len() >= limit as usize => Some(last.id),
-            _ if scan.is_whole() => None,
-            _ => self.scan_end(&scan).await?,
+            _ => end,
         };
         Ok(Page { messages, next })
     }
@@ -121,6 +123,16 @@ pub(crate) trait StoreAdmin {
             applied = self.decide(&decision).await;
         }
         applied
+    }
+
+    /// Keeps a record, with as much of the texts as the database can hold.
+    async fn record_legibly(&self, decision: Decision) -> Result<(), StoreError> {
+        let mut decision = decision;
+        let mut recorded = self.record(&decision).await;
+        while matches!(recorded, Err(StoreError::Refused(_))) && decision.simplify() {
+            recorded = self.record(&decision).await;
+        }
+        recorded
     }
 
     /// Keeps a record of something that changes nothing.

@@ -10,6 +10,8 @@ use crate::message::{CallId, MessageId};
 
 /// How many candidates a search looks at.
 pub(crate) const SCAN: u32 = 5000;
+/// And at most, should new ones come while it looks.
+pub(crate) const SCAN_AND_NEW: u32 = 2 * SCAN;
 
 /// Where a search looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::time::MissedTickBehavior;
@@ -26,6 +27,8 @@ pub(crate) struct Presence {
     fences: Arc<Fences>,
     handlers: Arc<Registry>,
     queues: Queues,
+    /// The last announcement did.
+    failed: bool,
 }
 
 impl Presence {
@@ -44,7 +47,26 @@ impl Presence {
             fences: Arc::clone(fences),
             handlers: Arc::clone(handlers),
             queues,
+            failed: false,
         }
+    }
+
+    /// Nothing depends on it but what operators are told, so it is said once when it fails, and not each time.
+    async fn announce(&mut self) {
+        let failed = match self.held.store().announce(&self.process()).await {
+            Ok(()) => false,
+            Err(error) => {
+                if !self.failed {
+                    tracing::warn!(
+                        %error,
+                        "this process can't announce itself to operators, who are told that it is not there; it needs \
+                         SELECT, INSERT, UPDATE and DELETE on the table tm_process"
+                    );
+                }
+                true
+            }
+        };
+        self.failed = failed;
     }
 
     fn process(&self) -> ProcessInfo {
@@ -81,13 +103,11 @@ impl Worker for Presence {
                 () = stop.cancelled() => break,
                 _ = tick.tick() => {}
             }
-            if let Err(error) = self.held.store().announce(&self.process()).await {
-                self.held.log(&error);
-            }
+            self.announce().await;
         }
-        // Best effort: a process that is silent counts as gone.
-        if let Err(error) = self.held.store().withdraw(self.held.token()).await {
-            tracing::debug!(%error, "this process could not be withdrawn");
-        }
+        // As long as that takes no time: a process that is silent counts as gone.
+        let withdrawn = self.held.store().withdraw(self.held.token());
+        let withdrawn = tokio::time::timeout(Duration::from_millis(500), withdrawn).await;
+        tracing::debug!(?withdrawn, "this process is gone");
     }
 }

@@ -32,9 +32,10 @@ const MAKE_DUE: &str = concat!(
 );
 
 const RECORD: &str = concat!(
-    "INSERT INTO tm_audit (id, at, message_id, action, actor, via, reason, evidence) VALUES (?, ",
+    // Not ON DUPLICATE KEY: that needs the right to update, which nobody should have.
+    "INSERT INTO tm_audit (id, at, message_id, action, actor, via, reason, evidence) SELECT ?, ",
     late_now!(),
-    ", ?, ?, ?, ?, ?, ?) ON DUPLICATE KEY UPDATE id = tm_audit.id"
+    ", ?, ?, ?, ?, ?, ? FROM DUAL WHERE NOT EXISTS (SELECT 1 FROM tm_audit WHERE id = ?)"
 );
 
 pub(super) async fn decide(pool: &RetryingPool<MySql>, decision: &Decision) -> Result<Applied, StoreError> {
@@ -46,8 +47,7 @@ pub(super) async fn decide(pool: &RetryingPool<MySql>, decision: &Decision) -> R
 }
 
 async fn decide_in(checkout: &mut Checkout, decision: &Decision) -> Result<Applied, sqlx::Error> {
-    let known = checkout.query("SELECT 1 FROM tm_audit WHERE id = ?").bind(decision.entry.id);
-    if known.fetch_optional(&mut **checkout).await?.is_some() {
+    if is_recorded(checkout, decision).await? {
         // Done, and the answer was lost.
         return Ok(Applied::Moved);
     }
@@ -61,10 +61,19 @@ async fn decide_in(checkout: &mut Checkout, decision: &Decision) -> Result<Appli
         bind_record(checkout.query(RECORD), decision).execute(&mut **checkout).await?;
         return Ok(Applied::Moved);
     }
+    // A first try, whose answer was lost, may have been committed only now.
+    if is_recorded(checkout, decision).await? {
+        return Ok(Applied::Moved);
+    }
     let query = checkout.query("SELECT state FROM tm_message WHERE id = ?").bind(decision.id);
     let row = query.fetch_optional(&mut **checkout).await?;
     let code: Option<i64> = row.map(|row| row.try_get(0)).transpose()?;
     Ok(code.and_then(MessageState::from_code).map_or(Applied::Missing, |state| event.verdict(state)))
+}
+
+async fn is_recorded(checkout: &mut Checkout, decision: &Decision) -> Result<bool, sqlx::Error> {
+    let record = checkout.query("SELECT 1 FROM tm_audit WHERE id = ?").bind(decision.entry.id);
+    Ok(record.fetch_optional(&mut **checkout).await?.is_some())
 }
 
 async fn move_by(checkout: &mut Checkout, event: Event, decision: &Decision) -> Result<bool, sqlx::Error> {
@@ -84,6 +93,7 @@ fn bind_record(query: Bound<MySql>, decision: &Decision) -> Bound<MySql> {
         .bind(&entry.actor.via)
         .bind(entry.reason.as_deref().unwrap_or_default())
         .bind(entry.evidence.as_deref())
+        .bind(entry.id)
 }
 
 pub(super) async fn record(pool: &RetryingPool<MySql>, decision: &Decision) -> Result<(), StoreError> {

@@ -7,7 +7,7 @@ use crate::database::network::{Bound, RetryingPool};
 use crate::database::row::Reader;
 use crate::message::MessageId;
 use crate::message::state::MessageState;
-use crate::store::{Candidates, Contents, Filter, MessageInfo, SCAN, Scan, StoreError};
+use crate::store::{Candidates, Contents, Filter, MessageInfo, SCAN, SCAN_AND_NEW, Scan, StoreError};
 
 /// The columns that an operator is shown.
 macro_rules! summary {
@@ -94,8 +94,8 @@ pub(super) async fn scan(
     let bind = |query: Bound<MySql>| {
         let query = match scan.candidates {
             Candidates::Call(call) => query.bind(call),
-            Candidates::Few(state) => query.bind(state.code()).bind(i64::from(SCAN)),
-            Candidates::Waiting(_) | Candidates::Newest => bounds(query, scan).bind(i64::from(SCAN)),
+            Candidates::Few(state) => query.bind(state.code()).bind(i64::from(SCAN_AND_NEW)),
+            Candidates::Waiting(_) | Candidates::Newest => bounds(query, scan).bind(i64::from(SCAN_AND_NEW)),
         };
         let query = bounds(query, scan).bind(state).bind(state).bind(service).bind(service);
         let query = (0..4).fold(query, |query, _| query.bind(function));

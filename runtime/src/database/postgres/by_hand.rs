@@ -50,8 +50,7 @@ pub(super) async fn decide(
 }
 
 async fn decide_in(checkout: &mut Checkout, decision: &Decision) -> Result<Applied, sqlx::Error> {
-    let known = checkout.query("SELECT FROM tm_audit WHERE id = $1").bind(decision.entry.id);
-    if known.fetch_optional(&mut **checkout).await?.is_some() {
+    if is_recorded(checkout, decision).await? {
         // Done, and the answer was lost.
         return Ok(Applied::Moved);
     }
@@ -65,10 +64,19 @@ async fn decide_in(checkout: &mut Checkout, decision: &Decision) -> Result<Appli
         bind_record(checkout.query(RECORD), decision).execute(&mut **checkout).await?;
         return Ok(Applied::Moved);
     }
+    // A first try, whose answer was lost, may have been committed only now.
+    if is_recorded(checkout, decision).await? {
+        return Ok(Applied::Moved);
+    }
     let query = checkout.query("SELECT state FROM tm_message WHERE id = $1").bind(decision.id);
     let row = query.fetch_optional(&mut **checkout).await?;
     let code: Option<i64> = row.map(|row| row.try_get(0)).transpose()?;
     Ok(code.and_then(MessageState::from_code).map_or(Applied::Missing, |state| event.verdict(state)))
+}
+
+async fn is_recorded(checkout: &mut Checkout, decision: &Decision) -> Result<bool, sqlx::Error> {
+    let record = checkout.query("SELECT FROM tm_audit WHERE id = $1").bind(decision.entry.id);
+    Ok(record.fetch_optional(&mut **checkout).await?.is_some())
 }
 
 async fn move_by(checkout: &mut Checkout, event: Event, decision: &Decision) -> Result<bool, sqlx::Error> {

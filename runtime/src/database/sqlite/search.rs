@@ -6,7 +6,7 @@ use super::now;
 use crate::database::row::Reader;
 use crate::message::MessageId;
 use crate::message::state::MessageState;
-use crate::store::{Candidates, Contents, MessageInfo, SCAN, Scan, StoreError};
+use crate::store::{Candidates, Contents, MessageInfo, SCAN, SCAN_AND_NEW, Scan, StoreError};
 
 /// The columns that an operator is shown.
 macro_rules! summary {
@@ -108,7 +108,7 @@ pub(super) async fn scan(pool: &SqlitePool, scan: &Scan<'_>) -> Result<Vec<Messa
     let query = sqlx::query(statements(scan.candidates).0)
         .bind(scan.from)
         .bind(scan.before)
-        .bind(i64::from(SCAN))
+        .bind(i64::from(SCAN_AND_NEW))
         .bind(i64::from(scan.limit))
         .bind(filter.state.map(MessageState::code))
         .bind(&filter.service)

@@ -75,7 +75,7 @@ impl Admin<'_> {
         let Some(contents) = self.store().contents(id).await.map_err(failed)? else { return Ok(None) };
         let entry = self.entry(reason, &Evidence::NoFence);
         let view = Decision { id, action: Action::View, payload: None, entry };
-        self.store().record(&view).await.map_err(failed)?;
+        self.store().record_legibly(view).await.map_err(failed)?;
         Ok(Some(contents))
     }
 
@@ -105,7 +105,8 @@ impl Admin<'_> {
     pub async fn explain(self, id: MessageId) -> Result<Explanation, Error> {
         let message = self.known(id).await?;
         let processes = self.processes().await?;
-        let evidence = self.evidence_of(&message).await.ok();
+        let evidence = self.evidence_of(&message).await;
+        let evidence = Some(evidence.unwrap_or_else(|elsewhere| Evidence::Unknown(elsewhere.to_string())));
         Ok(Explanation::of(&message, &self.surroundings(&message, &processes, evidence)))
     }
 

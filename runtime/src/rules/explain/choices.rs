@@ -1,13 +1,14 @@
 //! What a person can do about a message.
 
 use super::values::{Cause, Choice};
-use crate::message::Evidence;
 use crate::message::state::MessageState;
+use crate::message::{AnsweredBy, Evidence};
+use crate::store::MessageInfo;
 
 /// What can be done, the best first. Only what would not be refused: see `Admin`.
-pub(super) fn choices(state: MessageState, because: Cause, evidence: Option<&Evidence>) -> Vec<Choice> {
-    match (state, because) {
-        (MessageState::Parked, _) => by_evidence(evidence),
+pub(super) fn choices(message: &MessageInfo, because: Cause, evidence: Option<&Evidence>) -> Vec<Choice> {
+    match (message.state, because) {
+        (MessageState::Parked, _) => by_evidence(message, evidence),
         (_, Cause::NobodyAnswers) => vec![Choice::StartAnswerer],
         (_, Cause::NobodyDelivers) => vec![Choice::StartService],
         (MessageState::Dead, _)
@@ -20,11 +21,12 @@ pub(super) fn choices(state: MessageState, because: Cause, evidence: Option<&Evi
 }
 
 /// A fence has the last word. Where there is none, only a person can find out.
-fn by_evidence(evidence: Option<&Evidence>) -> Vec<Choice> {
+fn by_evidence(message: &MessageInfo, evidence: Option<&Evidence>) -> Vec<Choice> {
     match evidence {
         Some(Evidence::Committed { .. }) => vec![Choice::Confirm],
         Some(Evidence::Withheld | Evidence::Closed | Evidence::NoRow) => vec![Choice::Cancel],
-        Some(Evidence::Unknown(_)) => vec![Choice::Repair],
+        Some(Evidence::Unknown(_)) => vec![Choice::LookAtFence],
+        None if matches!(message.answerer, Some(AnsweredBy::Fence(_))) => vec![Choice::LookAtFence],
         Some(Evidence::NoFence) | None => vec![Choice::FindOut, Choice::Confirm, Choice::Cancel],
     }
 }

@@ -58,20 +58,32 @@ impl Explanation {
         };
         let (because, next) = foresee(&seen, &Budgets::of(&settings, around.settings.is_some()));
         let unfinished = matches!(message.state, MessageState::Half | MessageState::Confirmed);
-        let lonely =
-            if unfinished && seen.holder.is_none() { nobody_takes_it_up(message, around) } else { None };
+        let lonely = if unfinished && (seen.holder.is_none() || seen.due) {
+            nobody_takes_it_up(message, around)
+        } else {
+            None
+        };
         let when = when(message, next, &seen, &settings);
-        // A half that nobody can ask about is parked in the end; a message that nobody delivers stays.
         let (because, next, when) = match lonely {
-            Some(cause @ Cause::NobodyAnswers) => {
+            // A half that nobody can ask about is parked in the end, by any process that is there.
+            Some(cause @ Cause::NobodyAnswers) if around.is_anybody_there() => {
                 let parked = message.created_at + settings.check_back_horizon;
                 (cause, Next::Park, if parked <= message.read_at { When::Now } else { When::At(parked) })
             }
-            Some(cause) => (cause, next, When::Open),
+            Some(cause) => (cause, Next::Wait, When::Open),
+            None if message.answerer.is_none() && because == Cause::ForgotBegin => {
+                (Cause::Unreadable, next, when)
+            }
             None => (because, next, when),
         };
-        let choices = choices(message.state, because, around.evidence.as_ref());
+        let choices = choices(message, because, around.evidence.as_ref());
         Self { state: message.state, because, next, when, choices }
+    }
+}
+
+impl Surroundings {
+    fn is_anybody_there(&self) -> bool {
+        self.processes.iter().flatten().any(ProcessInfo::is_alive)
     }
 }
 

@@ -45,7 +45,7 @@ pub enum Cause {
     },
     /// Half: nobody has reported how its function ended, and nobody has asked yet.
     Unreported,
-    /// Half: none of the processes that are there has its fence or its handler.
+    /// Half: none of the processes that announced themselves and are there has its fence or its handler.
     NobodyAnswers,
     /// Confirmed: a process is publishing it, or has it in memory to be published.
     Publishing,
@@ -62,7 +62,7 @@ pub enum Cause {
     NotPublished,
     /// Confirmed: it is due, and waits for a process of its service to take it up.
     WaitsForRelay,
-    /// Confirmed: none of the processes that are there delivers for its service.
+    /// Confirmed: none of the processes that announced themselves and are there delivers for its service.
     NobodyDelivers,
     /// Parked: its handler gave no clear answer as often as it may be asked.
     NoAnswer {
@@ -73,6 +73,8 @@ pub enum Cause {
     TooOld,
     /// Parked: its function never began its fenced transaction, so that no fence can answer.
     ForgotBegin,
+    /// Parked: its row can't be read. The message's reason says why.
+    Unreadable,
     /// Dead: it was tried as often as the setting `delivery_attempts` allows.
     AttemptsUsedUp {
         /// How often it was tried.
@@ -118,6 +120,8 @@ pub enum Next {
     Acknowledge,
     /// It expires.
     Expire,
+    /// Nothing, until a process is there that can take it up.
+    Wait,
     /// Nothing, until a person decides.
     Decide,
     /// Nothing. It is deleted when its retention is over.
@@ -152,6 +156,8 @@ pub enum Choice {
     Retry,
     /// Find out whether the business action took effect: nobody else can tell.
     FindOut,
+    /// Look at its fence first, which has the last word.
+    LookAtFence,
     /// Start a process that has its fence or its handler.
     StartAnswerer,
     /// Start a process of its service.

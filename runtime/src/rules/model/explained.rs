@@ -55,7 +55,8 @@ fn announced(next: Next) -> &'static [Happens] {
         Next::Acknowledge => &[Becomes(Delivered), Becomes(Dead), IsGivenBack, FallsDue],
         Next::Decide => &[Becomes(Confirmed), Becomes(Cancelled)],
         Next::Delete => &[IsDeleted],
-        Next::Expire => &[],
+        // The model knows no time at which a message expires, and there is always a process.
+        Next::Expire | Next::Wait => &[],
     }
 }
 

@@ -63,7 +63,12 @@ impl PostgresSchemas {
                 "GRANT USAGE ON SCHEMA {schema} TO {name}; GRANT SELECT, INSERT, UPDATE, DELETE {tables};"
             )
         });
-        let sql = format!("CREATE ROLE {name} LOGIN PASSWORD '{name}'; {}", grants.concat());
+        // What was decided is nobody's to change.
+        let audit = format!("{}.tm_audit", self.schema("store"));
+        let audit = format!(
+            "DO $$ BEGIN IF to_regclass('{audit}') IS NOT NULL THEN REVOKE UPDATE, DELETE ON {audit} FROM {name}; END IF; END $$;"
+        );
+        let sql = format!("CREATE ROLE {name} LOGIN PASSWORD '{name}'; {}{audit}", grants.concat());
         self.administer(sql).await;
         let mut server: Url = server.parse().expect("a URL");
         server.set_username(name).expect("a user");

@@ -2,7 +2,7 @@
 
 use it::AnsweredBy;
 use it::{Fragile, Place, PostgresSchemas, fast, says, send};
-use transactional_message::{ErrorKind, Message, Messenger};
+use transactional_message::{Actor, AuditFilter, ErrorKind, Message, MessageState, Messenger};
 
 use crate::World;
 use crate::servers::counts::counts_arrive_without_their_texts;
@@ -22,6 +22,15 @@ async fn counts_arrive_in_latin_1_and_what_it_can_not_hold_is_refused_before_the
         .consumer(world.consumer());
     let messenger = World::start(builder).await;
     counts_arrive_without_their_texts(&world, &messenger).await;
+
+    // Nor does a name keep a decision from being taken.
+    let parked = messenger.admin().list(MessageState::Parked, None, 1).await.expect("lists").remove(0);
+    let wei = Actor::new("张伟@desk", "cli");
+    messenger.admin().by(&wei).contents(parked.id, "看一下").await.expect("is recorded");
+    messenger.admin().by(&wei).cancel(parked.id, "看过了").await.expect("cancels");
+    let records =
+        messenger.admin().audit(&AuditFilter::default().message(parked.id), 2).await.expect("reads");
+    assert!(records.len() == 2 && records.iter().all(|record| record.user == "??@desk"), "{records:?}");
 
     let message = |key| Message::bytes("shop", "order.raw", "text/plain", "").business_key(key);
     let body = async { Ok::<(), transactional_message::Error>(()) };

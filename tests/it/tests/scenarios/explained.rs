@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use it::{Reply, fast, fenced, handled, order, wait_until};
+use it::{Process, Reply, fast, fenced, handled, order, run, wait_until};
 use transactional_message::{
     Actor, Answered, AuditFilter, Backoff, Cause, Choice, ErrorKind, Evidence, Explanation, Filter, HeldBy,
     MessageId, MessageState, Messenger, Next, Outcome, When,
@@ -91,8 +91,37 @@ async fn a_message_without_a_process_says_so() {
     tool.check_tables().await.expect("are there");
     assert!(tool.admin().processes().await.expect("reads").is_empty(), "withdrawn at the shutdown");
     let explanation = explain(&tool, id).await;
-    assert_eq!((explanation.because, explanation.when), (Cause::NobodyDelivers, When::Open));
+    assert_eq!((explanation.because, explanation.next), (Cause::NobodyDelivers, Next::Wait));
+    assert_eq!(explanation.when, When::Open);
     assert_eq!(explanation.choices, [Choice::StartService]);
+}
+
+#[tokio::test]
+async fn a_message_whose_process_was_killed_waits_for_another() {
+    let world = World::new().await;
+    let elsewhere = world.elsewhere();
+    let builder = elsewhere.builder();
+    let (reached, wait) = tokio::sync::oneshot::channel();
+    let process = Process::start(move || async move {
+        let messenger = World::start(builder).await;
+        let body = async {
+            reached.send(()).expect("waits");
+            std::future::pending().await
+        };
+        let _: Result<(), _> = messenger.scope(async { handled(&order(1), body).await }).await;
+    });
+    wait.await.expect("gets there");
+    process.kill().await;
+    let tool = world.builder().build().await.expect("builds");
+    tool.check_tables().await.expect("are there");
+    let id = newest(&tool, MessageState::Half).await;
+    wait_until("its lease to lapse", async || explain(&tool, id).await.because == Cause::ProcessVanished)
+        .await;
+    // It has been silent for a minute.
+    run(&world.store(), "UPDATE tm_process SET seen_at = seen_at - 60000").await.expect("ages");
+    let explanation = explain(&tool, id).await;
+    assert_eq!((explanation.because, explanation.next), (Cause::NobodyAnswers, Next::Wait));
+    assert_eq!(explanation.choices, [Choice::StartAnswerer]);
 }
 
 #[tokio::test]

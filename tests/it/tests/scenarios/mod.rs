@@ -35,7 +35,7 @@ mod late_ok;
 mod lifecycle;
 mod logging;
 mod moved;
-mod operator;
+pub(crate) mod operator;
 pub(crate) mod operator_fence;
 mod orphans;
 mod outage;

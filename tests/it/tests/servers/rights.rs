@@ -1,9 +1,10 @@
 //! A user who may read and write rows, and no more.
 
-use it::says;
-use transactional_message::{ErrorKind, Messenger};
+use it::{fenced, order, says};
+use transactional_message::{AuditFilter, ErrorKind, MessageState, Messenger};
 
 use crate::World;
+use crate::scenarios::operator::newest;
 
 /// A messenger that works as the clerk on what the world has.
 async fn as_clerk(world: &World) -> (World, Messenger) {
@@ -26,6 +27,15 @@ async fn may_work_on_tables_that_others_made() {
     }
     world.settled(&messenger).await;
     assert_eq!(world.effects_of_orders().await, (0..5).chain(10..15).collect::<Vec<_>>());
+    // To decide, and to leave a record of it, it is enough to add rows to the audit.
+    messenger.scope(async { fenced(&order(20), async { Ok(()) }).await }).await.expect("ok");
+    let id = newest(&messenger, MessageState::Parked).await;
+    messenger.admin().contents(id, "test").await.expect("is recorded").expect("there");
+    messenger.admin().cancel(id, "test").await.expect("cancels");
+    let records = messenger.admin().audit(&AuditFilter::default().message(id), 10).await.expect("reads");
+    assert_eq!(records.iter().map(|record| record.action.as_str()).collect::<Vec<_>>(), ["cancel", "view"]);
+    let process = messenger.admin().processes().await.expect("reads");
+    assert_eq!(process.len(), 1, "and to announce itself");
 }
 
 #[tokio::test]
