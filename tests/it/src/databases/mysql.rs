@@ -54,7 +54,9 @@ impl MySqlDatabases {
                 "SELECT CAST(TABLE_NAME AS CHAR) FROM information_schema.TABLES WHERE TABLE_SCHEMA = '{database}'"
             );
             let tables = MySql::texts(&mut connection, sql).await.expect("reads");
-            grants += &format!("GRANT USAGE ON {database}.* TO {name};");
+            if tables.is_empty() {
+                grants += &format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {database}.* TO {name};");
+            }
             for table in tables {
                 // What was decided is nobody's to change.
                 let rights = if table == "tm_audit" { "" } else { ", UPDATE, DELETE" };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use it::{Process, Reply, fast, fenced, handled, order, run, wait_until};
 use transactional_message::{
     Actor, Answered, AuditFilter, Backoff, Cause, Choice, ErrorKind, Evidence, Explanation, Filter, HeldBy,
-    MessageId, MessageState, Messenger, Next, Outcome, When,
+    MessageId, MessageState, Messenger, Next, Outcome, ProcessInfo, When,
 };
 
 use super::operator::newest;
@@ -18,14 +18,19 @@ async fn explain(messenger: &Messenger, id: MessageId) -> Explanation {
     messenger.admin().explain(id).await.expect("explains")
 }
 
+/// The process, as soon as it has announced itself.
+async fn announced(messenger: &Messenger) -> ProcessInfo {
+    let process = async || messenger.admin().processes().await.expect("reads").into_iter().next();
+    wait_until("the process to announce itself", async || process().await.is_some()).await;
+    process().await.expect("is there")
+}
+
 #[tokio::test]
 async fn a_running_call_is_told_from_one_that_is_asked_about_and_one_that_waits() {
     let world = World::new().await;
     let settings = fast().check_back_backoff(Backoff::new(HOUR, HOUR));
     let messenger = world.messenger_with(settings).await;
-    let process = || async { messenger.admin().processes().await.expect("reads").into_iter().next() };
-    wait_until("the process to announce itself", async || process().await.is_some()).await;
-    let process = process().await.expect("is there");
+    let process = announced(&messenger).await;
     assert!(process.is_alive() && process.pid == std::process::id());
     assert_eq!(process.settings["check_back_backoff"], format!("{:?}", Backoff::new(HOUR, HOUR)));
 
@@ -77,6 +82,7 @@ async fn a_message_without_a_process_says_so() {
     let world = World::new().await;
     let settings = fast().delivery_backoff(Backoff::new(HOUR, HOUR));
     let gone = World::start(world.builder().settings(settings)).await;
+    announced(&gone).await;
     world.pay(&gone, 1).await.expect("ok");
     wait_until("a delivery to fail", async || {
         let confirmed = gone.admin().list(MessageState::Confirmed, None, 1).await.expect("lists");
@@ -111,9 +117,10 @@ async fn a_message_whose_process_was_killed_waits_for_another() {
         let _: Result<(), _> = messenger.scope(async { handled(&order(1), body).await }).await;
     });
     wait.await.expect("gets there");
-    process.kill().await;
     let tool = world.builder().build().await.expect("builds");
     tool.check_tables().await.expect("are there");
+    announced(&tool).await;
+    process.kill().await;
     let id = newest(&tool, MessageState::Half).await;
     wait_until("its lease to lapse", async || explain(&tool, id).await.because == Cause::ProcessVanished)
         .await;
