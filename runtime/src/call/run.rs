@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use tracing::Instrument;
 
 use super::calls;
 use super::description::Call;
@@ -14,6 +15,7 @@ use super::ticket::Ticket;
 use crate::error::{ConvertError, Error, ErrorKind, FromHalfError};
 use crate::fault;
 use crate::rules::ending::Ending;
+use crate::telemetry::spans;
 
 /// Runs an annotated function's body as a call: stores the half messages, runs the body once, in
 /// place, and reports how it ended. What the caller gets is the body's own result, or the error
@@ -98,10 +100,12 @@ async fn begin(call: Call) -> Result<Ticket, Error> {
     if live.halves.is_empty() {
         return Ok(Ticket::new(calls, Arc::new(live), alive));
     }
-    store(calls, live, alive, |function| {
+    let exchange = live.halves.first().map_or("", |half| &half.message.exchange);
+    let span = spans::create(&live.scope.function, exchange, live.scope.id());
+    let stored = store(calls, live, alive, |function| {
         format!("the half message of `{function}` could not be stored, so its body did not run")
-    })
-    .await
+    });
+    stored.instrument(span).await
 }
 
 /// An annotated call inside an open transaction that its own half message would wait for.

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use sqlx::Pool;
 use tokio::time::timeout;
+use tracing::Instrument;
 
 use super::Received;
 use super::batch::Handle;
@@ -23,6 +24,7 @@ use crate::sql::{
 use crate::store::StoreError;
 use crate::telemetry::catalogue::{CONSUMED, END_TO_END, HANDLER_DURATION};
 use crate::telemetry::labels::{Buried, Consumed, Handled};
+use crate::telemetry::spans;
 use crate::transport::Disposition;
 
 /// How long anything but the handler may take.
@@ -423,12 +425,17 @@ where
         }
         match Received::decode(id, message, attempt, &given.data) {
             Err(why) => Disposition::Undecodable(format!("the body can't be decoded: {why}")),
-            Ok(message) => self.once(arrival, message, entered, given).await,
+            Ok(message) => {
+                let span = spans::process(&self.queue, &message.exchange, id, attempt);
+                self.once(arrival, message, entered, given).instrument(span).await
+            }
         }
     }
 
     async fn process_together(&self, items: &[Item], given: &Given) -> Result<(), String> {
-        self.together(items, given).await
+        let first = items.first().map(|item| item.id);
+        let span = spans::process_together(&self.queue, first, items.len());
+        self.together(items, given).instrument(span).await
     }
 
     async fn prune(&self, retention: Duration, limit: u32) -> Result<u64, StoreError> {

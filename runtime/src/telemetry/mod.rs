@@ -22,6 +22,7 @@ pub(crate) mod catalogue;
 mod family;
 pub(crate) mod labels;
 mod metric;
+pub(crate) mod spans;
 
 pub(crate) use family::Handles;
 pub use metric::{Kind, Metric, Unit};

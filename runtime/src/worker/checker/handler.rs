@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
 use super::asker::{Asker, back, count};
 use crate::check_back::Asked;
@@ -15,6 +16,7 @@ use crate::message::state::Event;
 use crate::rules::answer::{Step, after_handler};
 use crate::store::{Attempts, ClaimedRow, Hold, Release, Transition};
 use crate::telemetry::catalogue::CHECK_BACK_DURATION;
+use crate::telemetry::spans;
 use crate::worker::panic_text;
 
 /// A handler's answer.
@@ -78,7 +80,9 @@ impl Question {
         let handler = asker.handlers.get(&name).cloned()?;
         let question = Asked { row: Arc::new(row), data: asker.handlers.data.clone() };
         // In a task of its own, so that a panic is an answer like any other.
-        let question = AbortOnDropHandle::new(tokio::spawn(async move { (handler.ask)(question).await }));
+        let span = spans::check_back(&name, id, half.call_id, attempts);
+        let asking = async move { (handler.ask)(question).await };
+        let question = AbortOnDropHandle::new(tokio::spawn(asking.instrument(span)));
         let patience = asker.settings.handler_timeout;
         let began = Instant::now();
         let (outcome, why) = match tokio::time::timeout(patience, question).await {

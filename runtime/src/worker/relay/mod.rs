@@ -16,6 +16,7 @@ use tokio::sync::mpsc::Receiver;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use claim::{Batch, InFlight, Source};
 use outcomes::{Recorded, RetryPolicy, expired, judge, record};
@@ -33,7 +34,8 @@ use crate::telemetry::catalogue::{
     DEAD, DELIVERED, DELIVERY_FAILURES, LEASES_LOST, RELAY_QUEUE, RELAY_WINDOW,
 };
 use crate::telemetry::labels::RelayPath;
-use crate::transport::{PublishResult, Transport};
+use crate::telemetry::spans;
+use crate::transport::{Outgoing, PublishResult, Transport};
 
 /// Publishes confirmed messages, many at once, and records what became of each.
 #[derive(Debug)]
@@ -142,7 +144,8 @@ impl Relay {
             }
             let is_late = message.outgoing.half.is_late();
             let sent = std::time::Instant::now();
-            let result = if is_late { None } else { Some(transport.publish(&message.outgoing).await) };
+            let result =
+                if is_late { None } else { Some(publish(transport.as_ref(), &message.outgoing).await) };
             fault::point("acked");
             if result == Some(PublishResult::Acknowledged) {
                 message.note_delivery(sent);
@@ -285,4 +288,9 @@ impl Worker for Relay {
         }
         self.publish_all().await;
     }
+}
+
+async fn publish(transport: &dyn Transport, outgoing: &Outgoing) -> PublishResult {
+    let span = spans::publish(&outgoing.half.message.exchange, outgoing.half.id, outgoing.attempt);
+    transport.publish(outgoing).instrument(span).await
 }

@@ -1,0 +1,73 @@
+//! Spans: what is going on, and about which message, so that each line that a handler logs names its message.
+//!
+//! Plain spans of `tracing`. `otel.name` and `otel.kind` are what tracing-opentelemetry makes of them, by the conventions of
+//! OpenTelemetry for messaging. Nobody listens: nothing is made, not even their texts.
+
+use std::fmt::Display;
+
+use tracing::{Span, debug_span, info_span};
+
+/// A call's half messages are being stored.
+pub(crate) fn create(function: &str, exchange: &str, call: impl Display) -> Span {
+    info_span!(
+        target: "transactional_message",
+        "create",
+        otel.name = format!("create {exchange}"),
+        otel.kind = "producer",
+        call.id = %call,
+        function,
+        exchange,
+    )
+}
+
+/// A handler is asked about a half message.
+pub(crate) fn check_back(handler: &str, message: impl Display, call: impl Display, questions: u32) -> Span {
+    info_span!(
+        target: "transactional_message",
+        "check_back",
+        otel.name = format!("check back {handler}"),
+        message.id = %message,
+        call.id = %call,
+        handler,
+        questions,
+    )
+}
+
+/// A message is being published. Many at a time are: nobody but whoever looks into it wants a line for each.
+pub(crate) fn publish(exchange: &str, message: impl Display, attempt: u32) -> Span {
+    debug_span!(
+        target: "transactional_message",
+        "publish",
+        otel.name = format!("publish {exchange}"),
+        otel.kind = "client",
+        message.id = %message,
+        exchange,
+        attempt,
+    )
+}
+
+/// A consumer handles a message.
+pub(crate) fn process(queue: &str, exchange: &str, message: impl Display, attempt: u32) -> Span {
+    info_span!(
+        target: "transactional_message",
+        "process",
+        otel.name = format!("process {exchange}"),
+        otel.kind = "consumer",
+        message.id = %message,
+        queue,
+        attempt,
+    )
+}
+
+/// A consumer handles several messages in one transaction.
+pub(crate) fn process_together(queue: &str, first: Option<impl Display>, messages: usize) -> Span {
+    info_span!(
+        target: "transactional_message",
+        "process",
+        otel.name = format!("process {queue}"),
+        otel.kind = "consumer",
+        first.message.id = first.map(tracing::field::display),
+        queue,
+        messages,
+    )
+}
