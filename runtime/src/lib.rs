@@ -60,6 +60,7 @@
 //! | `rabbitmq` | delivery through RabbitMQ; without it, messages are delivered within the process |
 //! | `tls` | TLS to databases and RabbitMQ |
 //! | `tower` | `Messenger::layer`: the messenger in scope while axum, tonic or another service of tower handles a request |
+//! | `opentelemetry` | the context of a trace goes with each message, for `opentelemetry` 0.33 and `tracing-opentelemetry` 0.34 |
 //! | `testing` | the module `testing`, for unit tests of annotated functions |
 //! | `fault-points` | this crate's own tests, which kill the process at named points |
 //!

@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tracing::Span;
+
 use super::calls::Calls;
 use super::description::{Call, Fence, HandlerName};
 use super::live::LiveCall;
@@ -10,6 +12,7 @@ use super::scope::CallScope;
 use crate::error::{Error, ErrorKind};
 use crate::message::{AnsweredBy, CallId, Half, Message, MessageId};
 use crate::rules::body_state::{Body, Resolver};
+use crate::telemetry::context;
 
 /// The longest name of a call.
 const NAME_BYTES: usize = 1000;
@@ -71,6 +74,15 @@ pub(super) fn to_live(calls: &Calls, call: Call) -> Result<LiveCall, Error> {
     Ok(LiveCall { scope: Arc::new(scope), halves, ask_on_err: call.ask_on_err, check_after, troubles })
 }
 
+/// Lets a message carry the context of the trace in which it is sent. Not where it would be too long with that: then it would
+/// never be delivered.
+pub(super) fn put_context(calls: &Calls, span: &Span, message: &mut Message) {
+    let headers = message.headers.len();
+    if context::inject(span, &mut message.headers) && calls.transport.refuses(message).is_some() {
+        message.headers.truncate(headers);
+    }
+}
+
 /// It is stored with every message, beside texts that were checked when they were compiled.
 fn check_name(name: &str) -> Result<(), Error> {
     if name.len() <= NAME_BYTES && !name.contains('\0') {
@@ -90,6 +102,7 @@ pub(super) fn decided_half(
     mut message: Message,
 ) -> Result<Arc<Half>, Error> {
     message.schedule = message.schedule.without_past();
+    put_context(calls, &Span::current(), &mut message);
     let half = |answered_by, package, check_after| {
         Ok(Arc::new(Half {
             id,

@@ -7,7 +7,7 @@ use tracing::Instrument;
 
 use super::calls;
 use super::description::Call;
-use super::halves::to_live;
+use super::halves::{put_context, to_live};
 use super::outcome::Counted;
 use super::running::{self, Guard, RUNNING, Running};
 use super::storing::store;
@@ -96,12 +96,16 @@ async fn begin(call: Call) -> Result<Ticket, Error> {
     let calls = call.calls.clone().map_or_else(calls::current, Ok)?;
     refuse_nesting(&call.name)?;
     let alive = calls.admission.admit(&call.name)?;
-    let live = to_live(&calls, call)?;
+    let mut live = to_live(&calls, call)?;
     if live.halves.is_empty() {
         return Ok(Ticket::new(calls, Arc::new(live), alive));
     }
     let exchange = live.halves.first().map_or("", |half| &half.message.exchange);
     let span = spans::create(&live.scope.function, exchange, live.scope.id());
+    live.halves
+        .iter_mut()
+        .filter_map(Arc::get_mut)
+        .for_each(|half| put_context(&calls, &span, &mut half.message));
     let stored = store(calls, live, alive, |function| {
         format!("the half message of `{function}` could not be stored, so its body did not run")
     });

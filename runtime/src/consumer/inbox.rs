@@ -185,12 +185,12 @@ where
 
     pub(super) fn note_handler(&self, began: Instant, succeeded: bool) {
         let result = if succeeded { Handled::Ok } else { Handled::Failed };
-        HANDLER_DURATION.of(&self.queue).at(result).record(began.elapsed());
+        HANDLER_DURATION.pick(&self.queue, result).record(began.elapsed());
     }
 
     /// Counts messages whose effect is committed.
     pub(super) fn count(&self, arrivals: &[Arrival]) {
-        CONSUMED.of(&self.queue).at(Consumed::Ok).increment(arrivals.len() as u64);
+        CONSUMED.pick(&self.queue, Consumed::Ok).increment(arrivals.len() as u64);
         let took = END_TO_END.one(&self.queue);
         for arrival in arrivals {
             took.record(age(arrival.id, arrival.due));
@@ -426,7 +426,8 @@ where
         match Received::decode(id, message, attempt, &given.data) {
             Err(why) => Disposition::Undecodable(format!("the body can't be decoded: {why}")),
             Ok(message) => {
-                let span = spans::process(&self.queue, &message.exchange, id, attempt);
+                let about = (message.exchange.as_str(), message.headers.as_slice());
+                let span = spans::process(&self.queue, about, id, attempt, age(id, arrival.due));
                 self.once(arrival, message, entered, given).instrument(span).await
             }
         }
@@ -459,7 +460,7 @@ where
     }
 
     fn came_again(&self) {
-        CONSUMED.of(&self.queue).at(Consumed::Repeated).increment(1);
+        CONSUMED.pick(&self.queue, Consumed::Repeated).increment(1);
     }
 }
 

@@ -6,8 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
+use arc_swap::ArcSwap;
 use metrics::{Counter, Gauge, Histogram, Label};
 
 use super::labels::Values;
@@ -22,11 +23,15 @@ const OTHER: &str = "other";
 /// The values of free labels, by label: the same for all metrics, so that they can be compared.
 static KNOWN: RwLock<BTreeMap<&str, BTreeSet<Box<str>>>> = RwLock::new(BTreeMap::new());
 
+/// The handles of each value of a free label.
+type Made<T> = BTreeMap<Box<str>, Arc<[T]>>;
+
 /// A metric with its handles. `L`: the values of its fixed label.
 #[derive(Debug)]
 pub(crate) struct Family<T, L> {
     metric: Metric,
-    handles: RwLock<BTreeMap<Box<str>, Arc<[T]>>>,
+    /// Read for every message, and by all threads, so by no lock; written when a value turns up.
+    handles: OnceLock<ArcSwap<Made<T>>>,
     values: PhantomData<fn(L)>,
 }
 
@@ -73,35 +78,52 @@ impl Handle for Histogram {
 
 impl<T: Handle, L: Values> Family<T, L> {
     pub(super) const fn new(metric: Metric) -> Self {
-        Self { metric, handles: RwLock::new(BTreeMap::new()), values: PhantomData }
+        Self { metric, handles: OnceLock::new(), values: PhantomData }
     }
 
     /// The handles of a value of the free label; of the metric itself, if it has none.
     pub(crate) fn of(&self, value: &str) -> Handles<T, L> {
-        let found = |value: &str| {
-            let handles = self.handles.read().unwrap_or_else(PoisonError::into_inner);
-            handles.get(value).map(|found| Handles(Arc::clone(found), PhantomData))
-        };
-        found(value).unwrap_or_else(|| {
-            let value = self.free().map_or(value, |label| told_apart(label, value));
-            found(value).unwrap_or_else(|| self.make(value))
-        })
+        Handles(self.with(value, Arc::clone), PhantomData)
+    }
+
+    /// The handle of a value of the free label, and one of the fixed label. Without a recorder, it costs a look.
+    pub(crate) fn pick(&self, value: &str, fixed: L) -> T {
+        self.with(value, |handles| handles[fixed.index()].clone())
     }
 
     /// The handle of a metric without a free label.
     pub(crate) fn at(&self, value: L) -> T {
-        self.of("").at(value).clone()
+        self.pick("", value)
     }
 
-    fn make(&self, value: &str) -> Handles<T, L> {
+    fn with<R>(&self, value: &str, take: impl Fn(&Arc<[T]>) -> R) -> R {
+        if let Some(handles) = self.made().load().get(value) {
+            return take(handles);
+        }
+        let value = self.free().map_or(value, |label| told_apart(label, value));
+        if let Some(handles) = self.made().load().get(value) {
+            return take(handles);
+        }
+        take(&self.make(value))
+    }
+
+    fn made(&self) -> &ArcSwap<Made<T>> {
+        self.handles.get_or_init(ArcSwap::default)
+    }
+
+    fn make(&self, value: &str) -> Arc<[T]> {
         let free = self.free().map(|label| Label::new(label, value.to_owned()));
         let labels = |fixed: &'static str| {
             let fixed = L::LABEL.map(|label| Label::new(label, fixed));
             free.iter().cloned().chain(fixed).collect()
         };
         let made: Arc<[T]> = L::VALUES.iter().map(|fixed| T::make(self.metric.name, labels(fixed))).collect();
-        let mut handles = self.handles.write().unwrap_or_else(PoisonError::into_inner);
-        Handles(Arc::clone(handles.entry(value.into()).or_insert(made)), PhantomData)
+        self.made().rcu(|known| {
+            let mut known = Made::clone(known);
+            known.entry(value.into()).or_insert_with(|| Arc::clone(&made));
+            known
+        });
+        self.made().load().get(value).map_or(made, Arc::clone)
     }
 
     fn free(&self) -> Option<&'static str> {
@@ -117,7 +139,7 @@ impl<T: Handle> Family<T, ()> {
 
     /// The handle of a value of the free label, which is the only one.
     pub(crate) fn one(&self, value: &str) -> T {
-        self.of(value).at(()).clone()
+        self.pick(value, ())
     }
 }
 
@@ -151,7 +173,7 @@ impl<T: Handle, L: Values> AnyFamily for Family<T, L> {
     }
 
     fn begin_anew(&self) {
-        self.handles.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.made().store(Arc::default());
         // A gauge that nobody sets yet would say 0.
         if self.free().is_none() && self.metric.kind == super::Kind::Counter {
             self.of("");
@@ -163,6 +185,6 @@ impl<T: Handle, L: Values> AnyFamily for Family<T, L> {
 impl<T, L> Family<T, L> {
     /// How many values of its free label have handles.
     pub(super) fn kept(&self) -> usize {
-        self.handles.read().unwrap_or_else(PoisonError::into_inner).len()
+        self.handles.get().map_or(0, |made| made.load().len())
     }
 }

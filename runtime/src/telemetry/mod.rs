@@ -19,6 +19,7 @@
 //! ```
 
 pub(crate) mod catalogue;
+pub(crate) mod context;
 mod family;
 pub(crate) mod labels;
 mod metric;

@@ -4,8 +4,11 @@
 //! OpenTelemetry for messaging. Nobody listens: nothing is made, not even their texts.
 
 use std::fmt::Display;
+use std::time::Duration;
 
 use tracing::{Span, debug_span, info_span};
+
+use super::context;
 
 /// A call's half messages are being stored.
 pub(crate) fn create(function: &str, exchange: &str, call: impl Display) -> Span {
@@ -21,8 +24,14 @@ pub(crate) fn create(function: &str, exchange: &str, call: impl Display) -> Span
 }
 
 /// A handler is asked about a half message.
-pub(crate) fn check_back(handler: &str, message: impl Display, call: impl Display, questions: u32) -> Span {
-    info_span!(
+pub(crate) fn check_back(
+    handler: &str,
+    headers: &[(String, String)],
+    message: impl Display,
+    call: impl Display,
+    questions: u32,
+) -> Span {
+    let span = info_span!(
         target: "transactional_message",
         "check_back",
         otel.name = format!("check back {handler}"),
@@ -30,12 +39,18 @@ pub(crate) fn check_back(handler: &str, message: impl Display, call: impl Displa
         call.id = %call,
         handler,
         questions,
-    )
+    );
+    context::follow(&span, headers, false);
+    span
 }
 
 /// A message is being published. Many at a time are: nobody but whoever looks into it wants a line for each.
-pub(crate) fn publish(exchange: &str, message: impl Display, attempt: u32) -> Span {
-    debug_span!(
+pub(crate) fn publish(
+    (exchange, headers): (&str, &[(String, String)]),
+    message: impl Display,
+    attempt: u32,
+) -> Span {
+    let span = debug_span!(
         target: "transactional_message",
         "publish",
         otel.name = format!("publish {exchange}"),
@@ -43,12 +58,23 @@ pub(crate) fn publish(exchange: &str, message: impl Display, attempt: u32) -> Sp
         message.id = %message,
         exchange,
         attempt,
-    )
+    );
+    context::follow(&span, headers, false);
+    span
 }
 
-/// A consumer handles a message.
-pub(crate) fn process(queue: &str, exchange: &str, message: impl Display, attempt: u32) -> Span {
-    info_span!(
+/// For how long a trace goes on: later, what belongs to it is only linked.
+const FRESH: Duration = Duration::from_mins(5);
+
+/// A consumer handles a message. The first time, and soon, it belongs to the trace in which the message was sent.
+pub(crate) fn process(
+    queue: &str,
+    (exchange, headers): (&str, &[(String, String)]),
+    message: impl Display,
+    attempt: u32,
+    age: Duration,
+) -> Span {
+    let span = info_span!(
         target: "transactional_message",
         "process",
         otel.name = format!("process {exchange}"),
@@ -56,7 +82,9 @@ pub(crate) fn process(queue: &str, exchange: &str, message: impl Display, attemp
         message.id = %message,
         queue,
         attempt,
-    )
+    );
+    context::follow(&span, headers, attempt == 1 && age < FRESH);
+    span
 }
 
 /// A consumer handles several messages in one transaction.

@@ -121,7 +121,7 @@ impl Rerouter<'_> {
         why: &str,
     ) -> Result<bool, ConnectError> {
         let (id, attempt) = (shown(incoming), incoming.attempt);
-        CONSUMER_DEAD.of(self.queues.main.as_str()).at(reason).increment(1);
+        CONSUMER_DEAD.pick(self.queues.main.as_str(), reason).increment(1);
         tracing::error!(queue = %self.queues.main, dead_letters = %self.queues.dead, id, attempt, why,
             "a message can't be handled and waits for an operator");
         let text = |text: &str| AMQPValue::LongString(text.into());

@@ -80,7 +80,7 @@ impl Admin<'_> {
         let applied = self.store().decide_legibly(decision).await;
         match applied.map_err(|cause| cause.into_error("the message could not be decided"))? {
             Applied::Moved => {
-                DECISIONS.of(&via).at(decided(action)).increment(1);
+                DECISIONS.pick(&via, decided(action)).increment(1);
                 Ok(())
             }
             Applied::Already if message.state == MessageState::Dead => {

@@ -106,5 +106,5 @@ pub(super) fn count(name: &str, outcome: Outcome) {
         Outcome::Cancel => Answer::Cancel,
         Outcome::Unknown => Answer::Unknown,
     };
-    CHECK_BACKS.of(name).at(answer).increment(1);
+    CHECK_BACKS.pick(name, answer).increment(1);
 }

@@ -80,7 +80,7 @@ impl Question {
         let handler = asker.handlers.get(&name).cloned()?;
         let question = Asked { row: Arc::new(row), data: asker.handlers.data.clone() };
         // In a task of its own, so that a panic is an answer like any other.
-        let span = spans::check_back(&name, id, half.call_id, attempts);
+        let span = spans::check_back(&name, &half.message.headers, id, half.call_id, attempts);
         let asking = async move { (handler.ask)(question).await };
         let question = AbortOnDropHandle::new(tokio::spawn(asking.instrument(span)));
         let patience = asker.settings.handler_timeout;

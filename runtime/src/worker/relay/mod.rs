@@ -291,6 +291,8 @@ impl Worker for Relay {
 }
 
 async fn publish(transport: &dyn Transport, outgoing: &Outgoing) -> PublishResult {
-    let span = spans::publish(&outgoing.half.message.exchange, outgoing.half.id, outgoing.attempt);
+    let Outgoing { half, attempt, .. } = outgoing;
+    let about = (half.message.exchange.as_str(), half.message.headers.as_slice());
+    let span = spans::publish(about, half.id, *attempt);
     transport.publish(outgoing).instrument(span).await
 }

@@ -69,7 +69,7 @@ pub(super) fn judge(
     if verdict == PublishVerdict::AgainUncounted {
         return again(uncounted_pause, Attempts::Keep, reason);
     }
-    DELIVERY_FAILURES.of(exchange).at(kind).increment(1);
+    DELIVERY_FAILURES.pick(exchange, kind).increment(1);
     if verdict == PublishVerdict::Dead {
         return Recorded::Dead(dead(held, id, reason).counted_as(exchange));
     }

@@ -1,0 +1,150 @@
+//! The context of a trace, which goes with a message in its headers: `traceparent` and `tracestate`, as W3C Trace Context
+//! has them. So a trace leads from the request that sent a message to its effect.
+//!
+//! Without the feature `opentelemetry` nothing of it is done.
+
+#[cfg(not(feature = "opentelemetry"))]
+use tracing::Span;
+
+/// Puts the span's context into the headers of a message, unless the user has put one there. Says whether it did.
+#[cfg(not(feature = "opentelemetry"))]
+pub(crate) const fn inject(_: &Span, _: &mut Vec<(String, String)>) -> bool {
+    false
+}
+
+/// Continues, by a span that was not entered yet, what is in the headers: as its child if it is `fresh`, or else only linked to
+/// it, so that a retry days later doesn't stretch a trace that backends have closed.
+#[cfg(not(feature = "opentelemetry"))]
+pub(crate) const fn follow(_: &Span, _: &[(String, String)], _: bool) {}
+
+#[cfg(feature = "opentelemetry")]
+pub(crate) use with_opentelemetry::{follow, inject};
+
+#[cfg(feature = "opentelemetry")]
+mod with_opentelemetry {
+    use std::collections::HashMap;
+
+    use opentelemetry::Context;
+    use opentelemetry::global::get_text_map_propagator;
+    use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
+    use tracing::Span;
+    use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+    const TRACEPARENT: &str = "traceparent";
+    const TRACESTATE: &str = "tracestate";
+
+    pub(crate) fn inject(span: &Span, headers: &mut Vec<(String, String)>) -> bool {
+        if value(headers, TRACEPARENT).is_some() {
+            return false;
+        }
+        let context = span.context();
+        let of_span = context.span().span_context().clone();
+        if !of_span.is_valid() {
+            return false;
+        }
+        // What the application has chosen, baggage among it; it may have chosen nothing.
+        let mut carrier = HashMap::new();
+        get_text_map_propagator(|propagator| propagator.inject_context(&context, &mut carrier));
+        if !carrier.contains_key(TRACEPARENT) {
+            carrier.insert(TRACEPARENT.to_owned(), written(&of_span));
+            let state = of_span.trace_state().header();
+            if !state.is_empty() {
+                carrier.insert(TRACESTATE.to_owned(), state);
+            }
+        }
+        headers.extend(carrier.into_iter().filter(|(_, value)| !value.is_empty()));
+        true
+    }
+
+    pub(crate) fn follow(span: &Span, headers: &[(String, String)], fresh: bool) {
+        if value(headers, TRACEPARENT).is_none() {
+            return;
+        }
+        let carrier: HashMap<String, String> =
+            headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect();
+        let extracted =
+            get_text_map_propagator(|propagator| propagator.extract_with_context(&Context::new(), &carrier));
+        let known = extracted.span().span_context().clone();
+        let Some(of_message) = Some(known).filter(SpanContext::is_valid).or_else(|| read(headers)) else {
+            return;
+        };
+        if fresh {
+            // Before the span has begun, so it can't fail; and if it does, the link is there.
+            let _ = span.set_parent(extracted.with_remote_span_context(of_message.clone()));
+        }
+        span.add_link(of_message);
+    }
+
+    fn value<'h>(headers: &'h [(String, String)], wanted: &str) -> Option<&'h str> {
+        let found = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        found.map(|(_, value)| value.as_str())
+    }
+
+    fn written(context: &SpanContext) -> String {
+        let (trace, span, flags) = (context.trace_id(), context.span_id(), context.trace_flags().to_u8());
+        format!("00-{trace}-{span}-{flags:02x}")
+    }
+
+    /// Other people's texts: what makes no sense is no context.
+    fn read(headers: &[(String, String)]) -> Option<SpanContext> {
+        let mut parts = value(headers, TRACEPARENT)?.trim().split('-');
+        let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let is_hex =
+            |text: &str, digits| text.len() == digits && text.chars().all(|one| one.is_ascii_hexdigit());
+        if !(is_hex(version, 2)
+            && version != "ff"
+            && is_hex(trace, 32)
+            && is_hex(span, 16)
+            && is_hex(flags, 2))
+        {
+            return None;
+        }
+        let state = value(headers, TRACESTATE).and_then(|state| state.parse::<TraceState>().ok());
+        let context = SpanContext::new(
+            TraceId::from_hex(trace).ok()?,
+            SpanId::from_hex(span).ok()?,
+            TraceFlags::new(u8::from_str_radix(flags, 16).ok()?),
+            true,
+            state.unwrap_or_default(),
+        );
+        context.is_valid().then_some(context)
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use proptest::prelude::*;
+
+        use super::*;
+
+        const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+        fn headers(parent: &str) -> Vec<(String, String)> {
+            vec![("Traceparent".into(), parent.into()), ("tracestate".into(), "vendor=1".into())]
+        }
+
+        #[test]
+        fn what_is_written_is_read() {
+            let context = read(&headers(PARENT)).expect("is a context");
+            assert!(
+                context.is_remote() && context.is_sampled() && context.trace_state().header() == "vendor=1"
+            );
+            assert_eq!(written(&context), PARENT);
+            for parent in ["", "00", "00-0-0-01", &PARENT.replace("00-", "ff-"), &PARENT.replace('b', "g")] {
+                assert!(read(&headers(parent)).is_none(), "{parent}");
+            }
+            let nothing = "00-00000000000000000000000000000000-0000000000000000-00";
+            assert!(read(&headers(nothing)).is_none());
+        }
+
+        proptest! {
+            #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+            #[test]
+            fn any_header_is_taken(text in prop::collection::vec(any::<char>(), 0..80)) {
+                let parent: String = text.into_iter().collect();
+                let _ = read(&headers(&parent));
+                follow(&Span::none(), &headers(&parent), true);
+            }
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! A trace leads from the request that sent a message to its effect. In a binary of its own, because the tracer is the
+//! process's.
+#![cfg(all(feature = "testing", feature = "opentelemetry"))]
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use opentelemetry::trace::{SpanId, SpanKind, TracerProvider};
+use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
+use sqlx::SqliteConnection;
+use tracing::Instrument;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use transactional_message::{
+    Backoff, Call, Consumer, HalfMessage, Message, Messenger, Outcome, RawPayload, Received, Settings,
+};
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+static FAILED: AtomicBool = AtomicBool::new(false);
+
+/// Fails the first time for one message.
+async fn book(_: &mut SqliteConnection, message: Received) -> Result<(), BoxError> {
+    let is_first = message.routing_key == "order.odd" && !FAILED.swap(true, Ordering::Relaxed);
+    if is_first { Err("not yet".into()) } else { Ok(()) }
+}
+
+async fn ask(_: HalfMessage<RawPayload>) -> Result<Outcome, BoxError> {
+    Ok(Outcome::Confirm)
+}
+
+async fn start(url: &str) -> Messenger {
+    let db = sqlx::SqlitePool::connect(&format!("{url}?mode=rwc")).await.expect("opens");
+    let soon = Backoff::new(Duration::from_millis(10), Duration::from_millis(50));
+    let settings = Settings::default()
+        .lease(Duration::from_millis(500))
+        .check_after(Duration::ZERO)
+        .delivery_backoff(soon)
+        .poll_interval(Duration::from_millis(20));
+    let messenger = Messenger::builder(url)
+        .settings(settings)
+        .check_back("carrier", ask)
+        .consumer(Consumer::new("accounting", db, book).bind("shop", "#"))
+        .build()
+        .await
+        .expect("builds");
+    messenger.migrate().await.expect("migrates");
+    messenger.start().await.expect("starts");
+    messenger
+}
+
+/// Sends a message within a request of its own.
+async fn request(messenger: &Messenger, name: &'static str, message: Message) {
+    let span = tracing::info_span!("request", otel.name = name);
+    let call = Call::new("ship").message(message).check_back("carrier");
+    messenger.call(call, async { Ok::<(), BoxError>(()) }).instrument(span).await.expect("ok");
+}
+
+/// The spans with this name, as soon as there are so many.
+async fn spans(exporter: &InMemorySpanExporter, name: &str, count: usize) -> Vec<SpanData> {
+    let named = || {
+        let spans = exporter.get_finished_spans().expect("keeps them");
+        spans.into_iter().filter(|span| span.name == name).collect::<Vec<_>>()
+    };
+    let there = tokio::time::timeout(Duration::from_mins(1), async {
+        while named().len() < count {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    assert!(there.await.is_ok(), "{count} of `{name}`: {:?}", exporter.get_finished_spans());
+    named()
+}
+
+fn is_linked(span: &SpanData, to: &SpanData) -> bool {
+    span.links.iter().any(|link| link.span_context.span_id() == to.span_context.span_id())
+}
+
+#[tokio::test]
+async fn a_trace_leads_from_a_request_to_the_effect() {
+    let exporter = InMemorySpanExporter::default();
+    let provider = SdkTracerProvider::builder().with_simple_exporter(exporter.clone()).build();
+    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+    tracing_subscriber::registry().with(layer).init();
+    let folder = tempfile::tempdir().expect("a folder");
+    let messenger = start(&format!("sqlite://{}", folder.path().join("store.db").display())).await;
+
+    request(&messenger, "GET /pay", Message::bytes("shop", "order.paid", "text/plain", "one")).await;
+    let process = spans(&exporter, "process shop", 1).await.remove(0);
+    let create = spans(&exporter, "create shop", 1).await.remove(0);
+    let pay = spans(&exporter, "GET /pay", 1).await.remove(0);
+    let trace = pay.span_context.trace_id();
+    assert_eq!((create.span_context.trace_id(), create.parent_span_id), (trace, pay.span_context.span_id()));
+    assert_eq!(
+        (process.span_context.trace_id(), process.parent_span_id),
+        (trace, create.span_context.span_id())
+    );
+    assert!(process.parent_span_is_remote && is_linked(&process, &create));
+    assert_eq!(
+        (create.span_kind.clone(), process.span_kind.clone()),
+        (SpanKind::Producer, SpanKind::Consumer)
+    );
+    let publish = spans(&exporter, "publish shop", 1).await.remove(0);
+    assert!(is_linked(&publish, &create) && publish.parent_span_id == SpanId::INVALID);
+
+    // What is tried again has a trace of its own, with a link to the first.
+    request(&messenger, "GET /odd", Message::bytes("shop", "order.odd", "text/plain", "two")).await;
+    let tries = spans(&exporter, "process shop", 3).await;
+    let create = spans(&exporter, "create shop", 2).await.remove(1);
+    let (first, again) = (&tries[1], &tries[2]);
+    assert_eq!(first.span_context.trace_id(), create.span_context.trace_id());
+    assert!(again.span_context.trace_id() != create.span_context.trace_id() && is_linked(again, &create));
+
+    // A context that the user has put there is left as it is.
+    let theirs = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let message = Message::bytes("shop", "order.paid", "text/plain", "three").header("traceparent", theirs);
+    request(&messenger, "GET /theirs", message).await;
+    let process = spans(&exporter, "process shop", 4).await.remove(3);
+    assert_eq!(process.span_context.trace_id().to_string(), &theirs[3..35]);
+
+    // A call that nobody reported is asked about in a trace of its own.
+    let (reached, wait) = tokio::sync::oneshot::channel();
+    let call = Call::new("ship")
+        .message(Message::bytes("shop", "order.sent", "text/plain", "four"))
+        .check_back("carrier");
+    let body = async {
+        reached.send(()).expect("waits");
+        std::future::pending::<Result<(), BoxError>>().await
+    };
+    tokio::select! {
+        ended = messenger.call(call, body) => panic!("it hangs: {ended:?}"),
+        reached = wait => reached.expect("gets there"),
+    }
+    let asked = spans(&exporter, "check back carrier", 1).await.remove(0);
+    let create = spans(&exporter, "create shop", 4).await.remove(3);
+    assert!(is_linked(&asked, &create) && asked.parent_span_id == SpanId::INVALID);
+    assert!(messenger.shutdown(Duration::from_secs(20)).await);
+}
