@@ -48,21 +48,22 @@ impl MySqlDatabases {
     pub async fn as_clerk(&self) -> Self {
         let Self { name, server } = self;
         let mut connection = self.connect().await;
-        let mut grants = String::new();
+        let mut grants = Vec::new();
         for database in ["shop", "books", "store"].map(|database| self.database_name(database)) {
             let sql = format!(
                 "SELECT CAST(TABLE_NAME AS CHAR) FROM information_schema.TABLES WHERE TABLE_SCHEMA = '{database}'"
             );
             let tables = MySql::texts(&mut connection, sql).await.expect("reads");
             if tables.is_empty() {
-                grants += &format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {database}.* TO {name};");
+                grants.push(format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {database}.* TO {name};"));
             }
             for table in tables {
                 // What was decided is nobody's to change.
                 let rights = if table == "tm_audit" { "" } else { ", UPDATE, DELETE" };
-                grants += &format!("GRANT SELECT, INSERT{rights} ON {database}.{table} TO {name};");
+                grants.push(format!("GRANT SELECT, INSERT{rights} ON {database}.{table} TO {name};"));
             }
         }
+        let grants = grants.concat();
         let sql = format!("CREATE USER {name} IDENTIFIED BY '{name}'; {grants}");
         MySql::run(&mut connection, sql).await.expect("makes a user");
         let mut server = server.clone();
