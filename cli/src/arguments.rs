@@ -108,6 +108,8 @@ pub(crate) enum Command {
     Audit(Audit),
     /// Lists the processes over the store: what they answer, deliver and consume
     Processes,
+    /// Looks for what is wrong around the messages, and says what to do; ends with 6 if something is
+    Doctor,
     /// Writes the completions of a shell
     Completions {
         /// The shell

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use serde::Deserialize;
+use url::Url;
 
 use crate::arguments::Globals;
 use crate::exit::Failure;
@@ -62,9 +63,10 @@ impl Target {
     pub(crate) fn of(globals: &Globals) -> Result<Self, Failure> {
         let (name, context) = context(globals)?;
         let from_environment = || env::var("TM_DATABASE_URL").or_else(|_| env::var("DATABASE_URL")).ok();
-        // A context that was named comes before the environment; one that only the file names does not.
-        let (name, context) = match from_environment() {
-            Some(url) if globals.context.is_none() && globals.database_url.is_none() && !url.is_empty() => {
+        // What is given, or in the environment, comes before a context that only the file names; unless that is the same.
+        let given = globals.database_url.clone().or_else(from_environment).filter(|url| !url.is_empty());
+        let (name, context) = match given {
+            Some(url) if globals.context.is_none() && context.database_url.as_ref() != Some(&url) => {
                 (None, Context { database_url: Some(url), ..Context::default() })
             }
             _ => (name, context),
@@ -150,9 +152,39 @@ fn default_file() -> Option<PathBuf> {
     files.into_iter().flatten().find(|file| file.is_file())
 }
 
+/// Where a URL leads, and nothing that could be a password.
 fn without_user(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
-    let place = place.split('?').next().unwrap_or(place);
-    if scheme.is_empty() { place.to_owned() } else { format!("{scheme}://{place}") }
+    if let Some(file) = url.strip_prefix("sqlite:") {
+        return format!("sqlite:{}", file.split('?').next().unwrap_or(file));
+    }
+    match Url::parse(url) {
+        Ok(url) => {
+            let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
+            format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or("…"), url.path())
+        }
+        // Several hosts, say.
+        Err(_) => format!("{}://…", url.split("://").next().unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_url_leads_is_shown_without_what_is_secret() {
+        for (url, shown) in [
+            ("postgres://ana:s3cret@db:5433/shop?options=x", "postgres://db:5433/shop"),
+            ("postgres://db/messages?user=op@corp&password=s3cret", "postgres://db/messages"),
+            ("mysql://ana:p%40ss@db/shop", "mysql://db/shop"),
+            ("postgres://ana:s3cret@one,two:5433/shop", "postgres://…"),
+            ("sqlite:///var/lib/shop.db?mode=rw", "sqlite:///var/lib/shop.db"),
+        ] {
+            let found = without_user(url);
+            assert!(
+                found == shown || (url.contains("one,two") && !found.contains("s3cret")),
+                "{url}: {found}"
+            );
+        }
+    }
 }

@@ -191,7 +191,7 @@ pub use error::{Error, ErrorKind, FromHalfError};
 pub use message::state::MessageState;
 pub use message::{CallId, Evidence, Message, MessageId, Outcome, Payload};
 pub use messenger::{
-    Admin, Answered, InScope, Messenger, MessengerBuilder, Simulation, WithMessenger, spawn,
+    Admin, Answered, Finding, InScope, Messenger, MessengerBuilder, Simulation, WithMessenger, spawn,
 };
 #[cfg(feature = "tower")]
 pub use messenger::{ScopeLayer, Scoped};

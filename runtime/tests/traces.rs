@@ -8,7 +8,10 @@ use std::time::Duration;
 use opentelemetry::trace::{SpanId, SpanKind, TracerProvider};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
 use sqlx::SqliteConnection;
-use tracing::Instrument;
+use tracing::level_filters::LevelFilter;
+use tracing::{Instrument, Level};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use transactional_message::{
@@ -80,7 +83,7 @@ async fn a_trace_leads_from_a_request_to_the_effect() {
     let exporter = InMemorySpanExporter::default();
     let provider = SdkTracerProvider::builder().with_simple_exporter(exporter.clone()).build();
     let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
-    tracing_subscriber::registry().with(layer).init();
+    let _here = tracing_subscriber::registry().with(layer).set_default();
     let folder = tempfile::tempdir().expect("a folder");
     let messenger = start(&format!("sqlite://{}", folder.path().join("store.db").display())).await;
 
@@ -134,4 +137,38 @@ async fn a_trace_leads_from_a_request_to_the_effect() {
     let create = spans(&exporter, "create shop", 4).await.remove(3);
     assert!(is_linked(&asked, &create) && asked.parent_span_id == SpanId::INVALID);
     assert!(messenger.shutdown(Duration::from_secs(20)).await);
+}
+
+/// What a consumer saw of the context.
+static SEEN: std::sync::Mutex<Option<String>> = std::sync::Mutex::new(None);
+
+async fn see(_: &mut SqliteConnection, message: Received) -> Result<(), BoxError> {
+    let context = message.headers.iter().find(|(name, _)| name == "traceparent");
+    *SEEN.lock().expect("no panic") = context.map(|(_, value)| value.clone());
+    Ok(())
+}
+
+/// A filter that leaves the crate's own spans out cuts no trace: the context is that of the request.
+#[tokio::test]
+async fn a_filter_cuts_no_trace() {
+    let exporter = InMemorySpanExporter::default();
+    let provider = SdkTracerProvider::builder().with_simple_exporter(exporter.clone()).build();
+    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+    let theirs =
+        Targets::new().with_default(Level::INFO).with_target("transactional_message", LevelFilter::OFF);
+    let _here = tracing_subscriber::registry().with(layer.with_filter(theirs)).set_default();
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = format!("sqlite://{}", folder.path().join("store.db").display());
+    let db = sqlx::SqlitePool::connect(&format!("{url}?mode=rwc")).await.expect("opens");
+    let consumer = Consumer::new("accounting", db, see).bind("shop", "#");
+    let builder = Messenger::builder(url.as_str()).check_back("carrier", ask).consumer(consumer);
+    let messenger = builder.build().await.expect("builds");
+    messenger.migrate().await.expect("migrates");
+    messenger.start().await.expect("starts");
+    request(&messenger, "GET /filtered", Message::bytes("shop", "order.paid", "text/plain", "one")).await;
+    let pay = spans(&exporter, "GET /filtered", 1).await.remove(0);
+    assert!(messenger.shutdown(Duration::from_secs(20)).await);
+    let seen = SEEN.lock().expect("no panic").clone().expect("a context");
+    assert!(seen.contains(&pay.span_context.trace_id().to_string()), "{seen}");
+    assert!(seen.contains(&pay.span_context.span_id().to_string()), "{seen}");
 }

@@ -27,11 +27,10 @@ pub(super) struct Whole {
 impl Whole {
     /// A payload that is text is left as it is; any other is in Base64.
     pub(super) fn new(message: MessageInfo, contents: Option<Contents>) -> Self {
-        let contents = contents.map(|contents| match std::str::from_utf8(&contents.payload) {
-            Ok(text) => json!({ "headers": contents.headers, "payload": text }),
-            Err(_) => {
-                json!({ "headers": contents.headers, "payload_base64": BASE64_STANDARD.encode(&contents.payload) })
-            }
+        let contents = contents.map(|contents| {
+            let text = std::str::from_utf8(&contents.payload).ok();
+            let base64 = text.is_none().then(|| BASE64_STANDARD.encode(&contents.payload));
+            json!({ "headers": contents.headers, "payload": text, "payload_base64": base64 })
         });
         Self { message, contents }
     }
@@ -39,6 +38,15 @@ impl Whole {
 
 pub(super) async fn run(session: &Session, output: &Output, export: Export) -> Result<Exit, Failure> {
     let mut output = output.in_pages()?;
+    if export.payload && output.is_of_ids() {
+        return Err(Failure::usage(
+            "--format ids writes no payloads: leave --payload out, or take jsonl or csv",
+        ));
+    }
+    let mut columns = COLUMNS.to_vec();
+    if export.payload {
+        columns.extend(["headers", "payload", "payload_base64"]);
+    }
     let (filter, admin) = (export.conditions.filter(), session.messenger.admin().by(&session.actor));
     let reason = export.reason.unwrap_or_default();
     let (mut next, mut count) = (None, 0);
@@ -55,7 +63,7 @@ pub(super) async fn run(session: &Session, output: &Output, export: Export) -> R
                 };
                 all.push(Whole::new(message, contents));
             }
-            output.page(&COLUMNS, &all)?;
+            output.page(&columns, &all)?;
         }
         next = page.next.filter(|_| !is_closed());
         if next.is_none() {

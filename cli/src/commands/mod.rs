@@ -2,6 +2,7 @@
 
 mod audit;
 mod decide;
+mod doctor;
 mod export;
 mod find;
 mod list;
@@ -63,6 +64,7 @@ async fn look(session: &Session, output: &Output, command: Command) -> Result<Ex
         Command::Ask(one) => simulate::run(session, output, &one.id).await,
         Command::Audit(audit) => audit::run(session, output, audit).await,
         Command::Processes => processes::run(session, output).await,
+        Command::Doctor => doctor::run(session, output).await,
         _ => Ok(Exit::Done),
     }
 }

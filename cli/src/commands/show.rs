@@ -48,7 +48,10 @@ pub(super) async fn run(session: &Session, output: &Output, show: &Show) -> Resu
         }
         for field in ["headers", "payload", "payload_base64"] {
             if let Some(value) = whole.get(field) {
-                line(&mut text, field, value.as_str().map_or_else(|| value.to_string(), plain).as_str());
+                let shown = value.as_str().map_or_else(|| value.to_string(), plain);
+                if !value.is_null() {
+                    line(&mut text, field, &shown);
+                }
             }
         }
         text

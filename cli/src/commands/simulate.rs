@@ -20,7 +20,7 @@ pub(super) fn text(simulation: &Simulation) -> String {
     let mut text =
         format!("message {}, {}: {}\n", simulation.message.id, simulation.message.state, simulation.evidence);
     let answer = match &simulation.answer {
-        Answered::Outcome(outcome) => format!("a check-back would be answered: {outcome:?}").to_lowercase(),
+        Answered::With(outcome) => format!("a check-back would be answered: {outcome:?}").to_lowercase(),
         Answered::Unclear(why) => format!("a check-back would get no clear answer: {why}"),
         Answered::NotAsked(why) => format!("a check-back was not simulated: {why}"),
         _ => String::new(),

@@ -195,7 +195,7 @@ pub(crate) fn say(text: &str) {
 pub(crate) fn ask(question: &str) -> Result<String, Failure> {
     if !io::stdin().is_terminal() {
         return Err(Failure::usage(format!(
-            "{question}\nthere is no terminal to ask this: say --yes if it is meant"
+            "{question}\nthere is no terminal to ask this: say --yes if it is meant, and in production --context with it"
         )));
     }
     let _ = write!(io::stderr().lock(), "{question} ");

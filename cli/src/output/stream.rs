@@ -25,6 +25,11 @@ impl Stream {
         self.output.is_for_people()
     }
 
+    /// Whether nothing but ids is written.
+    pub(crate) fn is_of_ids(&self) -> bool {
+        self.output.format == Format::Ids
+    }
+
     /// Writes some.
     pub(crate) fn page<T: Serialize>(&mut self, shown: &[&str], items: &[T]) -> Result<(), Failure> {
         items.iter().try_for_each(|item| self.item(shown, item, String::new))

@@ -98,6 +98,12 @@ pub(crate) async fn a_fence_is_shown_and_has_the_last_word<P: Place>() {
     assert!(shown.out.contains("never began a fenced transaction"), "{}", shown.out);
     let shown = tm.clone().with(&["--language", "zh"]).run(&["why", &parked]).ends_with(0);
     assert!(shown.out.contains("其函数从未开始围栏事务"), "{}", shown.out);
+    let doctor = tm.run(&["doctor"]).ends_with(6);
+    assert!(
+        doctor.out.contains("messages are parked") && doctor.out.contains("tm why --state parked"),
+        "{}",
+        doctor.out
+    );
     // Some are refused, and the rest is done.
     let ran = tm.clone().input(format!("{parked}\n{delivered}\n")).run(&[
         "cancel",
@@ -109,6 +115,8 @@ pub(crate) async fn a_fence_is_shown_and_has_the_last_word<P: Place>() {
     assert_eq!(out, format!("cancelled {parked}\n"));
     assert!(err.contains("is delivered"), "{err}");
     world.count(&messenger, MessageState::Cancelled, 1).await;
+    let doctor = tm.run(&["doctor"]).ends_with(0);
+    assert!(doctor.err.contains("nothing is known to be wrong"), "{}", doctor.err);
     tm.run(&["cancel", "00000000", "--reason", "x"]).ends_with(5);
     // A short beginning may be anything, and so may a word of a table.
     let ran = tm.run(&["cancel", &parked[..4], "--reason", "x"]).ends_with(2);
@@ -147,6 +155,7 @@ pub(crate) async fn dead_messages_are_revived_by_their_ids<P: Place>() {
         jsonl.run(&["export", "--state", "dead", "--payload", "--reason", "to compare"]).ends_with(0);
     assert_eq!(exported.out.lines().count(), 3);
     assert!(exported.out.lines().all(|line| line.contains("\"payload\"")), "{}", exported.out);
+    tm.clone().with(&["--format", "ids"]).run(&["export", "--payload", "--reason", "x"]).ends_with(2);
     let csv = tm.clone().with(&["--format", "csv", "--columns", "state,business_key"]);
     assert_eq!(csv.run(&["export"]).ends_with(0).out, "state,business_key\ndead,3\ndead,2\ndead,1\n");
     let views = jsonl.run(&["audit"]).ends_with(0).out;

@@ -74,11 +74,11 @@ pub(super) fn to_live(calls: &Calls, call: Call) -> Result<LiveCall, Error> {
     Ok(LiveCall { scope: Arc::new(scope), halves, ask_on_err: call.ask_on_err, check_after, troubles })
 }
 
-/// Lets a message carry the context of the trace in which it is sent. Not where it would be too long with that: then it would
-/// never be delivered.
+/// Lets a message, which is fine by itself, carry the context of the trace in which it is sent. Not where it would be too long
+/// with that.
 pub(super) fn put_context(calls: &Calls, span: &Span, message: &mut Message) {
     let headers = message.headers.len();
-    if context::inject(span, &mut message.headers) && calls.transport.refuses(message).is_some() {
+    if context::inject(span, &mut message.headers) && check(calls, "", message).is_err() {
         message.headers.truncate(headers);
     }
 }

@@ -16,7 +16,7 @@ use super::failure::disposition;
 use super::trouble::Trouble;
 use crate::check_back::{DataMap, Decode, Need};
 use crate::fault;
-use crate::message::{Message, MessageId, age, begins};
+use crate::message::{Message, MessageId, age, begins, sent_ago};
 use crate::sql::{
     BusinessDatabase, InboxEntry, InboxKey, InboxQueue, Namespace, RawTransaction, TablePlace, WriteTurn,
     begin_on_pool,
@@ -192,7 +192,8 @@ where
     pub(super) fn count(&self, arrivals: &[Arrival]) {
         CONSUMED.pick(&self.queue, Consumed::Ok).increment(arrivals.len() as u64);
         let took = END_TO_END.one(&self.queue);
-        for arrival in arrivals {
+        // Of other publishers' messages nobody knows when they were sent.
+        for arrival in arrivals.iter().filter(|arrival| begins(arrival.id, arrival.due).is_some()) {
             took.record(age(arrival.id, arrival.due));
         }
     }
@@ -427,7 +428,7 @@ where
             Err(why) => Disposition::Undecodable(format!("the body can't be decoded: {why}")),
             Ok(message) => {
                 let about = (message.exchange.as_str(), message.headers.as_slice());
-                let span = spans::process(&self.queue, about, id, attempt, age(id, arrival.due));
+                let span = spans::process(&self.queue, about, id, attempt, sent_ago(id));
                 self.once(arrival, message, entered, given).instrument(span).await
             }
         }
@@ -435,7 +436,8 @@ where
 
     async fn process_together(&self, items: &[Item], given: &Given) -> Result<(), String> {
         let first = items.first().map(|item| item.id);
-        let span = spans::process_together(&self.queue, first, items.len());
+        let headers = items.iter().map(|item| item.message.headers.as_slice());
+        let span = spans::process_together(&self.queue, first, headers);
         self.together(items, given).instrument(span).await
     }
 

@@ -257,6 +257,12 @@ pub(crate) fn begins(id: MessageId, due: Option<SystemTime>) -> Option<Duration>
     Some(Duration::new(seconds, nanos).max(due.unwrap_or_default()))
 }
 
+/// How long ago it was sent; an id of somebody else's making may not tell.
+pub(crate) fn sent_ago(id: MessageId) -> Option<Duration> {
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    begins(id, None).map(|sent| now.saturating_sub(sent))
+}
+
 /// For how long. A message of which nobody knows is taken for new.
 pub(crate) fn age(id: MessageId, due: Option<SystemTime>) -> Duration {
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();

@@ -12,7 +12,7 @@ mod in_scope;
 mod layer;
 mod lifecycle;
 
-pub use admin::{Admin, Answered, Simulation};
+pub use admin::{Admin, Answered, Finding, Simulation};
 pub use builder::MessengerBuilder;
 pub use handle::Messenger;
 pub use in_scope::{InScope, WithMessenger, spawn};

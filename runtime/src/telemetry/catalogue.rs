@@ -38,7 +38,7 @@ catalogue! {
     OVERRULED: Counter<Overruler> = Metric::counter("transactional_message_overruled_total", &["by"],
         "Reports that came after the message was decided otherwise, and people's decisions that a fence contradicts");
     PARKED: Counter<()> = Metric::counter("transactional_message_parked_total", &["name"],
-        "Half messages that were parked for an operator, by the fence or handler that had no answer");
+        "Half messages that were parked for an operator, by the fence or handler that had no answer; nobody: those that were not asked about");
     DEAD: Counter<()> = Metric::counter("transactional_message_dead_total", &["exchange"],
         "Confirmed messages that were given up, and wait for an operator");
     DECISIONS: Counter<Decided> = Metric::counter("transactional_message_decisions_total", &["via", "action"],
@@ -50,7 +50,7 @@ catalogue! {
     CHECK_BACK_DURATION: Histogram<()> = Metric::histogram("transactional_message_check_back_duration_seconds", &["name"], SHORT,
         "How long a fence or a check-back handler took to answer; a fence is asked about many calls at once").seconds();
     CALLS_IN_PROGRESS: Gauge<()> = Metric::gauge("transactional_message_calls_in_progress", &[],
-        "Calls whose body runs in this process, or is about to");
+        "Calls under way in this process, and messages that their bodies have decided on");
 
     // Delivery.
     DELIVERED: Counter<()> = Metric::counter("transactional_message_delivered_total", &["exchange"],
@@ -110,7 +110,7 @@ catalogue! {
     LEASES_HELD: Gauge<()> = Metric::gauge("transactional_message_leases_held", &[],
         "Messages that this process holds");
     LEASES_LOST: Counter<()> = Metric::counter("transactional_message_leases_lost_total", &[],
-        "Messages that this process held, and came too late to renew: somebody else has taken them over, or decided them");
+        "Messages that this process left alone, since it could not be sure any more that it holds them: a renewal was late");
     PRUNED: Counter<Pruned> = Metric::counter("transactional_message_pruned_total", &["what"],
         "Rows that were deleted because they are old");
     WORKER_PANICS: Counter<()> = Metric::counter("transactional_message_worker_panics_total", &["worker"],

@@ -32,32 +32,40 @@ mod with_opentelemetry {
 
     const TRACEPARENT: &str = "traceparent";
     const TRACESTATE: &str = "tracestate";
+    /// More bytes than that are not stored with each message: then baggage stays behind.
+    const MOST: usize = 1024;
 
     pub(crate) fn inject(span: &Span, headers: &mut Vec<(String, String)>) -> bool {
         if value(headers, TRACEPARENT).is_some() {
             return false;
         }
-        let context = span.context();
-        let of_span = context.span().span_context().clone();
-        if !of_span.is_valid() {
-            return false;
-        }
+        let Some((context, of_span)) = of(span) else { return false };
         // What the application has chosen, baggage among it; it may have chosen nothing.
         let mut carrier = HashMap::new();
         get_text_map_propagator(|propagator| propagator.inject_context(&context, &mut carrier));
         if !carrier.contains_key(TRACEPARENT) {
             carrier.insert(TRACEPARENT.to_owned(), written(&of_span));
-            let state = of_span.trace_state().header();
-            if !state.is_empty() {
-                carrier.insert(TRACESTATE.to_owned(), state);
-            }
+            carrier.insert(TRACESTATE.to_owned(), of_span.trace_state().header());
         }
-        headers.extend(carrier.into_iter().filter(|(_, value)| !value.is_empty()));
+        if carrier.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > MOST {
+            carrier.retain(|name, _| [TRACEPARENT, TRACESTATE].contains(&name.as_str()));
+        }
+        carrier.retain(|name, text| !text.is_empty() && value(headers, name).is_none());
+        headers.extend(carrier);
         true
     }
 
+    /// The context of a span; or, if nobody records that one, of what is around it.
+    fn of(span: &Span) -> Option<(Context, SpanContext)> {
+        let around = || [Span::current().context(), Context::current()];
+        [span.context()].into_iter().chain(around()).find_map(|context| {
+            let of_span = context.span().span_context().clone();
+            of_span.is_valid().then_some((context, of_span))
+        })
+    }
+
     pub(crate) fn follow(span: &Span, headers: &[(String, String)], fresh: bool) {
-        if value(headers, TRACEPARENT).is_none() {
+        if span.is_disabled() || value(headers, TRACEPARENT).is_none() {
             return;
         }
         let carrier: HashMap<String, String> =

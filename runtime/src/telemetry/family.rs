@@ -14,8 +14,9 @@ use metrics::{Counter, Gauge, Histogram, Label};
 use super::labels::Values;
 use super::metric::Metric;
 
-/// Values of a free label that a process tells apart.
-const MOST_PLACES: usize = 50;
+/// Values of a free label that a process tells apart. A consumer has two queues: its own, and that of its dead letters.
+const MOST_EXCHANGES: usize = 50;
+const MOST_QUEUES: usize = 2 * 50;
 const MOST_NAMES: usize = 200;
 /// What all others are called.
 const OTHER: &str = "other";
@@ -53,6 +54,11 @@ impl<T, L: Values> Handles<T, L> {
 
 /// One metric with one set of labels.
 pub(crate) trait Handle: Clone + Send + Sync {
+    /// Of several things together; none, where the last one that was looked at would hide the others.
+    fn make_for_all(name: &'static str, labels: Vec<Label>) -> Self {
+        Self::make(name, labels)
+    }
+
     fn make(name: &'static str, labels: Vec<Label>) -> Self;
 }
 
@@ -65,6 +71,10 @@ impl Handle for Counter {
 }
 
 impl Handle for Gauge {
+    fn make_for_all(_: &'static str, _: Vec<Label>) -> Self {
+        Self::noop()
+    }
+
     fn make(name: &'static str, labels: Vec<Label>) -> Self {
         metrics::gauge!(name, labels)
     }
@@ -117,7 +127,10 @@ impl<T: Handle, L: Values> Family<T, L> {
             let fixed = L::LABEL.map(|label| Label::new(label, fixed));
             free.iter().cloned().chain(fixed).collect()
         };
-        let made: Arc<[T]> = L::VALUES.iter().map(|fixed| T::make(self.metric.name, labels(fixed))).collect();
+        let made: Arc<[T]> = {
+            let make = if free.is_some() && value == OTHER { T::make_for_all } else { T::make };
+            L::VALUES.iter().map(|fixed| make(self.metric.name, labels(fixed))).collect()
+        };
         self.made().rcu(|known| {
             let mut known = Made::clone(known);
             known.entry(value.into()).or_insert_with(|| Arc::clone(&made));
@@ -145,7 +158,11 @@ impl<T: Handle> Family<T, ()> {
 
 /// A value of a free label, as long as there are not too many.
 fn told_apart<'v>(label: &'static str, value: &'v str) -> &'v str {
-    let most = if matches!(label, "exchange" | "queue") { MOST_PLACES } else { MOST_NAMES };
+    let most = match label {
+        "exchange" => MOST_EXCHANGES,
+        "queue" => MOST_QUEUES,
+        _ => MOST_NAMES,
+    };
     let is_known = |known: &BTreeMap<&str, BTreeSet<Box<str>>>| {
         let known = known.get(label)?;
         if known.contains(value) { Some(true) } else { (known.len() >= most).then_some(false) }

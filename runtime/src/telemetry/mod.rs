@@ -5,9 +5,9 @@
 //! labels are known is there, at 0. Without a recorder they cost next to nothing.
 //!
 //! All names begin with `transactional_message_`. Labels are bounded: functions, handlers and fences are named in code;
-//! of exchanges and queues a process tells 50 apart, and calls the rest `other`. Nothing is labelled with an id, a key or the
+//! of exchanges, and of consumers' queues, a process tells 50 apart; the rest is counted as `other`, and has no gauges. Nothing is labelled with an id, a key or the
 //! text of an error. What is said of the store is the same in each process over it: take the maximum, not the sum. Several
-//! messengers in one process share the metrics.
+//! messengers in one process share the metrics: the gauges are those of the one that looked last.
 //!
 //! Exporters need to be told the bounds of histograms, or they make summaries of them. With `metrics-exporter-prometheus`:
 //!
@@ -43,6 +43,9 @@ pub(crate) fn start(store: &'static str, transport: &'static str) {
     all().for_each(Metric::describe);
     for family in catalogue::ALL {
         family.begin_anew();
+    }
+    for via in ["cli", "code", "console"] {
+        catalogue::DECISIONS.of(via);
     }
     let version = env!("CARGO_PKG_VERSION");
     metrics::gauge!(catalogue::BUILD_INFO.name, "version" => version, "store" => store, "transport" => transport)

@@ -72,7 +72,7 @@ pub(crate) fn process(
     (exchange, headers): (&str, &[(String, String)]),
     message: impl Display,
     attempt: u32,
-    age: Duration,
+    sent_ago: Option<Duration>,
 ) -> Span {
     let span = info_span!(
         target: "transactional_message",
@@ -83,13 +83,18 @@ pub(crate) fn process(
         queue,
         attempt,
     );
-    context::follow(&span, headers, attempt == 1 && age < FRESH);
+    context::follow(&span, headers, attempt == 1 && sent_ago.is_some_and(|ago| ago < FRESH));
     span
 }
 
-/// A consumer handles several messages in one transaction.
-pub(crate) fn process_together(queue: &str, first: Option<impl Display>, messages: usize) -> Span {
-    info_span!(
+/// A consumer handles several messages in one transaction, which belongs to the traces of all of them, by links.
+pub(crate) fn process_together<'h>(
+    queue: &str,
+    first: Option<impl Display>,
+    headers: impl ExactSizeIterator<Item = &'h [(String, String)]>,
+) -> Span {
+    let messages = headers.len();
+    let span = info_span!(
         target: "transactional_message",
         "process",
         otel.name = format!("process {queue}"),
@@ -97,5 +102,7 @@ pub(crate) fn process_together(queue: &str, first: Option<impl Display>, message
         first.message.id = first.map(tracing::field::display),
         queue,
         messages,
-    )
+    );
+    headers.for_each(|headers| context::follow(&span, headers, false));
+    span
 }

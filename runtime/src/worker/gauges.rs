@@ -79,7 +79,8 @@ impl Sampler {
     /// For how long the store has not answered. Renewals must be answered, which it does only if it can be written to; and
     /// looks, between which it is silent for some time though nothing is wrong.
     fn silence(&self) -> Duration {
-        self.held.leases().silence().max(self.answered.elapsed().saturating_sub(EVERY))
+        let leases = self.held.leases();
+        leases.silence().saturating_sub(leases.tick()).max(self.answered.elapsed().saturating_sub(EVERY))
     }
 
     /// What the store has said; without an answer everything stays as it was, but for the time since the last one.

@@ -284,10 +284,12 @@ impl Reporter {
         let transitions: Vec<_> = rows.iter().map(|row| row.transition.clone()).collect();
         let tried = self.held.settle(event, &transitions, hold).await;
         for ((transition, row), tried) in transitions.iter().zip(rows).zip(&tried) {
-            if let Tried::Applied(Applied::Conflict(state), _) = tried {
+            let Tried::Applied(Applied::Conflict(state), _) = tried else { continue };
+            // Nobody has said otherwise of a half that was parked.
+            if !matches!(state, MessageState::Half | MessageState::Parked) {
                 OVERRULED.at(if is_fenced(row) { Overruler::Fence } else { Overruler::Handler }).increment(1);
-                tracing::info!(id = %transition.id, ?event, %state, "a report came after the message was decided otherwise");
             }
+            tracing::info!(id = %transition.id, ?event, %state, "a report came after the message was decided otherwise");
         }
         REPORTS.at(reported(event)).increment(transitions.len() as u64);
         tried

@@ -121,7 +121,6 @@ impl Rerouter<'_> {
         why: &str,
     ) -> Result<bool, ConnectError> {
         let (id, attempt) = (shown(incoming), incoming.attempt);
-        CONSUMER_DEAD.pick(self.queues.main.as_str(), reason).increment(1);
         tracing::error!(queue = %self.queues.main, dead_letters = %self.queues.dead, id, attempt, why,
             "a message can't be handled and waits for an operator");
         let text = |text: &str| AMQPValue::LongString(text.into());
@@ -131,7 +130,11 @@ impl Rerouter<'_> {
             (ATTEMPT, number(attempt)),
         ];
         self.dead_letters.bury();
-        self.send(incoming, &self.queues.dead, &notes).await
+        let sent = self.send(incoming, &self.queues.dead, &notes).await;
+        if matches!(sent, Ok(true)) {
+            CONSUMER_DEAD.pick(self.queues.main.as_str(), reason).increment(1);
+        }
+        sent
     }
 
     /// Publishes a message to another queue, however long it takes.

@@ -98,7 +98,7 @@ impl Admin<'_> {
 /// Errs, and counts it, where a fence contradicts a person.
 fn allowed(action: Action, message: &MessageInfo, evidence: &Evidence) -> Result<(), Error> {
     may(action, message.state, message.held_by.is_some(), evidence).map_err(|why| {
-        if !matches!(evidence, Evidence::NoFence | Evidence::Unknown(_)) {
+        if !matches!(evidence, Evidence::NoFence | Evidence::NoRow | Evidence::Unknown(_)) {
             OVERRULED.at(Overruler::Fence).increment(1);
         }
         refused(format!("message {} {why}", message.id))

@@ -1,6 +1,7 @@
 //! What an operator can do about messages: look at them, decide, and see who decided.
 
 mod decide;
+mod examine;
 mod look;
 mod simulate;
 
@@ -13,6 +14,7 @@ use crate::fence::FenceDatabase;
 use crate::message::{AnsweredBy, Evidence, FenceId, MessageId};
 use crate::store::{Actor, Entry, MessageInfo, Store};
 
+pub use examine::Finding;
 pub use simulate::{Answered, Simulation};
 
 /// A business database, and its identity.

@@ -36,7 +36,7 @@ pub struct Simulation {
 #[non_exhaustive]
 pub enum Answered {
     /// This.
-    Outcome(Outcome),
+    With(Outcome),
     /// Nothing clear, and why: it would be asked again later.
     Unclear(String),
     /// Nobody was asked, and why.
@@ -88,7 +88,7 @@ impl Admin<'_> {
             Ok(Ok(Ok(Outcome::Unknown))) => {
                 Answered::Unclear(format!("the handler `{name}` answered Unknown"))
             }
-            Ok(Ok(Ok(outcome))) => Answered::Outcome(outcome),
+            Ok(Ok(Ok(outcome))) => Answered::With(outcome),
             Ok(Ok(Err(why))) => Answered::Unclear(format!("the handler `{name}` failed: {why}")),
             Ok(Err(_)) => Answered::Unclear(format!("the handler `{name}` panicked")),
             Err(_) => Answered::Unclear(format!("the handler `{name}` did not answer within {patience:?}")),
@@ -98,8 +98,8 @@ impl Admin<'_> {
 
 fn of_fence(evidence: &Evidence) -> Answered {
     match evidence {
-        Evidence::Committed { .. } => Answered::Outcome(Outcome::Confirm),
-        Evidence::Withheld | Evidence::Closed => Answered::Outcome(Outcome::Cancel),
+        Evidence::Committed { .. } => Answered::With(Outcome::Confirm),
+        Evidence::Withheld | Evidence::Closed => Answered::With(Outcome::Cancel),
         Evidence::NoRow => Answered::Unclear(
             "the fence has no row: it would be closed, and the message cancelled, unless the business transaction is \
              open still"

@@ -25,6 +25,12 @@ async fn announced(messenger: &Messenger) -> ProcessInfo {
     process().await.expect("is there")
 }
 
+/// Whether an examination finds something like that.
+async fn finds(messenger: &Messenger, what: &str) -> bool {
+    let found = messenger.admin().examine().await.expect("examines");
+    found.iter().any(|finding| finding.what.contains(what))
+}
+
 #[tokio::test]
 async fn a_running_call_is_told_from_one_that_is_asked_about_and_one_that_waits() {
     let world = World::new().await;
@@ -100,6 +106,9 @@ async fn a_message_without_a_process_says_so() {
     assert_eq!((explanation.because, explanation.next), (Cause::NobodyDelivers, Next::Wait));
     assert_eq!(explanation.when, When::Open);
     assert_eq!(explanation.choices, [Choice::StartService]);
+    assert!(!finds(&tool, "wait to be delivered").await, "it has not been due for long");
+    run(&world.store(), "UPDATE tm_message SET due_at = due_at - 7200000").await.expect("ages");
+    assert!(finds(&tool, "wait to be delivered, and no process that has announced itself").await);
 }
 
 #[tokio::test]
@@ -129,6 +138,8 @@ async fn a_message_whose_process_was_killed_waits_for_another() {
     let explanation = explain(&tool, id).await;
     assert_eq!((explanation.because, explanation.next), (Cause::NobodyAnswers, Next::Wait));
     assert_eq!(explanation.choices, [Choice::StartAnswerer]);
+    run(&world.store(), "UPDATE tm_message SET due_at = due_at - 120000").await.expect("ages");
+    assert!(finds(&tool, "wait to be asked about, and no process that has announced itself").await);
 }
 
 #[tokio::test]
@@ -142,7 +153,7 @@ async fn a_simulation_says_what_would_happen_and_changes_nothing() {
     let simulation = messenger.admin().simulate(id).await.expect("simulates");
     assert_eq!(
         (simulation.answer, simulation.evidence),
-        (Answered::Outcome(Outcome::Confirm), Evidence::NoFence)
+        (Answered::With(Outcome::Confirm), Evidence::NoFence)
     );
     assert!(simulation.refusals[..2].iter().all(|(_, why)| why.is_none()), "a person may decide");
     assert!(simulation.refusals[2].1.as_ref().is_some_and(|why| why.contains("nothing to try again")));
@@ -175,7 +186,7 @@ async fn a_fences_evidence_is_read_and_nothing_is_closed() {
         assert_eq!(explanation.because, Cause::TooOld);
         if committed {
             assert_eq!(simulation.evidence, Evidence::Committed { amended: true });
-            assert_eq!(simulation.answer, Answered::Outcome(Outcome::Confirm));
+            assert_eq!(simulation.answer, Answered::With(Outcome::Confirm));
             assert!(confirm.is_none() && cancel.is_some_and(|why| why.contains("took effect")));
             assert_eq!(explanation.choices, [Choice::Confirm]);
         } else {
