@@ -139,11 +139,12 @@ async fn a_store_that_is_silent_shows(metrics: &PrometheusHandle, db: &SqlitePoo
     until("the store to answer", || age() < 5.0).await;
 }
 
-/// A message is parked whose transaction has never committed.
+/// A message is parked whose transaction has committed.
 async fn a_person_is_overruled(messenger: &Messenger, db: &SqlitePool) {
-    let (ours, (begun, begins)) = (messenger.clone(), oneshot::channel());
+    let (ours, theirs, (begun, begins)) = (messenger.clone(), db.clone(), oneshot::channel());
     let running = tokio::spawn(async move {
         let body = async {
+            commit(&theirs).await?;
             begun.send(()).expect("somebody listens");
             std::future::pending::<Result<(), BoxError>>().await
         };
@@ -153,8 +154,8 @@ async fn a_person_is_overruled(messenger: &Messenger, db: &SqlitePool) {
     sqlx::query("UPDATE tm_message SET state = 4 WHERE state = 0").execute(db).await.expect("parks");
     let parked = messenger.admin().list(MessageState::Parked, None, 10).await.expect("lists");
     let [parked] = &parked[..] else { panic!("{parked:?}") };
-    messenger.admin().confirm(parked.id, "surely").await.expect_err("its fence says otherwise");
-    messenger.admin().cancel(parked.id, "then not").await.expect("is cancelled");
+    messenger.admin().cancel(parked.id, "surely").await.expect_err("its fence says otherwise");
+    messenger.admin().confirm(parked.id, "then so").await.expect("is confirmed");
     running.abort();
     assert!(running.await.expect_err("is aborted").is_cancelled());
 }

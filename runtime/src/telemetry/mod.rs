@@ -5,17 +5,22 @@
 //! labels are known is there, at 0. Without a recorder they cost next to nothing.
 //!
 //! All names begin with `transactional_message_`. Labels are bounded: functions, handlers and fences are named in code;
-//! of exchanges, and of consumers' queues, a process tells 50 apart; the rest is counted as `other`, and has no gauges. Nothing is labelled with an id, a key or the
-//! text of an error. What is said of the store is the same in each process over it: take the maximum, not the sum. Several
+//! of exchanges, and of consumers' queues, a process tells 50 apart; the rest is counted as `other`, and has no gauges. Nothing is
+//! labelled with an id, a key or the text of an error. What is said of the store is the same in each process over it: take the maximum, not the sum. Several
 //! messengers in one process share the metrics: the gauges are those of the one that looked last.
 //!
 //! Exporters need to be told the bounds of histograms, or they make summaries of them. With `metrics-exporter-prometheus`:
 //!
-//! ```ignore
+//! ```no_run
+//! # fn f() -> Result<(), metrics_exporter_prometheus::BuildError> {
+//! use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
+//!
 //! let mut builder = PrometheusBuilder::new();
 //! for (name, bounds) in transactional_message::telemetry::buckets() {
 //!     builder = builder.set_buckets_for_metric(Matcher::Full(name.to_owned()), bounds)?;
 //! }
+//! # Ok(())
+//! # }
 //! ```
 
 pub(crate) mod catalogue;
