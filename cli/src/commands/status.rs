@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use transactional_message::Gauges;
+use transactional_message::{Finding, Gauges};
 
-use super::processes::differences;
 use crate::arguments::{Condition, Globals, Status};
 use crate::connect::{Session, within};
 use crate::exit::{Exit, Failure};
@@ -30,8 +29,9 @@ pub(super) async fn run(session: &Session, output: &Output, status: &Status) -> 
     let processes = session.messenger.admin().processes().await?;
     let alive = processes.iter().filter(|process| process.is_alive()).count();
     let mut judgement = judge(&gauges, alive);
-    for difference in differences(&processes) {
-        judgement = format!("{judgement} {difference}.");
+    let differences = Finding::differences(&processes).len();
+    if differences > 0 {
+        judgement = format!("{judgement} Processes differ in {differences} point(s): see `tm processes`.");
     }
     let now = Now {
         half: gauges.half.count,

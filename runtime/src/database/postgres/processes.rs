@@ -10,11 +10,10 @@ use crate::store::{FORGOTTEN_AFTER, ProcessInfo, StoreError, Token};
 
 pub(super) async fn announce(pool: &RetryingPool<Postgres>, process: &ProcessInfo) -> Result<(), StoreError> {
     let sql = concat!(
-        "INSERT INTO tm_process (token, started_at, seen_at, about) VALUES ($1, ",
+        // The clock is looked at once: twice, it may say two things.
+        "INSERT INTO tm_process (token, started_at, seen_at, about) SELECT $1, clock.now, clock.now, $2 FROM (SELECT ",
         now!(),
-        ", ",
-        now!(),
-        ", $2) ON CONFLICT (token) DO UPDATE SET seen_at = excluded.seen_at, about = excluded.about"
+        " AS now) clock ON CONFLICT (token) DO UPDATE SET seen_at = excluded.seen_at, about = excluded.about"
     );
     let about = process.to_json();
     pool.execute(sql, |query| query.bind(process.token).bind(&about)).await?;

@@ -54,7 +54,7 @@ impl Admin<'_> {
         found.extend(self.not_asked_about(&alive).await.map_err(failed)?);
         found.extend(self.not_delivered(&alive).await.map_err(failed)?);
         found.extend(self.weaknesses().await);
-        found.extend(differing(&alive));
+        found.extend(Finding::differences(&processes));
         found.extend(self.clock().await?);
         found.extend(self.not_deleted(&alive).await?);
         Ok(found)
@@ -181,7 +181,14 @@ impl Admin<'_> {
     }
 }
 
-/// Settings and versions that are not the same in all processes of a service.
+impl Finding {
+    /// Settings and versions that are not the same in all living processes of a service.
+    pub fn differences(processes: &[ProcessInfo]) -> Vec<Self> {
+        let alive: Vec<_> = processes.iter().filter(|process| process.is_alive()).collect();
+        differing(&alive)
+    }
+}
+
 fn differing(alive: &[&ProcessInfo]) -> Vec<Finding> {
     let mut found: Vec<Finding> = Vec::new();
     for (index, one) in alive.iter().enumerate() {
