@@ -127,7 +127,9 @@ async fn in_a_live_prometheus_alerts_fire_and_clear_and_the_dashboard_has_data()
     rabbitmq.start_again().await.expect("starts again");
     watch.is_quiet().await;
     // So long an outage is an hour by the rules: a queue that was not empty was last seen so, and nobody consumed.
-    only(&mut watch, &["BrokerAway", "DeliveryStalled"], &["DeliveryLate", "ConsumerStalled"]).await;
+    // And a machine on which a broker starts is busy.
+    let tolerated = ["DeliveryLate", "ConsumerStalled", "SlowHalf"];
+    only(&mut watch, &["BrokerAway", "DeliveryStalled"], &tolerated).await;
     println!("the broker stopped and started, after {:.0?}", began.elapsed());
 
     let mut lock = pool.begin().await.expect("begins");
