@@ -26,7 +26,7 @@ pub use audit::{Action, Actor, AuditFilter, AuditRecord};
 pub(crate) use audit::{Decision, Entry};
 pub(crate) use error::StoreError;
 pub use info::{Contents, Filter, HeldBy, MessageInfo, Page};
-pub(crate) use operate::StoreAdmin;
+pub(crate) use operate::{LONG_DUE, StoreAdmin};
 pub use process::ProcessInfo;
 pub(crate) use process::{ANNOUNCED_EVERY, FORGOTTEN_AFTER};
 pub(crate) use search::{Candidates, SCAN, SCAN_AND_NEW, Scan};

@@ -15,6 +15,9 @@ use super::values::{Finished, Gauges, Stats, Token, Unfinished};
 use crate::message::state::{Applied, MessageState};
 use crate::message::{AnsweredBy, CallId, MessageId};
 
+/// For how long something has been due when it seems that nobody takes it up.
+pub(crate) const LONG_DUE: Duration = Duration::from_mins(1);
+
 /// The message store: what people and the janitor ask.
 #[async_trait]
 pub(crate) trait StoreAdmin {

@@ -15,7 +15,7 @@ use crate::check_back::registry::Registry;
 use crate::fence::registry::Fences;
 use crate::held::HeldStore;
 use crate::message::AnsweredBy;
-use crate::store::{Gauge, Gauges, StoreError};
+use crate::store::{Gauge, Gauges, LONG_DUE, StoreError};
 use crate::telemetry;
 use crate::telemetry::catalogue::{
     CALLS_IN_PROGRESS, LEASES_HELD, MESSAGES_NOW, OLDEST, OLDEST_DUE, OLDEST_UNFINISHED, STORE_CONTACT_AGE,
@@ -25,9 +25,6 @@ use crate::telemetry::labels::{DueState, State};
 
 /// As often as Prometheus usually asks.
 const EVERY: Duration = Duration::from_secs(15);
-
-/// How long a half has been due when it seems that no process asks about it.
-const UNANSWERED: Duration = Duration::from_mins(1);
 
 /// Sets the gauges.
 #[derive(Debug)]
@@ -68,7 +65,7 @@ impl Sampler {
         self.tell_contact();
         if self.sampling.is_empty() {
             let store = Arc::clone(self.held.store());
-            self.sampling.spawn(async move { store.gauges(UNANSWERED).await });
+            self.sampling.spawn(async move { store.gauges(LONG_DUE).await });
         }
     }
 

@@ -61,6 +61,7 @@ async fn pay(url: String) {
             "amount_cents": if number % 20 == 0 { 100_000_000 } else { 1 },
         });
         let _ = http.post(format!("{url}/payments")).json(&body).send().await;
+        // Pacing: it sets the load, and nothing is waited for.
         tokio::time::sleep(PAUSE).await;
     }
 }

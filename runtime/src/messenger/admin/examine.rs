@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::error::ErrorKind;
 use crate::message::state::MessageState;
 use crate::settings::Settings;
-use crate::store::{Filter, ProcessInfo, StoreError};
+use crate::store::{Filter, LONG_DUE, ProcessInfo, StoreError};
 
 /// Something that is wrong, or wants a person. See [`Admin::examine`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -30,8 +30,6 @@ impl Finding {
     }
 }
 
-/// For how long something has been due when it seems that nobody takes it up.
-const LONG_DUE: Duration = Duration::from_mins(1);
 /// How far clocks may be apart.
 const APART: Duration = Duration::from_secs(1);
 /// So many of a service are counted.

@@ -1,7 +1,5 @@
 //! Looking: at messages, at what their fences say, at who decided, and at who runs. Nothing of it takes a lock.
 
-use std::time::Duration;
-
 use super::Admin;
 use crate::error::Error;
 #[cfg(doc)]
@@ -10,12 +8,9 @@ use crate::message::state::MessageState;
 use crate::message::{Evidence, MessageId};
 use crate::rules::explain::{Explanation, Surroundings};
 use crate::store::{
-    Action, AuditFilter, AuditRecord, Contents, Decision, Filter, Gauges, MessageInfo, Page, ProcessInfo,
-    StoreError,
+    Action, AuditFilter, AuditRecord, Contents, Decision, Filter, Gauges, LONG_DUE, MessageInfo, Page,
+    ProcessInfo, StoreError,
 };
-
-/// How long a half has been due when it seems that no process asks about it.
-const UNANSWERED: Duration = Duration::from_mins(1);
 
 impl Admin<'_> {
     /// The newest messages in `state`, at most `limit`; `before` continues below an id.
@@ -149,7 +144,7 @@ impl Admin<'_> {
     /// # Errors
     /// [`ErrorKind::Unavailable`]
     pub async fn gauges(self) -> Result<Gauges, Error> {
-        let gauges = self.store().gauges(UNANSWERED).await;
+        let gauges = self.store().gauges(LONG_DUE).await;
         gauges.map_err(|cause| cause.into_error("the messages could not be counted"))
     }
 

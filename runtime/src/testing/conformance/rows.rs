@@ -69,5 +69,6 @@ pub(super) async fn message_in(store: &dyn Store, target: MessageState, hold: Ho
 }
 
 pub(super) async fn wait_a_moment() {
+    // Pacing: the store's times are in milliseconds, and what follows must have a later one.
     tokio::time::sleep(Duration::from_millis(2)).await;
 }

@@ -20,7 +20,7 @@ use crate::message::service::Services;
 use crate::message::state::Event;
 use crate::message::{AnsweredBy, CallId, FenceId, MessageId};
 use crate::settings::Settings;
-use crate::store::{Finished, StoreError, Transition};
+use crate::store::{Finished, LONG_DUE, StoreError, Transition};
 use crate::telemetry::catalogue::PRUNED;
 use crate::telemetry::labels::Pruned;
 use findings::Findings;
@@ -29,9 +29,6 @@ use findings::Findings;
 const BATCH: u32 = 500;
 /// Batches in one round: a bound on a runaway, far above what a round finds.
 const BATCHES: usize = 1000;
-
-/// How long messages of another service have been due when it seems to have no process.
-const FORSAKEN: Duration = Duration::from_mins(1);
 
 /// Something else that grows old: a consumer's inbox.
 #[async_trait]
@@ -240,11 +237,11 @@ impl Janitor {
     async fn forsaken(&self) -> Result<Vec<(String, u64)>, StoreError> {
         let mut due: BTreeMap<String, u64> = BTreeMap::new();
         for (service, count) in
-            self.held.store().due_by_service(FORSAKEN, self.services.names(), BATCH).await?
+            self.held.store().due_by_service(LONG_DUE, self.services.names(), BATCH).await?
         {
             *due.entry(service).or_default() += count;
         }
-        for (name, count) in self.held.store().due_by_answerer(FORSAKEN).await? {
+        for (name, count) in self.held.store().due_by_answerer(LONG_DUE).await? {
             if let Some(service) = self.stranger(&name) {
                 *due.entry(service).or_default() += count;
             }
