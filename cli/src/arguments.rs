@@ -1,5 +1,7 @@
 //! What the command line takes.
 
+mod act;
+
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -7,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use transactional_message::{CallId, Filter, MessageState};
 
 use crate::output::{Format, TimeStyle};
+pub(crate) use act::{Pause, Resume};
 
 /// Looks at the messages of transactional-message, says why they wait, and takes the decisions of persons.
 ///
@@ -102,6 +105,10 @@ pub(crate) enum Command {
     Cancel(Decide),
     /// Tries dead messages again, or at once those that wait for their next attempt
     Retry(Decide),
+    /// Pauses deliveries, a consumer or check-backs in all processes, for some time
+    Pause(Pause),
+    /// Ends a pause
+    Resume(Resume),
     /// Writes all messages that meet the conditions
     Export(Export),
     /// Lists what persons decided, and what they looked at

@@ -189,7 +189,7 @@ pub use consumer::{Consume, ConsumeBatch, Consumer, Received, Reject, RetryAfter
 pub use database::DatabaseSource;
 pub use error::{Error, ErrorKind, FromHalfError};
 pub use message::state::MessageState;
-pub use message::{CallId, Evidence, Message, MessageId, Outcome, Payload};
+pub use message::{CallId, Evidence, Message, MessageId, Outcome, Pausable, Payload};
 pub use messenger::{
     Admin, Answered, Finding, InScope, Messenger, MessengerBuilder, Simulation, WithMessenger, spawn,
 };
@@ -201,8 +201,8 @@ pub use settings::{Backoff, Settings};
 #[cfg(feature = "_sql")]
 pub use sql::{BusinessDatabase, Isolation};
 pub use store::{
-    Action, Actor, AuditFilter, AuditRecord, Contents, Filter, Gauge, Gauges, HeldBy, MessageInfo, Page,
-    ProcessInfo, Stats, Unfinished,
+    Action, Actor, AuditFilter, AuditRecord, Contents, Filter, Gauge, Gauges, HeldBy, HistoryEntry,
+    MessageInfo, Page, Pause, ProcessInfo, Stats, Unfinished,
 };
 #[cfg(feature = "_sql")]
 pub use transport::Foreign;

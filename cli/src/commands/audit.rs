@@ -8,7 +8,7 @@ use crate::connect::Session;
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, say};
 
-const COLUMNS: [&str; 7] = ["at", "action", "message_id", "user", "via", "reason", "evidence"];
+const COLUMNS: [&str; 8] = ["at", "action", "message_id", "subject", "user", "via", "reason", "evidence"];
 
 pub(super) async fn run(session: &Session, output: &Output, audit: Audit) -> Result<Exit, Failure> {
     let mut filter = AuditFilter::default();

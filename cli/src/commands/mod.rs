@@ -7,6 +7,7 @@ mod export;
 mod find;
 mod list;
 mod migrate;
+mod pause;
 mod processes;
 mod show;
 mod simulate;
@@ -50,6 +51,8 @@ async fn in_session(globals: &Globals, command: Command) -> Result<Exit, Failure
         Command::Confirm(decide) => decide::run(&session, &output, Verb::Confirm, &decide).await,
         Command::Cancel(decide) => decide::run(&session, &output, Verb::Cancel, &decide).await,
         Command::Retry(decide) => decide::run(&session, &output, Verb::Retry, &decide).await,
+        Command::Pause(pause) => pause::pause(&session, &output, pause).await,
+        Command::Resume(resume) => pause::resume(&session, &output, resume).await,
         Command::Export(export) => export::run(&session, &output, export).await,
         command => within(patience, look(&session, &output, command)).await,
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use serde_json::json;
-use transactional_message::{AuditFilter, AuditRecord, Evidence, Filter, MessageInfo};
+use transactional_message::{AuditFilter, AuditRecord, Evidence, Filter, HistoryEntry, MessageInfo};
 
 use super::export::Whole;
 use super::{find, why};
@@ -21,6 +21,7 @@ pub(super) async fn run(session: &Session, output: &Output, show: &Show) -> Resu
     let explanation = admin.explain(message.id).await?;
     let evidence = admin.evidence(message.id).await.unwrap_or_else(|elsewhere| unknown(&elsewhere));
     let audit = admin.audit(&AuditFilter::default().message(message.id), MOST).await?;
+    let history = admin.history(message.id).await?;
     let of_call = admin.search(&Filter::default().call_id(message.call_id), None, MOST).await?.messages;
     let others: Vec<_> = of_call.iter().map(|other| other.id).filter(|id| *id != message.id).collect();
     let reason = show.reason.as_deref().unwrap_or_default();
@@ -33,6 +34,7 @@ pub(super) async fn run(session: &Session, output: &Output, show: &Show) -> Resu
         "message": whole,
         "explanation": why::explained(&explanation, &said),
         "evidence": evidence,
+        "history": history,
         "audit": audit,
         "other_messages_of_the_call": others,
     });
@@ -42,6 +44,9 @@ pub(super) async fn run(session: &Session, output: &Output, show: &Show) -> Resu
         why::lines(&mut text, &said);
         for other in &others {
             line(&mut text, "same call", &other.to_string());
+        }
+        for HistoryEntry { at, state, reason, .. } in &history {
+            line(&mut text, "history", &plain(&format!("{}: {reason} ({state})", output.time(*at))));
         }
         for record in &audit {
             line(&mut text, "decided", &of_record(record, output));

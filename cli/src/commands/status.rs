@@ -1,14 +1,15 @@
 //! `tm status`
 
+use std::fmt::Write;
 use std::time::Duration;
 
 use serde::Serialize;
-use transactional_message::{Finding, Gauges};
+use transactional_message::{Finding, Gauges, Pause};
 
 use crate::arguments::{Condition, Globals, Status};
 use crate::connect::{Session, within};
 use crate::exit::{Exit, Failure};
-use crate::output::{Output, is_closed, say, seconds, write};
+use crate::output::{Output, is_closed, plain, say, seconds, write};
 
 /// What there is to say at one moment.
 #[derive(Serialize)]
@@ -22,6 +23,7 @@ struct Now {
     oldest_seconds: Option<f64>,
     processes: usize,
     judgement: String,
+    pauses: Vec<Pause>,
 }
 
 pub(super) async fn run(session: &Session, output: &Output, status: &Status) -> Result<Exit, Failure> {
@@ -42,8 +44,9 @@ pub(super) async fn run(session: &Session, output: &Output, status: &Status) -> 
         oldest_seconds: oldest(&gauges).map(|age| age.as_secs_f64()),
         processes: alive,
         judgement,
+        pauses: session.messenger.admin().pauses().await?,
     };
-    output.one(&now, || text(&now, &gauges))?;
+    output.one(&now, || text(&now, &gauges, output))?;
     let failed = status.fail_on.iter().any(|condition| holds(*condition, &gauges));
     Ok(if failed { Exit::Found } else { Exit::Done })
 }
@@ -87,13 +90,18 @@ fn holds(condition: Condition, gauges: &Gauges) -> bool {
     }
 }
 
-fn text(now: &Now, gauges: &Gauges) -> String {
+fn text(now: &Now, gauges: &Gauges, output: &Output) -> String {
     let time = |time: Option<Duration>| time.map_or_else(|| "-".to_owned(), seconds);
     let (oldest, lag) = (time(oldest(gauges)), time(gauges.lag()));
-    format!(
+    let mut text = format!(
         "half {}   confirmed {}   parked {}   dead {}   oldest {oldest}   lag {lag}   processes {}\n{}\n",
         now.half, now.confirmed, now.parked, now.dead, now.processes, now.judgement
-    )
+    );
+    for Pause { what, reason, user, via, ends_at, .. } in &now.pauses {
+        let end = output.time(*ends_at);
+        let _ = writeln!(text, "Paused: {what} by {user} ({via}), ends {end}: {}", plain(reason));
+    }
+    text
 }
 
 /// In one sentence or two: what wants attention first, or that nothing does.

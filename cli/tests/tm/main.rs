@@ -2,23 +2,24 @@
 
 #![allow(clippy::large_futures, reason = "tests: nobody waits for them by the thousand")]
 
+mod pause;
 mod run;
 mod scenarios;
 mod usage;
 
 /// The scenarios on each database.
 macro_rules! on_each {
-    ($($scenario:ident,)*) => {
-        on_each!(mysql: it::MySqlDatabases, $($scenario,)*);
-        on_each!(postgres: it::PostgresSchemas, $($scenario,)*);
-        on_each!(sqlite: it::SqliteFiles, $($scenario,)*);
+    ($($module:ident::$scenario:ident,)*) => {
+        on_each!(mysql: it::MySqlDatabases, $($module::$scenario,)*);
+        on_each!(postgres: it::PostgresSchemas, $($module::$scenario,)*);
+        on_each!(sqlite: it::SqliteFiles, $($module::$scenario,)*);
     };
-    ($database:ident: $place:ty, $($scenario:ident,)*) => {
+    ($database:ident: $place:ty, $($module:ident::$scenario:ident,)*) => {
         mod $database {
             $(
                 #[tokio::test(flavor = "multi_thread")]
                 async fn $scenario() {
-                    crate::scenarios::$scenario::<$place>().await;
+                    crate::$module::$scenario::<$place>().await;
                 }
             )*
         }
@@ -26,7 +27,8 @@ macro_rules! on_each {
 }
 
 on_each! {
-    a_parked_message_is_found_understood_and_confirmed,
-    a_fence_is_shown_and_has_the_last_word,
-    dead_messages_are_revived_by_their_ids,
+    pause::what_is_paused_is_said_everywhere_and_goes_on,
+    scenarios::a_parked_message_is_found_understood_and_confirmed,
+    scenarios::a_fence_is_shown_and_has_the_last_word,
+    scenarios::dead_messages_are_revived_by_their_ids,
 }

@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use super::topic::Pattern;
 use crate::error::{Error, ErrorKind};
 use crate::fault;
-use crate::message::{Half, MessageId};
+use crate::message::{Half, MessageId, Pausable};
 use crate::settings::Settings;
 use crate::telemetry::labels::{Buried, NotDelivered};
 use crate::transport::{Delivery, Disposition, Outgoing, PublishResult, Queue, Transport};
@@ -48,6 +49,8 @@ struct Subscriber {
     permits: Arc<Semaphore>,
     /// How old a message may be that nobody can read, before it is dead.
     undecodable_after: Duration,
+    /// Until when, if a person wants no more to be taken.
+    paused: watch::Receiver<Option<Instant>>,
 }
 
 impl InProcess {
@@ -107,6 +110,9 @@ impl Transport for InProcess {
                 message.exchange, message.routing_key
             ));
         }
+        if let Some(paused) = queues.iter().find_map(Subscriber::paused) {
+            return paused;
+        }
         let suspect = self.is_suspect(outgoing);
         let handled = join_all(queues.iter().map(|queue| queue.deliver(outgoing, suspect))).await;
         // As long as one queue may still take it, the message is not given up; and nobody waits because of another one's
@@ -160,15 +166,23 @@ impl Transport for InProcess {
         }
         let (deliveries, receiver) = mpsc::channel(QUEUE_LENGTH);
         let pattern = |(exchange, pattern): (String, String)| (exchange, Pattern::new(&pattern));
-        let Queue { name, bindings, undecodable_after, .. } = queue;
+        let Queue { name, bindings, undecodable_after, paused, .. } = queue;
         let bindings = bindings.into_iter().map(pattern).collect();
         let permits = Arc::new(Semaphore::new(QUEUE_LENGTH));
-        self.queues().push(Subscriber { name, bindings, deliveries, permits, undecodable_after });
+        self.queues().push(Subscriber { name, bindings, deliveries, permits, undecodable_after, paused });
         Ok(receiver)
     }
 }
 
 impl Subscriber {
+    /// What becomes of its messages during a pause: also of those that are for other queues, too.
+    fn paused(&self) -> Option<PublishResult> {
+        let until = (*self.paused.borrow())?;
+        let mark = Pausable::Queue(self.name.clone()).mark();
+        let lasts = until.saturating_duration_since(Instant::now());
+        Some(PublishResult::Paused(lasts, format!("{mark}its consumer takes no more")))
+    }
+
     async fn deliver(&self, outgoing: &Outgoing, suspect: bool) -> Disposition {
         let Ok(_permit) = self.permits.try_acquire() else {
             return Disposition::NotNow(format!("the queue `{}` is full", self.name));

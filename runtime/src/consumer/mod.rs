@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use sqlx::Pool;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 pub use batch::ConsumeBatch;
 use batch::{OneByOne, Together};
@@ -381,12 +382,17 @@ impl Consumer {
     }
 
     /// What the transport has to know.
-    pub(crate) fn wanted(&self, concurrency: watch::Receiver<usize>) -> Queue {
+    pub(crate) fn wanted(
+        &self,
+        concurrency: watch::Receiver<usize>,
+        paused: watch::Receiver<Option<Instant>>,
+    ) -> Queue {
         Queue {
             name: self.queue.clone(),
             bindings: self.bindings.clone(),
             concurrency,
             batch: self.batch,
+            paused,
             retry_delays: self.retry_delays.clone(),
             undecodable_after: self.undecodable_after,
             identify: self.identify.clone(),

@@ -11,8 +11,8 @@ use crate::message::schedule::{NotBefore, Schedule};
 use crate::message::state::{Applied, Event, MessageState};
 use crate::message::{AnsweredBy, Half, Message, MessageId};
 use crate::store::{
-    AuditRecord, Claim, ClaimedRow, Contents, Finished, Gauge, Gauges, HeldBy, Holder, MessageInfo,
-    ProcessInfo, Stats, StoreError, Undecodable,
+    AuditRecord, Claim, ClaimedRow, Contents, Finished, Gauge, Gauges, HeldBy, HistoryEntry, Holder,
+    MessageInfo, Pause, ProcessInfo, Stats, StoreError, Undecodable, read_history,
 };
 
 /// Counts what is not finished, by the indexes that have only that: the state, how many, how many of these have a time that has
@@ -213,19 +213,43 @@ where
         })
     }
 
+    /// What went wrong with a message.
+    pub(super) fn history(&self) -> Result<Vec<HistoryEntry>, sqlx::Error> {
+        let text: Option<String> = self.0.try_get("history")?;
+        Ok(text.as_deref().map(read_history).unwrap_or_default())
+    }
+
     /// A record of a decision.
     pub(super) fn audit_record(&self) -> Result<AuditRecord, sqlx::Error> {
         let row = self.0;
         Ok(AuditRecord {
             id: row.try_get("id")?,
             at: self.past("at")?,
-            message_id: row.try_get("message_id")?,
+            message_id: Some(row.try_get::<Uuid, _>("message_id")?)
+                .filter(|id| !id.is_nil())
+                .map(MessageId::from_uuid),
+            subject: row.try_get("subject")?,
             action: row.try_get("action")?,
             user: row.try_get("actor")?,
             via: row.try_get("via")?,
             reason: row.try_get("reason")?,
             evidence: row.try_get("evidence")?,
         })
+    }
+
+    /// A pause; none of something that a newer version knows, and we don't.
+    pub(super) fn pause(&self) -> Result<Option<Pause>, sqlx::Error> {
+        let row = self.0;
+        let Ok(what) = row.try_get::<String, _>("what")?.parse() else { return Ok(None) };
+        Ok(Some(Pause {
+            what,
+            reason: row.try_get("reason")?,
+            user: row.try_get("actor")?,
+            via: row.try_get("via")?,
+            began_at: self.past("began_at")?,
+            ends_at: self.past("ends_at")?,
+            remaining: self.millis("remaining")?,
+        }))
     }
 
     /// What a process said of itself; none if a newer one said what we can't read.

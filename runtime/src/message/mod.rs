@@ -4,6 +4,7 @@ mod evidence;
 mod id;
 pub(crate) mod limits;
 mod outcome;
+mod pause;
 pub(crate) mod schedule;
 pub(crate) mod service;
 pub(crate) mod state;
@@ -19,6 +20,7 @@ pub use evidence::Evidence;
 pub(crate) use id::FenceId;
 pub use id::{CallId, MessageId};
 pub use outcome::Outcome;
+pub use pause::Pausable;
 use schedule::{NotBefore, Schedule};
 
 /// What can be sent: every type that implements [`serde::Serialize`].

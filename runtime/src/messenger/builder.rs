@@ -30,7 +30,9 @@ use crate::worker::checker::{Asker, Checker};
 use crate::worker::gauges::Sampler;
 use crate::worker::janitor::{Inboxes, Janitor};
 use crate::worker::lease_renewer::LeaseRenewer;
-use crate::worker::presence::{Presence, Queues};
+use crate::worker::pause_watcher::PauseWatcher;
+use crate::worker::pauses::Pauses;
+use crate::worker::presence::Presence;
 use crate::worker::relay::Relay;
 use crate::worker::relay::slots::RelayQueue;
 use crate::worker::reporter::Reporter;
@@ -203,15 +205,13 @@ impl MessengerBuilder {
         let services = Services::new(self.service.take(), std::mem::take(&mut self.old_services))?;
         let handlers = Arc::new(self.handlers()?);
         let (alone, inboxes) = (Alone::default(), Inboxes::default());
+        let (in_force, pauses) = Pauses::new();
         #[cfg(feature = "_sql")]
-        let consumers = Arc::new(Consumers::new(&transport, &handlers, &alone, &inboxes));
+        let consumers = Arc::new(Consumers::new(&transport, &handlers, &alone, &inboxes, &pauses));
         #[cfg(feature = "_sql")]
-        let queues: Queues = {
-            let consumers = Arc::clone(&consumers);
-            Arc::new(move || consumers.queues())
-        };
+        let (queues, tell) = consumers.known_to_workers();
         #[cfg(not(feature = "_sql"))]
-        let queues: Queues = Arc::new(Vec::new);
+        let (queues, tell) = (Arc::new(Vec::new), Arc::new(|| {}));
         #[cfg(feature = "_sql")]
         let loops =
             self.consumers.drain(..).map(|consumer| consumers.add(consumer)).collect::<Result<_, _>>()?;
@@ -232,16 +232,18 @@ impl MessengerBuilder {
             transport: Arc::clone(&transport),
             relay: relay.clone(),
             alone,
+            pauses: pauses.clone(),
         };
         let workers = Workers {
             reporter: Reporter::new(&held, relay, questions, reports_in),
             checker: Checker::new(asker, questions_in),
-            relay: Relay::new(&settings, &services, &held, &transport, relay_in),
+            relay: Relay::new(&settings, &services, &held, &transport, &pauses, relay_in),
             transport_driver: TransportDriver { transport: Arc::clone(&transport) },
             #[cfg(feature = "_sql")]
             consumers: loops,
             janitor: Janitor::new(&settings, &services, &held, &fences, &handlers, &inboxes),
             presence: Presence::new(&settings, &services, &held, &fences, &handlers, queues),
+            pause_watcher: PauseWatcher::new(&settings, &held, in_force, tell),
             lease_renewer: LeaseRenewer::new(&held),
             sampler: Sampler::new(&held, &fences, &handlers, &admission),
         };

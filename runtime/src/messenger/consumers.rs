@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::check_back::registry::Registry;
 use crate::consumer::{Consumer, ConsumerLoop, NO_CONCURRENCY};
@@ -11,6 +12,18 @@ use crate::error::{Error, ErrorKind};
 use crate::transport::Transport;
 use crate::worker::alone::Alone;
 use crate::worker::janitor::Inboxes;
+use crate::worker::pause_watcher::Tell;
+use crate::worker::pauses::Pauses;
+use crate::worker::presence::Queues;
+
+/// What can be changed of a consumer at any time.
+#[derive(Debug)]
+struct Changeable {
+    /// How many batches are handled at once.
+    concurrency: watch::Sender<usize>,
+    /// Until when nothing more is taken.
+    paused: watch::Sender<Option<Instant>>,
+}
 
 /// Who consumes, and what it takes to add one.
 #[derive(Debug)]
@@ -19,8 +32,9 @@ pub(crate) struct Consumers {
     handlers: Arc<Registry>,
     alone: Alone,
     inboxes: Inboxes,
-    /// How many batches are handled at once, by queue.
-    concurrency: Mutex<BTreeMap<String, watch::Sender<usize>>>,
+    pauses: Pauses,
+    /// What can be changed of each, by queue.
+    running: Mutex<BTreeMap<String, Changeable>>,
 }
 
 impl Consumers {
@@ -29,13 +43,15 @@ impl Consumers {
         handlers: &Arc<Registry>,
         alone: &Alone,
         inboxes: &Inboxes,
+        pauses: &Pauses,
     ) -> Self {
         Self {
             transport: Arc::clone(transport),
             handlers: Arc::clone(handlers),
             alone: alone.clone(),
             inboxes: inboxes.clone(),
-            concurrency: Mutex::default(),
+            pauses: pauses.clone(),
+            running: Mutex::default(),
         }
     }
 
@@ -43,16 +59,17 @@ impl Consumers {
     pub(super) fn add(&self, consumer: Consumer) -> Result<ConsumerLoop, Error> {
         consumer.validate(&self.handlers.data)?;
         let queue = consumer.queue().to_owned();
-        let mut concurrency = self.concurrency();
-        if concurrency.contains_key(&queue) {
+        let mut running = self.running();
+        if running.contains_key(&queue) {
             return Err(Error::new(
                 ErrorKind::Configuration,
                 format!("there are two consumers of the queue `{queue}`: raise its `concurrency` instead"),
             ));
         }
-        let (sender, at_once) = watch::channel(consumer.most_at_once());
-        let deliveries = self.transport.subscribe(consumer.wanted(at_once.clone()))?;
-        concurrency.insert(queue, sender);
+        let (concurrency, at_once) = watch::channel(consumer.most_at_once());
+        let (paused, is_paused) = watch::channel(self.pauses.of_queue(&queue));
+        let deliveries = self.transport.subscribe(consumer.wanted(at_once.clone(), is_paused))?;
+        running.insert(queue, Changeable { concurrency, paused });
         let budget = self.transport.budget(consumer.most_attempts());
         let (alone, data) = (self.alone.clone(), self.handlers.data.clone());
         let added = ConsumerLoop::new(consumer, budget, alone, data, at_once, deliveries);
@@ -61,22 +78,36 @@ impl Consumers {
     }
 
     /// The queues that they consume.
-    pub(super) fn queues(&self) -> Vec<String> {
-        self.concurrency().keys().cloned().collect()
+    fn queues(&self) -> Vec<String> {
+        self.running().keys().cloned().collect()
+    }
+
+    /// What announces their queues, and what tells them of pauses.
+    pub(super) fn known_to_workers(self: &Arc<Self>) -> (Queues, Tell) {
+        let (announced, told) = (Arc::clone(self), Arc::clone(self));
+        (Arc::new(move || announced.queues()), Arc::new(move || told.obey_pauses()))
+    }
+
+    /// Tells each whether it is paused.
+    fn obey_pauses(&self) {
+        for (queue, Changeable { paused, .. }) in self.running().iter() {
+            let until = self.pauses.of_queue(queue);
+            paused.send_if_modified(|now| std::mem::replace(now, until) != until);
+        }
     }
 
     pub(super) fn set_concurrency(&self, queue: &str, at_once: usize) -> Result<(), Error> {
-        let concurrency = self.concurrency();
-        let problem = match concurrency.get(queue) {
+        let running = self.running();
+        let problem = match running.get(queue) {
             Some(_) if at_once == 0 => NO_CONCURRENCY.to_owned(),
-            Some(sender) => {
+            Some(Changeable { concurrency, .. }) => {
                 // Said again, it changes nothing, and disturbs nobody.
-                sender.send_if_modified(|now| std::mem::replace(now, at_once) != at_once);
+                concurrency.send_if_modified(|now| std::mem::replace(now, at_once) != at_once);
                 return Ok(());
             }
-            None if concurrency.is_empty() => "this messenger has no consumers".to_owned(),
+            None if running.is_empty() => "this messenger has no consumers".to_owned(),
             None => {
-                let queues: Vec<_> = concurrency.keys().map(|queue| format!("`{queue}`")).collect();
+                let queues: Vec<_> = running.keys().map(|queue| format!("`{queue}`")).collect();
                 format!("this messenger has no such consumer, but {}", queues.join(", "))
             }
         };
@@ -84,7 +115,7 @@ impl Consumers {
         Err(Error::new(ErrorKind::Configuration, text))
     }
 
-    fn concurrency(&self) -> MutexGuard<'_, BTreeMap<String, watch::Sender<usize>>> {
-        self.concurrency.lock().unwrap_or_else(PoisonError::into_inner)
+    fn running(&self) -> MutexGuard<'_, BTreeMap<String, Changeable>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

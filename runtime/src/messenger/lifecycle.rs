@@ -26,6 +26,7 @@ use crate::worker::checker::Checker;
 use crate::worker::gauges::Sampler;
 use crate::worker::janitor::Janitor;
 use crate::worker::lease_renewer::LeaseRenewer;
+use crate::worker::pause_watcher::PauseWatcher;
 use crate::worker::presence::Presence;
 use crate::worker::relay::Relay;
 use crate::worker::reporter::Reporter;
@@ -44,6 +45,7 @@ pub(crate) struct Workers {
     pub(super) janitor: Janitor,
     pub(super) lease_renewer: LeaseRenewer,
     pub(super) presence: Presence,
+    pub(super) pause_watcher: PauseWatcher,
     pub(super) sampler: Sampler,
 }
 
@@ -167,7 +169,9 @@ pub(super) async fn migrate(calls: &Calls, lifecycle: &Mutex<Lifecycle>) -> Resu
 
 pub(super) async fn start(calls: &Calls, lifecycle: &Mutex<Lifecycle>) -> Result<(), Error> {
     telemetry::start(calls.held.store().kind(), calls.transport.kind());
-    let workers = prepare(calls, lifecycle).await?;
+    let mut workers = prepare(calls, lifecycle).await?;
+    // What is paused is not begun.
+    workers.pause_watcher.look().await;
     let mut lifecycle = lifecycle.lock().await;
     lifecycle.started = Some((Arc::clone(&calls.admission), Databases::of(calls), Handle::current()));
     let admission = &calls.admission;
@@ -183,6 +187,7 @@ pub(super) async fn start(calls: &Calls, lifecycle: &Mutex<Lifecycle>) -> Result
         run(admission, workers.sampler),
         run(admission, workers.janitor),
         run(admission, workers.presence),
+        run(admission, workers.pause_watcher),
         run(admission, workers.lease_renewer),
     ];
     Ok(())

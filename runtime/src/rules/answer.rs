@@ -100,7 +100,9 @@ pub(crate) enum PublishVerdict {
 pub(crate) const fn after_publish(publication: &PublishResult, attempt: u32, budget: u32) -> PublishVerdict {
     match publication {
         PublishResult::Acknowledged => PublishVerdict::Delivered,
-        PublishResult::NotNow(_) | PublishResult::NotHere(_) => PublishVerdict::AgainUncounted,
+        PublishResult::NotNow(_) | PublishResult::Paused(..) | PublishResult::NotHere(_) => {
+            PublishVerdict::AgainUncounted
+        }
         PublishResult::Refused(..) => PublishVerdict::Dead,
         PublishResult::Unroutable(_) | PublishResult::Failed(..) | PublishResult::FailedFor(..)
             if attempt >= budget =>

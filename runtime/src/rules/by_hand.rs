@@ -33,7 +33,7 @@ pub(crate) fn may(
             MessageState::Half | MessageState::Confirmed if !held => Ok(()),
             _ => Err(format!("is {state}: there is nothing to try again, or it is being worked on")),
         },
-        Action::View => Ok(()),
+        Action::View | Action::Pause | Action::Resume => Ok(()),
     }
 }
 

@@ -11,7 +11,7 @@ use super::values::Reason;
 use crate::message::MessageId;
 use crate::message::state::Event;
 
-/// What a person did about a message.
+/// What a person did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -24,11 +24,16 @@ pub enum Action {
     Retry,
     /// Looked at its payload.
     View,
+    /// Paused something.
+    Pause,
+    /// Ended a pause.
+    Resume,
 }
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Confirm, Self::Cancel, Self::Retry, Self::View];
+    pub const ALL: [Self; 6] =
+        [Self::Confirm, Self::Cancel, Self::Retry, Self::View, Self::Pause, Self::Resume];
 
     /// What it does to the message.
     pub(crate) const fn event(self) -> Option<Event> {
@@ -36,7 +41,7 @@ impl Action {
             Self::Confirm => Some(Event::OperatorConfirms),
             Self::Cancel => Some(Event::OperatorCancels),
             Self::Retry => Some(Event::Revive),
-            Self::View => None,
+            Self::View | Self::Pause | Self::Resume => None,
         }
     }
 
@@ -47,6 +52,8 @@ impl Action {
             Self::Cancel => "cancel",
             Self::Retry => "retry",
             Self::View => "view",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
         }
     }
 }
@@ -85,13 +92,18 @@ pub(crate) struct Decision {
 }
 
 impl Decision {
+    /// About something that is no message, which the entry names.
+    pub(crate) const fn of(action: Action, entry: Entry) -> Self {
+        Self { id: MessageId::from_uuid(Uuid::nil()), action, payload: None, entry }
+    }
+
     /// What the message's row says of it. Nothing of a half or confirmed message, whose last failure stays.
     pub(crate) fn note(&self) -> Option<String> {
         let done = match self.action {
             Action::Confirm => "confirmed",
             Action::Cancel => "cancelled",
             Action::Retry => "retried",
-            Action::View => return None,
+            Action::View | Action::Pause | Action::Resume => return None,
         };
         let reason = self.entry.reason.as_deref().unwrap_or_default();
         Some(Reason::from(format!("{done} by hand: {reason}")).to_string())
@@ -113,13 +125,22 @@ impl Decision {
 pub(crate) struct Entry {
     pub(crate) id: Uuid,
     pub(crate) actor: Actor,
+    /// What it is about, where it is no message.
+    pub(crate) subject: Option<String>,
     pub(crate) reason: Option<Reason>,
     pub(crate) evidence: Option<Reason>,
 }
 
 impl Entry {
     pub(crate) fn new(actor: Actor, reason: &str, evidence: Option<String>) -> Self {
-        Self { id: Uuid::now_v7(), actor, reason: Some(reason.into()), evidence: evidence.map(Reason::from) }
+        let (reason, evidence) = (Some(reason.into()), evidence.map(Reason::from));
+        Self { id: Uuid::now_v7(), actor, subject: None, reason, evidence }
+    }
+
+    /// About something that is no message.
+    pub(crate) fn about(mut self, subject: impl fmt::Display) -> Self {
+        self.subject = Some(Reason::from(subject.to_string()).to_string());
+        self
     }
 }
 
@@ -132,8 +153,10 @@ pub struct AuditRecord {
     /// When, by the store's clock.
     #[serde(serialize_with = "serial::time")]
     pub at: SystemTime,
-    /// The message.
-    pub message_id: MessageId,
+    /// The message, if it is about one.
+    pub message_id: Option<MessageId>,
+    /// What it is about otherwise: what was paused.
+    pub subject: Option<String>,
     /// What was done: the name of an [`Action`].
     pub action: String,
     /// Who did it.

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 
 use super::{
-    AuditFilter, AuditRecord, Claim, ClaimLimits, Contents, Decision, Finished, Flush, Gauges, Hold,
-    MessageInfo, ProcessInfo, Release, Renewed, Scan, Stats, Store, StoreAdmin, StoreError, Token,
-    Transition, Unfinished,
+    AuditFilter, AuditRecord, Claim, ClaimLimits, Contents, Decision, Finished, Flush, Gauges, HistoryEntry,
+    Hold, MessageInfo, Pause, ProcessInfo, Release, Renewed, Scan, Stats, Store, StoreAdmin, StoreControl,
+    StoreError, Token, Transition, Unfinished,
 };
 use crate::message::limits::Limits;
 use crate::message::state::{Applied, Event, MessageState};
-use crate::message::{AnsweredBy, CallId, Half, MessageId};
+use crate::message::{AnsweredBy, CallId, Half, MessageId, Pausable};
 use crate::telemetry::catalogue::{STORE_DURATION, STORE_ERRORS};
 use crate::telemetry::labels::{Statement, StoreTrouble};
 
@@ -208,6 +208,10 @@ impl StoreAdmin for Measured {
         timed(Statement::Upkeep, self.0.contents(id)).await
     }
 
+    async fn history(&self, id: MessageId) -> Result<Vec<HistoryEntry>, StoreError> {
+        timed(Statement::Upkeep, self.0.history(id)).await
+    }
+
     async fn are_few(&self, state: MessageState) -> Result<bool, StoreError> {
         timed(Statement::Upkeep, self.0.are_few(state)).await
     }
@@ -242,5 +246,24 @@ impl StoreAdmin for Measured {
 
     async fn processes(&self) -> Result<Vec<ProcessInfo>, StoreError> {
         timed(Statement::Upkeep, self.0.processes()).await
+    }
+}
+
+#[async_trait]
+impl StoreControl for Measured {
+    async fn pauses(&self) -> Result<Vec<Pause>, StoreError> {
+        timed(Statement::Upkeep, self.0.pauses()).await
+    }
+
+    async fn pause(&self, what: &Pausable, lasts: Duration, decision: &Decision) -> Result<(), StoreError> {
+        timed(Statement::Upkeep, self.0.pause(what, lasts, decision)).await
+    }
+
+    async fn resume(&self, what: &Pausable, decision: &Decision) -> Result<bool, StoreError> {
+        timed(Statement::Upkeep, self.0.resume(what, decision)).await
+    }
+
+    async fn wake(&self, mark: &str, limit: u32) -> Result<u64, StoreError> {
+        timed(Statement::Upkeep, self.0.wake(mark, limit)).await
     }
 }

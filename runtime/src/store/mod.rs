@@ -4,7 +4,9 @@
 //! durations: "now" is always the database's clock. All transitions are conditional and idempotent.
 
 mod audit;
+mod control;
 mod error;
+mod history;
 mod info;
 pub(crate) mod measured;
 mod operate;
@@ -24,7 +26,11 @@ use crate::message::{AnsweredBy, Half, MessageId};
 
 pub use audit::{Action, Actor, AuditFilter, AuditRecord};
 pub(crate) use audit::{Decision, Entry};
+pub use control::Pause;
+pub(crate) use control::StoreControl;
 pub(crate) use error::StoreError;
+pub use history::HistoryEntry;
+pub(crate) use history::read_history;
 pub use info::{Contents, Filter, HeldBy, MessageInfo, Page};
 pub(crate) use operate::{LONG_DUE, StoreAdmin};
 pub use process::ProcessInfo;
@@ -39,7 +45,7 @@ pub use values::{Gauge, Gauges, Stats, Unfinished};
 
 /// The message store: what the protocol, the reporter, the relay and the checker need.
 #[async_trait]
-pub(crate) trait Store: StoreAdmin + fmt::Debug + Send + Sync {
+pub(crate) trait Store: StoreAdmin + StoreControl + fmt::Debug + Send + Sync {
     /// Creates or updates the tables. Safe to run by many processes at once.
     async fn migrate(&self) -> Result<(), StoreError>;
 

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use super::audit::{AuditFilter, AuditRecord, Decision};
 use super::error::StoreError;
+use super::history::HistoryEntry;
 use super::info::{Contents, Filter, MessageInfo, Page};
 use super::process::ProcessInfo;
 #[cfg(doc)]
@@ -76,6 +77,9 @@ pub(crate) trait StoreAdmin {
 
     /// What [`MessageInfo`] leaves out of a message.
     async fn contents(&self, id: MessageId) -> Result<Option<Contents>, StoreError>;
+
+    /// What went wrong with a message, the oldest first.
+    async fn history(&self, id: MessageId) -> Result<Vec<HistoryEntry>, StoreError>;
 
     /// Whether at most [`SCAN`] messages are in an unfinished state.
     async fn are_few(&self, state: MessageState) -> Result<bool, StoreError>;

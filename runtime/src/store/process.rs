@@ -37,6 +37,9 @@ pub struct ProcessInfo {
     pub fences: Vec<String>,
     /// The queues that it consumes.
     pub consumers: Vec<String>,
+    /// Whether it knows pauses: a process of an older version goes on.
+    #[serde(default)]
+    pub obeys_pauses: bool,
     /// Its settings, by name.
     pub settings: BTreeMap<String, String>,
     /// When its messenger started, by the store's clock.
@@ -67,6 +70,7 @@ impl ProcessInfo {
             answers: Vec::new(),
             fences: Vec::new(),
             consumers: Vec::new(),
+            obeys_pauses: true,
             settings: BTreeMap::new(),
             started_at: epoch(),
             seen_at: epoch(),

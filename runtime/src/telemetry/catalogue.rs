@@ -99,6 +99,8 @@ catalogue! {
         "Age of the oldest half or confirmed message; that of one with a delay begins when the delay is over").seconds();
     UNANSWERABLE: Gauge<()> = Metric::gauge("transactional_message_unanswerable_messages", &["name"],
         "Half messages that have been due for more than a minute, and no process asks about them");
+    PAUSED: Gauge<()> = Metric::gauge("transactional_message_paused", &["what"],
+        "1 while a person's pause is in force, which this process obeys: all, check_backs, exchange:NAME, queue:NAME");
     STORE_CONTACT_AGE: Gauge<()> = Metric::gauge("transactional_message_store_contact_age_seconds", &[],
         "For how long the store has not answered this process").seconds();
     STORE_DURATION: Histogram<Statement> = Metric::histogram("transactional_message_store_duration_seconds", &["statement"], SHORT,

@@ -251,7 +251,8 @@ impl<DB: BusinessDatabase> Recorder<DB> {
     pub async fn deliver(&self, consumer: &Consumer) -> Result<Vec<Handled>, Error> {
         let data = self.messenger.data();
         consumer.validate(data)?;
-        let Queue { bindings, undecodable_after, .. } = consumer.wanted(watch::channel(1).1);
+        let Queue { bindings, undecodable_after, .. } =
+            consumer.wanted(watch::channel(1).1, watch::channel(None).1);
         let is_bound = |half: &Arc<Half>| {
             let Message { exchange, routing_key, .. } = &half.message;
             let matches = |(name, pattern): &(String, String)| {

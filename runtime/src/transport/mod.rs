@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
@@ -39,6 +40,8 @@ pub(crate) enum PublishResult {
     FailedFor(Duration, String),
     /// Not tried, since nobody is ready for it: to be tried later, and not counted.
     NotNow(String),
+    /// The same, since it is paused for so much longer.
+    Paused(Duration, String),
     /// Not readable in this process, but perhaps for another version of the program: to be tried later, and not counted.
     NotHere(String),
     /// Never deliverable: trying again won't help.
@@ -59,6 +62,8 @@ pub(crate) struct Queue {
     pub(crate) concurrency: watch::Receiver<usize>,
     /// How many deliveries are handled together, at most.
     pub(crate) batch: usize,
+    /// Until when nothing more is to be taken.
+    pub(crate) paused: watch::Receiver<Option<Instant>>,
     /// How long a failed delivery waits after the first attempt, the second, and so on.
     pub(crate) retry_delays: Vec<Duration>,
     /// How long a message waits that nobody can read, before it is dead.

@@ -5,6 +5,8 @@ pub(crate) mod checker;
 pub(crate) mod gauges;
 pub(crate) mod janitor;
 pub(crate) mod lease_renewer;
+pub(crate) mod pause_watcher;
+pub(crate) mod pauses;
 pub(crate) mod presence;
 pub(crate) mod relay;
 pub(crate) mod reporter;

@@ -83,7 +83,11 @@ impl Subscription {
             broker,
             topology,
             queues,
-            wanted: Wanted { concurrency: queue.concurrency.clone(), batch: queue.batch },
+            wanted: Wanted {
+                concurrency: queue.concurrency.clone(),
+                batch: queue.batch,
+                paused: queue.paused.clone(),
+            },
             undecodable_after: queue.undecodable_after,
             identify: queue.identify.clone(),
             dead_letters: Arc::default(),

@@ -10,7 +10,7 @@ use lapin::message::Delivery;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{FieldTable, ShortString};
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 /// How often a channel is looked at that nothing comes from.
@@ -22,13 +22,28 @@ pub(super) struct Wanted {
     /// Batches; it may change at any time.
     pub(super) concurrency: watch::Receiver<usize>,
     pub(super) batch: usize,
+    /// Until when, if a person wants no more to be taken.
+    pub(super) paused: watch::Receiver<Option<Instant>>,
 }
 
 impl Wanted {
-    /// As many, if it does not change.
+    /// As many, if it does not change; none during a pause.
     fn now(&mut self) -> u16 {
         let messages = self.concurrency.borrow_and_update().saturating_mul(self.batch);
-        u16::try_from(messages).unwrap_or(u16::MAX)
+        if self.paused.borrow_and_update().is_some() {
+            0
+        } else {
+            u16::try_from(messages).unwrap_or(u16::MAX)
+        }
+    }
+
+    /// Waits until that may have changed.
+    async fn changed(&mut self) {
+        tokio::select! {
+            Ok(()) = self.concurrency.changed() => {}
+            Ok(()) = self.paused.changed() => {}
+            else => std::future::pending().await,
+        }
     }
 }
 
@@ -39,7 +54,8 @@ pub(super) struct Taking {
     pub(super) channel: Channel,
     queue: ShortString,
     wanted: Wanted,
-    consumer: lapin::Consumer,
+    /// None during a pause: RabbitMQ takes a prefetch of 0 for no bound.
+    consumer: Option<lapin::Consumer>,
     /// What was on its way when it was cancelled still comes.
     cancelled: bool,
 }
@@ -51,8 +67,10 @@ impl Taking {
         queue: ShortString,
         mut wanted: Wanted,
     ) -> Result<Self, lapin::Error> {
-        let consumer = consume(&channel, &queue, wanted.now()).await?;
-        Ok(Self { channel, queue, wanted, consumer, cancelled: false })
+        let ahead = wanted.now();
+        let consumer = if ahead == 0 { None } else { Some(consume(&channel, &queue, ahead).await?) };
+        let cancelled = consumer.is_none();
+        Ok(Self { channel, queue, wanted, consumer, cancelled })
     }
 
     /// What is taken until `stop`. It ends before when RabbitMQ ends it. `in_hand`: how much of it is not settled yet.
@@ -75,24 +93,28 @@ impl Taking {
     ) -> Result<Option<Delivery>, lapin::Error> {
         loop {
             tokio::select! {
-                taken = self.consumer.next() => match taken {
+                taken = next_of(self.consumer.as_mut()) => match taken {
                     Some(taken) => return taken.map(Some),
                     None if self.cancelled && self.has_room(stop, in_hand).await => {
-                        self.consumer = consume(&self.channel, &self.queue, self.wanted.now()).await?;
-                        self.cancelled = false;
+                        let ahead = self.wanted.now();
+                        if ahead > 0 {
+                            self.consumer = Some(consume(&self.channel, &self.queue, ahead).await?);
+                            self.cancelled = false;
+                        }
                     }
                     None => return Ok(None),
                 },
                 () = stop.cancelled(), if !self.cancelled => self.cancel().await?,
                 // What RabbitMQ sends a consumer ahead stays what it was when that began.
-                Ok(()) = self.wanted.concurrency.changed(), if !self.cancelled => self.cancel().await?,
+                () = self.wanted.changed(), if !self.cancelled => self.cancel().await?,
             }
         }
     }
 
     async fn cancel(&mut self) -> Result<(), lapin::Error> {
         self.cancelled = true;
-        self.channel.basic_cancel(self.consumer.tag(), BasicCancelOptions::default()).await
+        let Some(consumer) = &self.consumer else { return Ok(()) };
+        self.channel.basic_cancel(consumer.tag(), BasicCancelOptions::default()).await
     }
 
     /// Waits until less is in hand than is wanted: RabbitMQ does not count it against the next consumer, and nothing may
@@ -109,7 +131,7 @@ impl Taking {
             }
             tokio::select! {
                 Ok(()) = in_hand.changed() => {}
-                Ok(()) = self.wanted.concurrency.changed() => {}
+                () = self.wanted.changed() => {}
                 () = stop.cancelled() => return false,
                 () = sleep(LOOK) => if !self.channel.status().connected() {
                     return false;
@@ -117,6 +139,10 @@ impl Taking {
             }
         }
     }
+}
+
+async fn next_of(consumer: Option<&mut lapin::Consumer>) -> Option<Result<Delivery, lapin::Error>> {
+    consumer?.next().await
 }
 
 async fn consume(

@@ -228,6 +228,7 @@ mod tests {
             bindings: bindings.iter().map(|(e, p)| ((*e).into(), (*p).into())).collect(),
             concurrency: watch::channel(1).1,
             batch: 1,
+            paused: watch::channel(None).1,
             retry_delays: [250, 1_000, 120_000].map(Duration::from_millis).to_vec(),
             undecodable_after: Duration::from_secs(9),
             identify: None,

@@ -3,6 +3,7 @@
 use sqlx::{MySql, Row};
 use uuid::Uuid;
 
+use super::write::with_entry;
 use super::{Checkout, late_now};
 use crate::database::epoch_millis;
 use crate::database::login::PATIENCE;
@@ -12,7 +13,9 @@ use crate::message::state::{Applied, Event, MessageState, mask};
 use crate::store::{Action, AuditFilter, AuditRecord, Decision, StoreError};
 
 const MOVE: &str = concat!(
-    "UPDATE tm_message SET payload = coalesce(?, payload), reason = coalesce(?, reason), attempts = IF(? = 1, 0, attempts), ",
+    "UPDATE tm_message SET payload = coalesce(?, payload), history = IF(? IS NULL, history, ",
+    with_entry!("?"),
+    "), reason = coalesce(?, reason), attempts = IF(? = 1, 0, attempts), ",
     "held_by = NULL, due_at = IF(? = 1, greatest(coalesce(deliver_at, 0), ",
     late_now!(),
     "), NULL), finished_at = IF(? = 2, ",
@@ -31,11 +34,11 @@ const MAKE_DUE: &str = concat!(
     " ELSE deliver_at END WHERE id = ? AND state IN (0, 1) AND held_by IS NULL"
 );
 
-const RECORD: &str = concat!(
+pub(super) const RECORD: &str = concat!(
     // Not ON DUPLICATE KEY: that needs the right to update, which nobody should have.
-    "INSERT INTO tm_audit (id, at, message_id, action, actor, via, reason, evidence) SELECT ?, ",
+    "INSERT INTO tm_audit (id, at, message_id, action, actor, via, reason, evidence, subject) SELECT ?, ",
     late_now!(),
-    ", ?, ?, ?, ?, ?, ? FROM DUAL WHERE NOT EXISTS (SELECT 1 FROM tm_audit WHERE id = ?)"
+    ", ?, ?, ?, ?, ?, ?, ? FROM DUAL WHERE NOT EXISTS (SELECT 1 FROM tm_audit WHERE id = ?)"
 );
 
 pub(super) async fn decide(pool: &RetryingPool<MySql>, decision: &Decision) -> Result<Applied, StoreError> {
@@ -77,13 +80,14 @@ async fn is_recorded(checkout: &mut Checkout, decision: &Decision) -> Result<boo
 }
 
 async fn move_by(checkout: &mut Checkout, event: Event, decision: &Decision) -> Result<bool, sqlx::Error> {
-    let query = checkout.query(MOVE).bind(&decision.payload).bind(decision.note());
+    let (note, code) = (decision.note(), event.target().code());
+    let query = checkout.query(MOVE).bind(&decision.payload).bind(&note).bind(code).bind(&note).bind(&note);
     let query = (0..5).fold(query, |query, _| query.bind(event.target().code()));
     let query = query.bind(decision.id).bind(mask(event.sources()));
     Ok(query.execute(&mut **checkout).await?.rows_affected() == 1)
 }
 
-fn bind_record(query: Bound<MySql>, decision: &Decision) -> Bound<MySql> {
+pub(super) fn bind_record(query: Bound<MySql>, decision: &Decision) -> Bound<MySql> {
     let entry = &decision.entry;
     query
         .bind(entry.id)
@@ -93,6 +97,7 @@ fn bind_record(query: Bound<MySql>, decision: &Decision) -> Bound<MySql> {
         .bind(&entry.actor.via)
         .bind(entry.reason.as_deref().unwrap_or_default())
         .bind(entry.evidence.as_deref())
+        .bind(entry.subject.as_deref())
         .bind(entry.id)
 }
 
@@ -103,7 +108,7 @@ pub(super) async fn record(pool: &RetryingPool<MySql>, decision: &Decision) -> R
 macro_rules! newest {
     ($index:literal, $about:literal) => {
         concat!(
-            "SELECT id, at, message_id, action, actor, via, reason, evidence FROM tm_audit ",
+            "SELECT id, at, message_id, subject, action, actor, via, reason, evidence FROM tm_audit ",
             $index,
             " WHERE ",
             $about,

@@ -6,6 +6,7 @@
 //! a minute, as for a session.
 
 mod by_hand;
+mod control;
 pub(super) mod errors;
 mod fence;
 mod inbox;

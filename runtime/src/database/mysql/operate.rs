@@ -15,8 +15,8 @@ use crate::database::row::{self, Reader, finished, gauges, gauges_of, unfinished
 use crate::message::state::{Applied, MessageState};
 use crate::message::{AnsweredBy, CallId, MessageId};
 use crate::store::{
-    AuditFilter, AuditRecord, Contents, Decision, Finished, Gauges, MessageInfo, ProcessInfo, Scan, Stats,
-    StoreAdmin, StoreError, Token, Unfinished,
+    AuditFilter, AuditRecord, Contents, Decision, Finished, Gauges, HistoryEntry, MessageInfo, ProcessInfo,
+    Scan, Stats, StoreAdmin, StoreError, Token, Unfinished,
 };
 
 /// The newest rows of one state and service. Those that are finished, or wait for an operator, are never due; said so,
@@ -199,6 +199,10 @@ impl StoreAdmin for MySqlStore {
 
     async fn contents(&self, id: MessageId) -> Result<Option<Contents>, StoreError> {
         search::contents(&self.pool, id).await
+    }
+
+    async fn history(&self, id: MessageId) -> Result<Vec<HistoryEntry>, StoreError> {
+        search::history(&self.pool, id).await
     }
 
     async fn are_few(&self, state: MessageState) -> Result<bool, StoreError> {

@@ -11,7 +11,7 @@ use crate::message::FenceId;
 use crate::sql::{Namespace, TablePlace, TablePrefix, begin_on_pool};
 use crate::store::StoreError;
 
-pub(super) const MESSAGE: SchemaPart = part!("mysql", "message", ["1", "2", "3", "4"]);
+pub(super) const MESSAGE: SchemaPart = part!("mysql", "message", ["1", "2", "3", "4", "5"]);
 pub(super) const FENCE: SchemaPart = part!("mysql", "fence", ["1"]);
 pub(super) const INBOX: SchemaPart = part!("mysql", "inbox", ["1", "2"]);
 

@@ -7,7 +7,9 @@ use crate::database::network::{Bound, RetryingPool};
 use crate::database::row::Reader;
 use crate::message::MessageId;
 use crate::message::state::MessageState;
-use crate::store::{Candidates, Contents, Filter, MessageInfo, SCAN, SCAN_AND_NEW, Scan, StoreError};
+use crate::store::{
+    Candidates, Contents, Filter, HistoryEntry, MessageInfo, SCAN, SCAN_AND_NEW, Scan, StoreError,
+};
 
 /// The columns that an operator is shown.
 macro_rules! summary {
@@ -75,6 +77,15 @@ pub(super) async fn contents(
 ) -> Result<Option<Contents>, StoreError> {
     let sql = "SELECT headers, payload FROM tm_message WHERE id = ?";
     pool.fetch(sql, |query| query.bind(id)).await?.first().map(|row| Reader(row).contents()).transpose()
+}
+
+pub(super) async fn history(
+    pool: &RetryingPool<MySql>,
+    id: MessageId,
+) -> Result<Vec<HistoryEntry>, StoreError> {
+    let sql = "SELECT history FROM tm_message WHERE id = ?";
+    let rows = pool.fetch(sql, |query| query.bind(id)).await?;
+    Ok(rows.first().map(|row| Reader(row).history()).transpose()?.unwrap_or_default())
 }
 
 pub(super) async fn are_few(pool: &RetryingPool<MySql>, state: MessageState) -> Result<bool, StoreError> {

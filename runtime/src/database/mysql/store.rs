@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::schema::{self, MESSAGE};
 use super::session::{check_server, find, session};
-use super::write::{advance, columns, insert, ours, renew, select_ours, transition};
+use super::write::{advance, columns, insert, ours, renew, select_ours, transition, with_entry};
 use super::{Checkout, decoded, id_list, ids, late_now, name_list, names, now, patience, weaknesses};
 use crate::database::login::{Login, PATIENCE};
 use crate::database::millis;
@@ -280,7 +280,9 @@ impl Store for MySqlStore {
         let sql = concat!(
             "UPDATE tm_message SET held_by = NULL, due_at = greatest(IF(state = 1, coalesce(deliver_at, 0), 0), ",
             late_now!(),
-            " + ?), attempts = attempts + ?, reason = coalesce(?, reason) ",
+            " + ?), history = IF(? IS NULL OR (? = 0 AND reason <=> ?), history, ",
+            with_entry!("state"),
+            "), attempts = attempts + ?, reason = coalesce(?, reason) ",
             "WHERE id = ? AND held_by = ? AND state IN (0, 1)"
         );
         for one in releases {
@@ -288,6 +290,10 @@ impl Store for MySqlStore {
             let bind = |query: Bound<MySql>| {
                 query
                     .bind(millis(one.after))
+                    .bind(one.reason.as_deref())
+                    .bind(attempts)
+                    .bind(one.reason.as_deref())
+                    .bind(one.reason.as_deref())
                     .bind(attempts)
                     .bind(one.reason.as_deref())
                     .bind(one.id)

@@ -28,6 +28,20 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
+/// A message's history with an entry more: one JSON object a line, of which the oldest go where it gets long. `?` is the reason.
+macro_rules! with_entry {
+    ($state:literal) => {
+        concat!(
+            "RIGHT(CONCAT(IFNULL(CONCAT(history, CHAR(10 USING utf8mb4)), ''), '{\"at\":', ",
+            late_now!(),
+            ", ',\"state\":', ",
+            $state,
+            ", ',\"reason\":', JSON_QUOTE(LEFT(?, 400)), '}'), 4000)"
+        )
+    };
+}
+pub(super) use with_entry;
+
 /// One row's values.
 macro_rules! one {
     () => {
@@ -240,13 +254,17 @@ async fn write_contents(checkout: &mut Checkout, transition: &Transition) -> Res
         return Ok(());
     }
     checkout
-        .query(
-            "UPDATE tm_message SET payload = coalesce(?, payload), reason = coalesce(?, reason), \
-         answered_by = coalesce(?, answered_by) WHERE id = ?",
-        )
+        .query(concat!(
+            "UPDATE tm_message SET payload = coalesce(?, payload), reason = coalesce(?, reason), ",
+            "answered_by = coalesce(?, answered_by), history = IF(state IN (4, 5, 6) AND ? IS NOT NULL, ",
+            with_entry!("state"),
+            ", history) WHERE id = ?"
+        ))
         .bind(&transition.payload)
         .bind(transition.reason.as_deref())
         .bind(transition.answered_by.as_ref().map(ToString::to_string))
+        .bind(transition.reason.as_deref())
+        .bind(transition.reason.as_deref())
         .bind(transition.id)
         .execute(&mut **checkout)
         .await?;

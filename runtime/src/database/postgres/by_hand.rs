@@ -2,6 +2,7 @@
 
 use sqlx::{Postgres, Row};
 
+use super::write::with_entry;
 use super::{Checkout, now, state_in};
 use crate::database::epoch_millis;
 use crate::database::login::PATIENCE;
@@ -12,6 +13,9 @@ use crate::store::{Action, AuditFilter, AuditRecord, Decision, StoreError};
 
 const MOVE: &str = concat!(
     "UPDATE tm_message SET state = $2, payload = coalesce($4, payload), reason = coalesce($5, reason), ",
+    "history = CASE WHEN $5 IS NULL THEN history ELSE ",
+    with_entry!("history", "$2", "$5"),
+    " END, ",
     "attempts = CASE $2 WHEN 1 THEN 0 ELSE attempts END, held_by = NULL, ",
     "due_at = CASE $2 WHEN 1 THEN greatest(deliver_at, ",
     now!(),
@@ -32,10 +36,10 @@ const MAKE_DUE: &str = concat!(
     " ELSE deliver_at END WHERE id = $1 AND state IN (0, 1) AND held_by IS NULL"
 );
 
-const RECORD: &str = concat!(
-    "INSERT INTO tm_audit (id, at, message_id, action, actor, via, reason, evidence) VALUES ($1, ",
+pub(super) const RECORD: &str = concat!(
+    "INSERT INTO tm_audit (id, at, message_id, action, actor, via, reason, evidence, subject) VALUES ($1, ",
     now!(),
-    ", $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO NOTHING"
+    ", $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING"
 );
 
 pub(super) async fn decide(
@@ -90,7 +94,7 @@ async fn move_by(checkout: &mut Checkout, event: Event, decision: &Decision) -> 
     Ok(query.execute(&mut **checkout).await?.rows_affected() == 1)
 }
 
-fn bind_record(query: Bound<Postgres>, decision: &Decision) -> Bound<Postgres> {
+pub(super) fn bind_record(query: Bound<Postgres>, decision: &Decision) -> Bound<Postgres> {
     let entry = &decision.entry;
     query
         .bind(entry.id)
@@ -100,6 +104,7 @@ fn bind_record(query: Bound<Postgres>, decision: &Decision) -> Bound<Postgres> {
         .bind(&entry.actor.via)
         .bind(entry.reason.as_deref().unwrap_or_default())
         .bind(entry.evidence.as_deref())
+        .bind(entry.subject.as_deref())
 }
 
 pub(super) async fn record(pool: &RetryingPool<Postgres>, decision: &Decision) -> Result<(), StoreError> {
@@ -114,7 +119,7 @@ pub(super) async fn audit(
     macro_rules! newest {
         ($about:literal) => {
             concat!(
-                "SELECT id, at, message_id, action, actor, via, reason, evidence FROM tm_audit WHERE ",
+                "SELECT id, at, message_id, subject, action, actor, via, reason, evidence FROM tm_audit WHERE ",
                 $about,
                 " ($2::text IS NULL OR actor = $2) AND ($3::bigint IS NULL OR at >= $3) AND id < $4 ",
                 "ORDER BY id DESC LIMIT $5"

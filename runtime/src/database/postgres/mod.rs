@@ -5,6 +5,7 @@
 //! circle.
 
 mod by_hand;
+mod control;
 pub(super) mod errors;
 mod fence;
 mod inbox;

@@ -15,8 +15,8 @@ use crate::database::row::{self, Reader, finished, gauges, gauges_of, unfinished
 use crate::message::state::{Applied, MessageState};
 use crate::message::{AnsweredBy, CallId, MessageId};
 use crate::store::{
-    AuditFilter, AuditRecord, Contents, Decision, Finished, Gauges, MessageInfo, ProcessInfo, Scan, Stats,
-    StoreAdmin, StoreError, Token, Unfinished,
+    AuditFilter, AuditRecord, Contents, Decision, Finished, Gauges, HistoryEntry, MessageInfo, ProcessInfo,
+    Scan, Stats, StoreAdmin, StoreError, Token, Unfinished,
 };
 
 /// The newest rows of one state. The state is written out, so that the partial indexes serve.
@@ -178,6 +178,10 @@ impl StoreAdmin for PostgresStore {
 
     async fn contents(&self, id: MessageId) -> Result<Option<Contents>, StoreError> {
         search::contents(&self.pool, id).await
+    }
+
+    async fn history(&self, id: MessageId) -> Result<Vec<HistoryEntry>, StoreError> {
+        search::history(&self.pool, id).await
     }
 
     async fn are_few(&self, state: MessageState) -> Result<bool, StoreError> {

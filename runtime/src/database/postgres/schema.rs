@@ -11,7 +11,7 @@ use crate::message::FenceId;
 use crate::sql::{Namespace, TablePlace, TablePrefix};
 use crate::store::StoreError;
 
-pub(super) const MESSAGE: SchemaPart = part!("postgres", "message", ["1", "2", "3", "4"]);
+pub(super) const MESSAGE: SchemaPart = part!("postgres", "message", ["1", "2", "3", "4", "5"]);
 pub(super) const FENCE: SchemaPart = part!("postgres", "fence", ["1", "2", "3", "4", "5"]);
 pub(super) const INBOX: SchemaPart = part!("postgres", "inbox", ["1", "2"]);
 

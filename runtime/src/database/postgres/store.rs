@@ -8,7 +8,7 @@ use sqlx::Postgres;
 
 use super::schema::{self, MESSAGE};
 use super::session::{find, pool};
-use super::write::{apply, columns, insert};
+use super::write::{apply, columns, insert, with_entry};
 use super::{decoded, now, state_in, weaknesses};
 use crate::database::login::Login;
 use crate::database::millis;
@@ -218,7 +218,10 @@ impl Store for PostgresStore {
         let sql = concat!(
             "UPDATE tm_message m SET held_by = NULL, due_at = greatest(CASE m.state WHEN 1 THEN m.deliver_at END, ",
             now!(),
-            " + b.after), attempts = m.attempts + b.attempts, reason = coalesce(b.reason, m.reason) ",
+            " + b.after), attempts = m.attempts + b.attempts, reason = coalesce(b.reason, m.reason), ",
+            "history = CASE WHEN b.reason IS NULL OR b.attempts = 0 AND b.reason = m.reason THEN m.history ELSE ",
+            with_entry!("m.history", "m.state", "b.reason"),
+            " END ",
             "FROM (SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::text[]) ",
             "AS b (id, held_by, after, attempts, reason) ORDER BY id) b ",
             "WHERE m.id = b.id AND m.held_by = b.held_by AND ",

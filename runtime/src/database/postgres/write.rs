@@ -29,6 +29,24 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
+/// A message's history with an entry more: one JSON object a line, of which the oldest go where it gets long.
+macro_rules! with_entry {
+    ($history:literal, $state:literal, $reason:literal) => {
+        concat!(
+            "right(concat(",
+            $history,
+            " || chr(10), '{\"at\":', ",
+            now!(),
+            ", ',\"state\":', ",
+            $state,
+            ", ',\"reason\":', to_json(left(",
+            $reason,
+            ", 400)), '}'), 4000)"
+        )
+    };
+}
+pub(super) use with_entry;
+
 /// Inserts `rows`. A retry of an insert whose answer was lost finds its own rows: not an error.
 macro_rules! into_messages {
     ($($rows:expr),+) => {
@@ -164,6 +182,9 @@ pub(super) async fn apply(
         "CASE WHEN $10 THEN 'off' ELSE current_setting('synchronous_commit') END, true) AS configured) ",
         "UPDATE tm_message m SET state = $7, payload = coalesce(c.payload, m.payload), ",
         "reason = coalesce(c.reason, m.reason), answered_by = coalesce(c.answered_by, m.answered_by), ",
+        "history = CASE WHEN $7 IN (4, 5, 6) AND c.reason IS NOT NULL THEN ",
+        with_entry!("m.history", "$7", "c.reason"),
+        " ELSE m.history END, ",
         "attempts = CASE $7 WHEN 1 THEN 0 WHEN 5 THEN m.attempts + 1 ELSE m.attempts END, ",
         "held_by = CASE WHEN $7 = 1 THEN $8::uuid END, ",
         "due_at = CASE WHEN $7 = 1 THEN greatest(m.deliver_at, ",

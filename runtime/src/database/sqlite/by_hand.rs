@@ -6,6 +6,7 @@ use sqlx::{Sqlite, SqliteConnection, SqlitePool};
 use uuid::Uuid;
 
 use super::store::SqliteStore;
+use super::write::with_entry;
 use super::{PATIENCE, begin, now, patiently};
 use crate::database::epoch_millis;
 use crate::database::row::Reader;
@@ -14,6 +15,9 @@ use crate::store::{Action, AuditFilter, AuditRecord, Decision, StoreError};
 
 const MOVE: &str = concat!(
     "UPDATE tm_message SET state = ?2, payload = coalesce(?4, payload), reason = coalesce(?5, reason), ",
+    "history = CASE WHEN ?5 IS NULL THEN history ELSE ",
+    with_entry!("history", "?2", "?5"),
+    " END, ",
     "attempts = CASE ?2 WHEN 1 THEN 0 ELSE attempts END, held_by = NULL, ",
     "due_at = CASE ?2 WHEN 1 THEN max(coalesce(deliver_at, 0), ",
     now!(),
@@ -34,10 +38,10 @@ const MAKE_DUE: &str = concat!(
     " ELSE deliver_at END WHERE id = ?1 AND state IN (0, 1) AND held_by IS NULL"
 );
 
-const RECORD: &str = concat!(
-    "INSERT INTO tm_audit (id, at, message_id, action, actor, via, reason, evidence) VALUES (?1, ",
+pub(super) const RECORD: &str = concat!(
+    "INSERT INTO tm_audit (id, at, message_id, action, actor, via, reason, evidence, subject) VALUES (?1, ",
     now!(),
-    ", ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (id) DO NOTHING"
+    ", ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (id) DO NOTHING"
 );
 
 pub(super) async fn decide(store: &SqliteStore, decision: &Decision) -> Result<Applied, StoreError> {
@@ -73,7 +77,7 @@ async fn move_by(tx: &mut SqliteConnection, event: Event, decision: &Decision) -
     Ok(query.execute(tx).await?.rows_affected() == 1)
 }
 
-fn entry(decision: &Decision) -> Query<'_, Sqlite, SqliteArguments> {
+pub(super) fn entry(decision: &Decision) -> Query<'_, Sqlite, SqliteArguments> {
     let entry = &decision.entry;
     sqlx::query(RECORD)
         .bind(entry.id)
@@ -83,6 +87,7 @@ fn entry(decision: &Decision) -> Query<'_, Sqlite, SqliteArguments> {
         .bind(&entry.actor.via)
         .bind(entry.reason.as_deref().unwrap_or_default())
         .bind(entry.evidence.as_deref())
+        .bind(entry.subject.as_deref())
 }
 
 pub(super) async fn record(store: &SqliteStore, decision: &Decision) -> Result<(), StoreError> {
@@ -98,7 +103,7 @@ pub(super) async fn audit(
     macro_rules! newest {
         ($about:literal) => {
             concat!(
-                "SELECT id, at, message_id, action, actor, via, reason, evidence FROM tm_audit WHERE ",
+                "SELECT id, at, message_id, subject, action, actor, via, reason, evidence FROM tm_audit WHERE ",
                 $about,
                 " (?2 IS NULL OR actor = ?2) AND (?3 IS NULL OR at >= ?3) AND id < ?4 ORDER BY id DESC LIMIT ?5"
             )

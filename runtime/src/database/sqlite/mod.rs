@@ -4,6 +4,7 @@
 //! its transaction open for long holds up every other write to that file, the store's included.
 
 mod by_hand;
+mod control;
 pub(super) mod errors;
 mod fence;
 mod inbox;

@@ -6,7 +6,7 @@ use super::begin;
 use crate::database::schema_part::{SchemaPart, part};
 use crate::store::StoreError;
 
-pub(super) const MESSAGE: SchemaPart = part!("sqlite", "message", ["1", "2", "3", "4"]);
+pub(super) const MESSAGE: SchemaPart = part!("sqlite", "message", ["1", "2", "3", "4", "5"]);
 pub(super) const FENCE: SchemaPart = part!("sqlite", "fence", ["1"]);
 pub(super) const INBOX: SchemaPart = part!("sqlite", "inbox", ["1", "2"]);
 

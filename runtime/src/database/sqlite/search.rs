@@ -6,7 +6,7 @@ use super::now;
 use crate::database::row::Reader;
 use crate::message::MessageId;
 use crate::message::state::MessageState;
-use crate::store::{Candidates, Contents, MessageInfo, SCAN, SCAN_AND_NEW, Scan, StoreError};
+use crate::store::{Candidates, Contents, HistoryEntry, MessageInfo, SCAN, SCAN_AND_NEW, Scan, StoreError};
 
 /// The columns that an operator is shown.
 macro_rules! summary {
@@ -83,6 +83,12 @@ const fn statements(candidates: Candidates) -> (&'static str, &'static str) {
 pub(super) async fn contents(pool: &SqlitePool, id: MessageId) -> Result<Option<Contents>, StoreError> {
     let query = sqlx::query("SELECT headers, payload FROM tm_message WHERE id = ?1").bind(id);
     query.fetch_optional(pool).await?.map(|row| Reader(&row).contents()).transpose()
+}
+
+pub(super) async fn history(pool: &SqlitePool, id: MessageId) -> Result<Vec<HistoryEntry>, StoreError> {
+    let query = sqlx::query("SELECT history FROM tm_message WHERE id = ?1").bind(id);
+    let row = query.fetch_optional(pool).await?;
+    Ok(row.map(|row| Reader(&row).history()).transpose()?.unwrap_or_default())
 }
 
 pub(super) async fn are_few(pool: &SqlitePool, state: MessageState) -> Result<bool, StoreError> {

@@ -31,6 +31,24 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
+/// A message's history with an entry more: one JSON object a line, of which the oldest go where it gets long.
+macro_rules! with_entry {
+    ($history:literal, $state:literal, $reason:literal) => {
+        concat!(
+            "substr(coalesce(",
+            $history,
+            " || char(10), '') || '{\"at\":' || ",
+            now!(),
+            " || ',\"state\":' || ",
+            $state,
+            " || ',\"reason\":' || json_quote(substr(",
+            $reason,
+            ", 1, 400)) || '}', -4000)"
+        )
+    };
+}
+pub(super) use with_entry;
+
 /// Messages to be inserted in one statement, held by us.
 pub(super) struct Insertion {
     rows: String,
@@ -119,6 +137,9 @@ pub(super) async fn apply(
     let sql = concat!(
         "UPDATE tm_message AS m SET state = ?1, payload = coalesce(c.payload, m.payload), ",
         "reason = coalesce(c.reason, m.reason), answered_by = coalesce(c.answered_by, m.answered_by), ",
+        "history = CASE WHEN ?1 IN (4, 5, 6) AND c.reason IS NOT NULL THEN ",
+        with_entry!("m.history", "?1", "c.reason"),
+        " ELSE m.history END, ",
         "attempts = CASE ?1 WHEN 1 THEN 0 WHEN 5 THEN m.attempts + 1 ELSE m.attempts END, ",
         "held_by = CASE WHEN ?1 = 1 THEN ?2 END, ",
         "due_at = CASE WHEN ?1 = 1 THEN max(coalesce(m.deliver_at, 0), ",
@@ -170,7 +191,10 @@ pub(super) async fn release(writer: &SqlitePool, releases: &[Release]) -> Result
     let sql = concat!(
         "UPDATE tm_message AS m SET held_by = NULL, due_at = max(CASE m.state WHEN 1 THEN coalesce(m.deliver_at, 0) ELSE 0 END, ",
         now!(),
-        " + c.after), attempts = m.attempts + c.attempts, reason = coalesce(c.reason, m.reason) ",
+        " + c.after), attempts = m.attempts + c.attempts, reason = coalesce(c.reason, m.reason), ",
+        "history = CASE WHEN c.reason IS NULL OR c.attempts = 0 AND c.reason = m.reason THEN m.history ELSE ",
+        with_entry!("m.history", "m.state", "c.reason"),
+        " END ",
         "FROM (SELECT unhex(value ->> 0) AS id, unhex(value ->> 1) AS held_by, value ->> 2 AS after, ",
         "value ->> 3 AS attempts, value ->> 4 AS reason FROM json_each(?1)) AS c ",
         "WHERE m.id = c.id AND m.held_by = c.held_by AND m.state IN (0, 1)"

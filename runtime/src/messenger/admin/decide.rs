@@ -109,6 +109,6 @@ const fn decided(action: Action) -> Decided {
     match action {
         Action::Confirm => Decided::Confirm,
         Action::Cancel => Decided::Cancel,
-        Action::Retry | Action::View => Decided::Retry,
+        Action::Retry | Action::View | Action::Pause | Action::Resume => Decided::Retry,
     }
 }

@@ -8,9 +8,16 @@ use crate::message::state::MessageState;
 use crate::message::{Evidence, MessageId};
 use crate::rules::explain::{Explanation, Surroundings};
 use crate::store::{
-    Action, AuditFilter, AuditRecord, Contents, Decision, Filter, Gauges, LONG_DUE, MessageInfo, Page,
-    ProcessInfo, StoreError,
+    Action, AuditFilter, AuditRecord, Contents, Decision, Filter, Gauges, HistoryEntry, LONG_DUE,
+    MessageInfo, Page, Pause, ProcessInfo, StoreError,
 };
+
+/// What is around every message of a store.
+#[derive(Clone, Debug)]
+struct Around {
+    processes: Vec<ProcessInfo>,
+    pauses: Vec<Pause>,
+}
 
 impl Admin<'_> {
     /// The newest messages in `state`, at most `limit`; `before` continues below an id.
@@ -74,6 +81,15 @@ impl Admin<'_> {
         Ok(Some(contents))
     }
 
+    /// What went wrong with a message, and what persons did about it: the oldest first. Nothing, if nothing went wrong.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`]
+    pub async fn history(self, id: MessageId) -> Result<Vec<HistoryEntry>, Error> {
+        let history = self.store().history(id).await;
+        history.map_err(|cause| cause.into_error("the message could not be read"))
+    }
+
     /// What the fence of a message says. Reads it without a lock, and writes nothing, so it is no answer to a check-back:
     /// a transaction may be open.
     ///
@@ -99,10 +115,10 @@ impl Admin<'_> {
     /// [`ErrorKind::Refused`] when there is no such message; [`ErrorKind::Unavailable`].
     pub async fn explain(self, id: MessageId) -> Result<Explanation, Error> {
         let message = self.known(id).await?;
-        let processes = self.processes().await?;
+        let around = Around { processes: self.processes().await?, pauses: self.pauses().await? };
         let evidence = self.evidence_of(&message).await;
         let evidence = Some(evidence.unwrap_or_else(|elsewhere| Evidence::Unknown(elsewhere.to_string())));
-        Ok(Explanation::of(&message, &self.surroundings(&message, &processes, evidence)))
+        Ok(Explanation::of(&message, &self.surroundings(&message, &around, evidence)))
     }
 
     /// The same for many messages at once, without their fences.
@@ -110,22 +126,23 @@ impl Admin<'_> {
     /// # Errors
     /// [`ErrorKind::Unavailable`]
     pub async fn explain_all(self, messages: &[MessageInfo]) -> Result<Vec<Explanation>, Error> {
-        let processes = self.processes().await?;
-        let one = |message| Explanation::of(message, &self.surroundings(message, &processes, None));
+        let around = Around { processes: self.processes().await?, pauses: self.pauses().await? };
+        let one = |message| Explanation::of(message, &self.surroundings(message, &around, None));
         Ok(messages.iter().map(one).collect())
     }
 
     fn surroundings(
         self,
         message: &MessageInfo,
-        processes: &[ProcessInfo],
+        around: &Around,
         evidence: Option<Evidence>,
     ) -> Surroundings {
         let of_its_service =
             |process: &&ProcessInfo| process.is_alive() && process.services.contains(&message.service);
+        let Around { processes, pauses } = around.clone();
         let process = processes.iter().find(of_its_service);
         let settings = process.map(|process| self.calls().settings.heard(&process.settings));
-        Surroundings { settings, processes: Some(processes.to_vec()), evidence }
+        Surroundings { settings, processes: Some(processes), evidence, pauses }
     }
 
     /// The newest records of what persons did, at most `limit`.

@@ -3,6 +3,7 @@
 mod decide;
 mod examine;
 mod look;
+mod pause;
 mod simulate;
 
 use std::sync::Arc;

@@ -11,6 +11,7 @@ pub(super) fn choices(message: &MessageInfo, because: Cause, evidence: Option<&E
         (MessageState::Parked, _) => by_evidence(message, evidence),
         (_, Cause::NobodyAnswers) => vec![Choice::StartAnswerer],
         (_, Cause::NobodyDelivers) => vec![Choice::StartService],
+        (_, Cause::Paused) => vec![Choice::Nothing, Choice::Resume],
         (MessageState::Dead, _)
         | (_, Cause::AskedInVain { .. } | Cause::DeliveryFailed { .. } | Cause::NotPublished) => {
             vec![Choice::Repair, Choice::Retry]

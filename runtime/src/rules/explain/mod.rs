@@ -9,9 +9,9 @@ mod values;
 pub(crate) mod words;
 
 use crate::message::state::MessageState;
-use crate::message::{AnsweredBy, Evidence};
+use crate::message::{AnsweredBy, Evidence, Pausable};
 use crate::settings::Settings;
-use crate::store::{HeldBy, MessageInfo, ProcessInfo};
+use crate::store::{HeldBy, MessageInfo, Pause, ProcessInfo};
 
 use choices::choices;
 pub(crate) use foresee::{Budgets, Seen, foresee};
@@ -27,6 +27,8 @@ pub struct Surroundings {
     pub processes: Option<Vec<ProcessInfo>>,
     /// What its fence says, if it was looked at.
     pub evidence: Option<Evidence>,
+    /// What is paused.
+    pub pauses: Vec<Pause>,
 }
 
 impl Explanation {
@@ -71,6 +73,11 @@ impl Explanation {
                 (cause, Next::Park, if parked <= message.read_at { When::Now } else { When::At(parked) })
             }
             Some(cause) => (cause, Next::Wait, When::Open),
+            None if let Some(pause) = around.pause_of(message, next) => (
+                Cause::Paused,
+                next,
+                When::At(pause.ends_at.max(message.deliver_at.unwrap_or(pause.ends_at))),
+            ),
             None if message.answerer.is_none() && because == Cause::ForgotBegin => {
                 (Cause::Unreadable, next, when)
             }
@@ -82,6 +89,22 @@ impl Explanation {
 }
 
 impl Surroundings {
+    /// What keeps this from happening to the message: of several pauses, the one that ends last.
+    fn pause_of(&self, message: &MessageInfo, next: Next) -> Option<&Pause> {
+        let is_meant = |what: &Pausable| match next {
+            Next::AskFence | Next::AskHandler | Next::AskHandlerAlone | Next::WaitFirst => {
+                matches!(what, Pausable::All | Pausable::CheckBacks)
+            }
+            Next::Publish => match what {
+                Pausable::All => true,
+                Pausable::Exchange(name) => *name == message.exchange,
+                Pausable::CheckBacks | Pausable::Queue(_) => false,
+            },
+            _ => false,
+        };
+        self.pauses.iter().filter(|pause| is_meant(&pause.what)).max_by_key(|pause| pause.ends_at)
+    }
+
     fn is_anybody_there(&self) -> bool {
         self.processes.iter().flatten().any(ProcessInfo::is_alive)
     }

@@ -64,6 +64,8 @@ pub enum Cause {
     WaitsForRelay,
     /// Confirmed: none of the processes that announced themselves and are there delivers for its service.
     NobodyDelivers,
+    /// Half or confirmed: a person has paused check-backs, or deliveries to its exchange.
+    Paused,
     /// Parked: its handler gave no clear answer as often as it may be asked.
     NoAnswer {
         /// How often it was asked.
@@ -162,6 +164,8 @@ pub enum Choice {
     StartAnswerer,
     /// Start a process of its service.
     StartService,
+    /// End the pause.
+    Resume,
     /// Remove the cause of the failure first. Its text is the message's reason.
     Repair,
     /// Nothing need be done.

@@ -168,6 +168,7 @@ const fn cause(cause: Cause) -> Words {
             "No running process that has announced itself delivers for its service. (Processes of older versions don't announce themselves.)",
             "在已登记的运行中进程里，没有一个为其服务投递消息。（旧版本的进程不会登记。）",
         ),
+        Cause::Paused => Words("A person has paused it.", "已由人工暂停。"),
         Cause::NoAnswer { .. } => Words(
             "Its check-back handler gave no clear answer, although it was asked as often as allowed: {n}.",
             "其回查处理函数没有给出明确答复，已达允许的次数：{n}。",
@@ -269,6 +270,7 @@ const fn choice(choice: Choice) -> Words {
             Words("Start a process that has its fence or its handler.", "请启动拥有其围栏或处理函数的进程。")
         }
         Choice::StartService => Words("Start a process of its service.", "请启动其服务的进程。"),
+        Choice::Resume => Words("To let it go on sooner, end the pause.", "如需提前继续，可结束暂停。"),
         Choice::Repair => Words("Remove the cause first: see its reason.", "请先排除原因：见其原因说明。"),
         Choice::Nothing => Words("Nothing need be done.", "无需处理。"),
     }

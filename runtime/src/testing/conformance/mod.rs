@@ -1,5 +1,6 @@
 //! What every store must do, checked the same way on each of them.
 
+mod control;
 mod operate;
 mod rows;
 
@@ -51,6 +52,9 @@ pub async fn exercise(database: DatabaseSource) {
     operate::decisions_are_kept(store).await;
     operate::what_is_refused_is_not_kept(store).await;
     operate::processes_come_and_go(store).await;
+    control::pauses_come_and_go(store).await;
+    control::what_was_put_off_is_made_due(store).await;
+    control::what_goes_wrong_is_kept(store).await;
     each_service_takes_its_own(store).await;
     only_others_services_are_reported(store).await;
 }

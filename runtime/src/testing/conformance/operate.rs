@@ -124,7 +124,7 @@ pub(super) async fn a_search_is_bounded(store: &dyn Store) {
     store.delete_finished(&ids).await.expect("deletes");
 }
 
-fn decision(id: MessageId, action: Action) -> Decision {
+pub(super) fn decision_of(id: MessageId, action: Action) -> Decision {
     let entry =
         Entry::new(Actor::new("ana@desk", "test"), "looked → it up", Some("the fence says so".into()));
     Decision { id, action, payload: None, entry }
@@ -132,7 +132,7 @@ fn decision(id: MessageId, action: Action) -> Decision {
 
 /// What becomes of a message that is to be tried now.
 pub(super) async fn retried(store: &dyn Store, id: MessageId) -> Applied {
-    store.decide(&decision(id, Action::Retry)).await.expect("decides")
+    store.decide(&decision_of(id, Action::Retry)).await.expect("decides")
 }
 
 /// The decisions that are kept about a message, the newest first.
@@ -143,10 +143,13 @@ async fn kept(store: &dyn Store, id: MessageId) -> Vec<String> {
 
 pub(super) async fn decisions_are_kept(store: &dyn Store) {
     let parked = message_in(store, MessageState::Parked, hold(LEASE)).await;
-    let confirm = Decision { payload: Some(b"amended".to_vec()), ..decision(parked, Action::Confirm) };
+    let confirm = Decision { payload: Some(b"amended".to_vec()), ..decision_of(parked, Action::Confirm) };
     assert_eq!(store.decide(&confirm).await.expect("decides"), Applied::Moved);
     let record = store.audit(&AuditFilter::default().message(parked), 10).await.expect("reads").remove(0);
-    assert_eq!((record.id, record.message_id, record.action.as_str()), (confirm.entry.id, parked, "confirm"));
+    assert_eq!(
+        (record.id, record.message_id, record.action.as_str()),
+        (confirm.entry.id, Some(parked), "confirm")
+    );
     assert_eq!((record.user.as_str(), record.via.as_str()), ("ana@desk", "test"));
     assert_eq!(
         (record.reason.as_str(), record.evidence.as_deref()),
@@ -159,14 +162,14 @@ pub(super) async fn decisions_are_kept(store: &dyn Store) {
     assert_eq!(store.contents(parked).await.expect("reads").expect("there").payload, b"amended");
 
     let parked = message_in(store, MessageState::Parked, hold(LEASE)).await;
-    assert_eq!(store.decide(&decision(parked, Action::Cancel)).await.expect("decides"), Applied::Moved);
+    assert_eq!(store.decide(&decision_of(parked, Action::Cancel)).await.expect("decides"), Applied::Moved);
     let info = store.find(parked).await.expect("found").expect("there");
     assert!(info.state == MessageState::Cancelled && info.finished_at.is_some() && info.due_at.is_none());
 
     let dead = message_in(store, MessageState::Dead, hold(LEASE)).await;
-    assert_eq!(store.decide(&decision(dead, Action::Retry)).await.expect("decides"), Applied::Moved);
+    assert_eq!(store.decide(&decision_of(dead, Action::Retry)).await.expect("decides"), Applied::Moved);
     assert_eq!(state(store, dead).await, MessageState::Confirmed);
-    store.record(&decision(dead, Action::View)).await.expect("is kept");
+    store.record(&decision_of(dead, Action::View)).await.expect("is kept");
     assert_eq!(kept(store, dead).await, ["view", "retry"]);
 
     let all = store.audit(&AuditFilter::default().user("ana@desk"), 4).await.expect("reads");
@@ -192,11 +195,14 @@ pub(super) async fn what_is_refused_is_not_kept(store: &dyn Store) {
         (Action::Retry, waiting, Applied::Conflict(MessageState::Half)),
         (Action::Cancel, MessageId::new(), Applied::Missing),
     ] {
-        assert_eq!(store.decide(&decision(id, action)).await.expect("decides"), expected, "{action}");
+        assert_eq!(store.decide(&decision_of(id, action)).await.expect("decides"), expected, "{action}");
         assert!(kept(store, id).await.is_empty(), "{action}");
     }
     let cancelled = message_in(store, MessageState::Cancelled, hold(LEASE)).await;
-    assert_eq!(store.decide(&decision(cancelled, Action::Cancel)).await.expect("decides"), Applied::Already);
+    assert_eq!(
+        store.decide(&decision_of(cancelled, Action::Cancel)).await.expect("decides"),
+        Applied::Already
+    );
     assert!(kept(store, cancelled).await.is_empty());
 }
 

@@ -16,6 +16,7 @@ use crate::telemetry::catalogue::CHECK_BACKS;
 use crate::telemetry::labels::Answer;
 use crate::transport::Transport;
 use crate::worker::alone::Alone;
+use crate::worker::pauses::Pauses;
 use crate::worker::relay::slots::RelayQueue;
 
 /// Shared by the checker and all questions that are under way.
@@ -30,6 +31,7 @@ pub(crate) struct Asker {
     pub(crate) relay: RelayQueue,
     /// Lets a suspect run alone.
     pub(crate) alone: Alone,
+    pub(crate) pauses: Pauses,
 }
 
 impl Asker {

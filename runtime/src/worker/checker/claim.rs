@@ -25,6 +25,9 @@ impl Checker {
     pub(super) async fn claim(&mut self) -> Result<(), StoreError> {
         self.claimed = Instant::now();
         self.more = false;
+        if self.asker.pauses.of_check_backs() {
+            return Ok(());
+        }
         let unsettled = self.asking.len() + self.answers.len() + self.later.len();
         let mut room = WINDOW.saturating_sub(u32::try_from(unsettled).unwrap_or(WINDOW));
         if self.suspects.len() >= WINDOW as usize {

@@ -19,9 +19,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use claim::{Batch, InFlight, Source};
-use outcomes::{Recorded, RetryPolicy, expired, judge, record};
+use outcomes::{Recorded, RetryPolicy, expired, judge, put_off, record};
 use slots::Queued;
 
+use super::pauses::Pauses;
 use super::{PACE, Worker};
 use crate::fault;
 use crate::held::HeldStore;
@@ -43,6 +44,7 @@ pub(crate) struct Relay {
     source: Source,
     settings: Settings,
     transport: Arc<dyn Transport>,
+    pauses: Pauses,
     queue: Receiver<Queued>,
     /// Read from the table, and not yet being published.
     claimed: VecDeque<InFlight>,
@@ -69,6 +71,7 @@ impl Relay {
         services: &Services,
         held: &HeldStore,
         transport: &Arc<dyn Transport>,
+        pauses: &Pauses,
         queue: Receiver<Queued>,
     ) -> Self {
         let held = held.of(Self::NAME);
@@ -76,6 +79,7 @@ impl Relay {
             source: Source { held, services: services.clone(), bytes: settings.relay_bytes },
             settings: *settings,
             transport: Arc::clone(transport),
+            pauses: pauses.clone(),
             queue,
             claimed: VecDeque::new(),
             claiming: JoinSet::new(),
@@ -129,6 +133,11 @@ impl Relay {
     }
 
     fn publish(&mut self, mut message: InFlight) {
+        if let Some(pause) = self.pauses.of_exchange(&message.outgoing.half.message.exchange) {
+            self.published.push(put_off(&message.held, message.outgoing.half.id, &pause));
+            message.settled = true;
+            return;
+        }
         let transport = Arc::clone(&self.transport);
         let Settings { delivery_attempts: attempts, delivery_backoff: backoff, .. } = self.settings;
         self.publishing.spawn(async move {

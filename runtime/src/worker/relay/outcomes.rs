@@ -1,6 +1,7 @@
 //! What became of publishes, brought to the store: delivered, again later, or dead.
 
 use metrics::Counter;
+use tokio::time::Instant;
 
 use crate::fault;
 use crate::held::{HeldStore, Tried};
@@ -13,6 +14,7 @@ use crate::telemetry;
 use crate::telemetry::catalogue::{BATCH_MESSAGES, DELIVERED, DELIVERY_FAILURES, EXPIRED};
 use crate::telemetry::labels::{Batch, NotDelivered};
 use crate::transport::{Outgoing, PublishResult};
+use crate::worker::pauses::InForce;
 
 /// What is to be recorded about a message that was published.
 #[derive(Clone, Debug)]
@@ -48,6 +50,7 @@ pub(super) fn judge(
     };
     let uncounted_pause = match result {
         // It may take as long again until a process that can read it is deployed.
+        PublishResult::Paused(lasts, _) => lasts,
         PublishResult::NotHere(_) => half.age().min(backoff.delay(u32::MAX)).max(backoff.delay(0)),
         _ => backoff.delay(0),
     };
@@ -58,9 +61,10 @@ pub(super) fn judge(
         }
         PublishResult::Unroutable(why) => (NotDelivered::Unroutable, format!("unroutable: {why}")),
         PublishResult::Failed(kind, why) | PublishResult::Refused(kind, why) => (kind, why),
-        PublishResult::NotNow(why) | PublishResult::NotHere(why) | PublishResult::FailedFor(_, why) => {
-            (NotDelivered::Handler, why)
-        }
+        PublishResult::NotNow(why)
+        | PublishResult::Paused(_, why)
+        | PublishResult::NotHere(why)
+        | PublishResult::FailedFor(_, why) => (NotDelivered::Handler, why),
     };
     let again = |after, attempts, reason: String| {
         let held_by = held.token();
@@ -145,6 +149,13 @@ fn failed_of(transitions: Vec<Transition>, tried: &[Tried]) -> Vec<Transition> {
 
 fn dead(held: &HeldStore, id: MessageId, reason: String) -> Transition {
     Transition::of(id).held_by(held.token()).because(reason)
+}
+
+/// A message that is not delivered now, since a person wants it so: after the pause. Written once a pause, however many there are.
+pub(super) fn put_off(held: &HeldStore, id: MessageId, pause: &InForce) -> Recorded {
+    let after = pause.until.saturating_duration_since(Instant::now());
+    let reason = Some(pause.reason.clone().into());
+    Recorded::Again(Release { id, held_by: held.token(), after, attempts: Attempts::Keep, reason })
 }
 
 /// A message that is late.

@@ -11,6 +11,7 @@ mod rabbitmq_delivery;
 mod rabbitmq_foreign;
 mod rabbitmq_harm;
 mod rabbitmq_outage;
+mod rabbitmq_paused;
 mod rabbitmq_queues;
 mod rabbitmq_refusals;
 mod rabbitmq_rights;

@@ -39,6 +39,7 @@ pub(crate) mod operator;
 pub(crate) mod operator_fence;
 mod orphans;
 mod outage;
+mod paused;
 mod poison_rows;
 mod services;
 mod several_messages;
