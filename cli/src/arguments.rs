@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use transactional_message::{CallId, Filter, MessageState};
 
 use crate::output::{Format, TimeStyle};
-pub(crate) use act::{Pause, Resume};
+pub(crate) use act::{Decide, Operations, Pause, Resume};
 
 /// Looks at the messages of transactional-message, says why they wait, and takes the decisions of persons.
 ///
@@ -105,6 +105,9 @@ pub(crate) enum Command {
     Cancel(Decide),
     /// Tries dead messages again, or at once those that wait for their next attempt
     Retry(Decide),
+    /// Decisions about many messages: lists, shows, stops them, or goes on with them
+    #[command(subcommand)]
+    Operations(Operations),
     /// Pauses deliveries, a consumer or check-backs in all processes, for some time
     Pause(Pause),
     /// Ends a pause
@@ -230,6 +233,13 @@ pub(crate) struct Conditions {
 }
 
 impl Conditions {
+    /// Whether nothing is asked for but a state.
+    pub(crate) fn are_none(&self) -> bool {
+        let mut filter = self.clone().filter();
+        filter.state = None;
+        filter == Filter::default()
+    }
+
     pub(crate) fn filter(self) -> Filter {
         let mut filter = Filter::default();
         filter.state = self.state.map(Into::into);
@@ -298,16 +308,6 @@ pub(crate) struct Why {
     /// Counts those in this state by cause
     #[arg(long, value_enum, conflicts_with = "id")]
     pub(crate) state: Option<State>,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct Decide {
-    /// The messages: their ids, or the beginnings of them; `-` reads them from the input
-    #[arg(required = true, value_name = "ID")]
-    pub(crate) ids: Vec<String>,
-    /// Why, as kept in the audit and with the message
-    #[arg(long)]
-    pub(crate) reason: String,
 }
 
 #[derive(Args, Debug)]

@@ -202,7 +202,8 @@ pub use settings::{Backoff, Settings};
 pub use sql::{BusinessDatabase, Isolation};
 pub use store::{
     Action, Actor, AuditFilter, AuditRecord, Contents, Filter, Gauge, Gauges, HeldBy, HistoryEntry,
-    MessageInfo, Page, Pause, ProcessInfo, Stats, Unfinished,
+    ItemOutcome, MessageInfo, Operation, OperationItem, Order, Page, Pause, ProcessInfo, Progress, Stats,
+    Unfinished,
 };
 #[cfg(feature = "_sql")]
 pub use transport::Foreign;

@@ -1,11 +1,11 @@
-//! `tm confirm`, `tm cancel`, `tm retry`
+//! `tm confirm`, `tm cancel`, `tm retry`: of messages that are named
 
 use std::io::{BufRead, stdin};
 
 use serde::Serialize;
-use transactional_message::{MessageId, MessageInfo};
+use transactional_message::{Action, MessageId, MessageInfo};
 
-use super::find;
+use super::{bulk, find};
 use crate::arguments::Decide;
 use crate::connect::Session;
 use crate::exit::{Exit, Failure};
@@ -22,7 +22,7 @@ pub(super) enum Verb {
 }
 
 impl Verb {
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Confirm => "confirm",
             Self::Cancel => "cancel",
@@ -30,7 +30,15 @@ impl Verb {
         }
     }
 
-    const fn done(self) -> &'static str {
+    pub(super) const fn action(self) -> Action {
+        match self {
+            Self::Confirm => Action::Confirm,
+            Self::Cancel => Action::Cancel,
+            Self::Retry => Action::Retry,
+        }
+    }
+
+    pub(super) const fn done(self) -> &'static str {
         match self {
             Self::Confirm => "confirmed",
             Self::Cancel => "cancelled",
@@ -58,6 +66,12 @@ pub(super) async fn run(
 ) -> Result<Exit, Failure> {
     if decide.reason.trim().is_empty() {
         return Err(Failure::usage("--reason is empty: say why, for those who look into it later"));
+    }
+    if decide.ids.is_empty() {
+        return bulk::run(session, output, verb, decide).await;
+    }
+    if !decide.conditions.are_none() || decide.conditions.state.is_some() || decide.bulk.all {
+        return Err(Failure::usage("ids and conditions: give the ones or the others"));
     }
     let ids = ids(&decide.ids)?;
     if ids.is_empty() {

@@ -1,12 +1,14 @@
 //! The commands.
 
 mod audit;
+mod bulk;
 mod decide;
 mod doctor;
 mod export;
 mod find;
 mod list;
 mod migrate;
+mod operations;
 mod pause;
 mod processes;
 mod show;
@@ -51,6 +53,7 @@ async fn in_session(globals: &Globals, command: Command) -> Result<Exit, Failure
         Command::Confirm(decide) => decide::run(&session, &output, Verb::Confirm, &decide).await,
         Command::Cancel(decide) => decide::run(&session, &output, Verb::Cancel, &decide).await,
         Command::Retry(decide) => decide::run(&session, &output, Verb::Retry, &decide).await,
+        Command::Operations(operations) => operations::run(&session, &output, operations).await,
         Command::Pause(pause) => pause::pause(&session, &output, pause).await,
         Command::Resume(resume) => pause::resume(&session, &output, resume).await,
         Command::Export(export) => export::run(&session, &output, export).await,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use transactional_message::{Explanation, Filter, MessageId, MessageState, Said};
+use transactional_message::{Explanation, Filter, MessageId, MessageInfo, MessageState, Said};
 
 use super::{find, show};
 use crate::arguments::Why;
@@ -49,13 +49,44 @@ pub(super) fn lines(text: &mut String, said: &Said) {
 
 /// Messages that stand where they stand for the same cause.
 #[derive(Serialize)]
-struct Group {
-    count: usize,
+pub(super) struct Group {
+    pub(super) count: usize,
     cause: Value,
-    because: String,
+    pub(super) because: String,
     next: String,
     /// The newest of them, of which the words are.
-    example: MessageId,
+    pub(super) example: MessageId,
+}
+
+/// Adds messages to the groups that they belong to.
+pub(super) async fn group(
+    session: &Session,
+    output: &Output,
+    messages: &[MessageInfo],
+    groups: &mut BTreeMap<String, Group>,
+) -> Result<(), Failure> {
+    let explanations = session.messenger.admin().explain_all(messages).await?;
+    for (message, explanation) in messages.iter().zip(explanations) {
+        // Times are each message's own.
+        let said = explanation.say(output.language, |_| "…".into());
+        let cause = cause(&explanation);
+        let group = groups.entry(format!("{cause}{:?}", explanation.next)).or_insert_with(|| Group {
+            count: 0,
+            cause,
+            because: said.because,
+            next: said.next,
+            example: message.id,
+        });
+        group.count += 1;
+    }
+    Ok(())
+}
+
+/// The largest first.
+pub(super) fn sorted(groups: BTreeMap<String, Group>) -> Vec<Group> {
+    let mut groups: Vec<_> = groups.into_values().collect();
+    groups.sort_by_key(|group| std::cmp::Reverse(group.count));
+    groups
 }
 
 async fn census(session: &Session, output: &Output, state: MessageState) -> Result<Exit, Failure> {
@@ -63,28 +94,14 @@ async fn census(session: &Session, output: &Output, state: MessageState) -> Resu
     let (mut groups, mut next, mut seen) = (BTreeMap::<String, Group>::new(), None, 0);
     loop {
         let page = admin.search(&Filter::from(state), next, PAGE).await?;
-        let explanations = admin.explain_all(&page.messages).await?;
-        for (message, explanation) in page.messages.iter().zip(explanations) {
-            // Times are each message's own.
-            let said = explanation.say(output.language, |_| "…".into());
-            let cause = cause(&explanation);
-            let group = groups.entry(format!("{cause}{:?}", explanation.next)).or_insert_with(|| Group {
-                count: 0,
-                cause,
-                because: said.because,
-                next: said.next,
-                example: message.id,
-            });
-            group.count += 1;
-        }
+        group(session, output, &page.messages, &mut groups).await?;
         seen += page.messages.len();
         next = page.next;
         if next.is_none() || seen >= MOST {
             break;
         }
     }
-    let mut groups: Vec<_> = groups.into_values().collect();
-    groups.sort_by_key(|group| std::cmp::Reverse(group.count));
+    let groups = sorted(groups);
     let whole = next.is_none();
     output.list("groups", &["count", "because", "next", "example"], &groups, json!({ "whole": whole }))?;
     if !whole {

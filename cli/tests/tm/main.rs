@@ -2,6 +2,7 @@
 
 #![allow(clippy::large_futures, reason = "tests: nobody waits for them by the thousand")]
 
+mod operations;
 mod pause;
 mod run;
 mod scenarios;
@@ -27,6 +28,9 @@ macro_rules! on_each {
 }
 
 on_each! {
+    operations::many_messages_are_decided_after_a_preview,
+    operations::an_operation_goes_on_after_a_kill_and_decides_none_twice,
+    operations::an_operation_is_stopped_from_anywhere,
     pause::what_is_paused_is_said_everywhere_and_goes_on,
     scenarios::a_parked_message_is_found_understood_and_confirmed,
     scenarios::a_fence_is_shown_and_has_the_last_word,

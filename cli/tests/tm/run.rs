@@ -1,7 +1,7 @@
 //! Runs `tm`, and takes out of what it says what is different each time.
 
 use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use it::{Place, World};
 use serde_json::Value;
@@ -44,8 +44,9 @@ impl Tm {
         self
     }
 
-    pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tm"))
+    /// Begins to run it.
+    pub(crate) fn spawn(&self, arguments: &[&str]) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_tm"))
             .args(arguments)
             .args(&self.globals)
             .env_remove("DATABASE_URL")
@@ -59,7 +60,11 @@ impl Tm {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("runs");
+            .expect("runs")
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
+        let mut child = self.spawn(arguments);
         child.stdin.take().expect("an input").write_all(self.input.as_bytes()).expect("takes it");
         let output = child.wait_with_output().expect("ends");
         Ran {

@@ -59,6 +59,11 @@ impl Calls {
         Self { shared: Arc::new(shared), _workers: workers }
     }
 
+    /// The same for those that must not keep the workers there.
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
     /// Takes all annotated functions that are given no other messenger.
     pub(crate) fn install_global(&self) -> Result<(), Error> {
         let mut global = GLOBAL.write().unwrap_or_else(PoisonError::into_inner);

@@ -11,8 +11,9 @@ use crate::message::schedule::{NotBefore, Schedule};
 use crate::message::state::{Applied, Event, MessageState};
 use crate::message::{AnsweredBy, Half, Message, MessageId};
 use crate::store::{
-    AuditRecord, Claim, ClaimedRow, Contents, Finished, Gauge, Gauges, HeldBy, HistoryEntry, Holder,
-    MessageInfo, Pause, ProcessInfo, Stats, StoreError, Undecodable, read_history,
+    About, AuditRecord, Claim, ClaimedRow, Contents, Finished, Gauge, Gauges, HeldBy, HistoryEntry, Holder,
+    ItemOutcome, MessageInfo, Operation, OperationItem, Pause, ProcessInfo, Progress, Stats, StoreError,
+    Undecodable, read_history,
 };
 
 /// Counts what is not finished, by the indexes that have only that: the state, how many, how many of these have a time that has
@@ -250,6 +251,67 @@ where
             ends_at: self.past("ends_at")?,
             remaining: self.millis("remaining")?,
         }))
+    }
+
+    /// An operation; none that a newer version ordered, in a way that we can't read.
+    pub(super) fn operation(&self) -> Result<Option<Operation>, sqlx::Error> {
+        let row = self.0;
+        let about: String = row.try_get("about")?;
+        let Ok(about) = serde_json::from_str::<About>(&about) else { return Ok(None) };
+        let (begins_at, ended_at, read_at) =
+            (self.past("begins_at")?, self.time("ended_at")?, self.past("read_at")?);
+        let stopped: Option<String> = row.try_get("stopped")?;
+        let done = self.count("done")?;
+        let progress = match ended_at {
+            Some(_) if stopped.is_some() => Progress::Stopped,
+            Some(_) => Progress::Done,
+            None if begins_at > read_at => Progress::Waiting,
+            None if self.time("held_until")? > Some(read_at) => Progress::Running,
+            None => Progress::Interrupted,
+        };
+        Ok(Some(Operation {
+            id: row.try_get("id")?,
+            progress,
+            action: about.action,
+            reason: about.reason,
+            conditions: about.conditions,
+            user: about.user,
+            via: about.via,
+            messages: self.count("messages")?,
+            done,
+            refused: self.count("refused")?,
+            failed: self.count("failed")?,
+            dead_again: self.count("dead_again")?,
+            per_second: about.per_second,
+            look_for: Duration::from_millis(about.look_for_millis),
+            stop_after_failures: about.stop_after_failures,
+            created_at: self.past("created_at")?,
+            begins_at,
+            ended_at,
+            stopped,
+            begins_in: begins_at.duration_since(read_at).unwrap_or_default(),
+        }))
+    }
+
+    pub(super) fn operation_item(&self) -> Result<OperationItem, sqlx::Error> {
+        let row = self.0;
+        let outcome: Option<String> = row.try_get("outcome")?;
+        Ok(OperationItem {
+            position: self.count("position")?,
+            message_id: row.try_get("message_id")?,
+            outcome: outcome.as_deref().and_then(ItemOutcome::named),
+            why: row.try_get("why")?,
+            record_id: row.try_get("record_id")?,
+        })
+    }
+
+    #[cfg(any(feature = "mysql", feature = "postgres"))]
+    pub(super) fn uuid(&self) -> Result<Uuid, sqlx::Error> {
+        self.0.try_get("id")
+    }
+
+    fn count(&self, column: &'static str) -> Result<u64, sqlx::Error> {
+        Ok(self.0.try_get::<i64, _>(column)?.unsigned_abs())
     }
 
     /// What a process said of itself; none if a newer one said what we can't read.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 
+use super::admin::Admin;
 #[cfg(feature = "_sql")]
 use super::consumers::Consumers;
 use super::counts::Counting;
@@ -50,6 +51,13 @@ impl Messenger {
     #[cfg(feature = "testing")]
     pub(crate) fn data(&self) -> &DataMap {
         &self.calls.handlers.data
+    }
+
+    /// What an operator can do about messages: look at them, decide, and see who decided.
+    ///
+    /// Works without [`start`](Self::start), too: a tool for operators need not run anything.
+    pub fn admin(&self) -> Admin<'_> {
+        Admin::of(&self.calls)
     }
 
     /// Makes this the messenger of every annotated function that is given no other.

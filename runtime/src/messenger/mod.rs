@@ -11,6 +11,7 @@ mod in_scope;
 #[cfg(feature = "tower")]
 mod layer;
 mod lifecycle;
+mod operator;
 
 pub use admin::{Admin, Answered, Finding, Simulation};
 pub use builder::MessengerBuilder;

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use uuid::Uuid;
 
 use super::{
     AuditFilter, AuditRecord, Claim, ClaimLimits, Contents, Decision, Finished, Flush, Gauges, HistoryEntry,
-    Hold, MessageInfo, Pause, ProcessInfo, Release, Renewed, Scan, Stats, Store, StoreAdmin, StoreControl,
-    StoreError, Token, Transition, Unfinished,
+    Hold, ItemOutcome, MessageInfo, NewOperation, Operation, OperationItem, Pause, ProcessInfo, Release,
+    Renewed, Scan, Stats, Store, StoreAdmin, StoreControl, StoreError, StoreOperations, Token, Transition,
+    Unfinished,
 };
 use crate::message::limits::Limits;
 use crate::message::state::{Applied, Event, MessageState};
@@ -265,5 +267,60 @@ impl StoreControl for Measured {
 
     async fn wake(&self, mark: &str, limit: u32) -> Result<u64, StoreError> {
         timed(Statement::Upkeep, self.0.wake(mark, limit)).await
+    }
+}
+
+#[async_trait]
+impl StoreOperations for Measured {
+    async fn order(&self, operation: &NewOperation) -> Result<(), StoreError> {
+        timed(Statement::Upkeep, self.0.order(operation)).await
+    }
+
+    async fn operations(&self, before: Option<Uuid>, limit: u32) -> Result<Vec<Operation>, StoreError> {
+        timed(Statement::Upkeep, self.0.operations(before, limit)).await
+    }
+
+    async fn operation(&self, id: Uuid) -> Result<Option<Operation>, StoreError> {
+        timed(Statement::Upkeep, self.0.operation(id)).await
+    }
+
+    async fn due_operations(&self) -> Result<Vec<Uuid>, StoreError> {
+        timed(Statement::Upkeep, self.0.due_operations()).await
+    }
+
+    async fn take_operation(&self, id: Uuid, hold: Hold) -> Result<bool, StoreError> {
+        timed(Statement::Upkeep, self.0.take_operation(id, hold)).await
+    }
+
+    async fn items(
+        &self,
+        id: Uuid,
+        beyond: u64,
+        open: bool,
+        limit: u32,
+    ) -> Result<Vec<OperationItem>, StoreError> {
+        timed(Statement::Upkeep, self.0.items(id, beyond, open, limit)).await
+    }
+
+    async fn is_recorded(&self, record_id: Uuid) -> Result<bool, StoreError> {
+        timed(Statement::Upkeep, self.0.is_recorded(record_id)).await
+    }
+
+    async fn settle_item(
+        &self,
+        id: Uuid,
+        position: u64,
+        outcome: ItemOutcome,
+        why: Option<&str>,
+    ) -> Result<(), StoreError> {
+        timed(Statement::Upkeep, self.0.settle_item(id, position, outcome, why)).await
+    }
+
+    async fn end_operation(&self, id: Uuid, stopped: Option<&str>) -> Result<bool, StoreError> {
+        timed(Statement::Upkeep, self.0.end_operation(id, stopped)).await
+    }
+
+    async fn leave_operation(&self, id: Uuid, hold: Hold) -> Result<(), StoreError> {
+        timed(Statement::Upkeep, self.0.leave_operation(id, hold)).await
     }
 }

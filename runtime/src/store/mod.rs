@@ -10,6 +10,7 @@ mod history;
 mod info;
 pub(crate) mod measured;
 mod operate;
+mod operation;
 mod process;
 mod search;
 mod serial;
@@ -33,6 +34,8 @@ pub use history::HistoryEntry;
 pub(crate) use history::read_history;
 pub use info::{Contents, Filter, HeldBy, MessageInfo, Page};
 pub(crate) use operate::{LONG_DUE, StoreAdmin};
+pub(crate) use operation::{About, NewOperation, StoreOperations};
+pub use operation::{ItemOutcome, Operation, OperationItem, Order, Progress};
 pub use process::ProcessInfo;
 pub(crate) use process::{ANNOUNCED_EVERY, FORGOTTEN_AFTER};
 pub(crate) use search::{Candidates, SCAN, SCAN_AND_NEW, Scan};
@@ -45,7 +48,9 @@ pub use values::{Gauge, Gauges, Stats, Unfinished};
 
 /// The message store: what the protocol, the reporter, the relay and the checker need.
 #[async_trait]
-pub(crate) trait Store: StoreAdmin + StoreControl + fmt::Debug + Send + Sync {
+pub(crate) trait Store:
+    StoreAdmin + StoreControl + StoreOperations + fmt::Debug + Send + Sync
+{
     /// Creates or updates the tables. Safe to run by many processes at once.
     async fn migrate(&self) -> Result<(), StoreError>;
 

@@ -11,6 +11,7 @@ pub(super) mod errors;
 mod fence;
 mod inbox;
 mod operate;
+mod operations;
 mod processes;
 mod schema;
 mod search;

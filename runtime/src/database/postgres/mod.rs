@@ -10,6 +10,7 @@ pub(super) mod errors;
 mod fence;
 mod inbox;
 mod operate;
+mod operations;
 mod processes;
 mod schema;
 mod search;

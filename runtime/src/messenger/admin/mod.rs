@@ -3,13 +3,15 @@
 mod decide;
 mod examine;
 mod look;
+mod operate;
 mod pause;
 mod simulate;
 
 use std::sync::Arc;
 
-use super::handle::Messenger;
-use crate::call::calls::Calls;
+use uuid::Uuid;
+
+use crate::call::calls::Shared;
 use crate::error::{Error, ErrorKind};
 use crate::fence::FenceDatabase;
 use crate::message::{AnsweredBy, Evidence, FenceId, MessageId};
@@ -21,31 +23,34 @@ pub use simulate::{Answered, Simulation};
 /// A business database, and its identity.
 type Fence<'m> = (&'m Arc<dyn FenceDatabase>, FenceId);
 
-/// What an operator can do about messages. See [`Messenger::admin`].
+/// What an operator can do about messages. See [`Messenger::admin`](crate::Messenger::admin).
 #[derive(Clone, Copy, Debug)]
 pub struct Admin<'m> {
-    messenger: &'m Messenger,
+    calls: &'m Shared,
     actor: Option<&'m Actor>,
+    part: Option<Part>,
 }
 
-impl Messenger {
-    /// What an operator can do about messages: look at them, decide, and see who decided.
-    ///
-    /// Works without [`start`](Self::start), too: a tool for operators need not run anything.
-    pub const fn admin(&self) -> Admin<'_> {
-        Admin { messenger: self, actor: None }
-    }
+/// A decision that is part of an operation, and the id that its record is to have.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    operation: Uuid,
+    record: Uuid,
 }
 
 impl<'m> Admin<'m> {
+    pub(super) const fn of(calls: &'m Shared) -> Self {
+        Self { calls, actor: None, part: None }
+    }
+
     /// Decides in somebody's name, which is kept with each decision. Otherwise the service's own name is.
     #[must_use]
     pub const fn by(self, actor: &'m Actor) -> Self {
         Self { actor: Some(actor), ..self }
     }
 
-    fn calls(self) -> &'m Calls {
-        &self.messenger.calls
+    const fn calls(self) -> &'m Shared {
+        self.calls
     }
 
     fn store(self) -> &'m dyn Store {
@@ -73,7 +78,13 @@ impl<'m> Admin<'m> {
     fn entry(self, reason: &str, evidence: &Evidence) -> Entry {
         let actor = self.actor.cloned().unwrap_or_else(|| Actor::new(self.calls().services.own(), "code"));
         let evidence = (*evidence != Evidence::NoFence).then(|| evidence.to_string());
-        Entry::new(actor, reason, evidence)
+        let entry = Entry::new(actor, reason, evidence);
+        match self.part {
+            None => entry,
+            Some(Part { operation, record }) => {
+                Entry { id: record, ..entry.about(format!("operation:{operation}")) }
+            }
+        }
     }
 }
 

@@ -7,7 +7,8 @@ use super::rows::{LEASE, apply, half, hold, message_in, stored, wait_a_moment};
 use crate::message::state::{Applied, Event, MessageState};
 use crate::message::{Half, MessageId, Pausable};
 use crate::store::{
-    Action, Attempts, AuditFilter, ClaimLimits, Decision, Pause, Reason, Release, Store, Transition,
+    Action, Attempts, AuditFilter, ClaimLimits, Decision, ItemOutcome, NewOperation, Pause, Progress, Reason,
+    Release, Store, Transition,
 };
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -128,4 +129,71 @@ pub(super) async fn what_goes_wrong_is_kept(store: &dyn Store) {
     assert!((8..=20).contains(&history.len()), "{history:?}");
     assert!(history.iter().any(|entry| entry.reason.starts_with("19 x") && entry.reason.len() == 400));
     assert_eq!(apply(store, Event::Acknowledged, Transition::of(id)).await, Applied::Moved);
+}
+
+pub(super) async fn operations_are_one_process_at_a_time(store: &dyn Store) {
+    let item = || (MessageId::new(), uuid::Uuid::now_v7());
+    let about = r#"{"action":"retry","reason":"→","conditions":"","user":"ana","via":"test","per_second":1,"look_for_millis":0,"stop_after_failures":0}"#;
+    let operation = |begins_in| NewOperation {
+        id: uuid::Uuid::now_v7(),
+        about: about.into(),
+        begins_in,
+        items: vec![item(), item(), item()],
+    };
+    let (first, later) = (operation(Duration::ZERO), operation(MINUTE));
+    for operation in [&first, &later] {
+        store.order(operation).await.expect("ordered");
+    }
+    let (id, ours, theirs) = (first.id, hold(LEASE), hold(LEASE));
+    assert!(store.due_operations().await.expect("reads").contains(&id));
+    assert!(!store.due_operations().await.expect("reads").contains(&later.id));
+    assert!(!store.take_operation(later.id, ours).await.expect("answers"), "it has not begun");
+    assert!(store.take_operation(id, ours).await.expect("answers"));
+    assert!(store.take_operation(id, ours).await.expect("answers"), "once more");
+    assert!(!store.take_operation(id, theirs).await.expect("answers"), "it is ours");
+    assert!(!store.due_operations().await.expect("reads").contains(&id));
+    store.leave_operation(id, theirs).await.expect("answers");
+    let progress = async |id| store.operation(id).await.expect("reads").map(|operation| operation.progress);
+    assert_eq!(progress(id).await, Some(Progress::Running), "only its holder leaves it");
+    store.leave_operation(id, ours).await.expect("answers");
+    assert_eq!(progress(id).await, Some(Progress::Interrupted));
+    assert!(store.take_operation(id, theirs).await.expect("answers"));
+
+    let items = store.items(id, 0, true, 2).await.expect("reads");
+    let places: Vec<_> = items.iter().map(|item| (item.position, item.message_id, item.record_id)).collect();
+    let expected: Vec<_> =
+        (1..).zip(&first.items).map(|(place, (message, record))| (place, *message, *record)).collect();
+    assert_eq!(places, expected[..2]);
+    store.settle_item(id, 1, ItemOutcome::Refused, Some("it is gone →")).await.expect("noted");
+    store.settle_item(id, 1, ItemOutcome::Done, None).await.expect("left as it is");
+    store.settle_item(id, 2, ItemOutcome::Done, None).await.expect("noted");
+    assert_eq!(store.items(id, 0, true, 9).await.expect("reads").len(), 1);
+    let all = store.items(id, 0, false, 9).await.expect("reads");
+    assert_eq!(
+        (all.len(), all[0].outcome, all[0].why.as_deref()),
+        (3, Some(ItemOutcome::Refused), Some("it is gone →"))
+    );
+    assert_eq!(store.items(id, 2, false, 9).await.expect("reads").len(), 1);
+
+    assert!(store.end_operation(id, Some("by ana: →")).await.expect("ends"));
+    assert!(!store.end_operation(id, None).await.expect("answers"), "it was over");
+    assert!(!store.take_operation(id, theirs).await.expect("answers"));
+    let ended = store.operation(id).await.expect("reads").expect("there");
+    assert_eq!((ended.progress, ended.stopped.as_deref()), (Progress::Stopped, Some("by ana: →")));
+    assert_eq!((ended.messages, ended.done, ended.refused, ended.failed, ended.dead_again), (3, 1, 1, 0, 0));
+    assert_eq!((ended.user.as_str(), ended.reason.as_str()), ("ana", "→"));
+    assert_eq!(progress(later.id).await, Some(Progress::Waiting));
+    assert!(store.end_operation(later.id, None).await.expect("ends"));
+    assert_eq!(progress(later.id).await, Some(Progress::Done));
+    let listed = async |before| {
+        let listed = store.operations(before, 2).await.expect("reads");
+        listed.into_iter().map(|operation| operation.id).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(None).await, [later.id, id]);
+    assert_eq!(listed(Some(later.id)).await, [id]);
+    assert!(store.operation(uuid::Uuid::now_v7()).await.expect("reads").is_none());
+    let decision = decision_of(MessageId::new(), Action::View);
+    assert!(!store.is_recorded(decision.entry.id).await.expect("answers"));
+    store.record(&decision).await.expect("is kept");
+    assert!(store.is_recorded(decision.entry.id).await.expect("answers"));
 }

@@ -55,6 +55,7 @@ pub async fn exercise(database: DatabaseSource) {
     control::pauses_come_and_go(store).await;
     control::what_was_put_off_is_made_due(store).await;
     control::what_goes_wrong_is_kept(store).await;
+    control::operations_are_one_process_at_a_time(store).await;
     each_service_takes_its_own(store).await;
     only_others_services_are_reported(store).await;
 }

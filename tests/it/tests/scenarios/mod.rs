@@ -35,6 +35,7 @@ mod late_ok;
 mod lifecycle;
 mod logging;
 mod moved;
+mod operations;
 pub(crate) mod operator;
 pub(crate) mod operator_fence;
 mod orphans;
