@@ -206,6 +206,8 @@ pub use store::{
     Unfinished,
 };
 #[cfg(feature = "_sql")]
+pub use telemetry::context::TraceContinuation;
+#[cfg(feature = "_sql")]
 pub use transport::Foreign;
 
 #[doc(hidden)]

@@ -2,7 +2,6 @@
 //! process's.
 #![cfg(all(feature = "testing", feature = "opentelemetry"))]
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use opentelemetry::trace::{SpanId, SpanKind, TracerProvider};
@@ -16,15 +15,14 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use transactional_message::{
     Backoff, Call, Consumer, HalfMessage, Message, Messenger, Outcome, RawPayload, Received, Settings,
+    TraceContinuation,
 };
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-static FAILED: AtomicBool = AtomicBool::new(false);
-
 /// Fails the first time for one message.
 async fn book(_: &mut SqliteConnection, message: Received) -> Result<(), BoxError> {
-    let is_first = message.routing_key == "order.odd" && !FAILED.swap(true, Ordering::Relaxed);
+    let is_first = message.routing_key == "order.odd" && message.attempt == 1;
     if is_first { Err("not yet".into()) } else { Ok(()) }
 }
 
@@ -32,7 +30,7 @@ async fn ask(_: HalfMessage<RawPayload>) -> Result<Outcome, BoxError> {
     Ok(Outcome::Confirm)
 }
 
-async fn start(url: &str) -> Messenger {
+async fn start(url: &str, continuation: TraceContinuation) -> Messenger {
     let db = sqlx::SqlitePool::connect(&format!("{url}?mode=rwc")).await.expect("opens");
     let soon = Backoff::new(Duration::from_millis(10), Duration::from_millis(50));
     let settings = Settings::default()
@@ -43,7 +41,7 @@ async fn start(url: &str) -> Messenger {
     let messenger = Messenger::builder(url)
         .settings(settings)
         .check_back("carrier", ask)
-        .consumer(Consumer::new("accounting", db, book).bind("shop", "#"))
+        .consumer(Consumer::new("accounting", db, book).bind("shop", "#").trace_continuation(continuation))
         .build()
         .await
         .expect("builds");
@@ -85,7 +83,8 @@ async fn a_trace_leads_from_a_request_to_the_effect() {
     let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
     let _here = tracing_subscriber::registry().with(layer).set_default();
     let folder = tempfile::tempdir().expect("a folder");
-    let messenger = start(&format!("sqlite://{}", folder.path().join("store.db").display())).await;
+    let url = format!("sqlite://{}", folder.path().join("store.db").display());
+    let messenger = start(&url, TraceContinuation::default()).await;
 
     request(&messenger, "GET /pay", Message::bytes("shop", "order.paid", "text/plain", "one")).await;
     let process = spans(&exporter, "process shop", 1).await.remove(0);
@@ -103,7 +102,7 @@ async fn a_trace_leads_from_a_request_to_the_effect() {
         (SpanKind::Producer, SpanKind::Consumer)
     );
     let publish = spans(&exporter, "publish shop", 1).await.remove(0);
-    assert!(is_linked(&publish, &create) && publish.parent_span_id == SpanId::INVALID);
+    assert!(is_linked(&publish, &create) && publish.parent_span_id == create.span_context.span_id());
 
     // What is tried again has a trace of its own, with a link to the first.
     request(&messenger, "GET /odd", Message::bytes("shop", "order.odd", "text/plain", "two")).await;
@@ -137,6 +136,35 @@ async fn a_trace_leads_from_a_request_to_the_effect() {
     let create = spans(&exporter, "create shop", 4).await.remove(3);
     assert!(is_linked(&asked, &create) && asked.parent_span_id == SpanId::INVALID);
     assert!(messenger.shutdown(Duration::from_secs(20)).await);
+}
+
+/// Sends a message that is handled twice, and says whether the attempts belong to its trace; they are linked to it.
+async fn attempts_continue(continuation: TraceContinuation) -> Vec<bool> {
+    let exporter = InMemorySpanExporter::default();
+    let provider = SdkTracerProvider::builder().with_simple_exporter(exporter.clone()).build();
+    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+    let _here = tracing_subscriber::registry().with(layer).set_default();
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = format!("sqlite://{}", folder.path().join("store.db").display());
+    let messenger = start(&url, continuation).await;
+    request(&messenger, "GET /odd", Message::bytes("shop", "order.odd", "text/plain", "one")).await;
+    let tries = spans(&exporter, "process shop", 2).await;
+    let create = spans(&exporter, "create shop", 1).await.remove(0);
+    assert!(messenger.shutdown(Duration::from_secs(20)).await);
+    assert!(tries.iter().all(|one| is_linked(one, &create)), "{tries:?}");
+    let is_child = |span: &SpanData| {
+        let in_trace = span.span_context.trace_id() == create.span_context.trace_id();
+        assert_eq!(in_trace, span.parent_span_id == create.span_context.span_id());
+        in_trace
+    };
+    tries.iter().map(is_child).collect()
+}
+
+#[tokio::test]
+async fn a_consumer_says_whether_its_attempts_belong_to_the_trace() {
+    assert_eq!(attempts_continue(TraceContinuation::Auto).await, [true, false]);
+    assert_eq!(attempts_continue(TraceContinuation::Parent).await, [true, true]);
+    assert_eq!(attempts_continue(TraceContinuation::Link).await, [false, false]);
 }
 
 /// What a consumer saw of the context.

@@ -24,6 +24,18 @@ pub(crate) struct Config {
     #[arg(long, env = "AMQP_URL", hide_env_values = true)]
     pub(crate) amqp_url: Option<String>,
 
+    /// What goes into the log, and into traces: as in `info,transactional_message=debug`, which has each delivery.
+    #[arg(long, env = "RUST_LOG", default_value = "info")]
+    pub(crate) log: String,
+
+    /// Where traces go, by OTLP over HTTP: a URL such as `http://localhost:4318`. Default: nowhere.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    pub(crate) otlp_endpoint: Option<String>,
+
+    /// This process's name in traces.
+    #[arg(long, env = "OTEL_SERVICE_NAME", default_value = "payment-service")]
+    pub(crate) service_name: String,
+
     /// Which side to run. Default: both. Without RabbitMQ, the sides share the payments' database,
     /// where the messages are.
     #[arg(long)]

@@ -9,12 +9,16 @@ mod database;
 mod http;
 mod metrics;
 mod payments;
+mod traces;
 
 use std::io::IsTerminal;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 use transactional_message::{ExchangeKind, Messenger, RabbitMq, Settings};
 
 use config::{Config, Side};
@@ -25,14 +29,17 @@ const SHUTDOWN: Duration = Duration::from_secs(10);
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()),
-        )
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
     let config = Config::parse();
+    let traces =
+        config.otlp_endpoint.as_deref().map(|endpoint| traces::export(endpoint, &config.service_name));
+    let traces = traces.transpose()?;
+    let log = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    // One for log and traces: with one for each, sqlx's question whether anybody wants a statement logged makes the next span
+    // be lost (tokio-rs/tracing#2519).
+    let filter = EnvFilter::try_new(&config.log).context("what goes into the log (--log, RUST_LOG)")?;
+    tracing_subscriber::registry().with(filter).with(log).with(traces.as_ref().map(traces::layer)).init();
     let metrics = metrics::record()?;
 
     // Of a side that does not run here, nothing is asked for: the other's database stands in.
@@ -56,6 +63,11 @@ async fn main() -> anyhow::Result<()> {
 
     if !messenger.shutdown(left).await {
         tracing::warn!("not everything was done in time; the next start goes on with it");
+    }
+    if let Some(traces) = traces {
+        tokio::task::spawn_blocking(move || traces.shutdown())
+            .await?
+            .context("the last traces were not sent")?;
     }
     Ok(())
 }

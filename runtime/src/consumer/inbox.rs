@@ -23,6 +23,7 @@ use crate::sql::{
 };
 use crate::store::StoreError;
 use crate::telemetry::catalogue::{CONSUMED, END_TO_END, HANDLER_DURATION};
+use crate::telemetry::context::TraceContinuation;
 use crate::telemetry::labels::{Buried, Consumed, Handled};
 use crate::telemetry::spans;
 use crate::transport::Disposition;
@@ -57,6 +58,7 @@ pub(crate) struct Item {
 #[derive(Clone, Debug)]
 pub(crate) struct Given {
     pub(super) limits: Limits,
+    pub(super) continuation: TraceContinuation,
     /// The application's.
     pub(super) data: DataMap,
 }
@@ -428,7 +430,8 @@ where
             Err(why) => Disposition::Undecodable(format!("the body can't be decoded: {why}")),
             Ok(message) => {
                 let about = (message.exchange.as_str(), message.headers.as_slice());
-                let span = spans::process(&self.queue, about, id, attempt, sent_ago(id));
+                let when = (attempt, sent_ago(id));
+                let span = spans::process(&self.queue, about, id, when, given.continuation);
                 self.once(arrival, message, entered, given).instrument(span).await
             }
         }

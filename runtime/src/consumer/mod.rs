@@ -32,6 +32,7 @@ use crate::message::Half;
 use crate::message::limits::SHORT_STRING_BYTES;
 use crate::sql::{BusinessDatabase, TablePlace, TablePrefix};
 use crate::store::StoreError;
+use crate::telemetry::context::TraceContinuation;
 #[cfg(feature = "testing")]
 use crate::transport::Disposition;
 use crate::transport::{Foreign, Identify, Queue};
@@ -94,6 +95,7 @@ pub struct Consumer {
     retry_delays: Vec<Duration>,
     undecodable_after: Duration,
     limits: Limits,
+    continuation: TraceContinuation,
     place: TablePlace,
     identify: Option<Identify>,
     inbox: Arc<dyn Inbox>,
@@ -184,6 +186,7 @@ impl Consumer {
             retry_delays,
             undecodable_after: UNDECODABLE_AFTER,
             limits: Limits::default(),
+            continuation: TraceContinuation::default(),
             place: TablePlace::default(),
             identify: None,
             inbox,
@@ -242,6 +245,14 @@ impl Consumer {
     #[must_use]
     pub const fn handler_timeout(mut self, timeout: Duration) -> Self {
         self.limits.handler_timeout = timeout;
+        self
+    }
+
+    /// Whether what the handler does belongs to the trace in which the message was sent. Default:
+    /// [`TraceContinuation::Auto`]. It needs the feature `opentelemetry`.
+    #[must_use]
+    pub const fn trace_continuation(mut self, continuation: TraceContinuation) -> Self {
+        self.continuation = continuation;
         self
     }
 
@@ -370,7 +381,7 @@ impl Consumer {
             inbox: Arc::clone(&self.inbox),
             budget: self.max_attempts,
             alone: Alone::default(),
-            given: inbox::Given { limits: self.limits, data: data.clone() },
+            given: inbox::Given { limits: self.limits, continuation: self.continuation, data: data.clone() },
             under_way: work::UnderWay::default(),
         };
         let item = |half: &Arc<Half>| inbox::Item { id: half.id, message: half.message.clone(), attempt: 1 };

@@ -48,7 +48,8 @@ impl ConsumerLoop {
         concurrency: watch::Receiver<usize>,
         deliveries: Receiver<Delivery>,
     ) -> Self {
-        let (inbox, given) = (Arc::clone(&consumer.inbox), Given { limits: consumer.limits, data });
+        let inbox = Arc::clone(&consumer.inbox);
+        let given = Given { limits: consumer.limits, continuation: consumer.continuation, data };
         Self {
             consumer,
             concurrency,

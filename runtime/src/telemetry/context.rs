@@ -3,8 +3,40 @@
 //!
 //! Without the feature `opentelemetry` nothing of it is done.
 
+use std::time::Duration;
+
 #[cfg(not(feature = "opentelemetry"))]
 use tracing::Span;
+
+/// For how long a trace goes on by itself: later, what belongs to it is only linked.
+const FRESH: Duration = Duration::from_mins(5);
+
+/// Whether what a consumer does belongs to the trace in which the message was sent, for
+/// [`Consumer::trace_continuation`](crate::Consumer::trace_continuation). It is linked to it in any case.
+///
+/// Only with the feature `opentelemetry`. A batch of several messages has a trace of its own, with a link to each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TraceContinuation {
+    /// `Parent` for the first attempt, if the message was sent less than five minutes ago; else `Link`. So the ordinary trace
+    /// is one picture, and a retry days later doesn't stretch one that backends have closed.
+    #[default]
+    Auto,
+    /// Each attempt belongs to the trace, whenever it happens.
+    Parent,
+    /// Each attempt has a trace of its own: where sender and consumer belong to different people, or are sampled apart.
+    Link,
+}
+
+impl TraceContinuation {
+    pub(super) fn continues(self, attempt: u32, sent_ago: Option<Duration>) -> bool {
+        match self {
+            Self::Auto => attempt == 1 && sent_ago.is_some_and(|ago| ago < FRESH),
+            Self::Parent => true,
+            Self::Link => false,
+        }
+    }
+}
 
 /// Puts the span's context into the headers of a message, unless the user has put one there. Says whether it did.
 #[cfg(not(feature = "opentelemetry"))]

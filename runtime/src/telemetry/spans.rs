@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tracing::{Span, debug_span, info_span};
 
-use super::context;
+use super::context::{self, TraceContinuation};
 
 /// A call's half messages are being stored.
 pub(crate) fn create(function: &str, exchange: &str, call: impl Display) -> Span {
@@ -44,11 +44,13 @@ pub(crate) fn check_back(
     span
 }
 
-/// A message is being published. Many at a time are: nobody but whoever looks into it wants a line for each.
+/// A message is being published, at first in the trace in which it was sent. Many at a time are: nobody but whoever looks into it
+/// wants a line for each.
 pub(crate) fn publish(
     (exchange, headers): (&str, &[(String, String)]),
     message: impl Display,
     attempt: u32,
+    sent_ago: impl FnOnce() -> Option<Duration>,
 ) -> Span {
     let span = debug_span!(
         target: "transactional_message",
@@ -59,20 +61,18 @@ pub(crate) fn publish(
         exchange,
         attempt,
     );
-    context::follow(&span, headers, false);
+    let continues = !span.is_disabled() && TraceContinuation::Auto.continues(attempt, sent_ago());
+    context::follow(&span, headers, continues);
     span
 }
 
-/// For how long a trace goes on: later, what belongs to it is only linked.
-const FRESH: Duration = Duration::from_mins(5);
-
-/// A consumer handles a message. The first time, and soon, it belongs to the trace in which the message was sent.
+/// A consumer handles a message, perhaps in the trace in which the message was sent.
 pub(crate) fn process(
     queue: &str,
     (exchange, headers): (&str, &[(String, String)]),
     message: impl Display,
-    attempt: u32,
-    sent_ago: Option<Duration>,
+    (attempt, sent_ago): (u32, Option<Duration>),
+    continuation: TraceContinuation,
 ) -> Span {
     let span = info_span!(
         target: "transactional_message",
@@ -83,7 +83,7 @@ pub(crate) fn process(
         queue,
         attempt,
     );
-    context::follow(&span, headers, attempt == 1 && sent_ago.is_some_and(|ago| ago < FRESH));
+    context::follow(&span, headers, continuation.continues(attempt, sent_ago));
     span
 }
 

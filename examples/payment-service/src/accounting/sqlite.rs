@@ -23,6 +23,7 @@ pub(super) async fn create_tables(pool: &SqlitePool) -> Result<(), sqlx::Error> 
 
 /// Books a payment. The same transaction records the message, so it books once, however often the message is
 /// delivered. What is written elsewhere than through `tx` has no such protection.
+#[tracing::instrument(skip_all, fields(payment = %message.payload.payment_id))]
 pub(super) async fn book(tx: &mut SqliteConnection, message: Received<Voucher>) -> Result<(), sqlx::Error> {
     let voucher = message.payload;
     sqlx::query("INSERT INTO voucher (payment_id, order_id, account, amount_cents) VALUES ($1, $2, $3, $4)")

@@ -10,6 +10,7 @@ use anyhow::Context;
 use axum::extract::rejection::{JsonRejection, PathRejection};
 use axum::extract::{self, Path};
 use axum::http::StatusCode;
+use axum::middleware::from_fn;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -25,6 +26,7 @@ use crate::accounting::{self, Voucher};
 use crate::config::{Config, Side};
 use crate::database::Database;
 use crate::payments::{self, Paid, Pay, Payment};
+use crate::traces;
 use failure::Failure;
 
 /// How many payments or vouchers a listing shows.
@@ -70,12 +72,7 @@ pub(crate) async fn serve(config: &Config, state: State, patience: Duration) -> 
 }
 
 fn routes(config: &Config) -> Router<State> {
-    let mut routes = Router::new()
-        .route("/messages", get(health::count_messages))
-        .route("/healthz", get(async || "ok"))
-        .route("/readyz", get(health::ready))
-        .route("/metrics", get(health::render_metrics))
-        .fallback(no_such_route);
+    let mut routes = Router::new();
     if config.runs(Side::Payments) {
         routes = routes
             .route("/payments", post(pay).get(list_payments))
@@ -85,6 +82,13 @@ fn routes(config: &Config) -> Router<State> {
         routes = routes.route("/vouchers", get(list_vouchers)).route("/vouchers/{id}", get(show_voucher));
     }
     routes
+        .route_layer(from_fn(traces::request))
+        // Of what probes ask every few seconds nobody wants a trace.
+        .route("/messages", get(health::count_messages))
+        .route("/healthz", get(async || "ok"))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::render_metrics))
+        .fallback(no_such_route)
 }
 
 /// Says what to try next.

@@ -1,5 +1,5 @@
 //! The example on PostgreSQL and RabbitMQ, as people run it: a process over HTTP, under load, while
-//! its servers and itself are killed. The books are compared each time; and Prometheus watches.
+//! its servers and itself are killed. The books are compared each time; Prometheus watches, and a receiver of traces.
 
 #![allow(clippy::print_stdout, reason = "figures for whoever runs it with --nocapture")]
 
@@ -8,7 +8,9 @@ mod harm;
 mod load;
 mod monitoring;
 mod quiet;
+mod receiver;
 mod service;
+mod traces;
 mod watch;
 mod witness;
 

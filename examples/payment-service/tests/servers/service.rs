@@ -11,6 +11,17 @@ use tokio::process::{Child, Command};
 /// A bound on a hang, and no measure of speed: far more than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(2);
 
+/// What it would take from the environment of the tests.
+const SETTINGS: [&str; 7] = [
+    "LISTEN_ADDR",
+    "DATABASE_URL",
+    "ACCOUNTING_DATABASE_URL",
+    "AMQP_URL",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_SERVICE_NAME",
+    "RUST_LOG",
+];
+
 /// How much of its log a failure shows.
 const LAST_LINES: usize = 40;
 
@@ -29,7 +40,7 @@ impl Service {
         let directory = TempDir::new_in(services::data_directory()).expect("a directory");
         let log = directory.path().join("log");
         let mut command = Command::new(env!("CARGO_BIN_EXE_payment-service"));
-        for variable in ["LISTEN_ADDR", "DATABASE_URL", "ACCOUNTING_DATABASE_URL", "AMQP_URL", "RUST_LOG"] {
+        for variable in SETTINGS {
             command.env_remove(variable);
         }
         let mut child = command

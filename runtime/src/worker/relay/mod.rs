@@ -26,6 +26,7 @@ use super::pauses::Pauses;
 use super::{PACE, Worker};
 use crate::fault;
 use crate::held::HeldStore;
+use crate::message::sent_ago;
 use crate::message::service::Services;
 use crate::message::state::Event;
 use crate::settings::Settings;
@@ -302,6 +303,6 @@ impl Worker for Relay {
 async fn publish(transport: &dyn Transport, outgoing: &Outgoing) -> PublishResult {
     let Outgoing { half, attempt, .. } = outgoing;
     let about = (half.message.exchange.as_str(), half.message.headers.as_slice());
-    let span = spans::publish(about, half.id, *attempt);
+    let span = spans::publish(about, half.id, *attempt, || sent_ago(half.id));
     transport.publish(outgoing).instrument(span).await
 }
