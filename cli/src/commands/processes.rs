@@ -7,8 +7,18 @@ use crate::connect::Session;
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, say, seconds};
 
-const COLUMNS: [&str; 9] =
-    ["host", "pid", "version", "services", "fences", "answers", "consumers", "started_at", "seen_at"];
+const COLUMNS: [&str; 10] = [
+    "host",
+    "pid",
+    "version",
+    "services",
+    "delivers",
+    "fences",
+    "answers",
+    "consumers",
+    "started_at",
+    "seen_at",
+];
 
 pub(super) async fn run(session: &Session, output: &Output) -> Result<Exit, Failure> {
     let processes = session.messenger.admin().processes().await?;

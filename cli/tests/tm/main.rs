@@ -2,8 +2,10 @@
 
 #![allow(clippy::large_futures, reason = "tests: nobody waits for them by the thousand")]
 
+mod alerts;
 mod operations;
 mod pause;
+mod rules;
 mod run;
 mod scenarios;
 mod usage;
@@ -28,6 +30,7 @@ macro_rules! on_each {
 }
 
 on_each! {
+    alerts::every_alert_leads_to_the_message_and_the_decision,
     operations::many_messages_are_decided_after_a_preview,
     operations::an_operation_goes_on_after_a_kill_and_decides_none_twice,
     operations::an_operation_is_stopped_from_anywhere,

@@ -101,7 +101,8 @@ async fn apply_verdicts(
         halves.iter().map(|one| (one.half.id, (one.held_by, one.attempts, one.committed))).collect();
     for (unresolved, verdict) in halves.into_iter().zip(verdicts) {
         count(asker.name_of(&unresolved.half.answered_by), verdict.outcome());
-        if unresolved.committed && verdict == Verdict::Closed {
+        let overruled = unresolved.committed && verdict == Verdict::Closed;
+        if overruled {
             OVERRULED.at(Overruler::Fence).increment(1);
         }
         // What the body itself would have reported outranks more than a check-back's answer.
@@ -112,6 +113,11 @@ async fn apply_verdicts(
         let (payload, why) = match verdict {
             Verdict::Committed { amended } => (amended, "the fence: committed".to_owned()),
             Verdict::Withheld => (None, "the fence: nothing to send".into()),
+            // `tm list --because overruled` finds it.
+            Verdict::Closed if overruled => (
+                None,
+                "the fence: not committed, and closed; it overruled the process that had committed".into(),
+            ),
             Verdict::Closed => (None, "the fence: not committed, and closed".into()),
             Verdict::Unknown(why) => (None, why),
         };

@@ -120,6 +120,12 @@ fn every_alert_says_what_to_do_is_documented_and_is_tested() {
         for needed in ["expr: ", "summary: ", "description: ", "PRODUCTION.md#what-to-alert-on"] {
             assert!(lines.contains(needed), "{name} has no `{needed}`");
         }
+        let description = lines.split("description: \"").nth(1).and_then(|rest| rest.split("\"\n").next());
+        let described = format!("| {} |\n", description.unwrap_or_default());
+        assert!(
+            table.contains(&described),
+            "PRODUCTION.md does not say what to do after {name}: {described}"
+        );
         assert!(
             tests.contains(&format!("alertname=\"{name}\", alertstate=\"firing\"")),
             "{name} is not tested"
