@@ -11,6 +11,7 @@ mod calls;
 mod databases;
 mod load;
 mod log;
+mod looks;
 mod outage;
 mod plain;
 mod process;
@@ -32,6 +33,7 @@ pub use databases::{
 };
 pub use load::{Load, books_agree, under_load};
 pub use log::Log;
+pub use looks::{LOOKS, STATE, STORED, look};
 pub use outage::Outage;
 pub use plain::{AnsweredBy, call};
 pub use process::{Gate, Process, gate};

@@ -65,8 +65,13 @@ const fn statements(candidates: Candidates) -> (&'static str, &'static str) {
     match candidates {
         Candidates::Call(_) => (found!("SELECT id FROM tm_message WHERE call_id = ?"), ""),
         Candidates::Few(_) => (found!("SELECT id FROM tm_message WHERE state = ? LIMIT ?"), ""),
-        Candidates::Waiting(MessageState::Parked) => newest!("WHERE state = 4 AND "),
-        Candidates::Waiting(MessageState::Dead) => newest!("WHERE state = 5 AND "),
+        // That index has a state's unfinished rows in the order of their ids, which the optimizer does not see by itself.
+        Candidates::Waiting(MessageState::Parked) => {
+            newest!("FORCE INDEX (tm_message_finished) WHERE state = 4 AND finished_at IS NULL AND ")
+        }
+        Candidates::Waiting(MessageState::Dead) => {
+            newest!("FORCE INDEX (tm_message_finished) WHERE state = 5 AND finished_at IS NULL AND ")
+        }
         Candidates::Waiting(_) | Candidates::Newest => newest!("FORCE INDEX (PRIMARY) WHERE "),
     }
 }

@@ -19,7 +19,7 @@ use crate::store::{
     Scan, Stats, StoreAdmin, StoreError, Token, Unfinished,
 };
 
-/// The newest rows of one state. The state is written out, so that the partial indexes serve.
+/// The newest rows of one state, by the primary key: for what most rows are.
 macro_rules! newest {
     ($state:literal) => {
         concat!(
@@ -28,6 +28,37 @@ macro_rules! newest {
             " FROM tm_message WHERE state = ",
             $state,
             " AND ($1::uuid IS NULL OR id < $1) ORDER BY id DESC LIMIT $2"
+        )
+    };
+}
+
+/// The same of a state that has a partial index, which has them in another order: all of it is sorted, since the primary key
+/// would lead through all that is newer. The state is written out, so that the index serves.
+macro_rules! newest_of_few {
+    ($state:literal) => {
+        concat!(
+            "SELECT ",
+            summary!(),
+            " FROM tm_message WHERE id = ANY(ARRAY(SELECT id FROM (SELECT id FROM tm_message WHERE state = ",
+            $state,
+            " AND ($1::uuid IS NULL OR id < $1) OFFSET 0) of_state ORDER BY id DESC LIMIT $2)) ORDER BY id DESC"
+        )
+    };
+}
+
+/// The same by an index that has them in this order, between any ids: see `waiting` in `search`.
+macro_rules! newest_waiting {
+    ($state:literal) => {
+        concat!(
+            "SELECT ",
+            summary!(),
+            " FROM tm_message WHERE id = ANY(ARRAY(SELECT id FROM tm_message WHERE state = ",
+            $state,
+            " AND (state, id) >= (",
+            $state,
+            ", '00000000-0000-0000-0000-000000000000'::uuid) AND (state, id) < (",
+            $state,
+            ", coalesce($1, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)) ORDER BY state DESC, id DESC LIMIT $2)) ORDER BY id DESC"
         )
     };
 }
@@ -156,13 +187,13 @@ impl StoreAdmin for PostgresStore {
         limit: u32,
     ) -> Result<Vec<MessageInfo>, StoreError> {
         let sql = match state {
-            MessageState::Half => newest!(0),
-            MessageState::Confirmed => newest!(1),
+            MessageState::Half => newest_of_few!(0),
+            MessageState::Confirmed => newest_of_few!(1),
             MessageState::Cancelled => newest!(2),
             MessageState::Delivered => newest!(3),
-            MessageState::Parked => newest!(4),
-            MessageState::Dead => newest!(5),
-            MessageState::Expired => newest!(6),
+            MessageState::Parked => newest_waiting!(4),
+            MessageState::Dead => newest_waiting!(5),
+            MessageState::Expired => newest_of_few!(6),
         };
         let rows = self.pool.fetch(sql, |query| query.bind(before).bind(i64::from(limit))).await?;
         rows.iter().map(|row| Reader(row).summary()).collect()

@@ -26,9 +26,26 @@ macro_rules! summary {
 pub(super) use summary;
 
 /// The ids of the candidates, between `$1` and `$2`; as a list, which no planner takes for most of the table.
-macro_rules! candidates {
-    ($from:literal, $which:literal) => {
-        concat!("SELECT id FROM tm_message WHERE ", $from, "id >= $1 AND id < $2 ORDER BY id DESC ", $which)
+macro_rules! all {
+    ($which:literal) => {
+        concat!("SELECT id FROM tm_message WHERE id >= $1 AND id < $2 ORDER BY id DESC ", $which)
+    };
+}
+
+/// The same of a state that waits for a person, by its index. The bounds are compared as rows: of two ids alone the planner, who
+/// plans for any, takes what is between them for so little that it would read the primary key, and with it the table.
+macro_rules! waiting {
+    ($state:literal, $which:literal) => {
+        concat!(
+            "SELECT id FROM tm_message WHERE state = ",
+            $state,
+            " AND (state, id) >= (",
+            $state,
+            ", $1) AND (state, id) < (",
+            $state,
+            ", $2) ORDER BY state DESC, id DESC ",
+            $which
+        )
     };
 }
 
@@ -59,12 +76,6 @@ macro_rules! few {
 }
 
 /// What finds the candidates; with what finds the last of them, where there may be more.
-macro_rules! newest {
-    ($from:literal) => {
-        (found!(candidates!($from, "LIMIT $3")), candidates!($from, "LIMIT 1 OFFSET $3 - 1"))
-    };
-}
-
 const fn statements(candidates: Candidates) -> (&'static str, &'static str) {
     match candidates {
         Candidates::Call(_) => {
@@ -74,9 +85,15 @@ const fn statements(candidates: Candidates) -> (&'static str, &'static str) {
         Candidates::Few(MessageState::Confirmed) => (found!(few!("1")), ""),
         Candidates::Few(MessageState::Parked) => (found!(few!("4")), ""),
         Candidates::Few(MessageState::Dead) => (found!(few!("5")), ""),
-        Candidates::Waiting(MessageState::Parked) => newest!("state = 4 AND "),
-        Candidates::Waiting(MessageState::Dead) => newest!("state = 5 AND "),
-        Candidates::Few(_) | Candidates::Waiting(_) | Candidates::Newest => newest!(""),
+        Candidates::Waiting(MessageState::Parked) => {
+            (found!(waiting!("4", "LIMIT $3")), waiting!("4", "LIMIT 1 OFFSET $3 - 1"))
+        }
+        Candidates::Waiting(MessageState::Dead) => {
+            (found!(waiting!("5", "LIMIT $3")), waiting!("5", "LIMIT 1 OFFSET $3 - 1"))
+        }
+        Candidates::Few(_) | Candidates::Waiting(_) | Candidates::Newest => {
+            (found!(all!("LIMIT $3")), all!("LIMIT 1 OFFSET $3 - 1"))
+        }
     }
 }
 

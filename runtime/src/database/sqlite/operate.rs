@@ -21,14 +21,39 @@ use crate::store::{
 /// The newest rows of one state. The state is written out, so that the partial indexes serve.
 macro_rules! newest {
     ($state:literal) => {
+        newest!($state, "id")
+    };
+    ($state:literal, $order:literal) => {
         concat!(
             "SELECT ",
             summary!(),
             " FROM tm_message WHERE state = ",
             $state,
-            " AND (?1 IS NULL OR id < ?1) ORDER BY id DESC LIMIT ?2"
+            " AND (?1 IS NULL OR id < ?1) ORDER BY ",
+            $order,
+            " DESC LIMIT ?2"
         )
     };
+}
+
+/// The same of a state whose partial index has them in another order: all of it is sorted (`+id` is no column of an index), since
+/// the index of ids would lead through all that is newer.
+macro_rules! newest_of_few {
+    ($state:literal) => {
+        newest!($state, "+id")
+    };
+}
+
+const fn newest(state: MessageState) -> &'static str {
+    match state {
+        MessageState::Half => newest_of_few!(0),
+        MessageState::Confirmed => newest_of_few!(1),
+        MessageState::Cancelled => newest!(2),
+        MessageState::Delivered => newest!(3),
+        MessageState::Parked => newest!("4 AND state IN (4, 5)"),
+        MessageState::Dead => newest!("5 AND state IN (4, 5)"),
+        MessageState::Expired => newest_of_few!(6),
+    }
 }
 
 const UNFINISHED: &str = unfinished!("0", now!());
@@ -170,16 +195,8 @@ impl StoreAdmin for SqliteStore {
         before: Option<MessageId>,
         limit: u32,
     ) -> Result<Vec<MessageInfo>, StoreError> {
-        let sql = match state {
-            MessageState::Half => newest!(0),
-            MessageState::Confirmed => newest!(1),
-            MessageState::Cancelled => newest!(2),
-            MessageState::Delivered => newest!(3),
-            MessageState::Parked => newest!("4 AND state IN (4, 5)"),
-            MessageState::Dead => newest!("5 AND state IN (4, 5)"),
-            MessageState::Expired => newest!(6),
-        };
-        let rows = sqlx::query(sql).bind(before).bind(i64::from(limit)).fetch_all(&self.reader).await?;
+        let query = sqlx::query(newest(state)).bind(before).bind(i64::from(limit));
+        let rows = query.fetch_all(&self.reader).await?;
         rows.iter().map(|row| Reader(row).summary()).collect()
     }
 
@@ -247,6 +264,26 @@ mod tests {
     use crate::store::Store;
 
     const PLAN: &str = concat!("EXPLAIN QUERY PLAN ", gauges!("0", "?1", now!()));
+
+    #[tokio::test]
+    async fn a_list_of_what_is_few_reads_its_index() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(folder.path().join("store.db"));
+        let store = SqliteStore::open(options).await.expect("opens");
+        store.migrate().await.expect("migrates");
+        for (state, index) in [
+            (MessageState::Half, "tm_message_half"),
+            (MessageState::Confirmed, "tm_message_confirmed"),
+            (MessageState::Parked, "tm_message_waiting"),
+            (MessageState::Dead, "tm_message_waiting"),
+            (MessageState::Expired, "tm_message_expired"),
+        ] {
+            let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", newest(state)));
+            let plan: Vec<(i64, i64, i64, String)> =
+                sqlx::query_as(explain).fetch_all(&store.reader).await.expect("explains");
+            assert!(plan[0].3.contains(&format!("INDEX {index}")), "{state}: {plan:?}");
+        }
+    }
 
     #[tokio::test]
     async fn a_look_reads_no_finished_row() {

@@ -8,6 +8,7 @@ mod encoding;
 mod locks;
 mod places;
 mod pool_hook;
+mod reads;
 #[path = "../scenarios/mod.rs"]
 mod scenarios;
 mod server;

@@ -11,6 +11,7 @@ mod idle;
 mod migrate;
 mod places;
 mod pool_hook;
+mod reads;
 #[path = "../scenarios/mod.rs"]
 mod scenarios;
 mod serializable;
