@@ -6,6 +6,7 @@
 mod books;
 mod harm;
 mod load;
+mod mishaps;
 mod monitoring;
 mod quiet;
 mod receiver;

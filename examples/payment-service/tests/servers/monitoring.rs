@@ -6,21 +6,24 @@ use std::io::Write;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use amqprs::channel::{QueueBindArguments, QueueUnbindArguments};
+use amqprs::channel::{Channel, QueueBindArguments, QueueUnbindArguments};
 use amqprs::connection::{Connection, OpenConnectionArguments};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use transactional_message::telemetry;
 use uuid::Uuid;
 
-use crate::MACHINE;
 use crate::books::database;
 use crate::service::{Service, wait_until};
 use crate::watch::{Watch, path, read};
+use crate::{MACHINE, mishaps};
 
 const QUEUE: &str = "accounting.vouchers";
 /// The most series of one process, by ARCHITECTURE.md; this one has one function, one exchange and one queue.
 const SERIES: usize = 1000;
+/// What fires because of messages that wait for a person, or for a process that is not there.
+const NEED_A_PERSON: [&str; 6] =
+    ["CheckBackLate", "Dead", "DeadLetters", "NobodyAnswers", "Parked", "Unroutable"];
 /// Between two payments.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -67,18 +70,13 @@ async fn pay(url: String) {
 }
 
 /// What an operator of RabbitMQ does by mistake, and mends.
-async fn bind(port: u16, bound: bool) {
-    let arguments = OpenConnectionArguments::new("127.0.0.1", port, services::USER, services::PASSWORD);
-    let connection = Connection::open(&arguments).await.expect("connects");
-    let channel = connection.open_channel(None).await.expect("opens");
+async fn bind(channel: &Channel, bound: bool) {
     let (exchange, key) = ("payments", "payment.completed");
     if bound {
         channel.queue_bind(QueueBindArguments::new(QUEUE, exchange, key)).await.expect("binds");
     } else {
         channel.queue_unbind(QueueUnbindArguments::new(QUEUE, exchange, key)).await.expect("unbinds");
     }
-    channel.close().await.expect("closes");
-    connection.close().await.expect("closes");
 }
 
 async fn run(pool: &PgPool, sql: &'static str) {
@@ -113,13 +111,8 @@ async fn in_a_live_prometheus_alerts_fire_and_clear_and_the_dashboard_has_data()
     only(&mut watch, &[], &[]).await;
     println!("attempts with backoffs, and no alert, after {:.0?}", began.elapsed());
 
-    // Each message is tried again and again, with pauses: that is no stall.
-    bind(rabbitmq.port(), false).await;
-    watch.fires("Unroutable").await;
-    only(&mut watch, &["Unroutable"], &[]).await;
-    bind(rabbitmq.port(), true).await;
-    watch.is_quiet().await;
-    println!("a missing binding, and mended, after {:.0?}", began.elapsed());
+    messages_need_a_person(&mut watch, &pool, rabbitmq.port()).await;
+    println!("what needs a person, and decided, after {:.0?}", began.elapsed());
 
     watch.fired().await;
     rabbitmq.kill().expect("killed");
@@ -146,6 +139,25 @@ async fn in_a_live_prometheus_alerts_fire_and_clear_and_the_dashboard_has_data()
     what_was_counted_agrees_with_the_books(&service, &pool).await;
     the_metrics_are_as_prometheus_wants_them(&service).await;
     assert!(service.stop().await.success());
+}
+
+/// At the same time, so that it does not take longer.
+async fn messages_need_a_person(watch: &mut Watch, pool: &PgPool, port: u16) {
+    let arguments = OpenConnectionArguments::new("127.0.0.1", port, services::USER, services::PASSWORD);
+    let connection = Connection::open(&arguments).await.expect("connects");
+    let channel = connection.open_channel(None).await.expect("opens");
+    // Each message is tried again and again, with pauses: that is no stall.
+    bind(&channel, false).await;
+    mishaps::happen(pool, QUEUE, &channel).await;
+    for alert in NEED_A_PERSON {
+        watch.fires(alert).await;
+    }
+    only(watch, &NEED_A_PERSON, &[]).await;
+    bind(&channel, true).await;
+    mishaps::are_mended(pool, QUEUE, &channel).await;
+    watch.is_quiet().await;
+    channel.close().await.expect("closes");
+    connection.close().await.expect("closes");
 }
 
 /// Until messages wait in the retry queues.
