@@ -1,5 +1,7 @@
 //! What the command line takes.
 
+pub(crate) mod dead;
+
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -31,6 +33,9 @@ pub(crate) struct Globals {
     /// A business database whose fence answers for messages; can be given several times
     #[arg(long = "fence", value_name = "NAME=URL", global = true)]
     pub(crate) fences: Vec<String>,
+    /// RabbitMQ: amqp://… or amqps://… From `TM_AMQP_URL` or `AMQP_URL` otherwise
+    #[arg(long, value_name = "URL", global = true)]
+    pub(crate) amqp_url: Option<String>,
     /// The prefix of the tables' names, where it is not `tm_`
     #[arg(long, value_name = "PREFIX", global = true)]
     pub(crate) table_prefix: Option<String>,
@@ -109,7 +114,10 @@ pub(crate) enum Command {
     /// Lists the processes over the store: what they answer, deliver and consume
     Processes,
     /// Looks for what is wrong around the messages, and says what to do; ends with 6 if something is
-    Doctor,
+    Doctor(Doctor),
+    /// Sees to RabbitMQ's dead letters: what consumers could not handle
+    #[command(subcommand)]
+    Dead(dead::Dead),
     /// Writes the completions of a shell
     Completions {
         /// The shell
@@ -301,6 +309,13 @@ pub(crate) struct Decide {
     /// Why, as kept in the audit and with the message
     #[arg(long)]
     pub(crate) reason: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Doctor {
+    /// Leaves out what has this text in it; can be given several times
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) ignore: Vec<String>,
 }
 
 #[derive(Args, Debug)]

@@ -1,6 +1,7 @@
 //! The commands.
 
 mod audit;
+mod dead;
 mod decide;
 mod doctor;
 mod export;
@@ -51,6 +52,7 @@ async fn in_session(globals: &Globals, command: Command) -> Result<Exit, Failure
         Command::Cancel(decide) => decide::run(&session, &output, Verb::Cancel, &decide).await,
         Command::Retry(decide) => decide::run(&session, &output, Verb::Retry, &decide).await,
         Command::Export(export) => export::run(&session, &output, export).await,
+        Command::Dead(dead) => dead::run(&session, &output, dead).await,
         command => within(patience, look(&session, &output, command)).await,
     }
 }
@@ -64,7 +66,7 @@ async fn look(session: &Session, output: &Output, command: Command) -> Result<Ex
         Command::Ask(one) => simulate::run(session, output, &one.id).await,
         Command::Audit(audit) => audit::run(session, output, audit).await,
         Command::Processes => processes::run(session, output).await,
-        Command::Doctor => doctor::run(session, output).await,
+        Command::Doctor(doctor) => doctor::run(session, output, &doctor).await,
         _ => Ok(Exit::Done),
     }
 }
@@ -75,12 +77,18 @@ fn man() -> Result<(), Failure> {
     let mut command = Cli::command();
     command.build();
     clap_mangen::Man::new(command.clone()).render(&mut page)?;
-    for one in command.get_subcommands().filter(|one| one.get_name() != "help") {
-        let name = format!("tm {}", one.get_name());
-        let one = clap_mangen::Man::new(one.clone().display_name(name));
-        one.render_name_section(&mut page)?;
-        one.render_description_section(&mut page)?;
-        one.render_options_section(&mut page)?;
-    }
+    sections(&command, "tm", &mut page)?;
     write(&String::from_utf8_lossy(&page))
+}
+
+fn sections(command: &clap::Command, name: &str, page: &mut Vec<u8>) -> Result<(), Failure> {
+    for one in command.get_subcommands().filter(|one| one.get_name() != "help") {
+        let name = format!("{name} {}", one.get_name());
+        let section = clap_mangen::Man::new(one.clone().display_name(name.clone()));
+        section.render_name_section(page)?;
+        section.render_description_section(page)?;
+        section.render_options_section(page)?;
+        sections(one, &name, page)?;
+    }
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! Runs `tm`, and takes out of what it says what is different each time.
 
 use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use it::{Place, World};
 use serde_json::Value;
@@ -13,6 +13,9 @@ pub(crate) struct Tm {
     input: String,
     environment: Vec<(String, String)>,
 }
+
+/// In the place of an exit code, of one that was killed.
+pub(crate) const KILLED: i32 = -1;
 
 /// What it did.
 #[derive(Debug)]
@@ -45,11 +48,18 @@ impl Tm {
     }
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
+        self.spawn(arguments).ended()
+    }
+
+    /// Starts it, and does not wait for its end.
+    pub(crate) fn spawn(&self, arguments: &[&str]) -> Running {
         let mut child = Command::new(env!("CARGO_BIN_EXE_tm"))
             .args(arguments)
             .args(&self.globals)
             .env_remove("DATABASE_URL")
             .env_remove("TM_DATABASE_URL")
+            .env_remove("AMQP_URL")
+            .env_remove("TM_AMQP_URL")
             .env_remove("TM_CONTEXT")
             .env_remove("TM_CONFIG")
             .env("HOME", "/nowhere")
@@ -61,9 +71,26 @@ impl Tm {
             .spawn()
             .expect("runs");
         child.stdin.take().expect("an input").write_all(self.input.as_bytes()).expect("takes it");
-        let output = child.wait_with_output().expect("ends");
+        Running(child)
+    }
+}
+
+/// It runs.
+#[derive(Debug)]
+pub(crate) struct Running(Child);
+
+impl Running {
+    /// Ends it as the kernel does.
+    pub(crate) fn kill(mut self) -> Ran {
+        self.0.kill().expect("runs");
+        self.ended()
+    }
+
+    /// Waits for its end.
+    pub(crate) fn ended(self) -> Ran {
+        let output = self.0.wait_with_output().expect("ends");
         Ran {
-            code: output.status.code().expect("a code"),
+            code: output.status.code().unwrap_or(KILLED),
             out: String::from_utf8(output.stdout).expect("text"),
             err: String::from_utf8(output.stderr).expect("text"),
         }

@@ -30,7 +30,7 @@ use crate::worker::checker::{Asker, Checker};
 use crate::worker::gauges::Sampler;
 use crate::worker::janitor::{Inboxes, Janitor};
 use crate::worker::lease_renewer::LeaseRenewer;
-use crate::worker::presence::{Presence, Queues};
+use crate::worker::presence::{Announcing, Presence};
 use crate::worker::relay::Relay;
 use crate::worker::relay::slots::RelayQueue;
 use crate::worker::reporter::Reporter;
@@ -206,12 +206,12 @@ impl MessengerBuilder {
         #[cfg(feature = "_sql")]
         let consumers = Arc::new(Consumers::new(&transport, &handlers, &alone, &inboxes));
         #[cfg(feature = "_sql")]
-        let queues: Queues = {
+        let announcing: Announcing = {
             let consumers = Arc::clone(&consumers);
-            Arc::new(move || consumers.queues())
+            Arc::new(move || consumers.announced())
         };
         #[cfg(not(feature = "_sql"))]
-        let queues: Queues = Arc::new(Vec::new);
+        let announcing: Announcing = Arc::new(Vec::new);
         #[cfg(feature = "_sql")]
         let loops =
             self.consumers.drain(..).map(|consumer| consumers.add(consumer)).collect::<Result<_, _>>()?;
@@ -241,7 +241,7 @@ impl MessengerBuilder {
             #[cfg(feature = "_sql")]
             consumers: loops,
             janitor: Janitor::new(&settings, &services, &held, &fences, &handlers, &inboxes),
-            presence: Presence::new(&settings, &services, &held, &fences, &handlers, queues),
+            presence: Presence::new(&settings, &services, &held, &fences, &handlers, &transport, announcing),
             lease_renewer: LeaseRenewer::new(&held),
             sampler: Sampler::new(&held, &fences, &handlers, &admission),
         };

@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind};
 use crate::transport::Transport;
 use crate::worker::alone::Alone;
 use crate::worker::janitor::Inboxes;
+use crate::worker::presence::Announced;
 
 /// Who consumes, and what it takes to add one.
 #[derive(Debug)]
@@ -19,8 +20,15 @@ pub(crate) struct Consumers {
     handlers: Arc<Registry>,
     alone: Alone,
     inboxes: Inboxes,
-    /// How many batches are handled at once, by queue.
-    concurrency: Mutex<BTreeMap<String, watch::Sender<usize>>>,
+    /// By queue.
+    known: Mutex<BTreeMap<String, Known>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    /// How many batches are handled at once.
+    concurrency: watch::Sender<usize>,
+    announced: Announced,
 }
 
 impl Consumers {
@@ -35,7 +43,7 @@ impl Consumers {
             handlers: Arc::clone(handlers),
             alone: alone.clone(),
             inboxes: inboxes.clone(),
-            concurrency: Mutex::default(),
+            known: Mutex::default(),
         }
     }
 
@@ -43,16 +51,21 @@ impl Consumers {
     pub(super) fn add(&self, consumer: Consumer) -> Result<ConsumerLoop, Error> {
         consumer.validate(&self.handlers.data)?;
         let queue = consumer.queue().to_owned();
-        let mut concurrency = self.concurrency();
-        if concurrency.contains_key(&queue) {
+        let mut known = self.known();
+        if known.contains_key(&queue) {
             return Err(Error::new(
                 ErrorKind::Configuration,
                 format!("there are two consumers of the queue `{queue}`: raise its `concurrency` instead"),
             ));
         }
-        let (sender, at_once) = watch::channel(consumer.most_at_once());
+        let (concurrency, at_once) = watch::channel(consumer.most_at_once());
         let deliveries = self.transport.subscribe(consumer.wanted(at_once.clone()))?;
-        concurrency.insert(queue, sender);
+        let announced = Announced {
+            queue: queue.clone(),
+            remembers: consumer.remembers(),
+            exchanges: consumer.exchanges().map(str::to_owned).collect(),
+        };
+        known.insert(queue, Known { concurrency, announced });
         let budget = self.transport.budget(consumer.most_attempts());
         let (alone, data) = (self.alone.clone(), self.handlers.data.clone());
         let added = ConsumerLoop::new(consumer, budget, alone, data, at_once, deliveries);
@@ -60,23 +73,23 @@ impl Consumers {
         Ok(added)
     }
 
-    /// The queues that they consume.
-    pub(super) fn queues(&self) -> Vec<String> {
-        self.concurrency().keys().cloned().collect()
+    /// What operators are told of them.
+    pub(super) fn announced(&self) -> Vec<Announced> {
+        self.known().values().map(|known| known.announced.clone()).collect()
     }
 
     pub(super) fn set_concurrency(&self, queue: &str, at_once: usize) -> Result<(), Error> {
-        let concurrency = self.concurrency();
-        let problem = match concurrency.get(queue) {
+        let known = self.known();
+        let problem = match known.get(queue) {
             Some(_) if at_once == 0 => NO_CONCURRENCY.to_owned(),
-            Some(sender) => {
+            Some(Known { concurrency, .. }) => {
                 // Said again, it changes nothing, and disturbs nobody.
-                sender.send_if_modified(|now| std::mem::replace(now, at_once) != at_once);
+                concurrency.send_if_modified(|now| std::mem::replace(now, at_once) != at_once);
                 return Ok(());
             }
-            None if concurrency.is_empty() => "this messenger has no consumers".to_owned(),
+            None if known.is_empty() => "this messenger has no consumers".to_owned(),
             None => {
-                let queues: Vec<_> = concurrency.keys().map(|queue| format!("`{queue}`")).collect();
+                let queues: Vec<_> = known.keys().map(|queue| format!("`{queue}`")).collect();
                 format!("this messenger has no such consumer, but {}", queues.join(", "))
             }
         };
@@ -84,7 +97,7 @@ impl Consumers {
         Err(Error::new(ErrorKind::Configuration, text))
     }
 
-    fn concurrency(&self) -> MutexGuard<'_, BTreeMap<String, watch::Sender<usize>>> {
-        self.concurrency.lock().unwrap_or_else(PoisonError::into_inner)
+    fn known(&self) -> MutexGuard<'_, BTreeMap<String, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -24,11 +24,16 @@ pub enum Action {
     Retry,
     /// Looked at its payload.
     View,
+    /// Sent it from RabbitMQ's dead letters to its consumer again.
+    Redrive,
+    /// Removed it from RabbitMQ's dead letters.
+    Discard,
 }
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Confirm, Self::Cancel, Self::Retry, Self::View];
+    pub const ALL: [Self; 6] =
+        [Self::Confirm, Self::Cancel, Self::Retry, Self::View, Self::Redrive, Self::Discard];
 
     /// What it does to the message.
     pub(crate) const fn event(self) -> Option<Event> {
@@ -36,7 +41,7 @@ impl Action {
             Self::Confirm => Some(Event::OperatorConfirms),
             Self::Cancel => Some(Event::OperatorCancels),
             Self::Retry => Some(Event::Revive),
-            Self::View => None,
+            Self::View | Self::Redrive | Self::Discard => None,
         }
     }
 
@@ -47,6 +52,8 @@ impl Action {
             Self::Cancel => "cancel",
             Self::Retry => "retry",
             Self::View => "view",
+            Self::Redrive => "redrive",
+            Self::Discard => "discard",
         }
     }
 }
@@ -91,7 +98,7 @@ impl Decision {
             Action::Confirm => "confirmed",
             Action::Cancel => "cancelled",
             Action::Retry => "retried",
-            Action::View => return None,
+            Action::View | Action::Redrive | Action::Discard => return None,
         };
         let reason = self.entry.reason.as_deref().unwrap_or_default();
         Some(Reason::from(format!("{done} by hand: {reason}")).to_string())
@@ -142,7 +149,7 @@ pub struct AuditRecord {
     pub via: String,
     /// Why.
     pub reason: String,
-    /// What the fence said at that moment.
+    /// What the fence said at that moment; of a dead letter, which queue's it was, and why it was dead.
     pub evidence: Option<String>,
 }
 

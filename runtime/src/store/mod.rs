@@ -10,7 +10,7 @@ pub(crate) mod measured;
 mod operate;
 mod process;
 mod search;
-mod serial;
+pub(crate) mod serial;
 mod values;
 
 use std::fmt;

@@ -37,6 +37,21 @@ pub struct ProcessInfo {
     pub fences: Vec<String>,
     /// The queues that it consumes.
     pub consumers: Vec<String>,
+    /// For how many seconds each of them remembers a message: its [`inbox_retention`](crate::Consumer::inbox_retention).
+    #[serde(default)]
+    pub remembers: BTreeMap<String, u64>,
+    /// What carries its messages: `rabbitmq`, `in-process`.
+    #[serde(default)]
+    pub transport: String,
+    /// The exchanges that it declares, and those that its queues are bound to.
+    #[serde(default)]
+    pub exchanges: Vec<String>,
+    /// The file of its program, without the folder.
+    #[serde(default)]
+    pub program: String,
+    /// The packages of its check-back handlers.
+    #[serde(default)]
+    pub packages: Vec<String>,
     /// Its settings, by name.
     pub settings: BTreeMap<String, String>,
     /// When its messenger started, by the store's clock.
@@ -67,6 +82,11 @@ impl ProcessInfo {
             answers: Vec::new(),
             fences: Vec::new(),
             consumers: Vec::new(),
+            remembers: BTreeMap::new(),
+            transport: String::new(),
+            exchanges: Vec::new(),
+            program: String::new(),
+            packages: Vec::new(),
             settings: BTreeMap::new(),
             started_at: epoch(),
             seen_at: epoch(),

@@ -42,7 +42,7 @@ pub(super) struct Topology {
 
 /// The queues of one consumer.
 #[derive(Clone, Debug)]
-pub(super) struct Queues {
+pub(crate) struct Queues {
     pub(super) main: ShortString,
     pub(super) dead: ShortString,
     /// One for each pause, in the order of the attempts.
@@ -130,6 +130,13 @@ impl Queues {
         })
     }
 
+    /// The main queue and the dead letters of a consumer of which only the name is known.
+    pub(crate) fn named(name: &str) -> Result<Self, Error> {
+        let queue = |name: &str| short("name of a queue", name);
+        let (main, dead) = (queue(name)?, queue(&format!("{name}.dead"))?);
+        Ok(Self { main, dead, retry: Vec::new(), bindings: Vec::new() })
+    }
+
     /// Where a message waits after its attempt number `attempt` failed.
     pub(super) fn after_attempt(&self, attempt: u32) -> &(ShortString, Duration) {
         let index = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);
@@ -194,6 +201,15 @@ fn dead_lettering(queue: &ShortString) -> FieldTable {
 
 fn long(text: &str) -> AMQPValue {
     AMQPValue::LongString(text.into())
+}
+
+/// The command that gives a queue the limit that it was not declared with.
+pub(super) fn limit_policy(vhost: &str, queue: &str) -> String {
+    let pattern = queue.replace('.', "\\.");
+    format!(
+        "rabbitmqctl set_policy -p '{vhost}' '{queue}.limit' '^{pattern}$' \
+         '{{\"delivery-limit\":{DELIVERY_LIMIT},\"overflow\":\"reject-publish\"}}' --apply-to queues"
+    )
 }
 
 /// `, x-queue-type=quorum, …`, for an operator who creates the queue.
