@@ -22,6 +22,9 @@ pub(crate) struct ListDead {
     /// The consumers' queues. Default: those of the consumers that have announced themselves
     #[arg(value_name = "QUEUE")]
     pub(crate) queues: Vec<String>,
+    /// Looks also where AMQP shows a small delivery limit: a policy sets a larger one
+    #[arg(long)]
+    pub(crate) despite_limit: bool,
 }
 
 #[derive(Args, Debug)]
@@ -33,6 +36,9 @@ pub(crate) struct ShowDead {
     /// How many are looked at, at most. Default: 20, or 1000 to find one
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) limit: Option<u32>,
+    /// Looks also where AMQP shows a small delivery limit: a policy sets a larger one
+    #[arg(long)]
+    pub(crate) despite_limit: bool,
     /// With headers and payload, which may be private: that is kept in the audit
     #[arg(long, requires_all = ["reason", "id"])]
     pub(crate) payload: bool,

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use serde_json::Value;
-use transactional_message::{DeadLetter, DeadLetters};
+use transactional_message::{DeadLetter, DeadLetters, ErrorKind};
 
 use super::warn_of_looking;
 use crate::arguments::dead::ListDead;
@@ -35,14 +35,23 @@ pub(super) async fn run(
     } else {
         session.messenger.admin().consumed_queues().await?.into_iter().collect()
     };
-    let (mut all, mut missing) = (Vec::new(), false);
+    let (mut all, mut missing, mut refused) = (Vec::new(), false, false);
     for queue in queues {
         let Some(depth) = letters.depth(&queue).await? else {
             say(&format!("there is no queue `{queue}.dead`"));
             missing = true;
             continue;
         };
-        let first = if depth == 0 { Vec::new() } else { letters.look(&queue, 1).await? };
+        let first = match letters.look(&queue, u32::from(depth > 0)).await {
+            Ok(first) => first,
+            // It is counted all the same.
+            Err(error) if error.kind() == ErrorKind::Refused => {
+                say(&format!("{error}; if a policy does that already, --despite-limit looks"));
+                refused = true;
+                Vec::new()
+            }
+            Err(error) => return Err(error.into()),
+        };
         warn_of_looking(&queue, &first);
         all.push(OfQueue { name: queue, dead_letters: depth, first: of_first(first.first()) });
     }
@@ -50,7 +59,11 @@ pub(super) async fn run(
     if all.is_empty() && !missing && output.is_for_people() {
         say("no consumer of RabbitMQ's queues has announced itself within a day: name the queues");
     }
-    Ok(if missing && named { Exit::NotFound } else { Exit::Done })
+    Ok(match (missing && named, refused) {
+        (true, _) => Exit::NotFound,
+        (false, true) => Exit::Partly,
+        (false, false) => Exit::Done,
+    })
 }
 
 fn of_first(first: Option<&DeadLetter>) -> Value {

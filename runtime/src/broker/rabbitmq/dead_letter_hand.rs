@@ -15,10 +15,11 @@ use super::connection::{
     ConnectError, Connected, OwnedConnection, close, code, connect, set_up, text, until_lost,
 };
 use super::dead_letter::Letter;
-use super::establish::look_for;
+use super::delivery_limit::Version;
+use super::establish::{Limit, limit_of, look_for};
 use super::properties::room_for_headers;
 use super::rights::refused_right;
-use super::topology::Queues;
+use super::topology::{Queues, limit_policy};
 use crate::error::{Error, ErrorKind};
 
 /// How long the broker may take for an answer.
@@ -75,6 +76,24 @@ impl DeadLetterHand {
             Ok(Err(error)) => Err(self.explained(Trouble::Refused(error), "read", queues.dead.as_str())),
             Err(trouble) => Err(unavailable(&self.broker, &trouble)),
         }
+    }
+
+    /// Why these dead letters are lost if they are looked at some times, if they are. Asks for what is there already, so it
+    /// changes nothing; a user without the right to ask is not told.
+    pub(crate) async fn looking_drops(&mut self, queues: &Queues) -> Result<Option<String>, Error> {
+        let Self { connection, events, .. } = self;
+        let declaration = queues.dead_letters();
+        let asking = limit_of(connection, &declaration);
+        let limit = ask(connection, events, asking).await;
+        let limit = limit.map_err(|trouble| self.explained(trouble, "read", queues.dead.as_str()))?;
+        if limit == Limit::Ours {
+            return Ok(None);
+        }
+        let dropped = Version::of(&self.broker.nodes).await.drops_what_is_looked_at(&limit);
+        Ok(dropped.map(|evidence| {
+            let policy = limit_policy(self.broker.vhost(), queues.dead.as_str());
+            format!("the queue `{}` drops what is looked at too often: {evidence}. Give it another limit first: {policy}", queues.dead)
+        }))
     }
 
     /// The first dead letter that is not taken yet.

@@ -3,24 +3,18 @@
 use std::time::Duration;
 
 use lapin::types::ShortString;
-use lapin::uri::{AMQPScheme, AMQPUri};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::broker::{Broker, short};
 use super::connection::{ConnectError, Connected, OwnedConnection, close, code, connect, text};
+use super::delivery_limit::Version;
 use super::establish::{Limit, has_exchange, limit_of, look_for, missing_exchange};
 use super::rights::grant;
 use super::topology::{Queues, limit_policy};
 
 /// How long one answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long one may take that is only nice to know.
-const SHORT_PATIENCE: Duration = Duration::from_secs(3);
 const PURPOSE: &str = "examining";
-/// A limit below this is reached by people who look, and by processes that die over other messages.
-const FEW: i64 = 1000;
 
 /// What somebody needs there.
 #[derive(Clone, Debug, Default)]
@@ -50,7 +44,7 @@ pub(super) async fn inspect(broker: &Broker, wanted: &Wanted) -> Vec<Noticed> {
         Ok(connected) => connected,
         Err(trouble) => return vec![unreachable(broker, &trouble)],
     };
-    let version = version(&broker.nodes).await;
+    let version = Version::of(&broker.nodes).await;
     let look = Look { broker, connection: &connection, version };
     let mut noticed = Vec::new();
     for exchange in &wanted.exchanges {
@@ -84,8 +78,7 @@ fn unreachable(broker: &Broker, trouble: &ConnectError) -> Noticed {
 struct Look<'a> {
     broker: &'a Broker,
     connection: &'a OwnedConnection,
-    /// None: it could not be seen.
-    version: Option<String>,
+    version: Version,
 }
 
 impl Look<'_> {
@@ -131,33 +124,18 @@ impl Look<'_> {
     }
 
     fn limit(&self, queue: &ShortString, limit: &Limit) -> Option<Noticed> {
-        let version = self.version.as_deref();
-        let major: Option<u32> = version.and_then(|version| version.split('.').next()?.parse().ok());
-        let server = version
-            .map_or("RabbitMQ of an unknown version".to_owned(), |version| format!("RabbitMQ {version}"));
-        let evidence = match limit {
-            Limit::Ours => return None,
-            Limit::Other(number) if number.parse::<i64>().is_ok_and(|number| number >= FEW) => return None,
-            Limit::Other(number) => {
-                format!("{server}; the queue was declared with the delivery limit {number}")
-            }
-            // Before version 4, a queue without a limit drops nothing.
-            Limit::Missing if major.is_some_and(|major| major < 4) => return None,
-            Limit::Missing => {
-                format!("{server}, where a queue without a delivery limit has one of 20 since version 4")
-            }
-            Limit::Unknown if major.is_none_or(|major| major < 4) => return None,
-            Limit::Unknown => {
-                return Some(Noticed::new(
-                    format!("the delivery limit of the queue `{queue}` can't be seen"),
-                    format!("{server}; the user may not declare it, or it is another kind of queue"),
-                    "see `rabbitmqctl list_queues name type arguments policy`: a small limit loses messages that were only looked at",
-                ));
-            }
-        };
+        let version = &self.version;
+        if *limit == Limit::Unknown && version.may_drop() {
+            return Some(Noticed::new(
+                format!("the delivery limit of the queue `{queue}` can't be seen"),
+                format!("{version}; the user may not declare it, or it is another kind of queue"),
+                "see `rabbitmqctl list_queues name type arguments policy`: a small limit drops messages that were only looked at",
+            ));
+        }
+        let evidence = version.drops(limit)?;
         Some(Noticed::new(
             format!(
-                "the queue `{queue}` has a small delivery limit: what is looked at, or in hand when processes die, that often is dropped"
+                "the queue `{queue}` has a small delivery limit: what is given back, or in hand when processes die, so often is dropped"
             ),
             format!("{evidence}. Policies don't show here: if one sets another limit, all is well"),
             limit_policy(self.broker.vhost(), queue.as_str()),
@@ -201,51 +179,4 @@ fn silent(kind: &str, name: &str) -> Noticed {
         format!("no answer within {PATIENCE:?}"),
         "see the broker's log; a quorum queue needs a majority of its nodes",
     )
-}
-
-/// The server's version, as it says when somebody connects. lapin keeps that for itself, so the first frame is read from a
-/// connection of our own, which is given up then. Not with TLS.
-async fn version(nodes: &[AMQPUri]) -> Option<String> {
-    for node in nodes.iter().filter(|node| node.scheme == AMQPScheme::AMQP) {
-        let place = (node.authority.host.as_str(), node.authority.port);
-        if let Ok(Some(version)) = timeout(SHORT_PATIENCE, greeting(place)).await {
-            return Some(version);
-        }
-    }
-    None
-}
-
-async fn greeting(place: (&str, u16)) -> Option<String> {
-    const MOST: u32 = 64 * 1024;
-    let mut stream = TcpStream::connect(place).await.ok()?;
-    stream.write_all(b"AMQP\0\0\x09\x01").await.ok()?;
-    let _kind_and_channel = (stream.read_u8().await.ok()?, stream.read_u16().await.ok()?);
-    let length = stream.read_u32().await.ok().filter(|length| *length <= MOST)?;
-    let mut frame = vec![0; length as usize];
-    stream.read_exact(&mut frame).await.ok()?;
-    said_version(&frame)
-}
-
-/// The text under the name `version`, in a table of AMQP.
-fn said_version(frame: &[u8]) -> Option<String> {
-    const NAME: &[u8] = b"\x07versionS";
-    let at = frame.windows(NAME.len()).position(|part| part == NAME)? + NAME.len();
-    let length = frame.get(at..at + 4)?.try_into().map(u32::from_be_bytes).ok()? as usize;
-    let version = frame.get(at + 4..at + 4 + length)?;
-    String::from_utf8(version.to_vec()).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_version_is_read_or_not() {
-        assert_eq!(said_version(b"..\x07versionS\0\0\0\x043.10.."), Some("3.10".into()));
-        for odd in
-            [&b""[..], b"\x07versionS", b"\x07versionS\xff\xff\xff\xff4", b"\x07versionS\0\0\0\x01\xff"]
-        {
-            assert_eq!(said_version(odd), None, "{odd:?}");
-        }
-    }
 }

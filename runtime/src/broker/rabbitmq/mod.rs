@@ -8,6 +8,7 @@ mod connection;
 mod dead_letter;
 mod dead_letter_hand;
 mod dead_letters;
+mod delivery_limit;
 mod establish;
 mod incoming;
 mod inspect;

@@ -155,14 +155,18 @@ impl Queues {
         self.retry.iter().map(|(_, pause)| *pause).max().unwrap_or_default() * MOST_PAUSES
     }
 
-    /// Every queue with its arguments. What goes from one to another on the broker's own account is
-    /// handed over with publisher confirms (`at-least-once`); a queue that is full refuses, and drops nothing.
-    pub(super) fn declarations(&self) -> Vec<Declaration> {
-        let dead = Declaration {
+    /// The queue of the dead letters. What is full refuses, and drops nothing.
+    pub(super) fn dead_letters(&self) -> Declaration {
+        Declaration {
             name: self.dead.clone(),
             arguments: with_limit(with_overflow(quorum())),
             earlier: quorum(),
-        };
+        }
+    }
+
+    /// Every queue with its arguments. What goes from one to another on the broker's own account is
+    /// handed over with publisher confirms (`at-least-once`); a queue that is full refuses, and drops nothing.
+    pub(super) fn declarations(&self) -> Vec<Declaration> {
         let earlier = dead_lettering(&self.dead);
         let main = Declaration { name: self.main.clone(), arguments: with_limit(earlier.clone()), earlier };
         let retry = self.retry.iter().map(|(name, pause)| {
@@ -171,7 +175,7 @@ impl Queues {
             arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(millis));
             Declaration { name: name.clone(), earlier: arguments.clone(), arguments }
         });
-        [dead, main].into_iter().chain(retry).collect()
+        [self.dead_letters(), main].into_iter().chain(retry).collect()
     }
 }
 

@@ -38,6 +38,8 @@ const REMEMBERED: Duration = Duration::from_hours(7 * 24);
 pub struct DeadLetters<'m> {
     admin: Admin<'m>,
     hand: DeadLetterHand,
+    /// Looks also where that costs messages.
+    at_any_cost: bool,
 }
 
 impl<'m> Admin<'m> {
@@ -48,7 +50,7 @@ impl<'m> Admin<'m> {
     /// [`ErrorKind::Configuration`] for a wrong URL; [`ErrorKind::Unavailable`].
     pub async fn dead_letters(self, rabbitmq: impl Into<RabbitMq>) -> Result<DeadLetters<'m>, Error> {
         let hand = rabbitmq.into().dead_letters().await?;
-        Ok(DeadLetters { admin: self, hand })
+        Ok(DeadLetters { admin: self, hand, at_any_cost: false })
     }
 
     /// How long the consumer of a queue remembers a message, as its processes have announced it within a day: the shortest.
@@ -75,6 +77,14 @@ impl<'m> Admin<'m> {
 }
 
 impl DeadLetters<'_> {
+    /// Looks also where a small delivery limit of the queue would drop what is looked at too often: for queues to which a policy
+    /// gives a larger one, which AMQP does not show.
+    #[must_use]
+    pub const fn at_any_cost(mut self) -> Self {
+        self.at_any_cost = true;
+        self
+    }
+
     /// How many dead letters nobody works on; none if there is no queue for them.
     ///
     /// # Errors
@@ -86,9 +96,11 @@ impl DeadLetters<'_> {
     /// The first dead letters, the oldest first, at most `limit` and at most 10 000. They stay where they are.
     ///
     /// # Errors
-    /// [`ErrorKind::Refused`] when there is no such queue, or for a missing right; [`ErrorKind::Unavailable`].
+    /// [`ErrorKind::Refused`] when there is no such queue, for a missing right, and where looking would cost messages, unless
+    /// [`at_any_cost`](Self::at_any_cost); [`ErrorKind::Unavailable`].
     pub async fn look(&mut self, queue: &str, limit: u32) -> Result<Vec<DeadLetter>, Error> {
         let queues = Queues::named(queue)?;
+        self.may_look(&queues, queue).await?;
         let mut seen = Vec::new();
         while seen.len() < (limit as usize).min(MOST_IN_HAND) {
             match self.hand.take(&queues).await? {
@@ -113,6 +125,7 @@ impl DeadLetters<'_> {
         reason: &str,
     ) -> Result<Option<Contents>, Error> {
         let queues = Queues::named(queue)?;
+        self.may_look(&queues, queue).await?;
         let mut found = None;
         for _ in 0..(limit as usize).min(MOST_IN_HAND) {
             let Some(letter) = self.hand.take(&queues).await? else { break };
@@ -131,6 +144,12 @@ impl DeadLetters<'_> {
     /// Ends the connection. Without this, it ends a little later.
     pub async fn close(self) {
         self.hand.close().await;
+    }
+
+    async fn may_look(&mut self, queues: &Queues, queue: &str) -> Result<(), Error> {
+        self.depth_of(queues, queue).await?;
+        let cost = if self.at_any_cost { None } else { self.hand.looking_drops(queues).await? };
+        cost.map_or(Ok(()), |why| Err(refused(why)))
     }
 
     async fn depth_of(&mut self, queues: &Queues, queue: &str) -> Result<u32, Error> {
