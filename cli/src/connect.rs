@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use transactional_message::{Actor, DatabaseSource, Messenger, RabbitMq};
+use transactional_message::{Actor, DatabaseSource, Messenger, RabbitMq, Settings};
 
 use crate::arguments::Globals;
 use crate::consent::Consent;
@@ -110,7 +110,8 @@ async fn open(target: &Target, fences: &[(String, String)]) -> Result<Messenger,
         Some(schema) => store.schema(schema.clone()),
         None => store,
     };
-    let builder = Messenger::builder(store);
+    // It stores no messages, and must work where an application's settings were fitted to a small server.
+    let builder = Messenger::builder(store).settings(Settings::default().body_limit(1));
     let builder = fences.iter().fold(builder, |builder, (name, url)| builder.fence(name, source(url)));
     Ok(Box::pin(builder.build()).await?)
 }

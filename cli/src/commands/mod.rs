@@ -20,6 +20,7 @@ use decide::Verb;
 
 use crate::arguments::{Cli, Command, Globals};
 use crate::connect::{Session, within};
+use crate::context::Target;
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, write};
 
@@ -45,7 +46,16 @@ async fn in_session(globals: &Globals, command: Command) -> Result<Exit, Failure
     if let Command::Migrate(migrate) = command {
         return migrate::run(globals, &migrate).await;
     }
-    let session = within(patience, Session::open(globals)).await?;
+    if matches!(command, Command::Doctor(_)) {
+        // What is given is right, or there is nothing to examine.
+        Target::of(globals)?;
+    }
+    let session = match within(patience, Session::open(globals)).await {
+        Err(failure) if failure.exit == Exit::Usage && matches!(command, Command::Doctor(_)) => {
+            return doctor::unfit(&output, &failure);
+        }
+        session => session?,
+    };
     match command {
         // About as many messages as are wanted: each has its own time.
         Command::Confirm(decide) => decide::run(&session, &output, Verb::Confirm, &decide).await,

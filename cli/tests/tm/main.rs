@@ -3,6 +3,7 @@
 #![allow(clippy::large_futures, reason = "tests: nobody waits for them by the thousand")]
 
 mod dead;
+mod doctor;
 mod run;
 mod scenarios;
 mod usage;
