@@ -53,7 +53,6 @@ impl Version {
     /// Why a queue with this limit drops messages too soon, if it may.
     pub(super) fn drops(&self, limit: &Limit) -> Option<String> {
         match limit {
-            Limit::Ours => None,
             Limit::Other(number) if number.parse::<i64>().is_ok_and(|number| number >= FEW) => None,
             Limit::Other(number) => {
                 Some(format!("{self}; the queue was declared with the delivery limit {number}"))
@@ -63,7 +62,7 @@ impl Version {
             Limit::Missing => {
                 Some(format!("{self}, where a queue without a delivery limit has one of 20 since version 4"))
             }
-            Limit::Unknown => None,
+            Limit::Ours | Limit::Unknown => None,
         }
     }
 
