@@ -116,7 +116,6 @@ pub(crate) enum Command {
     /// Looks for what is wrong around the messages, and says what to do; ends with 6 if something is
     Doctor(Doctor),
     /// Sees to RabbitMQ's dead letters: what consumers could not handle
-    #[command(subcommand)]
     Dead(dead::Dead),
     /// Writes the completions of a shell
     Completions {

@@ -5,8 +5,17 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+#[derive(Args, Debug)]
+pub(crate) struct Dead {
+    /// Takes messages in hand also where AMQP shows a small delivery limit: a policy sets a larger one
+    #[arg(long, global = true)]
+    pub(crate) despite_limit: bool,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
 #[derive(Debug, Subcommand)]
-pub(crate) enum Dead {
+pub(crate) enum Verb {
     /// Counts the dead letters of consumers' queues, and says why the first of each is dead
     List(ListDead),
     /// Shows the first dead letters of a queue, or one of them
@@ -22,9 +31,6 @@ pub(crate) struct ListDead {
     /// The consumers' queues. Default: those of the consumers that have announced themselves
     #[arg(value_name = "QUEUE")]
     pub(crate) queues: Vec<String>,
-    /// Looks also where AMQP shows a small delivery limit: a policy sets a larger one
-    #[arg(long)]
-    pub(crate) despite_limit: bool,
 }
 
 #[derive(Args, Debug)]
@@ -36,9 +42,6 @@ pub(crate) struct ShowDead {
     /// How many are looked at, at most. Default: 20, or 1000 to find one
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) limit: Option<u32>,
-    /// Looks also where AMQP shows a small delivery limit: a policy sets a larger one
-    #[arg(long)]
-    pub(crate) despite_limit: bool,
     /// With headers and payload, which may be private: that is kept in the audit
     #[arg(long, requires_all = ["reason", "id"])]
     pub(crate) payload: bool,

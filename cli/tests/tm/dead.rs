@@ -188,6 +188,7 @@ async fn whoever_looks_changes_nothing() {
     shop.tm().run(&["dead", "show", &shop.queue, "0000"]).ends_with(5);
     let missing = shop.tm().run(&["dead", "list", "nobody"]).ends_with(5);
     assert!(missing.err.contains("no queue `nobody.dead`"), "{}", missing.err);
+    shop.tm().run(&["dead", "redrive", "nobody", "--reason", "x"]).ends_with(5);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -432,7 +433,9 @@ async fn a_queue_that_drops_what_is_looked_at_is_not_looked_at() {
         assert!(list.err.contains("delivery limit 5") && list.err.contains("set_policy"), "{}", list.err);
         assert!(list.out.contains("  2"), "{}", list.out);
         let refused = shop.tm().run(&["dead", "show", &shop.queue]).ends_with(4);
-        assert!(refused.err.contains("delivery limit 5"), "{}", refused.err);
+        assert!(refused.err.contains("--despite-limit"), "{}", refused.err);
+        let arguments = [&["dead", "redrive", &shop.queue, "--yes"][..], &REASON].concat();
+        shop.tm().run(&arguments).ends_with(4);
     }
     shop.rabbit.has(&shop.dead(), 2).await;
 }

@@ -94,7 +94,7 @@ impl ProcessInfo {
         }
     }
 
-    /// As it is stored.
+    /// As it is stored. What an older version does not say is empty.
     pub(crate) fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }

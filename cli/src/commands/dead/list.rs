@@ -46,7 +46,7 @@ pub(super) async fn run(
             Ok(first) => first,
             // It is counted all the same.
             Err(error) if error.kind() == ErrorKind::Refused => {
-                say(&format!("{error}; if a policy does that already, --despite-limit looks"));
+                say(&Failure::from(error).text);
                 refused = true;
                 Vec::new()
             }

@@ -7,7 +7,7 @@ mod show;
 
 use transactional_message::{DeadLetter, DeadLetters};
 
-use crate::arguments::dead::{Dead, ListDead, ShowDead};
+use crate::arguments::dead::{Dead, Verb};
 use crate::connect::Session;
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, say};
@@ -17,17 +17,15 @@ const OFTEN: u64 = 10;
 
 pub(super) async fn run(session: &Session, output: &Output, dead: Dead) -> Result<Exit, Failure> {
     let mut letters = session.within(connect(session)).await?;
-    if let Dead::List(ListDead { despite_limit: true, .. })
-    | Dead::Show(ShowDead { despite_limit: true, .. }) = dead
-    {
+    if dead.despite_limit {
         letters = letters.at_any_cost();
     }
-    let exit = match dead {
-        Dead::List(list) => session.within(list::run(session, output, &mut letters, list)).await,
-        Dead::Show(show) => session.within(show::run(output, &mut letters, &show)).await,
+    let exit = match dead.verb {
+        Verb::List(list) => session.within(list::run(session, output, &mut letters, list)).await,
+        Verb::Show(show) => session.within(show::run(output, &mut letters, &show)).await,
         // As long as it takes.
-        Dead::Redrive(redrive) => redrive::run(session, output, &mut letters, &redrive).await,
-        Dead::Discard(discard) => discard::run(session, output, &mut letters, &discard).await,
+        Verb::Redrive(redrive) => redrive::run(session, output, &mut letters, &redrive).await,
+        Verb::Discard(discard) => discard::run(session, output, &mut letters, &discard).await,
     };
     letters.close().await;
     exit

@@ -29,7 +29,13 @@ pub(super) async fn run(
 ) -> Result<Exit, Failure> {
     let (queue, reason) = (&redrive.queue, reason(&redrive.reason)?);
     let options = options(redrive);
-    let preview = session.within(async { Ok(letters.preview(queue, &options).await?) }).await?;
+    let preview = async {
+        if letters.depth(queue).await?.is_none() {
+            return Err(Failure::new(Exit::NotFound, format!("there is no queue `{queue}.dead`")));
+        }
+        Ok(letters.preview(queue, &options).await?)
+    };
+    let preview = session.within(preview).await?;
     let found = found(queue, &preview);
     if session.dry_run {
         output.one(&preview, || found)?;

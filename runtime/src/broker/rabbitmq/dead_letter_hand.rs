@@ -92,7 +92,11 @@ impl DeadLetterHand {
         let dropped = Version::of(&self.broker.nodes).await.drops_what_is_looked_at(&limit);
         Ok(dropped.map(|evidence| {
             let policy = limit_policy(self.broker.vhost(), queues.dead.as_str());
-            format!("the queue `{}` drops what is looked at too often: {evidence}. Give it another limit first: {policy}", queues.dead)
+            format!(
+                "the queue `{}` drops what was in hand too often: {evidence}. Give it another limit first: {policy}. AMQP does not \
+                 show it: then say that a policy does so (`tm dead --despite-limit`, `DeadLetters::at_any_cost`)",
+                queues.dead
+            )
         }))
     }
 

@@ -3,8 +3,6 @@
 use super::{DeadLetter, DeadLetters, Discard, DiscardSummary, MOST_IN_HAND};
 use crate::broker::rabbitmq::Queues;
 use crate::error::Error;
-#[cfg(doc)]
-use crate::error::ErrorKind;
 use crate::store::Action;
 
 impl DeadLetters<'_> {
@@ -12,8 +10,7 @@ impl DeadLetters<'_> {
     /// it is removed. Ids are looked for among the first 10 000.
     ///
     /// # Errors
-    /// [`ErrorKind::Refused`] when there is no such queue; [`ErrorKind::Unavailable`]. Once it has begun, the summary says why it
-    /// stopped.
+    /// As of [`look`](Self::look): what is left behind was in hand. Once it has begun, the summary says why it stopped.
     pub async fn discard(
         &mut self,
         queue: &str,
@@ -22,7 +19,7 @@ impl DeadLetters<'_> {
         mut told: impl FnMut(&DeadLetter),
     ) -> Result<DiscardSummary, Error> {
         let queues = Queues::named(queue)?;
-        let depth = self.depth_of(&queues, queue).await? as usize;
+        let depth = self.depth_to_take(&queues, queue).await? as usize;
         let (mut wanted, most) = match which {
             Discard::Ids(ids) => (Some(ids.clone()), depth.min(MOST_IN_HAND)),
             Discard::First(most) => (None, depth.min(*most as usize)),

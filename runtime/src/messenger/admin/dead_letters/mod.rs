@@ -77,8 +77,8 @@ impl<'m> Admin<'m> {
 }
 
 impl DeadLetters<'_> {
-    /// Looks also where a small delivery limit of the queue would drop what is looked at too often: for queues to which a policy
-    /// gives a larger one, which AMQP does not show.
+    /// Takes messages in hand also where a small delivery limit of the queue would drop what was in hand too often: for queues to
+    /// which a policy gives a larger one, which AMQP does not show.
     #[must_use]
     pub const fn at_any_cost(mut self) -> Self {
         self.at_any_cost = true;
@@ -100,7 +100,7 @@ impl DeadLetters<'_> {
     /// [`at_any_cost`](Self::at_any_cost); [`ErrorKind::Unavailable`].
     pub async fn look(&mut self, queue: &str, limit: u32) -> Result<Vec<DeadLetter>, Error> {
         let queues = Queues::named(queue)?;
-        self.may_look(&queues, queue).await?;
+        self.depth_to_take(&queues, queue).await?;
         let mut seen = Vec::new();
         while seen.len() < (limit as usize).min(MOST_IN_HAND) {
             match self.hand.take(&queues).await? {
@@ -125,7 +125,7 @@ impl DeadLetters<'_> {
         reason: &str,
     ) -> Result<Option<Contents>, Error> {
         let queues = Queues::named(queue)?;
-        self.may_look(&queues, queue).await?;
+        self.depth_to_take(&queues, queue).await?;
         let mut found = None;
         for _ in 0..(limit as usize).min(MOST_IN_HAND) {
             let Some(letter) = self.hand.take(&queues).await? else { break };
@@ -146,17 +146,14 @@ impl DeadLetters<'_> {
         self.hand.close().await;
     }
 
-    async fn may_look(&mut self, queues: &Queues, queue: &str) -> Result<(), Error> {
-        self.depth_of(queues, queue).await?;
+    /// How many there are, where they may be taken in hand.
+    async fn depth_to_take(&mut self, queues: &Queues, queue: &str) -> Result<u32, Error> {
+        let Some(depth) = self.hand.depth(queues).await? else {
+            let why = format!("there is no queue `{queue}.dead`: no consumer of `{queue}` has declared it");
+            return Err(refused(why));
+        };
         let cost = if self.at_any_cost { None } else { self.hand.looking_drops(queues).await? };
-        cost.map_or(Ok(()), |why| Err(refused(why)))
-    }
-
-    async fn depth_of(&mut self, queues: &Queues, queue: &str) -> Result<u32, Error> {
-        let depth = self.hand.depth(queues).await?;
-        depth.ok_or_else(|| {
-            refused(format!("there is no queue `{queue}.dead`: no consumer of `{queue}` has declared it"))
-        })
+        cost.map_or(Ok(depth), |why| Err(refused(why)))
     }
 
     /// Keeps a record of what is done with a letter.

@@ -11,8 +11,6 @@ use super::{DeadLetter, DeadLetters, LONGEST_IN_HAND, MOST_IN_HAND, REMEMBERED};
 use super::{Redrive, RedrivePreview, RedriveSummary, Redriven};
 use crate::broker::rabbitmq::{Letter, Queues};
 use crate::error::Error;
-#[cfg(doc)]
-use crate::error::ErrorKind;
 use crate::store::Action;
 
 /// So many a preview looks at.
@@ -25,7 +23,7 @@ impl DeadLetters<'_> {
     /// As of [`look`](Self::look).
     pub async fn preview(&mut self, queue: &str, options: &Redrive) -> Result<RedrivePreview, Error> {
         let queues = Queues::named(queue)?;
-        let depth = self.depth_of(&queues, queue).await?;
+        let depth = self.depth_to_take(&queues, queue).await?;
         let (remembered_for, remembered_for_is_known) = self.remembered(queue, options).await?;
         let (mut looked_at, mut would_send, mut too_old, mut timeless) = (0, 0, 0, 0);
         let most = options.most.unwrap_or(depth);
@@ -58,8 +56,7 @@ impl DeadLetters<'_> {
     /// left so, for at most 25 minutes: then it stops, and says so.
     ///
     /// # Errors
-    /// [`ErrorKind::Refused`] when there is no such queue; [`ErrorKind::Unavailable`]. Once it has begun, the summary says why it
-    /// stopped.
+    /// As of [`look`](Self::look): what is left behind was in hand. Once it has begun, the summary says why it stopped.
     ///
     /// # Cancel safety
     /// Dropped half-way, the message under way may be in both queues; the inbox knows the second copy. Nothing is lost.
@@ -71,7 +68,7 @@ impl DeadLetters<'_> {
         mut told: impl FnMut(&DeadLetter, &Redriven),
     ) -> Result<RedriveSummary, Error> {
         let queues = Queues::named(queue)?;
-        let depth = self.depth_of(&queues, queue).await?;
+        let depth = self.depth_to_take(&queues, queue).await?;
         let (remembered_for, _) = self.remembered(queue, options).await?;
         let mut pace = options.rate.map(|rate| pace(rate.get()));
         let mut run = Run { summary: RedriveSummary::default(), began: Instant::now() };
