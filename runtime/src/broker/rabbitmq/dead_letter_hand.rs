@@ -185,7 +185,8 @@ impl DeadLetterHand {
     }
 
     /// Takes what is left behind those that were taken, so that everything goes back in its order: RabbitMQ puts what comes
-    /// back to a queue with a delivery limit behind all others. Only where few are left, for each must be sent to us.
+    /// back behind what came back before, and without a delivery limit behind all others. Only where few are left, for each
+    /// must be sent to us.
     pub(crate) async fn turn(&mut self, queues: &Queues) -> Result<(), Error> {
         if self.depth(queues).await?.is_some_and(|left| left <= TURNED) {
             for _ in 0..TURNED {

@@ -31,7 +31,7 @@ const REMEMBERED: Duration = Duration::from_hours(7 * 24);
 /// [`Admin::dead_letters`]. All methods take the name of the consumer's queue, without `.dead`.
 ///
 /// AMQP has no way to look at a message but to take it and give it back. While that lasts, a second one who looks sees what
-/// comes after; and what comes back goes behind all others. So as long as no more than 1000 are left behind those that are
+/// comes after; and what comes back goes behind what came back before. So as long as no more than 1000 are left behind those that are
 /// looked at, these are taken, too, and everything keeps its order. A quorum queue counts each time, and one with a small
 /// delivery limit drops what was looked at so often: see [`Admin::examine_rabbitmq`].
 #[derive(Debug)]
