@@ -1,6 +1,7 @@
 //! What the command line takes.
 
 mod act;
+pub(crate) mod dead;
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -34,6 +35,9 @@ pub(crate) struct Globals {
     /// A business database whose fence answers for messages; can be given several times
     #[arg(long = "fence", value_name = "NAME=URL", global = true)]
     pub(crate) fences: Vec<String>,
+    /// RabbitMQ: amqp://… or amqps://… From `TM_AMQP_URL` or `AMQP_URL` otherwise
+    #[arg(long, value_name = "URL", global = true)]
+    pub(crate) amqp_url: Option<String>,
     /// The prefix of the tables' names, where it is not `tm_`
     #[arg(long, value_name = "PREFIX", global = true)]
     pub(crate) table_prefix: Option<String>,
@@ -119,7 +123,9 @@ pub(crate) enum Command {
     /// Lists the processes over the store: what they answer, deliver and consume
     Processes,
     /// Looks for what is wrong around the messages, and says what to do; ends with 6 if something is
-    Doctor,
+    Doctor(Doctor),
+    /// Sees to RabbitMQ's dead letters: what consumers could not handle
+    Dead(dead::Dead),
     /// Writes the completions of a shell
     Completions {
         /// The shell
@@ -308,6 +314,13 @@ pub(crate) struct Why {
     /// Counts those in this state by cause
     #[arg(long, value_enum, conflicts_with = "id")]
     pub(crate) state: Option<State>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Doctor {
+    /// Leaves out what has this text in it; can be given several times
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) ignore: Vec<String>,
 }
 
 #[derive(Args, Debug)]

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use transactional_message::{Actor, DatabaseSource, Messenger};
+use transactional_message::{Actor, DatabaseSource, Messenger, RabbitMq, Settings};
 
 use crate::arguments::Globals;
 use crate::consent::Consent;
@@ -16,6 +16,7 @@ pub(crate) struct Session {
     pub(crate) messenger: Messenger,
     /// Where it leads, for people.
     pub(crate) target: String,
+    amqp_url: Option<String>,
     /// How long an answer may take.
     patience: Duration,
     pub(crate) actor: Actor,
@@ -46,6 +47,19 @@ impl Session {
         Consent::new(globals, target.production.clone())
     }
 
+    /// The broker, if one was named.
+    pub(crate) fn rabbitmq_if_named(&self) -> Option<RabbitMq> {
+        self.amqp_url.as_ref().map(|url| RabbitMq::new(url).connection_name("tm"))
+    }
+
+    pub(crate) fn rabbitmq(&self) -> Result<RabbitMq, Failure> {
+        self.rabbitmq_if_named().ok_or_else(|| {
+            Failure::usage(
+                "where is RabbitMQ? Give --amqp-url, set TM_AMQP_URL or AMQP_URL, or give a context of tm.toml its amqp_url",
+            )
+        })
+    }
+
     /// Waits for an answer, but not for ever.
     pub(crate) async fn within<T>(
         &self,
@@ -64,6 +78,7 @@ impl Session {
         Ok(Self {
             messenger: open(&target, &target.fences).await?,
             target: target.shown(),
+            amqp_url: target.amqp_url.clone(),
             patience: globals.timeout,
             actor: Actor::new(user, "cli"),
             consent: Self::consent(globals, &target),
@@ -95,7 +110,8 @@ async fn open(target: &Target, fences: &[(String, String)]) -> Result<Messenger,
         Some(schema) => store.schema(schema.clone()),
         None => store,
     };
-    let builder = Messenger::builder(store);
+    // It stores no messages, and must work where an application's settings were fitted to a small server.
+    let builder = Messenger::builder(store).settings(Settings::default().body_limit(1));
     let builder = fences.iter().fold(builder, |builder, (name, url)| builder.fence(name, source(url)));
     Ok(Box::pin(builder.build()).await?)
 }

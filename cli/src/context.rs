@@ -16,6 +16,7 @@ use crate::exit::Failure;
 /// [context.production]
 /// database_url = "postgres://operator@db/messages"
 /// fences = { shop = "postgres://operator@db/shop" }
+/// amqp_url = "amqps://operator@rabbit/shop"
 /// production = true
 /// ```
 #[derive(Debug, Default, Deserialize)]
@@ -34,6 +35,7 @@ struct Context {
     database_url: Option<String>,
     #[serde(default)]
     fences: BTreeMap<String, String>,
+    amqp_url: Option<String>,
     table_prefix: Option<String>,
     schema: Option<String>,
     /// What changes something must be confirmed by the context's name.
@@ -46,6 +48,7 @@ struct Context {
 pub(crate) struct Target {
     pub(crate) database_url: String,
     pub(crate) fences: Vec<(String, String)>,
+    pub(crate) amqp_url: Option<String>,
     pub(crate) table_prefix: Option<String>,
     pub(crate) schema: Option<String>,
     /// The name that must be typed before something is changed.
@@ -57,7 +60,9 @@ impl Target {
     pub(crate) fn shown(&self) -> String {
         let fences =
             self.fences.iter().map(|(name, url)| format!(", the fence `{name}` at {}", without_user(url)));
-        format!("the message store at {}{}", without_user(&self.database_url), fences.collect::<String>())
+        let rabbitmq = self.amqp_url.iter().map(|url| format!(", RabbitMQ at {}", without_user(url)));
+        let others = fences.chain(rabbitmq).collect::<String>();
+        format!("the message store at {}{others}", without_user(&self.database_url))
     }
 
     pub(crate) fn of(globals: &Globals) -> Result<Self, Failure> {
@@ -83,6 +88,7 @@ impl Target {
                      of tm.toml by --context",
                 )
             })?;
+        let amqp_url = amqp_url(globals, context.amqp_url);
         let mut fences = globals.fences.iter().map(|fence| named(fence)).collect::<Result<Vec<_>, _>>()?;
         for (name, url) in context.fences {
             if !fences.iter().any(|(given, _)| *given == name) {
@@ -92,11 +98,24 @@ impl Target {
         Ok(Self {
             database_url,
             fences,
+            amqp_url,
             table_prefix: globals.table_prefix.clone().or(context.table_prefix),
             schema: globals.schema.clone().or(context.schema),
             production: name.filter(|_| context.production),
         })
     }
+}
+
+/// As with the database: the environment comes before a context that only the file names.
+fn amqp_url(globals: &Globals, of_context: Option<String>) -> Option<String> {
+    let from_environment = || env::var("TM_AMQP_URL").or_else(|_| env::var("AMQP_URL")).ok();
+    let from_environment = || from_environment().filter(|url| !url.is_empty());
+    let otherwise = if globals.context.is_some() {
+        of_context.or_else(from_environment)
+    } else {
+        from_environment().or(of_context)
+    };
+    globals.amqp_url.clone().or(otherwise).filter(|url| !url.is_empty())
 }
 
 fn context(globals: &Globals) -> Result<(Option<String>, Context), Failure> {

@@ -71,6 +71,17 @@ impl From<Error> for Failure {
         }
         if error.kind() == ErrorKind::Schema && !text.contains("newer than") {
             text.push_str("; `tm migrate` brings them up to this version");
+            if text.contains("at version 0") {
+                text.push_str(
+                    ". If they are there, this connection does not see them: name their schema by --schema",
+                );
+            }
+        }
+        // As PostgreSQL, MySQL and MariaDB say that a password is wrong.
+        if error.kind() == ErrorKind::Unavailable
+            && ["(28P01)", "(1045)"].iter().any(|code| text.contains(code))
+        {
+            text.push_str("; was the password changed? Give the one of now in the URL: --database-url, --fence, the environment or tm.toml");
         }
         Self { exit, text }
     }

@@ -193,6 +193,10 @@ pub use message::{CallId, Evidence, Message, MessageId, Outcome, Pausable, Paylo
 pub use messenger::{
     Admin, Answered, Finding, InScope, Messenger, MessengerBuilder, Simulation, WithMessenger, spawn,
 };
+#[cfg(feature = "rabbitmq")]
+pub use messenger::{
+    DeadLetter, DeadLetters, Discard, DiscardSummary, Redrive, RedrivePreview, RedriveSummary, Redriven,
+};
 #[cfg(feature = "tower")]
 pub use messenger::{ScopeLayer, Scoped};
 pub use rules::explain::words::{Language, Said};

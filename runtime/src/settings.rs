@@ -199,6 +199,7 @@ impl Settings {
             }
         }
         let number = |text: &str| text.parse().ok();
+        let bytes = |text: &str| text.parse().ok();
         let duration = |text: &str| {
             let whole = text.strip_suffix('s').and_then(|seconds| seconds.parse().ok());
             whole
@@ -209,6 +210,8 @@ impl Settings {
         hear(entries.get("delivery_attempts"), number, &mut self.delivery_attempts);
         hear(entries.get("check_back_horizon"), duration, &mut self.check_back_horizon);
         hear(entries.get("retention"), duration, &mut self.retention);
+        hear(entries.get("body_limit"), bytes, &mut self.body_limit);
+        hear(entries.get("headers_limit"), bytes, &mut self.headers_limit);
         self
     }
 

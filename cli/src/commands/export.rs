@@ -26,14 +26,16 @@ pub(super) struct Whole {
 
 impl Whole {
     /// A payload that is text is left as it is; any other is in Base64.
-    pub(super) fn new(message: MessageInfo, contents: Option<Contents>) -> Self {
-        let contents = contents.map(|contents| {
-            let text = std::str::from_utf8(&contents.payload).ok();
-            let base64 = text.is_none().then(|| BASE64_STANDARD.encode(&contents.payload));
-            json!({ "headers": contents.headers, "payload": text, "payload_base64": base64 })
-        });
-        Self { message, contents }
+    pub(super) fn new(message: MessageInfo, contents: Option<&Contents>) -> Self {
+        Self { message, contents: contents.map(of_contents) }
     }
+}
+
+/// Headers and payload.
+pub(super) fn of_contents(contents: &Contents) -> Value {
+    let text = std::str::from_utf8(&contents.payload).ok();
+    let base64 = text.is_none().then(|| BASE64_STANDARD.encode(&contents.payload));
+    json!({ "headers": contents.headers, "payload": text, "payload_base64": base64 })
 }
 
 pub(super) async fn run(session: &Session, output: &Output, export: Export) -> Result<Exit, Failure> {
@@ -61,7 +63,7 @@ pub(super) async fn run(session: &Session, output: &Output, export: Export) -> R
                 } else {
                     None
                 };
-                all.push(Whole::new(message, contents));
+                all.push(Whole::new(message, contents.as_ref()));
             }
             output.page(&columns, &all)?;
         }

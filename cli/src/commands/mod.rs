@@ -2,6 +2,7 @@
 
 mod audit;
 mod bulk;
+mod dead;
 mod decide;
 mod doctor;
 mod export;
@@ -22,6 +23,7 @@ use decide::Verb;
 
 use crate::arguments::{Cli, Command, Globals};
 use crate::connect::{Session, within};
+use crate::context::Target;
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, write};
 
@@ -47,7 +49,16 @@ async fn in_session(globals: &Globals, command: Command) -> Result<Exit, Failure
     if let Command::Migrate(migrate) = command {
         return migrate::run(globals, &migrate).await;
     }
-    let session = within(patience, Session::open(globals)).await?;
+    if matches!(command, Command::Doctor(_)) {
+        // What is given is right, or there is nothing to examine.
+        Target::of(globals)?;
+    }
+    let session = match within(patience, Session::open(globals)).await {
+        Err(failure) if failure.exit == Exit::Usage && matches!(command, Command::Doctor(_)) => {
+            return doctor::unfit(&output, &failure);
+        }
+        session => session?,
+    };
     match command {
         // About as many messages as are wanted: each has its own time.
         Command::Confirm(decide) => decide::run(&session, &output, Verb::Confirm, &decide).await,
@@ -57,6 +68,7 @@ async fn in_session(globals: &Globals, command: Command) -> Result<Exit, Failure
         Command::Pause(pause) => pause::pause(&session, &output, pause).await,
         Command::Resume(resume) => pause::resume(&session, &output, resume).await,
         Command::Export(export) => export::run(&session, &output, export).await,
+        Command::Dead(dead) => dead::run(&session, &output, dead).await,
         command => within(patience, look(&session, &output, command)).await,
     }
 }
@@ -70,7 +82,7 @@ async fn look(session: &Session, output: &Output, command: Command) -> Result<Ex
         Command::Ask(one) => simulate::run(session, output, &one.id).await,
         Command::Audit(audit) => audit::run(session, output, audit).await,
         Command::Processes => processes::run(session, output).await,
-        Command::Doctor => doctor::run(session, output).await,
+        Command::Doctor(doctor) => doctor::run(session, output, &doctor).await,
         _ => Ok(Exit::Done),
     }
 }
@@ -81,12 +93,18 @@ fn man() -> Result<(), Failure> {
     let mut command = Cli::command();
     command.build();
     clap_mangen::Man::new(command.clone()).render(&mut page)?;
-    for one in command.get_subcommands().filter(|one| one.get_name() != "help") {
-        let name = format!("tm {}", one.get_name());
-        let one = clap_mangen::Man::new(one.clone().display_name(name));
-        one.render_name_section(&mut page)?;
-        one.render_description_section(&mut page)?;
-        one.render_options_section(&mut page)?;
-    }
+    sections(&command, "tm", &mut page)?;
     write(&String::from_utf8_lossy(&page))
+}
+
+fn sections(command: &clap::Command, name: &str, page: &mut Vec<u8>) -> Result<(), Failure> {
+    for one in command.get_subcommands().filter(|one| one.get_name() != "help") {
+        let name = format!("{name} {}", one.get_name());
+        let section = clap_mangen::Man::new(one.clone().display_name(name.clone()));
+        section.render_name_section(page)?;
+        section.render_description_section(page)?;
+        section.render_options_section(page)?;
+        sections(one, &name, page)?;
+    }
+    Ok(())
 }

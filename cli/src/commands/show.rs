@@ -28,7 +28,7 @@ pub(super) async fn run(session: &Session, output: &Output, show: &Show) -> Resu
     let contents = if show.payload { admin.contents(message.id, reason).await? } else { None };
 
     let said = explanation.say(output.language, |time| output.time(time));
-    let whole = serde_json::to_value(Whole::new(message.clone(), contents)).unwrap_or_default();
+    let whole = serde_json::to_value(Whole::new(message.clone(), contents.as_ref())).unwrap_or_default();
     let all = json!({
         "id": message.id,
         "message": whole,

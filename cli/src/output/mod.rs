@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::arguments::Globals;
 use crate::exit::Failure;
-use stream::Stream;
+pub(crate) use stream::Stream;
 use text::lines;
 pub(crate) use text::plain;
 pub(crate) use times::{TimeStyle, seconds};

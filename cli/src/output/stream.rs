@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Format, Output, SCHEMA, id, table, value, write};
+use super::{Format, Output, SCHEMA, id, merge, table, value, write};
 use crate::exit::Failure;
 
 /// Where they go.
@@ -71,8 +71,17 @@ impl Stream {
 
     /// No more come.
     pub(crate) fn ends(self) -> Result<(), Failure> {
+        self.ends_with(Value::Null)
+    }
+
+    /// No more come; `rest` is what JSON has beside them.
+    pub(crate) fn ends_with(self, rest: Value) -> Result<(), Failure> {
         match self.output.format {
-            Format::Json => write(&format!("{:#}\n", json!({ "schema": SCHEMA, "messages": self.items }))),
+            Format::Json => {
+                let mut all = json!({ "schema": SCHEMA, "messages": self.items });
+                merge(&mut all, rest);
+                write(&format!("{all:#}\n"))
+            }
             _ => Ok(()),
         }
     }

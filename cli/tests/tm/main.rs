@@ -3,6 +3,8 @@
 #![allow(clippy::large_futures, reason = "tests: nobody waits for them by the thousand")]
 
 mod alerts;
+mod dead;
+mod doctor;
 mod operations;
 mod pause;
 mod rules;

@@ -14,6 +14,9 @@ pub(crate) struct Tm {
     environment: Vec<(String, String)>,
 }
 
+/// In the place of an exit code, of one that was killed.
+pub(crate) const KILLED: i32 = -1;
+
 /// What it did.
 #[derive(Debug)]
 pub(crate) struct Ran {
@@ -44,13 +47,19 @@ impl Tm {
         self
     }
 
-    /// Begins to run it.
-    pub(crate) fn spawn(&self, arguments: &[&str]) -> Child {
-        Command::new(env!("CARGO_BIN_EXE_tm"))
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
+        self.spawn(arguments).ended()
+    }
+
+    /// Starts it, and does not wait for its end.
+    pub(crate) fn spawn(&self, arguments: &[&str]) -> Running {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tm"))
             .args(arguments)
             .args(&self.globals)
             .env_remove("DATABASE_URL")
             .env_remove("TM_DATABASE_URL")
+            .env_remove("AMQP_URL")
+            .env_remove("TM_AMQP_URL")
             .env_remove("TM_CONTEXT")
             .env_remove("TM_CONFIG")
             .env("HOME", "/nowhere")
@@ -60,15 +69,28 @@ impl Tm {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("runs")
+            .expect("runs");
+        child.stdin.take().expect("an input").write_all(self.input.as_bytes()).expect("takes it");
+        Running(child)
+    }
+}
+
+/// It runs.
+#[derive(Debug)]
+pub(crate) struct Running(Child);
+
+impl Running {
+    /// Ends it as the kernel does.
+    pub(crate) fn kill(mut self) -> Ran {
+        self.0.kill().expect("runs");
+        self.ended()
     }
 
-    pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
-        let mut child = self.spawn(arguments);
-        child.stdin.take().expect("an input").write_all(self.input.as_bytes()).expect("takes it");
-        let output = child.wait_with_output().expect("ends");
+    /// Waits for its end.
+    pub(crate) fn ended(self) -> Ran {
+        let output = self.0.wait_with_output().expect("ends");
         Ran {
-            code: output.status.code().expect("a code"),
+            code: output.status.code().unwrap_or(KILLED),
             out: String::from_utf8(output.stdout).expect("text"),
             err: String::from_utf8(output.stderr).expect("text"),
         }

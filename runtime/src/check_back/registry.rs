@@ -1,6 +1,6 @@
 //! The check-back handlers of this process, by name.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::arguments::DataMap;
 use super::handler::CheckBack;
@@ -120,6 +120,11 @@ impl Registry {
     /// The names of all.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.handlers.keys().map(String::as_str)
+    }
+
+    /// The packages that they are in, as far as that is known.
+    pub(crate) fn packages(&self) -> BTreeSet<&'static str> {
+        self.handlers.values().filter_map(|handler| handler.package).collect()
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&CheckBack> {

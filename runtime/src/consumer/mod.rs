@@ -361,6 +361,15 @@ impl Consumer {
         &self.queue
     }
 
+    /// Where its messages come from.
+    pub(crate) fn exchanges(&self) -> impl Iterator<Item = &str> {
+        self.bindings.iter().map(|(exchange, _)| exchange.as_str())
+    }
+
+    pub(crate) const fn remembers(&self) -> Duration {
+        self.limits.retention
+    }
+
     pub(crate) const fn most_at_once(&self) -> usize {
         self.concurrency
     }

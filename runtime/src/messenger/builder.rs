@@ -209,9 +209,9 @@ impl MessengerBuilder {
         #[cfg(feature = "_sql")]
         let consumers = Arc::new(Consumers::new(&transport, &handlers, &alone, &inboxes, &pauses));
         #[cfg(feature = "_sql")]
-        let (queues, tell) = consumers.known_to_workers();
+        let (announcing, tell) = consumers.known_to_workers();
         #[cfg(not(feature = "_sql"))]
-        let (queues, tell) = (Arc::new(Vec::new), Arc::new(|| {}));
+        let (announcing, tell) = (Arc::new(Vec::new), Arc::new(|| {}));
         #[cfg(feature = "_sql")]
         let loops =
             self.consumers.drain(..).map(|consumer| consumers.add(consumer)).collect::<Result<_, _>>()?;
@@ -242,7 +242,7 @@ impl MessengerBuilder {
             #[cfg(feature = "_sql")]
             consumers: loops,
             janitor: Janitor::new(&settings, &services, &held, &fences, &handlers, &inboxes),
-            presence: Presence::new(&settings, &services, &held, &fences, &handlers, queues),
+            presence: Presence::new(&settings, &services, &held, &fences, &handlers, &transport, announcing),
             pause_watcher: PauseWatcher::new(&settings, &held, in_force, tell),
             lease_renewer: LeaseRenewer::new(&held),
             sampler: Sampler::new(&held, &fences, &handlers, &admission),

@@ -14,15 +14,16 @@ use crate::worker::alone::Alone;
 use crate::worker::janitor::Inboxes;
 use crate::worker::pause_watcher::Tell;
 use crate::worker::pauses::Pauses;
-use crate::worker::presence::Queues;
+use crate::worker::presence::{Announced, Announcing};
 
-/// What can be changed of a consumer at any time.
+/// What is known of a consumer, and can be changed at any time.
 #[derive(Debug)]
-struct Changeable {
+struct Known {
     /// How many batches are handled at once.
     concurrency: watch::Sender<usize>,
     /// Until when nothing more is taken.
     paused: watch::Sender<Option<Instant>>,
+    announced: Announced,
 }
 
 /// Who consumes, and what it takes to add one.
@@ -33,8 +34,8 @@ pub(crate) struct Consumers {
     alone: Alone,
     inboxes: Inboxes,
     pauses: Pauses,
-    /// What can be changed of each, by queue.
-    running: Mutex<BTreeMap<String, Changeable>>,
+    /// By queue.
+    known: Mutex<BTreeMap<String, Known>>,
 }
 
 impl Consumers {
@@ -51,7 +52,7 @@ impl Consumers {
             alone: alone.clone(),
             inboxes: inboxes.clone(),
             pauses: pauses.clone(),
-            running: Mutex::default(),
+            known: Mutex::default(),
         }
     }
 
@@ -59,8 +60,8 @@ impl Consumers {
     pub(super) fn add(&self, consumer: Consumer) -> Result<ConsumerLoop, Error> {
         consumer.validate(&self.handlers.data)?;
         let queue = consumer.queue().to_owned();
-        let mut running = self.running();
-        if running.contains_key(&queue) {
+        let mut known = self.known();
+        if known.contains_key(&queue) {
             return Err(Error::new(
                 ErrorKind::Configuration,
                 format!("there are two consumers of the queue `{queue}`: raise its `concurrency` instead"),
@@ -69,7 +70,12 @@ impl Consumers {
         let (concurrency, at_once) = watch::channel(consumer.most_at_once());
         let (paused, is_paused) = watch::channel(self.pauses.of_queue(&queue));
         let deliveries = self.transport.subscribe(consumer.wanted(at_once.clone(), is_paused))?;
-        running.insert(queue, Changeable { concurrency, paused });
+        let announced = Announced {
+            queue: queue.clone(),
+            remembers: consumer.remembers(),
+            exchanges: consumer.exchanges().map(str::to_owned).collect(),
+        };
+        known.insert(queue, Known { concurrency, paused, announced });
         let budget = self.transport.budget(consumer.most_attempts());
         let (alone, data) = (self.alone.clone(), self.handlers.data.clone());
         let added = ConsumerLoop::new(consumer, budget, alone, data, at_once, deliveries);
@@ -77,37 +83,37 @@ impl Consumers {
         Ok(added)
     }
 
-    /// The queues that they consume.
-    fn queues(&self) -> Vec<String> {
-        self.running().keys().cloned().collect()
+    /// What is announced of them, and what tells them of pauses.
+    pub(super) fn known_to_workers(self: &Arc<Self>) -> (Announcing, Tell) {
+        let (announced, told) = (Arc::clone(self), Arc::clone(self));
+        (Arc::new(move || announced.announced()), Arc::new(move || told.obey_pauses()))
     }
 
-    /// What announces their queues, and what tells them of pauses.
-    pub(super) fn known_to_workers(self: &Arc<Self>) -> (Queues, Tell) {
-        let (announced, told) = (Arc::clone(self), Arc::clone(self));
-        (Arc::new(move || announced.queues()), Arc::new(move || told.obey_pauses()))
+    /// What operators are told of them.
+    fn announced(&self) -> Vec<Announced> {
+        self.known().values().map(|known| known.announced.clone()).collect()
     }
 
     /// Tells each whether it is paused.
     fn obey_pauses(&self) {
-        for (queue, Changeable { paused, .. }) in self.running().iter() {
+        for (queue, Known { paused, .. }) in self.known().iter() {
             let until = self.pauses.of_queue(queue);
             paused.send_if_modified(|now| std::mem::replace(now, until) != until);
         }
     }
 
     pub(super) fn set_concurrency(&self, queue: &str, at_once: usize) -> Result<(), Error> {
-        let running = self.running();
-        let problem = match running.get(queue) {
+        let known = self.known();
+        let problem = match known.get(queue) {
             Some(_) if at_once == 0 => NO_CONCURRENCY.to_owned(),
-            Some(Changeable { concurrency, .. }) => {
+            Some(Known { concurrency, .. }) => {
                 // Said again, it changes nothing, and disturbs nobody.
                 concurrency.send_if_modified(|now| std::mem::replace(now, at_once) != at_once);
                 return Ok(());
             }
-            None if running.is_empty() => "this messenger has no consumers".to_owned(),
+            None if known.is_empty() => "this messenger has no consumers".to_owned(),
             None => {
-                let queues: Vec<_> = running.keys().map(|queue| format!("`{queue}`")).collect();
+                let queues: Vec<_> = known.keys().map(|queue| format!("`{queue}`")).collect();
                 format!("this messenger has no such consumer, but {}", queues.join(", "))
             }
         };
@@ -115,7 +121,7 @@ impl Consumers {
         Err(Error::new(ErrorKind::Configuration, text))
     }
 
-    fn running(&self) -> MutexGuard<'_, BTreeMap<String, Changeable>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    fn known(&self) -> MutexGuard<'_, BTreeMap<String, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -14,6 +14,10 @@ mod lifecycle;
 mod operator;
 
 pub use admin::{Admin, Answered, Finding, Simulation};
+#[cfg(feature = "rabbitmq")]
+pub use admin::{
+    DeadLetter, DeadLetters, Discard, DiscardSummary, Redrive, RedrivePreview, RedriveSummary, Redriven,
+};
 pub use builder::MessengerBuilder;
 pub use handle::Messenger;
 pub use in_scope::{InScope, WithMessenger, spawn};

@@ -33,7 +33,8 @@ pub(crate) fn may(
             MessageState::Half | MessageState::Confirmed if !held => Ok(()),
             _ => Err(format!("is {state}: there is nothing to try again, or it is being worked on")),
         },
-        Action::View | Action::Pause | Action::Resume => Ok(()),
+        // What a consumer could not handle is not the sender's any more, nor is its state.
+        Action::View | Action::Pause | Action::Resume | Action::Redrive | Action::Discard => Ok(()),
     }
 }
 

@@ -24,6 +24,10 @@ pub enum Action {
     Retry,
     /// Looked at its payload.
     View,
+    /// Sent it from RabbitMQ's dead letters to its consumer again.
+    Redrive,
+    /// Removed it from RabbitMQ's dead letters.
+    Discard,
     /// Paused something.
     Pause,
     /// Ended a pause.
@@ -32,8 +36,16 @@ pub enum Action {
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Confirm, Self::Cancel, Self::Retry, Self::View, Self::Pause, Self::Resume];
+    pub const ALL: [Self; 8] = [
+        Self::Confirm,
+        Self::Cancel,
+        Self::Retry,
+        Self::View,
+        Self::Redrive,
+        Self::Discard,
+        Self::Pause,
+        Self::Resume,
+    ];
 
     /// What it does to the message.
     pub(crate) const fn event(self) -> Option<Event> {
@@ -41,7 +53,7 @@ impl Action {
             Self::Confirm => Some(Event::OperatorConfirms),
             Self::Cancel => Some(Event::OperatorCancels),
             Self::Retry => Some(Event::Revive),
-            Self::View | Self::Pause | Self::Resume => None,
+            Self::View | Self::Redrive | Self::Discard | Self::Pause | Self::Resume => None,
         }
     }
 
@@ -52,6 +64,8 @@ impl Action {
             Self::Cancel => "cancel",
             Self::Retry => "retry",
             Self::View => "view",
+            Self::Redrive => "redrive",
+            Self::Discard => "discard",
             Self::Pause => "pause",
             Self::Resume => "resume",
         }
@@ -103,7 +117,7 @@ impl Decision {
             Action::Confirm => "confirmed",
             Action::Cancel => "cancelled",
             Action::Retry => "retried",
-            Action::View | Action::Pause | Action::Resume => return None,
+            Action::View | Action::Redrive | Action::Discard | Action::Pause | Action::Resume => return None,
         };
         let reason = self.entry.reason.as_deref().unwrap_or_default();
         Some(Reason::from(format!("{done} by hand: {reason}")).to_string())
@@ -165,7 +179,7 @@ pub struct AuditRecord {
     pub via: String,
     /// Why.
     pub reason: String,
-    /// What the fence said at that moment.
+    /// What the fence said at that moment; of a dead letter, which queue's it was, and why it was dead.
     pub evidence: Option<String>,
 }
 

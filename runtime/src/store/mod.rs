@@ -13,7 +13,7 @@ mod operate;
 mod operation;
 mod process;
 mod search;
-mod serial;
+pub(crate) mod serial;
 mod values;
 
 use std::fmt;

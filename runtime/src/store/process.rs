@@ -40,6 +40,21 @@ pub struct ProcessInfo {
     /// Whether it knows pauses: a process of an older version goes on.
     #[serde(default)]
     pub obeys_pauses: bool,
+    /// For how many seconds each of them remembers a message: its [`inbox_retention`](crate::Consumer::inbox_retention).
+    #[serde(default)]
+    pub remembers: BTreeMap<String, u64>,
+    /// What carries its messages: `rabbitmq`, `in-process`.
+    #[serde(default)]
+    pub transport: String,
+    /// The exchanges that it declares, and those that its queues are bound to.
+    #[serde(default)]
+    pub exchanges: Vec<String>,
+    /// The file of its program, without the folder.
+    #[serde(default)]
+    pub program: String,
+    /// The packages of its check-back handlers.
+    #[serde(default)]
+    pub packages: Vec<String>,
     /// Its settings, by name.
     pub settings: BTreeMap<String, String>,
     /// When its messenger started, by the store's clock.
@@ -71,6 +86,11 @@ impl ProcessInfo {
             fences: Vec::new(),
             consumers: Vec::new(),
             obeys_pauses: true,
+            remembers: BTreeMap::new(),
+            transport: String::new(),
+            exchanges: Vec::new(),
+            program: String::new(),
+            packages: Vec::new(),
             settings: BTreeMap::new(),
             started_at: epoch(),
             seen_at: epoch(),
@@ -78,7 +98,7 @@ impl ProcessInfo {
         }
     }
 
-    /// As it is stored.
+    /// As it is stored. What an older version does not say is empty.
     pub(crate) fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }

@@ -9,13 +9,13 @@ pub(crate) fn time<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S:
 }
 
 #[expect(clippy::ref_option, reason = "so it is called")]
-pub(super) fn some_time<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn some_time<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
     match time {
         Some(at) => self::time(at, serializer),
         None => serializer.serialize_none(),
     }
 }
 
-pub(super) fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(duration.as_secs_f64())
 }

@@ -1,6 +1,8 @@
 //! Announces this process to whoever operates the store: who it is, and what it can answer and deliver.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,9 +17,18 @@ use crate::held::HeldStore;
 use crate::message::service::Services;
 use crate::settings::Settings;
 use crate::store::{ANNOUNCED_EVERY, ProcessInfo};
+use crate::transport::Transport;
 
-/// The queues that are consumed now: more may come while the messenger runs.
-pub(crate) type Queues = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
+/// What operators are told of a consumer.
+#[derive(Clone, Debug)]
+pub(crate) struct Announced {
+    pub(crate) queue: String,
+    pub(crate) remembers: Duration,
+    pub(crate) exchanges: Vec<String>,
+}
+
+/// The consumers of now: more may come while the messenger runs.
+pub(crate) type Announcing = Arc<dyn Fn() -> Vec<Announced> + Send + Sync>;
 
 /// Announces the process at its start and from then on, and withdraws it at its end.
 pub(crate) struct Presence {
@@ -26,7 +37,8 @@ pub(crate) struct Presence {
     held: HeldStore,
     fences: Arc<Fences>,
     handlers: Arc<Registry>,
-    queues: Queues,
+    transport: Arc<dyn Transport>,
+    consumers: Announcing,
     /// The last announcement did.
     failed: bool,
 }
@@ -38,7 +50,8 @@ impl Presence {
         held: &HeldStore,
         fences: &Arc<Fences>,
         handlers: &Arc<Registry>,
-        queues: Queues,
+        transport: &Arc<dyn Transport>,
+        consumers: Announcing,
     ) -> Self {
         Self {
             settings: *settings,
@@ -46,7 +59,8 @@ impl Presence {
             held: held.of(Self::NAME),
             fences: Arc::clone(fences),
             handlers: Arc::clone(handlers),
-            queues,
+            transport: Arc::clone(transport),
+            consumers,
             failed: false,
         }
     }
@@ -71,6 +85,9 @@ impl Presence {
 
     fn process(&self) -> ProcessInfo {
         let handlers = self.handlers.answerers(&self.services);
+        let consumers = (self.consumers)();
+        let bound = consumers.iter().flat_map(|consumer| consumer.exchanges.iter().cloned());
+        let exchanges: BTreeSet<_> = self.transport.exchanges().into_iter().chain(bound).collect();
         let host = gethostname::gethostname();
         ProcessInfo {
             host: host.to_string_lossy().into_owned(),
@@ -78,11 +95,24 @@ impl Presence {
             delivers: self.settings.deliver,
             answers: self.fences.answerers().iter().chain(&handlers).map(ToString::to_string).collect(),
             fences: self.fences.iter().map(|(name, _)| name.to_owned()).collect(),
-            consumers: (self.queues)(),
+            remembers: consumers.iter().map(|one| (one.queue.clone(), one.remembers.as_secs())).collect(),
+            consumers: consumers.into_iter().map(|consumer| consumer.queue).collect(),
+            transport: self.transport.kind().to_owned(),
+            exchanges: exchanges.into_iter().collect(),
+            program: program(),
+            packages: self.handlers.packages().into_iter().map(str::to_owned).collect(),
             settings: self.settings.entries(),
             ..ProcessInfo::this(self.held.token())
         }
     }
+}
+
+/// The file of this program; of a rolling deployment, that of the old and of the new version.
+fn program() -> String {
+    let file = std::env::current_exe().ok();
+    let name = file.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+    // What Linux adds to a file that was replaced while its program runs.
+    name.map(|name| name.trim_end_matches(" (deleted)").to_owned()).unwrap_or_default()
 }
 
 impl fmt::Debug for Presence {

@@ -66,10 +66,15 @@ impl Rabbit {
                  `{VARIABLE}=amqp://guest:guest@127.0.0.1:5672`"
             )
         });
-        let connection =
-            Connection::connect(&url, ConnectionProperties::default()).await.expect("RabbitMQ is there");
+        Self::at(&url).await
+    }
+
+    /// Connects to a broker of the test's own.
+    pub async fn at(url: &str) -> Self {
+        let connecting = Connection::connect(url, ConnectionProperties::default());
+        let connection = connecting.await.expect("RabbitMQ is there");
         let channel = connection.create_channel().await.expect("a channel");
-        let suffix = Uuid::new_v4().simple().to_string();
+        let (url, suffix) = (url.to_owned(), Uuid::new_v4().simple().to_string());
         Self { url, exchange: format!("shop-{suffix}"), suffix, connection, channel }
     }
 

@@ -62,6 +62,11 @@ impl Broker {
         Ok(Self { nodes, tls: OwnedTLSConfig { identity: None, cert_chain: ca_certificate }, name })
     }
 
+    /// Who logs in.
+    pub(super) fn user(&self) -> &str {
+        &self.nodes[0].authority.userinfo.username
+    }
+
     /// The virtual host's name.
     pub(super) fn vhost(&self) -> &str {
         &self.nodes[0].vhost

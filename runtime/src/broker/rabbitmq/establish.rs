@@ -10,7 +10,7 @@ use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Connection};
 
 use super::connection::{ConnectError, code, text};
-use super::topology::{Binding, DELIVERY_LIMIT, Declaration, ExchangeKind, Queues, Topology, describe};
+use super::topology::{Binding, Declaration, ExchangeKind, Queues, Topology, describe, limit_policy};
 
 /// Channels of a connection, one after the other: each refusal ends one.
 struct Channels<'a> {
@@ -150,7 +150,7 @@ impl Topology {
             Err(error) if code(&error) == Some(406) && text(&error).contains("'x-delivery-limit'") => {}
             Err(error) => return Err(explain_queue(wanted, &error)),
         }
-        let (queue, remedy) = (wanted.name.as_str(), self.policy(&wanted.name));
+        let (queue, remedy) = (wanted.name.as_str(), limit_policy(&self.vhost, wanted.name.as_str()));
         if !self.news.is_new(&format!("limit of {queue}"), "") {
             return Ok(());
         }
@@ -193,15 +193,6 @@ impl Topology {
             }
         }
         Ok(refused)
-    }
-
-    /// The command that gives a queue what it was not declared with.
-    fn policy(&self, queue: &ShortString) -> String {
-        let (vhost, pattern) = (&self.vhost, queue.as_str().replace('.', "\\."));
-        format!(
-            "rabbitmqctl set_policy -p '{vhost}' '{queue}.limit' '^{pattern}$' \
-             '{{\"delivery-limit\":{DELIVERY_LIMIT},\"overflow\":\"reject-publish\"}}' --apply-to queues"
-        )
     }
 
     /// RabbitMQ 4.3 lets a user look only at what it has a right on, which is not the right to publish or to consume.
@@ -289,4 +280,66 @@ pub(super) async fn look_for_all(
         count = count.saturating_add(channels.look_for(queue).await?);
     }
     Ok(count)
+}
+
+/// The delivery limit with which a queue was declared, as far as that shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Limit {
+    /// This crate's.
+    Ours,
+    /// None: RabbitMQ's default counts, or a policy.
+    Missing,
+    /// Another one.
+    Other(String),
+    /// It is another kind of queue, or this user may not ask.
+    Unknown,
+}
+
+/// Finds out the delivery limit of a queue that is there: RabbitMQ compares what is declared with what it has, changes
+/// nothing, and names the difference.
+pub(super) async fn limit_of(connection: &Connection, wanted: &Declaration) -> Result<Limit, lapin::Error> {
+    let mut channels = Channels::of(connection);
+    for (arguments, same) in [(&wanted.arguments, Limit::Ours), (&wanted.earlier, Limit::Missing)] {
+        match channels.declare(&wanted.name, arguments).await {
+            Ok(()) => return Ok(same),
+            Err(error) if code(&error) == Some(406) => {
+                if let Some(limit) = said_limit(&text(&error)) {
+                    return Ok(limit);
+                }
+            }
+            Err(error) if error.is_amqp_soft_error() => return Ok(Limit::Unknown),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Limit::Unknown)
+}
+
+/// What a refusal says of the limit that is there, if it is about the limit.
+fn said_limit(said: &str) -> Option<Limit> {
+    let (_, current) = said.split_once("'x-delivery-limit'")?.1.rsplit_once("current is ")?;
+    let value = current.split('\'').nth(1);
+    Some(value.map_or(Limit::Missing, |value| Limit::Other(value.to_owned())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As RabbitMQ 3.10 and 4.2 say it.
+    #[test]
+    fn a_refusal_names_the_limit_that_is_there() {
+        let said = |end: &str| {
+            said_limit(&format!(
+                "PRECONDITION_FAILED - inequivalent arg 'x-delivery-limit' for queue 'books.dead' in vhost '/': {end}"
+            ))
+        };
+        let received = "received the value '1000000000' of type 'signedint' but current is";
+        assert_eq!(said(&format!("{received} none")), Some(Limit::Missing));
+        assert_eq!(said(&format!("{received} the value '5' of type 'long'")), Some(Limit::Other("5".into())));
+        assert_eq!(
+            said("received none but current is the value '7' of type 'long'"),
+            Some(Limit::Other("7".into()))
+        );
+        assert_eq!(said_limit("PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue 'a'"), None);
+    }
 }

@@ -9,7 +9,7 @@ use lapin::message::Delivery;
 use lapin::types::{AMQPValue, FieldTable};
 
 use super::properties::{
-    ATTEMPT, AmqpMessage, Body, DUE, EXCHANGE, EXPIRES, PERSISTENT, REASON, ROUTING_KEY, Short,
+    ATTEMPT, AmqpMessage, Body, DUE, EXCHANGE, EXPIRES, PERSISTENT, REASON, REDRIVEN, ROUTING_KEY, Short,
     UNDECODABLE_SINCE, WAIT, table_bytes,
 };
 use crate::message::limits::{OURS, ROUTING, SHORT_STRING_BYTES};
@@ -21,7 +21,7 @@ use crate::transport::{Foreign, Identify};
 const CLOCKS_DIFFER: u64 = 24 * 60 * 60 * 1000;
 
 /// A quorum queue's count of deliveries that ended without an answer.
-const DELIVERY_COUNT: &str = "x-delivery-count";
+pub(super) const DELIVERY_COUNT: &str = "x-delivery-count";
 
 /// Where RabbitMQ notes which queues a message left for their dead letters, and why: the newest first. Waiting is such
 /// a death, too, of the queue in which a message waited. Tools that move messages copy it.
@@ -51,6 +51,8 @@ pub(super) struct Incoming {
     pub(super) expires: Option<u64>,
     /// Why RabbitMQ had put it to the dead letters itself, from where it was put back.
     pub(super) died_of: Option<String>,
+    /// How often an operator has put it back from the dead letters.
+    pub(super) redriven: Option<u64>,
     /// It was delivered before, and nobody answered.
     pub(super) redelivered: bool,
     pub(super) properties: BasicProperties,
@@ -60,12 +62,17 @@ pub(super) struct Incoming {
 impl Incoming {
     /// Takes a delivery from `queue` apart.
     pub(super) fn new(delivery: Delivery, queue: &Short) -> Self {
+        Self::taken(delivery, queue, queue)
+    }
+
+    /// Takes a delivery apart that came out of one of the queues of the consumer of `queue`.
+    pub(super) fn taken(delivery: Delivery, queue: &Short, from: &Short) -> Self {
         let Delivery { exchange, routing_key, redelivered, properties, data, .. } = delivery;
         let none = FieldTable::default();
         let headers = properties.headers().as_ref().unwrap_or(&none);
         // Only what comes by the default exchange can be one of ours that waited. A dead one that a
         // person has put back begins anew, whoever put it to the dead letters.
-        let waited = exchange.as_str().is_empty() && routing_key == *queue;
+        let waited = exchange.as_str().is_empty() && routing_key == *from;
         let death = headers.inner().get(DEATHS).filter(|_| waited).and_then(|deaths| death_in(deaths, queue));
         let noted = |name| headers.inner().get(name).filter(|_| waited);
         let count = |name| {
@@ -88,6 +95,7 @@ impl Incoming {
             due: headers.inner().get(DUE).and_then(integer).filter(|due| *due <= now() + CLOCKS_DIFFER),
             expires: headers.inner().get(EXPIRES).and_then(integer),
             died_of: death.and_then(|death| first_text(death.inner().get("reason")?)),
+            redriven: noted(REDRIVEN).and_then(integer),
             redelivered,
             body: Body::Bytes(Arc::new(data)),
             properties,
@@ -98,6 +106,20 @@ impl Incoming {
     /// put back is delivered, however late.
     pub(super) fn is_late(&self) -> bool {
         self.attempt > 1 && self.expires.is_some_and(|expires| expires <= now())
+    }
+
+    /// The text of one of this crate's headers.
+    pub(super) fn note(&self, name: &str) -> Option<String> {
+        self.header(name).and_then(string)
+    }
+
+    /// The number in one of this crate's headers.
+    pub(super) fn count(&self, name: &str) -> Option<u64> {
+        self.header(name).and_then(integer)
+    }
+
+    fn header(&self, name: &str) -> Option<&AMQPValue> {
+        self.properties.headers().as_ref()?.inner().get(name)
     }
 
     /// Gives it the id that its key stands for, if it has one.
@@ -148,6 +170,12 @@ impl Incoming {
         }
     }
 
+    /// The same message for its queue, as on its first attempt, after an operator has taken it from the dead letters.
+    pub(super) fn redriven_to(&self, queue: &Short, room: usize) -> AmqpMessage {
+        let times = i64::try_from(self.redriven.unwrap_or_default()).unwrap_or(i64::MAX - 1);
+        self.rerouted(queue, room, &[(REDRIVEN, AMQPValue::LongLongInt(times + 1))])
+    }
+
     /// The same message for another queue, with these headers of ours. Its own are left out if they need more than
     /// this room.
     pub(super) fn rerouted(
@@ -164,13 +192,14 @@ impl Incoming {
         if table_bytes(&headers) > room {
             headers = FieldTable::default();
         }
+        for (name, number) in [(DUE, self.due), (EXPIRES, self.expires), (REDRIVEN, self.redriven)] {
+            if let Some(number) = number {
+                headers
+                    .insert(name.into(), AMQPValue::LongLongInt(i64::try_from(number).unwrap_or(i64::MAX)));
+            }
+        }
         for (name, value) in notes {
             headers.insert((*name).into(), value.clone());
-        }
-        for (name, time) in [(DUE, self.due), (EXPIRES, self.expires)] {
-            if let Some(time) = time {
-                headers.insert(name.into(), AMQPValue::LongLongInt(i64::try_from(time).unwrap_or(i64::MAX)));
-            }
         }
         let text = |text: &str| AMQPValue::LongString(text.into());
         headers.insert(EXCHANGE.into(), text(&self.exchange));

@@ -5,9 +5,13 @@ mod broker;
 mod channel_publisher;
 mod cloud_events;
 mod connection;
+mod dead_letter;
+mod dead_letter_hand;
 mod dead_letters;
+mod delivery_limit;
 mod establish;
 mod incoming;
+mod inspect;
 mod news;
 mod properties;
 #[cfg(test)]
@@ -15,6 +19,7 @@ mod proptests;
 mod publish_queue;
 mod publisher;
 mod reroute;
+mod rights;
 mod subscription;
 mod taking;
 mod topology;
@@ -30,9 +35,13 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use self::broker::Broker;
+pub(crate) use self::dead_letter::Letter;
+pub(crate) use self::dead_letter_hand::DeadLetterHand;
+pub(crate) use self::inspect::{Noticed, Wanted};
 use self::publisher::Publisher;
 use self::subscription::Subscription;
 pub use self::topology::ExchangeKind;
+pub(crate) use self::topology::Queues;
 use self::topology::Topology;
 use crate::error::{Error, ErrorKind};
 use crate::message::Message;
@@ -157,11 +166,26 @@ impl RabbitMq {
         self
     }
 
+    /// Where it is.
+    fn broker(&self) -> Result<Broker, Error> {
+        let name = self.connection_name.clone().or_else(|| self.app_id.clone());
+        let name = name.unwrap_or_else(|| "transactional-message".into());
+        Broker::new(&self.url, self.ca_certificate.clone(), name)
+    }
+
+    /// A hand on the dead letters there.
+    pub(crate) async fn dead_letters(&self) -> Result<DeadLetterHand, Error> {
+        DeadLetterHand::connect(self.broker()?).await
+    }
+
+    /// What is wrong with queues and exchanges that somebody needs.
+    pub(crate) async fn inspect(&self, wanted: &Wanted) -> Result<Vec<Noticed>, Error> {
+        Ok(inspect::inspect(&self.broker()?, wanted).await)
+    }
+
     /// Checks everything that can be checked without the broker.
     pub(crate) fn open(self, patience: Duration) -> Result<RabbitMqTransport, Error> {
-        let name = self.connection_name.or_else(|| self.app_id.clone());
-        let name = name.unwrap_or_else(|| "transactional-message".into());
-        let broker = Broker::new(&self.url, self.ca_certificate, name)?;
+        let broker = self.broker()?;
         let topology = Topology::new(self.exchanges, self.passive, broker.vhost())?;
         let publisher = Publisher::new(broker.clone(), topology.clone(), patience);
         let app_id = self.app_id.map(|app_id| broker::short("app_id", &app_id)).transpose()?;

@@ -23,6 +23,8 @@ pub(super) const ROUTING_KEY: &str = "x-tm-routing-key";
 /// Why the message is dead, and at which queue it died.
 pub(super) const REASON: &str = "x-tm-reason";
 pub(super) const QUEUE: &str = "x-tm-queue";
+/// How often an operator has put the message back from the dead letters.
+pub(super) const REDRIVEN: &str = "x-tm-redriven";
 /// Since when nobody could read the message, in milliseconds of Unix time.
 pub(super) const UNDECODABLE_SINCE: &str = "x-tm-undecodable-since";
 /// How much longer the message waits for its next attempt, in milliseconds, once it is back from the queue in which it waits

@@ -42,7 +42,7 @@ pub(super) struct Topology {
 
 /// The queues of one consumer.
 #[derive(Clone, Debug)]
-pub(super) struct Queues {
+pub(crate) struct Queues {
     pub(super) main: ShortString,
     pub(super) dead: ShortString,
     /// One for each pause, in the order of the attempts.
@@ -130,6 +130,13 @@ impl Queues {
         })
     }
 
+    /// The main queue and the dead letters of a consumer of which only the name is known.
+    pub(crate) fn named(name: &str) -> Result<Self, Error> {
+        let queue = |name: &str| short("name of a queue", name);
+        let (main, dead) = (queue(name)?, queue(&format!("{name}.dead"))?);
+        Ok(Self { main, dead, retry: Vec::new(), bindings: Vec::new() })
+    }
+
     /// Where a message waits after its attempt number `attempt` failed.
     pub(super) fn after_attempt(&self, attempt: u32) -> &(ShortString, Duration) {
         let index = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);
@@ -148,14 +155,18 @@ impl Queues {
         self.retry.iter().map(|(_, pause)| *pause).max().unwrap_or_default() * MOST_PAUSES
     }
 
-    /// Every queue with its arguments. What goes from one to another on the broker's own account is
-    /// handed over with publisher confirms (`at-least-once`); a queue that is full refuses, and drops nothing.
-    pub(super) fn declarations(&self) -> Vec<Declaration> {
-        let dead = Declaration {
+    /// The queue of the dead letters. What is full refuses, and drops nothing.
+    pub(super) fn dead_letters(&self) -> Declaration {
+        Declaration {
             name: self.dead.clone(),
             arguments: with_limit(with_overflow(quorum())),
             earlier: quorum(),
-        };
+        }
+    }
+
+    /// Every queue with its arguments. What goes from one to another on the broker's own account is
+    /// handed over with publisher confirms (`at-least-once`); a queue that is full refuses, and drops nothing.
+    pub(super) fn declarations(&self) -> Vec<Declaration> {
         let earlier = dead_lettering(&self.dead);
         let main = Declaration { name: self.main.clone(), arguments: with_limit(earlier.clone()), earlier };
         let retry = self.retry.iter().map(|(name, pause)| {
@@ -164,7 +175,7 @@ impl Queues {
             arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(millis));
             Declaration { name: name.clone(), earlier: arguments.clone(), arguments }
         });
-        [dead, main].into_iter().chain(retry).collect()
+        [self.dead_letters(), main].into_iter().chain(retry).collect()
     }
 }
 
@@ -194,6 +205,15 @@ fn dead_lettering(queue: &ShortString) -> FieldTable {
 
 fn long(text: &str) -> AMQPValue {
     AMQPValue::LongString(text.into())
+}
+
+/// The command that gives a queue the limit that it was not declared with.
+pub(super) fn limit_policy(vhost: &str, queue: &str) -> String {
+    let pattern = queue.replace('.', "\\.");
+    format!(
+        "rabbitmqctl set_policy -p '{vhost}' '{queue}.limit' '^{pattern}$' \
+         '{{\"delivery-limit\":{DELIVERY_LIMIT},\"overflow\":\"reject-publish\"}}' --apply-to queues"
+    )
 }
 
 /// `, x-queue-type=quorum, …`, for an operator who creates the queue.

@@ -109,6 +109,9 @@ const fn decided(action: Action) -> Decided {
     match action {
         Action::Confirm => Decided::Confirm,
         Action::Cancel => Decided::Cancel,
-        Action::Retry | Action::View | Action::Pause | Action::Resume => Decided::Retry,
+        // Only what moves a row is decided.
+        Action::Retry | Action::View | Action::Pause | Action::Resume | Action::Redrive | Action::Discard => {
+            Decided::Retry
+        }
     }
 }

@@ -8,6 +8,7 @@ use super::Admin;
 use crate::error::Error;
 #[cfg(doc)]
 use crate::error::ErrorKind;
+use crate::message::limits::Limits;
 use crate::message::state::MessageState;
 use crate::settings::Settings;
 use crate::store::{Filter, LONG_DUE, ProcessInfo, StoreError};
@@ -52,6 +53,7 @@ impl Admin<'_> {
         found.extend(self.not_asked_about(&alive).await.map_err(failed)?);
         found.extend(self.not_delivered(&alive).await.map_err(failed)?);
         found.extend(self.weaknesses().await);
+        found.extend(self.unfit(&alive).await);
         found.extend(Finding::differences(&processes));
         found.extend(self.clock().await?);
         found.extend(self.not_deleted(&alive).await?);
@@ -146,6 +148,34 @@ impl Admin<'_> {
         found
     }
 
+    /// What could never work on these servers, with the settings of the processes that run: a server may be set otherwise
+    /// after they were started, and they would not start again.
+    async fn unfit(self, alive: &[&ProcessInfo]) -> Vec<Finding> {
+        let settings = self.calls().settings;
+        let announced = alive.iter().map(|process| settings.heard(&process.settings).limits());
+        let Some(limits) = announced.reduce(|one, other| Limits {
+            body_bytes: one.body_bytes.max(other.body_bytes),
+            headers_bytes: one.headers_bytes.max(other.headers_bytes),
+        }) else {
+            return Vec::new();
+        };
+        let mut found = Vec::new();
+        let mut tell = |whose: String, fit: Result<(), StoreError>| {
+            if let Err(StoreError::Refused(why)) = fit {
+                let what = format!("{whose} is on a server with settings under which messages can't be kept");
+                let remedy =
+                    "set the server as the evidence says; processes with these settings don't start there";
+                found.push(Finding::new(what, why, remedy));
+            }
+        };
+        tell("the message store".into(), self.store().check_server(limits).await);
+        for (name, fence) in self.calls().fences.iter() {
+            let whose = format!("the business database of the fence `{name}`");
+            tell(whose, fence.check_server(limits).await);
+        }
+        found
+    }
+
     /// By the newest message, if there is one.
     async fn clock(self) -> Result<Option<Finding>, Error> {
         let newest = self.search(&Filter::default(), None, 1).await?.messages.pop();
@@ -183,8 +213,42 @@ impl Finding {
     /// Settings and versions that are not the same in all living processes of a service.
     pub fn differences(processes: &[ProcessInfo]) -> Vec<Self> {
         let alive: Vec<_> = processes.iter().filter(|process| process.is_alive()).collect();
-        differing(&alive)
+        let mut found = differing(&alive);
+        found.extend(strangers(&alive));
+        found
     }
+}
+
+/// Two programs with one service name that have nothing in common: probably two services. Only where it is known that no
+/// package has handlers in both, so that neither versions of one program nor its parts are taken for strangers.
+fn strangers(alive: &[&ProcessInfo]) -> Option<Finding> {
+    let apart = |one: &[String], other: &[String]| one.iter().all(|part| !other.contains(part));
+    let differ = |one: &ProcessInfo, other: &ProcessInfo| {
+        let known = !one.packages.is_empty() && !other.packages.is_empty();
+        known && one.program != other.program && apart(&one.packages, &other.packages)
+    };
+    let has_nothing_of = |one: &ProcessInfo, other: &ProcessInfo| {
+        apart(&one.answers, &other.answers)
+            && apart(&one.fences, &other.fences)
+            && apart(&one.consumers, &other.consumers)
+    };
+    let mut pairs = alive
+        .iter()
+        .enumerate()
+        .flat_map(|(index, one)| alive[..index].iter().map(move |other| (one, other)));
+    let (one, other) = pairs.find(|(one, other)| {
+        one.services.first() == other.services.first() && differ(one, other) && has_nothing_of(one, other)
+    })?;
+    let service = one.services.first().map_or("default", String::as_str);
+    let shown = |process: &ProcessInfo| {
+        format!("`{}` (handlers of {}) on {}", process.program, process.packages.join(", "), place(process))
+    };
+    Some(Finding::new(
+        format!("two programs that have nothing in common are both the service `{service}`"),
+        format!("{} and {}", shown(one), shown(other)),
+        "if they are two services, give each a name of its own by `MessengerBuilder::service`: as one, each delivers the other's \
+         messages to its own broker, and asks its own handlers of the same name about them",
+    ))
 }
 
 fn differing(alive: &[&ProcessInfo]) -> Vec<Finding> {
@@ -224,6 +288,45 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+
+    #[test]
+    fn only_programs_that_have_nothing_in_common_are_strangers() {
+        let process = |program: &str, package: &str, handler: &str, queue: &str| ProcessInfo {
+            services: vec!["default".into()],
+            program: program.into(),
+            packages: Some(package)
+                .filter(|package| !package.is_empty())
+                .map(str::to_owned)
+                .into_iter()
+                .collect(),
+            answers: vec![format!("handler:{handler}")],
+            consumers: vec![queue.into()],
+            ..ProcessInfo::this(Uuid::new_v4())
+        };
+        let shop = process("shop", "shop", "ship", "books");
+        let told = |other: &ProcessInfo| strangers(&[&shop, other]);
+        let billing = process("billing", "billing", "bill", "invoices");
+        let found = told(&billing).expect("two services");
+        assert!(
+            found.what.contains("`default`") && found.evidence.contains("`billing` (handlers of billing)")
+        );
+        assert!(found.remedy.contains("MessengerBuilder::service"));
+        for same in [
+            // Another version, whose file has another name.
+            process("shop-2.0", "shop", "ship", "books"),
+            // Parts of one program.
+            process("shop", "web", "bill", "invoices"),
+            process("shop-worker", "shop", "bill", "invoices"),
+            // Nobody knows what its package is.
+            process("billing", "", "bill", "invoices"),
+            // They share a handler, or a queue.
+            process("billing", "billing", "ship", "invoices"),
+            process("billing", "billing", "bill", "books"),
+            ProcessInfo { services: vec!["billing".into()], ..billing.clone() },
+        ] {
+            assert_eq!(told(&same), None, "{same:?}");
+        }
+    }
 
     #[test]
     fn what_differs_within_a_service_is_told_once() {

@@ -1,7 +1,11 @@
 //! What an operator can do about messages: look at them, decide, and see who decided.
 
+#[cfg(feature = "rabbitmq")]
+mod dead_letters;
 mod decide;
 mod examine;
+#[cfg(feature = "rabbitmq")]
+mod examine_rabbitmq;
 mod look;
 mod operate;
 mod pause;
@@ -17,6 +21,10 @@ use crate::fence::FenceDatabase;
 use crate::message::{AnsweredBy, Evidence, FenceId, MessageId};
 use crate::store::{Actor, Entry, MessageInfo, Store};
 
+#[cfg(feature = "rabbitmq")]
+pub use dead_letters::{
+    DeadLetter, DeadLetters, Discard, DiscardSummary, Redrive, RedrivePreview, RedriveSummary, Redriven,
+};
 pub use examine::Finding;
 pub use simulate::{Answered, Simulation};
 
@@ -76,15 +84,18 @@ impl<'m> Admin<'m> {
     }
 
     fn entry(self, reason: &str, evidence: &Evidence) -> Entry {
-        let actor = self.actor.cloned().unwrap_or_else(|| Actor::new(self.calls().services.own(), "code"));
         let evidence = (*evidence != Evidence::NoFence).then(|| evidence.to_string());
-        let entry = Entry::new(actor, reason, evidence);
+        let entry = Entry::new(self.actor(), reason, evidence);
         match self.part {
             None => entry,
             Some(Part { operation, record }) => {
                 Entry { id: record, ..entry.about(format!("operation:{operation}")) }
             }
         }
+    }
+
+    fn actor(self) -> Actor {
+        self.actor.cloned().unwrap_or_else(|| Actor::new(self.calls().services.own(), "code"))
     }
 }
 

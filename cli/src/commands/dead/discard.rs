@@ -1,0 +1,64 @@
+//! `tm dead discard`
+
+use serde_json::json;
+use transactional_message::{DeadLetter, DeadLetters, Discard, DiscardSummary};
+
+use super::{named, reason};
+use crate::arguments::dead::DiscardDead;
+use crate::connect::Session;
+use crate::exit::{Exit, Failure};
+use crate::output::{Output, plain, say};
+
+pub(super) async fn run(
+    session: &Session,
+    output: &Output,
+    letters: &mut DeadLetters<'_>,
+    discard: &DiscardDead,
+) -> Result<Exit, Failure> {
+    let (queue, reason) = (&discard.queue, reason(&discard.reason)?);
+    let depth = session.within(async { Ok(letters.depth(queue).await?) }).await?;
+    let Some(depth) = depth else {
+        return Err(Failure::new(Exit::NotFound, format!("there is no queue `{queue}.dead`")));
+    };
+    let (which, count) = if discard.all {
+        let most = discard.max.map_or(depth, |max| max.min(depth));
+        (Discard::First(most), most as usize)
+    } else {
+        (Discard::Ids(discard.ids.clone()), discard.ids.len())
+    };
+    let what = format!("{count} of {depth} dead letters of the queue `{queue}` would be removed for good");
+    if session.dry_run {
+        say(&what);
+        return Ok(Exit::Done);
+    }
+    session.consent.agree(&format!("{what}, at {}", session.target))?;
+
+    let mut output = output.one_by_one();
+    let mut written = Ok(());
+    let told = |letter: &DeadLetter| {
+        if written.is_ok() {
+            let text = || format!("discarded {}", plain(named(letter)));
+            written = output.item(&["id", "reason", "sent_at"], letter, text);
+        }
+    };
+    let summary = letters.discard(queue, &which, reason, told).await?;
+    written?;
+    output.ends_with(json!({ "summary": summary }))?;
+    for id in &summary.not_found {
+        say(&format!("there is no dead letter `{}` among the first 10000", plain(id)));
+    }
+    if let Some(why) = &summary.stopped {
+        say(&format!("it stopped before its end: {}. What was not discarded stays where it is", plain(why)));
+    }
+    Ok(exit(&summary))
+}
+
+fn exit(summary: &DiscardSummary) -> Exit {
+    let DiscardSummary { discarded, not_found, stopped, .. } = summary;
+    match (stopped.is_some(), not_found.is_empty(), *discarded > 0) {
+        (false, true, _) => Exit::Done,
+        (_, _, true) => Exit::Partly,
+        (true, _, false) => Exit::Failed,
+        (false, false, false) => Exit::NotFound,
+    }
+}

@@ -1,0 +1,36 @@
+//! Looks for what is wrong with RabbitMQ's queues and exchanges. Reads only.
+
+use super::Admin;
+use super::examine::Finding;
+use crate::broker::rabbitmq::{Noticed, RabbitMq, Wanted};
+use crate::error::Error;
+#[cfg(doc)]
+use crate::error::ErrorKind;
+
+impl Admin<'_> {
+    /// Looks for what is wrong at RabbitMQ around the consumers and senders that have announced themselves within a day: a
+    /// broker that can't be reached, exchanges and queues that are not there, dead letters that wait, rights that are
+    /// missing, and delivery limits so small that messages which were only looked at are dropped. RabbitMQ's default is one
+    /// since its version 4; AMQP does not show whether a policy sets another.
+    ///
+    /// Reads only, and no answer is waited for long. What could not be looked at is a finding, too.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`] for a wrong URL; [`ErrorKind::Unavailable`] when the store does not answer.
+    pub async fn examine_rabbitmq(self, rabbitmq: impl Into<RabbitMq>) -> Result<Vec<Finding>, Error> {
+        let queues = self.consumed_queues().await?.into_iter().collect();
+        let processes = self.processes().await?;
+        let by_rabbitmq = processes.into_iter().filter(|process| process.transport == "rabbitmq");
+        let mut exchanges: Vec<_> = by_rabbitmq.flat_map(|process| process.exchanges).collect();
+        exchanges.sort_unstable();
+        exchanges.dedup();
+        let noticed = rabbitmq.into().inspect(&Wanted { queues, exchanges }).await?;
+        Ok(noticed.into_iter().map(Finding::from).collect())
+    }
+}
+
+impl From<Noticed> for Finding {
+    fn from(Noticed { what, evidence, remedy }: Noticed) -> Self {
+        Self { what, evidence, remedy }
+    }
+}
