@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use transactional_message::{CallId, Filter, MessageState};
 
 use crate::output::{Format, TimeStyle};
-pub(crate) use act::{Decide, Operations, Pause, Resume};
+pub(crate) use act::{Decide, Operations, Pause, Prune, Resume};
 
 /// Looks at the messages of transactional-message, says why they wait, and takes the decisions of persons.
 ///
@@ -93,6 +93,10 @@ pub(crate) enum Language {
 pub(crate) enum Command {
     /// Brings the tables up to this version
     Migrate(Migrate),
+    /// Writes what happens to messages, as it happens
+    Tail(Tail),
+    /// Deletes what is finished and older than the processes' own retention would keep it
+    Prune(Prune),
     /// Counts what is on its way and what waits for a person; for people, probes and cron
     Status(Status),
     /// Lists messages, the newest first
@@ -102,7 +106,7 @@ pub(crate) enum Command {
     /// Says why a message stands where it stands; without an id, why those in a state do
     Why(Why),
     /// Says what would happen to a message now, without doing it
-    Ask(One),
+    Ask(Ask),
     /// Delivers parked messages: their business action took effect
     Confirm(Decide),
     /// Removes parked messages: their business action took no effect
@@ -138,8 +142,23 @@ pub(crate) enum Command {
 #[derive(Args, Debug)]
 pub(crate) struct Migrate {
     /// Changes nothing, and fails with 6 if the tables are not up to date
-    #[arg(long)]
+    #[arg(long, conflicts_with = "sql")]
     pub(crate) check: bool,
+    /// Writes the statements, for somebody else to run; connects to nothing
+    #[arg(long)]
+    pub(crate) sql: bool,
+    /// Of which tables: those of the message store, of a business database, or of a consumer's
+    #[arg(long, value_enum, default_value_t, requires = "sql")]
+    pub(crate) part: Part,
+}
+
+/// Tables that may be in databases of their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    #[default]
+    Message,
+    Fence,
+    Inbox,
 }
 
 #[derive(Args, Debug)]
@@ -292,6 +311,27 @@ impl From<State> for MessageState {
 pub(crate) struct One {
     /// The message: its id, the id of its call, or the beginning of one
     pub(crate) id: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Ask {
+    #[command(flatten)]
+    pub(crate) one: One,
+    /// Has a process ask now, instead of when it is due
+    #[arg(long, requires = "reason")]
+    pub(crate) apply: bool,
+    /// Why, as kept in the audit
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Tail {
+    /// How often it looks
+    #[arg(long, value_name = "PAUSE", default_value = "1s", value_parser = pause)]
+    pub(crate) every: Duration,
+    #[command(flatten)]
+    pub(crate) conditions: Conditions,
 }
 
 #[derive(Args, Debug)]

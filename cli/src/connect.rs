@@ -97,22 +97,25 @@ pub(crate) async fn within<T>(
     })
 }
 
+/// A database of this target, with the names that its tables have.
+pub(crate) fn source(target: &Target, url: &str) -> DatabaseSource {
+    let source = DatabaseSource::from(url);
+    match &target.table_prefix {
+        Some(prefix) => source.table_prefix(prefix.clone()),
+        None => source,
+    }
+}
+
 async fn open(target: &Target, fences: &[(String, String)]) -> Result<Messenger, Failure> {
-    let source = |url: &str| {
-        let source = DatabaseSource::from(url);
-        match &target.table_prefix {
-            Some(prefix) => source.table_prefix(prefix.clone()),
-            None => source,
-        }
-    };
-    let store = source(&target.database_url);
+    let store = source(target, &target.database_url);
     let store = match &target.schema {
         Some(schema) => store.schema(schema.clone()),
         None => store,
     };
     // It stores no messages, and must work where an application's settings were fitted to a small server.
     let builder = Messenger::builder(store).settings(Settings::default().body_limit(1));
-    let builder = fences.iter().fold(builder, |builder, (name, url)| builder.fence(name, source(url)));
+    let builder =
+        fences.iter().fold(builder, |builder, (name, url)| builder.fence(name, source(target, url)));
     Ok(Box::pin(builder.build()).await?)
 }
 

@@ -187,11 +187,14 @@ pub use check_back::{Answer, Asked, Data, Decode, Extract, HalfMessage, Handler,
 #[cfg(feature = "_sql")]
 pub use consumer::{Consume, ConsumeBatch, Consumer, Received, Reject, RetryAfter};
 pub use database::DatabaseSource;
+#[cfg(feature = "_sql")]
+pub use database::{Script, TablePart};
 pub use error::{Error, ErrorKind, FromHalfError};
 pub use message::state::MessageState;
 pub use message::{CallId, Evidence, Message, MessageId, Outcome, Pausable, Payload};
 pub use messenger::{
-    Admin, Answered, Finding, InScope, Messenger, MessengerBuilder, Simulation, WithMessenger, spawn,
+    Admin, Answered, Finding, InScope, Messenger, MessengerBuilder, PrunedRows, Simulation, WithMessenger,
+    spawn,
 };
 #[cfg(feature = "rabbitmq")]
 pub use messenger::{

@@ -131,3 +131,13 @@ pub(crate) enum Operations {
         id: String,
     },
 }
+
+#[derive(Args, Debug)]
+pub(crate) struct Prune {
+    /// Finished for longer than this, as in 30days
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) older_than: Duration,
+    /// Also records of the audit that are older, for which the right to delete them is needed
+    #[arg(long)]
+    pub(crate) audit: bool,
+}

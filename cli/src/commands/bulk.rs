@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::time::SystemTime;
 
 use serde_json::json;
-use transactional_message::{Filter, MessageId, MessageInfo, MessageState, Order, ProcessInfo};
+use transactional_message::{Filter, MessageId, MessageInfo, MessageState, Order};
 use uuid::Uuid;
 
 use super::decide::Verb;
@@ -160,9 +160,9 @@ fn shown(filter: &Filter) -> String {
 async fn left_to_others(session: &Session, output: &Output, id: Uuid) -> Result<Exit, Failure> {
     let admin = session.messenger.admin();
     let processes = session.within(async { Ok(admin.processes().await?) }).await?;
-    if !processes.iter().any(ProcessInfo::is_alive) {
+    if !processes.iter().any(|process| process.is_alive() && process.obeys_pauses) {
         say(&format!(
-            "no process over this store has announced itself: `tm operations run {id}` carries it out"
+            "no process over this store that could has announced itself: `tm operations run {id}` carries it out"
         ));
     }
     operations::show_one(session, output, id).await

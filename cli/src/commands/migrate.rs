@@ -1,15 +1,18 @@
 //! `tm migrate`
 
-use transactional_message::ErrorKind;
+use transactional_message::{ErrorKind, Script, TablePart};
 
-use crate::arguments::{Globals, Migrate};
-use crate::connect::{Session, within};
+use crate::arguments::{Globals, Migrate, Part};
+use crate::connect::{Session, source, within};
 use crate::context::Target;
 use crate::exit::{Exit, Failure};
-use crate::output::say;
+use crate::output::{say, write};
 
 pub(super) async fn run(globals: &Globals, migrate: &Migrate) -> Result<Exit, Failure> {
     let target = Target::of(globals)?;
+    if migrate.sql {
+        return sql(&target, migrate.part).await;
+    }
     if migrate.check || globals.dry_run {
         target.is_there().map_err(|failure| Failure { exit: Exit::Found, ..failure })?;
         let session = within(globals.timeout, Session::open_unchecked(globals)).await?;
@@ -26,6 +29,19 @@ pub(super) async fn run(globals: &Globals, migrate: &Migrate) -> Result<Exit, Fa
         say(
             "no fence was named: `--fence NAME=URL` for each business database, should its tables be kept up to date from here",
         );
+    }
+    Ok(Exit::Done)
+}
+
+/// The statements of all versions: each file notes its own in `tm_schema`, and says in its first lines what it is for.
+async fn sql(target: &Target, part: Part) -> Result<Exit, Failure> {
+    let part = match part {
+        Part::Message => TablePart::Message,
+        Part::Fence => TablePart::Fence,
+        Part::Inbox => TablePart::Inbox,
+    };
+    for Script { name, sql, .. } in source(target, &target.database_url).scripts(part).await? {
+        write(&format!("-- {name}\n{sql}\n"))?;
     }
     Ok(Exit::Done)
 }

@@ -1,11 +1,12 @@
 //! `tm operations`
 
 use std::fmt::Write;
+use std::pin::pin;
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::signal::ctrl_c;
-use tokio::time::interval;
+use tokio::time::{interval, sleep};
 use transactional_message::{Error, ItemOutcome, Operation, OperationItem, Progress};
 use uuid::Uuid;
 
@@ -22,7 +23,7 @@ const COLUMNS: [&str; 11] = [
     "done",
     "refused",
     "failed",
-    "dead_again",
+    "failed_again",
     "user",
     "created_at",
     "reason",
@@ -32,6 +33,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Of so many messages it is said why they were refused.
 const REFUSALS: usize = 20;
 const PAGE: u32 = 1000;
+/// The beginning of an id is looked for among so many.
+const NEWEST: u32 = 100;
 
 pub(super) async fn run(session: &Session, output: &Output, operations: Operations) -> Result<Exit, Failure> {
     let admin = session.messenger.admin().by(&session.actor);
@@ -58,18 +61,26 @@ pub(super) async fn run(session: &Session, output: &Output, operations: Operatio
         }
         Operations::Run { id } => {
             let Operation { id, .. } = find(session, &id).await?;
+            if session.dry_run {
+                say(&format!("operation {id} would be carried out"));
+                return Ok(Exit::Done);
+            }
             session.consent.make_sure(&format!("This would carry out the operation {id}"))?;
             follow(session, output, id).await
         }
     }
 }
 
-/// The one with this id, or whose id begins so.
+/// The one with this id, or, of the newest, whose id begins so.
 async fn find(session: &Session, text: &str) -> Result<Operation, Failure> {
     let admin = session.messenger.admin();
-    let all = session.within(async { Ok(admin.operations(None, PAGE).await?) }).await?;
+    let found = if let Ok(id) = text.parse::<Uuid>() {
+        session.within(async { Ok(admin.operation(id).await?) }).await?.into_iter().collect()
+    } else {
+        session.within(async { Ok(admin.operations(None, NEWEST).await?) }).await?
+    };
     let text = text.to_ascii_lowercase();
-    let mut found = all.into_iter().filter(|one| one.id.to_string().starts_with(&text));
+    let mut found = found.into_iter().filter(|one| one.id.to_string().starts_with(&text));
     match (found.next(), found.next()) {
         (Some(one), None) => Ok(one),
         (Some(one), Some(other)) => Err(Failure::usage(format!(
@@ -127,7 +138,12 @@ pub(super) async fn follow(session: &Session, output: &Output, id: Uuid) -> Resu
     let admin = session.messenger.admin().by(&session.actor);
     let mut look = interval(LOOK);
     let mut said = String::new();
-    let mut carried_out = Box::pin(admin.carry_out(id));
+    let (mut interrupted, mut is_stopping) = (pin!(ctrl_c()), false);
+    let carry_out = async |after| {
+        sleep(after).await;
+        admin.carry_out(id).await
+    };
+    let mut carried_out = Box::pin(carry_out(Duration::ZERO));
     loop {
         tokio::select! {
             carried = &mut carried_out => {
@@ -135,8 +151,7 @@ pub(super) async fn follow(session: &Session, output: &Output, id: Uuid) -> Resu
                     return end(session, output, id).await;
                 }
                 // Somebody else's, who may be cut off as well.
-                look.tick().await;
-                carried_out = Box::pin(admin.carry_out(id));
+                carried_out = Box::pin(carry_out(LOOK));
             }
             _ = look.tick() => {
                 let operation = session.within(async { Ok(admin.operation(id).await?) }).await?;
@@ -146,8 +161,10 @@ pub(super) async fn follow(session: &Session, output: &Output, id: Uuid) -> Resu
                     said = now;
                 }
             }
-            _ = ctrl_c() => {
-                session.within(async { Ok(admin.stop_operation(id, "interrupted at the terminal").await?) }).await?;
+            _ = &mut interrupted, if !is_stopping => {
+                is_stopping = true;
+                let reason = "interrupted at the terminal";
+                session.within(async { Ok(admin.stop_operation(id, reason).await?) }).await?;
             }
         }
     }
@@ -175,13 +192,15 @@ async fn end(session: &Session, output: &Output, id: Uuid) -> Result<Exit, Failu
     Ok(match operation.progress {
         Progress::Done if operation.failures() == 0 => Exit::Done,
         _ if operation.done == 0 && operation.refused > 0 => Exit::Refused,
+        // Nothing was done, as somebody wanted.
+        _ if operation.done == 0 => Exit::Failed,
         _ => Exit::Partly,
     })
 }
 
 /// How far it is, in a sentence.
 fn told(operation: &Operation) -> String {
-    let Operation { id, progress, action, messages, done, refused, failed, dead_again, stopped, .. } =
+    let Operation { id, progress, action, messages, done, refused, failed, failed_again, stopped, .. } =
         operation;
     let progress = match progress {
         Progress::Waiting => "waits",
@@ -191,7 +210,7 @@ fn told(operation: &Operation) -> String {
         _ => "is done",
     };
     let mut text = format!("operation {id} {progress}: {action} {done} of {messages}");
-    for (count, what) in [(refused, "refused"), (failed, "failed"), (dead_again, "dead again")] {
+    for (count, what) in [(refused, "refused"), (failed, "failed"), (failed_again, "failed again")] {
         if *count > 0 {
             let _ = write!(text, ", {count} {what}");
         }

@@ -2,17 +2,36 @@
 
 use std::fmt::Write;
 
-use transactional_message::{Answered, Simulation};
+use transactional_message::{Answered, MessageInfo, MessageState, Simulation};
 
 use super::find;
+use crate::arguments::Ask;
 use crate::connect::Session;
 use crate::exit::{Exit, Failure};
-use crate::output::{Output, plain};
+use crate::output::{Output, plain, say};
 
-pub(super) async fn run(session: &Session, output: &Output, id: &str) -> Result<Exit, Failure> {
-    let message = find::message(&session.messenger, id, 1).await?;
+pub(super) async fn run(session: &Session, output: &Output, ask: &Ask) -> Result<Exit, Failure> {
+    let message = find::message(&session.messenger, &ask.one.id, 1).await?;
     let simulation = session.messenger.admin().simulate(message.id).await?;
     output.one(&simulation, || text(&simulation))?;
+    if ask.apply && !session.dry_run {
+        return apply(session, &message, ask.reason.as_deref().unwrap_or_default()).await;
+    }
+    Ok(Exit::Done)
+}
+
+/// By the ordinary way: a process that has its fence or its handler asks, which settles it as always.
+async fn apply(session: &Session, message: &MessageInfo, reason: &str) -> Result<Exit, Failure> {
+    let (id, state) = (message.id, message.state);
+    if state != MessageState::Half {
+        let why = format!("message {id} is {state}: only a half message is asked about");
+        return Err(Failure::new(Exit::Refused, why));
+    }
+    session.consent.make_sure(&format!("This would have message {id} asked about now"))?;
+    session.messenger.admin().by(&session.actor).retry(id, reason).await?;
+    say(&format!(
+        "message {id} is due now: a process asks about it, and `tm show {id}` says what came of it"
+    ));
     Ok(Exit::Done)
 }
 

@@ -44,7 +44,8 @@ pub(super) async fn run(session: &Session, output: &Output, status: &Status) -> 
         oldest_seconds: oldest(&gauges).map(|age| age.as_secs_f64()),
         processes: alive,
         judgement,
-        pauses: session.messenger.admin().pauses().await?,
+        // Without the right to read them, the rest is said all the same.
+        pauses: session.messenger.admin().pauses().await.unwrap_or_default(),
     };
     output.one(&now, || text(&now, &gauges, output))?;
     let failed = status.fail_on.iter().any(|condition| holds(*condition, &gauges));

@@ -10,6 +10,7 @@ mod pause;
 mod rules;
 mod run;
 mod scenarios;
+mod upkeep;
 mod usage;
 
 /// The scenarios on each database.
@@ -40,4 +41,6 @@ on_each! {
     scenarios::a_parked_message_is_found_understood_and_confirmed,
     scenarios::a_fence_is_shown_and_has_the_last_word,
     scenarios::dead_messages_are_revived_by_their_ids,
+    upkeep::a_question_is_asked_now_and_what_becomes_of_it_is_seen,
+    upkeep::what_is_old_is_deleted_when_that_is_asked_for,
 }

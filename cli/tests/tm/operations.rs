@@ -135,7 +135,7 @@ pub(crate) async fn an_operation_is_stopped_from_anywhere<P: Place>() {
         ["retry", "--all", "--reason", "x", "--begin-in", "1s", "--look-for", "0s", "--yes", "--detach"];
     let ran = tm.run(&leave).ends_with(0);
     assert!(
-        ran.out.contains("waits: retry 0 of") && ran.err.contains("no process over this store"),
+        ran.out.contains("waits: retry 0 of") && ran.err.contains("no process over this store that could"),
         "{}",
         ran.err
     );

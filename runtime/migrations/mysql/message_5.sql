@@ -1,6 +1,6 @@
--- What went wrong with a message, one JSON object a line; null where nothing did. And what a record is about, where it is no
--- message: then message_id is all zeros. Each is one statement, which a crash leaves done or not done; what is done already
--- is not done again.
+-- What went wrong with a message, one JSON object a line; null where nothing did. And what a record is about besides a
+-- message: an operation; or instead of one, and then message_id is all zeros: a pause. Each is one statement, which a crash leaves
+-- done or not done; what is done already is not done again.
 SET @tm_upgrade = IF(
     EXISTS (SELECT 1 FROM information_schema.COLUMNS
             WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'tm_message' AND COLUMN_NAME = 'history'),
@@ -36,7 +36,7 @@ CREATE TABLE IF NOT EXISTS tm_operation (
     begins_at  BIGINT     NOT NULL,              -- until then nothing is done
     held_by    BINARY(16),                       -- who carries it out
     held_until BIGINT,
-    stopped    TEXT,                             -- JSON: by whom, and why
+    stopped    TEXT,                             -- by whom, and why
     ended_at   BIGINT,
     KEY tm_operation_open (ended_at, begins_at)
 ) ENGINE = InnoDB, DEFAULT CHARACTER SET = utf8mb4, COLLATE = utf8mb4_bin;

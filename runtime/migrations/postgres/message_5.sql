@@ -1,7 +1,7 @@
 -- What went wrong with a message, one JSON object a line; null where nothing did.
 ALTER TABLE tm_message ADD COLUMN history text;
 
--- What a record is about, where it is no message: then message_id is all zeros.
+-- What a record is about besides a message: an operation; or instead of one, and then message_id is all zeros: a pause.
 ALTER TABLE tm_audit ADD COLUMN subject text;
 
 -- What is paused. By the database's clock.
@@ -22,7 +22,7 @@ CREATE TABLE tm_operation (
     begins_at  bigint NOT NULL,              -- until then nothing is done
     held_by    uuid,                         -- who carries it out
     held_until bigint,
-    stopped    text,                         -- JSON: by whom, and why
+    stopped    text,                         -- by whom, and why
     ended_at   bigint
 );
 CREATE INDEX tm_operation_open ON tm_operation (begins_at) WHERE ended_at IS NULL;

@@ -1,7 +1,7 @@
 -- What went wrong with a message, one JSON object a line; null where nothing did.
 ALTER TABLE tm_message ADD COLUMN history TEXT;
 
--- What a record is about, where it is no message: then message_id is all zeros.
+-- What a record is about besides a message: an operation; or instead of one, and then message_id is all zeros: a pause.
 ALTER TABLE tm_audit ADD COLUMN subject TEXT;
 
 -- What is paused. By the database's clock.
@@ -22,7 +22,7 @@ CREATE TABLE tm_operation (
     begins_at  INTEGER NOT NULL,              -- until then nothing is done
     held_by    BLOB,                          -- who carries it out
     held_until INTEGER,
-    stopped    TEXT,                          -- JSON: by whom, and why
+    stopped    TEXT,                          -- by whom, and why
     ended_at   INTEGER
 ) STRICT;
 CREATE INDEX tm_operation_open ON tm_operation (begins_at) WHERE ended_at IS NULL;

@@ -10,15 +10,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use tokio::time::Instant;
 
 use super::topic::Pattern;
 use crate::error::{Error, ErrorKind};
 use crate::fault;
-use crate::message::{Half, MessageId, Pausable};
+use crate::message::{Half, MessageId};
 use crate::settings::Settings;
 use crate::telemetry::labels::{Buried, NotDelivered};
-use crate::transport::{Delivery, Disposition, Outgoing, PublishResult, Queue, Transport};
+use crate::transport::{Delivery, Disposition, Outgoing, Paused, PublishResult, Queue, Transport};
 
 /// How many deliveries a queue takes at once. More stay in the store, and keep no other queue's
 /// messages from being delivered.
@@ -49,8 +48,8 @@ struct Subscriber {
     permits: Arc<Semaphore>,
     /// How old a message may be that nobody can read, before it is dead.
     undecodable_after: Duration,
-    /// Until when, if a person wants no more to be taken.
-    paused: watch::Receiver<Option<Instant>>,
+    /// A person wants no more to be taken.
+    paused: watch::Receiver<Option<Paused>>,
 }
 
 impl InProcess {
@@ -177,10 +176,9 @@ impl Transport for InProcess {
 impl Subscriber {
     /// What becomes of its messages during a pause: also of those that are for other queues, too.
     fn paused(&self) -> Option<PublishResult> {
-        let until = (*self.paused.borrow())?;
-        let mark = Pausable::Queue(self.name.clone()).mark();
-        let lasts = until.saturating_duration_since(Instant::now());
-        Some(PublishResult::Paused(lasts, format!("{mark}its consumer takes no more")))
+        let paused = self.paused.borrow();
+        let paused = paused.as_ref()?;
+        Some(PublishResult::Paused(paused.lasts()?, paused.reason.clone()))
     }
 
     async fn deliver(&self, outgoing: &Outgoing, suspect: bool) -> Disposition {

@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use sqlx::Pool;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 pub use batch::ConsumeBatch;
 use batch::{OneByOne, Together};
@@ -35,7 +34,7 @@ use crate::store::StoreError;
 use crate::telemetry::context::TraceContinuation;
 #[cfg(feature = "testing")]
 use crate::transport::Disposition;
-use crate::transport::{Foreign, Identify, Queue};
+use crate::transport::{Foreign, Identify, Paused, Queue};
 #[cfg(feature = "testing")]
 use crate::worker::alone::Alone;
 
@@ -405,7 +404,7 @@ impl Consumer {
     pub(crate) fn wanted(
         &self,
         concurrency: watch::Receiver<usize>,
-        paused: watch::Receiver<Option<Instant>>,
+        paused: watch::Receiver<Option<Paused>>,
     ) -> Queue {
         Queue {
             name: self.queue.clone(),

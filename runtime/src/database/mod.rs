@@ -19,6 +19,8 @@ mod refusal;
 mod row;
 #[cfg(feature = "_sql")]
 mod schema_part;
+#[cfg(feature = "_sql")]
+mod scripts;
 mod source;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
@@ -31,6 +33,10 @@ use std::time::Duration;
 #[cfg(feature = "_sql")]
 use std::time::SystemTime;
 
+#[cfg(feature = "_sql")]
+pub use schema_part::TablePart;
+#[cfg(feature = "_sql")]
+pub use scripts::Script;
 pub use source::DatabaseSource;
 #[cfg(feature = "_sql")]
 use uuid::{Builder, Uuid};

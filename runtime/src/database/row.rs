@@ -265,9 +265,11 @@ where
         let progress = match ended_at {
             Some(_) if stopped.is_some() => Progress::Stopped,
             Some(_) => Progress::Done,
-            None if begins_at > read_at => Progress::Waiting,
-            None if self.time("held_until")? > Some(read_at) => Progress::Running,
-            None => Progress::Interrupted,
+            None => match self.time("held_until")? {
+                None => Progress::Waiting,
+                Some(until) if until > read_at => Progress::Running,
+                Some(_) => Progress::Interrupted,
+            },
         };
         Ok(Some(Operation {
             id: row.try_get("id")?,
@@ -281,7 +283,7 @@ where
             done,
             refused: self.count("refused")?,
             failed: self.count("failed")?,
-            dead_again: self.count("dead_again")?,
+            failed_again: self.count("failed_again")?,
             per_second: about.per_second,
             look_for: Duration::from_millis(about.look_for_millis),
             stop_after_failures: about.stop_after_failures,

@@ -6,6 +6,18 @@
 
 use crate::store::StoreError;
 
+/// A set of tables that is migrated on its own, since it may be in a database of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TablePart {
+    /// Of the message store.
+    Message,
+    /// Of a business database.
+    Fence,
+    /// Of a consumer's database.
+    Inbox,
+}
+
 /// A set of tables that is migrated on its own.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SchemaPart {

@@ -9,6 +9,8 @@ use futures_util::future::BoxFuture;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 use super::login::Login;
 use super::refusal::configuration;
+#[cfg(feature = "_sql")]
+use super::schema_part::{SchemaPart, TablePart};
 use crate::error::{Error, ErrorKind};
 use crate::fence::FenceDatabase;
 use crate::sql::{TablePlace, TablePrefix};
@@ -215,6 +217,33 @@ impl DatabaseSource {
                 Ok(Arc::new(super::mysql::MySqlFence::open(login.of(FENCE), place, lock_timeout).await?))
             }
         }
+    }
+
+    /// Which tables a part has there.
+    #[cfg(feature = "_sql")]
+    pub(super) async fn tables(&self, part: TablePart) -> Result<SchemaPart, Error> {
+        macro_rules! of {
+            ($database:ident) => {
+                Ok(match part {
+                    TablePart::Message => super::$database::MESSAGE,
+                    TablePart::Fence => super::$database::FENCE,
+                    TablePart::Inbox => super::$database::INBOX,
+                })
+            };
+        }
+        match self.resolve().await? {
+            #[cfg(feature = "sqlite")]
+            DriverOptions::Sqlite(_) => of!(sqlite),
+            #[cfg(feature = "postgres")]
+            DriverOptions::Postgres(_) => of!(postgres),
+            #[cfg(feature = "mysql")]
+            DriverOptions::MySql(_) => of!(mysql),
+        }
+    }
+
+    #[cfg(feature = "_sql")]
+    pub(super) const fn prefix(&self) -> &TablePrefix {
+        &self.place.prefix
     }
 
     async fn resolve(&self) -> Result<DriverOptions, Error> {

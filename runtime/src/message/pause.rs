@@ -20,9 +20,12 @@ pub enum Pausable {
 }
 
 impl Pausable {
-    /// How the reason of a message begins that is put off because of it.
+    /// How the reasons of all messages begin that a pause has put off.
+    pub(crate) const MARK: &str = "paused: ";
+
+    /// How the reason of a message begins that is put off because of this.
     pub(crate) fn mark(&self) -> String {
-        format!("paused: {self}; ")
+        format!("{}{self}; ", Self::MARK)
     }
 }
 

@@ -241,7 +241,7 @@ impl MessengerBuilder {
             transport_driver: TransportDriver { transport: Arc::clone(&transport) },
             #[cfg(feature = "_sql")]
             consumers: loops,
-            janitor: Janitor::new(&settings, &services, &held, &fences, &handlers, &inboxes),
+            janitor: Janitor::new(&settings, &services, &held, &fences, &handlers, &inboxes, &pauses),
             presence: Presence::new(&settings, &services, &held, &fences, &handlers, &transport, announcing),
             pause_watcher: PauseWatcher::new(&settings, &held, in_force, tell),
             lease_renewer: LeaseRenewer::new(&held),

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use crate::check_back::registry::Registry;
 use crate::consumer::{Consumer, ConsumerLoop, NO_CONCURRENCY};
 use crate::error::{Error, ErrorKind};
-use crate::transport::Transport;
+use crate::transport::{Paused, Transport};
 use crate::worker::alone::Alone;
 use crate::worker::janitor::Inboxes;
 use crate::worker::pause_watcher::Tell;
@@ -21,8 +20,8 @@ use crate::worker::presence::{Announced, Announcing};
 struct Known {
     /// How many batches are handled at once.
     concurrency: watch::Sender<usize>,
-    /// Until when nothing more is taken.
-    paused: watch::Sender<Option<Instant>>,
+    /// Nothing more is taken.
+    paused: watch::Sender<Option<Paused>>,
     announced: Announced,
 }
 
@@ -97,8 +96,8 @@ impl Consumers {
     /// Tells each whether it is paused.
     fn obey_pauses(&self) {
         for (queue, Known { paused, .. }) in self.known().iter() {
-            let until = self.pauses.of_queue(queue);
-            paused.send_if_modified(|now| std::mem::replace(now, until) != until);
+            let pause = self.pauses.of_queue(queue);
+            paused.send_if_modified(|now| *now != pause && std::mem::replace(now, pause.clone()) != pause);
         }
     }
 

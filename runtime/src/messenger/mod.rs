@@ -13,7 +13,7 @@ mod layer;
 mod lifecycle;
 mod operator;
 
-pub use admin::{Admin, Answered, Finding, Simulation};
+pub use admin::{Admin, Answered, Finding, PrunedRows, Simulation};
 #[cfg(feature = "rabbitmq")]
 pub use admin::{
     DeadLetter, DeadLetters, Discard, DiscardSummary, Redrive, RedrivePreview, RedriveSummary, Redriven,

@@ -24,11 +24,13 @@ pub(crate) struct Operator {
     shared: Arc<Shared>,
     /// Those that can't go on here, and since when.
     left: HashMap<Uuid, Instant>,
+    /// The last look did.
+    failed: bool,
 }
 
 impl Operator {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, left: HashMap::new() }
+        Self { shared, left: HashMap::new(), failed: false }
     }
 
     async fn look(&mut self) {
@@ -36,10 +38,17 @@ impl Operator {
         let due = match self.shared.held.store().due_operations().await {
             Ok(due) => due,
             Err(error) => {
-                tracing::debug!(%error, "the store did not say what was ordered");
+                if !std::mem::replace(&mut self.failed, true) {
+                    tracing::warn!(
+                        %error,
+                        "this process can't see what was ordered about many messages; it must be allowed to read and change \
+                         the tables tm_operation and tm_operation_item"
+                    );
+                }
                 return;
             }
         };
+        self.failed = false;
         for id in due.into_iter().filter(|id| !self.left.contains_key(id)).collect::<Vec<_>>() {
             tracing::info!(%id, "carrying out an operation");
             match Admin::of(&self.shared).carry_out(id).await {

@@ -139,7 +139,7 @@ impl Decision {
 pub(crate) struct Entry {
     pub(crate) id: Uuid,
     pub(crate) actor: Actor,
-    /// What it is about, where it is no message.
+    /// What it is about besides the message, or instead of one.
     pub(crate) subject: Option<String>,
     pub(crate) reason: Option<Reason>,
     pub(crate) evidence: Option<Reason>,
@@ -169,7 +169,7 @@ pub struct AuditRecord {
     pub at: SystemTime,
     /// The message, if it is about one.
     pub message_id: Option<MessageId>,
-    /// What it is about otherwise: what was paused.
+    /// What else it is about: `operation:` and its id, if the decision was part of one; or, without a message, what was paused.
     pub subject: Option<String>,
     /// What was done: the name of an [`Action`].
     pub action: String,

@@ -320,6 +320,14 @@ impl StoreOperations for Measured {
         timed(Statement::Upkeep, self.0.end_operation(id, stopped)).await
     }
 
+    async fn prune_operations(&self, older_than: Duration, limit: u32) -> Result<u64, StoreError> {
+        timed(Statement::Upkeep, self.0.prune_operations(older_than, limit)).await
+    }
+
+    async fn prune_audit(&self, older_than: Duration, limit: u32) -> Result<u64, StoreError> {
+        timed(Statement::Upkeep, self.0.prune_audit(older_than, limit)).await
+    }
+
     async fn leave_operation(&self, id: Uuid, hold: Hold) -> Result<(), StoreError> {
         timed(Statement::Upkeep, self.0.leave_operation(id, hold)).await
     }

@@ -1,5 +1,6 @@
 //! The port to the message store: decisions about many messages, which are carried out one by one.
 
+use std::fmt::Write;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -63,7 +64,7 @@ impl Order {
     }
 
     /// How long it waits after the first message, after 10 more, after 100 more and so on, before it looks whether what was
-    /// retried is dead again. Default: 10 s.
+    /// retried or confirmed has failed again. Default: 10 s.
     #[must_use]
     pub const fn look_for(mut self, time: Duration) -> Self {
         self.look_for = time;
@@ -71,7 +72,7 @@ impl Order {
     }
 
     /// It stops by itself after more failures than that: messages about which the decision was refused or could not be taken, and
-    /// retried ones that are dead again. Default: 10.
+    /// those that were tried in vain since. Default: 10.
     #[must_use]
     pub const fn stop_after_failures(mut self, failures: u64) -> Self {
         self.stop_after_failures = failures;
@@ -94,6 +95,23 @@ pub(crate) struct About {
 }
 
 impl About {
+    /// As it is stored: in ASCII, which every database can hold.
+    pub(crate) fn to_json(&self) -> String {
+        let json = serde_json::to_string(self).unwrap_or_default();
+        let mut text = String::with_capacity(json.len());
+        for c in json.chars() {
+            if c.is_ascii() {
+                text.push(c);
+            } else {
+                let mut units = [0; 2];
+                for unit in c.encode_utf16(&mut units) {
+                    let _ = write!(text, "\\u{unit:04x}");
+                }
+            }
+        }
+        text
+    }
+
     pub(crate) fn new(order: &Order, actor: &Actor) -> Self {
         Self {
             action: order.action.name().to_owned(),
@@ -122,7 +140,7 @@ pub(crate) struct NewOperation {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Progress {
-    /// Nothing was done yet, and can be stopped without a trace.
+    /// Nothing was done yet, and can be stopped without a trace: it has not begun, or nobody has taken it up.
     Waiting,
     /// A process carries it out.
     Running,
@@ -160,8 +178,8 @@ pub struct Operation {
     pub refused: u64,
     /// About how many it failed otherwise.
     pub failed: u64,
-    /// How many were retried, and are dead.
-    pub dead_again: u64,
+    /// How many of those were tried in vain since: they are dead, or wait for another attempt.
+    pub failed_again: u64,
     /// How many messages a second, at most.
     pub per_second: u32,
     /// How long it waits before it looks how the first were received, and the next ten, and the next hundred.
@@ -186,9 +204,9 @@ pub struct Operation {
 }
 
 impl Operation {
-    /// Refused, failed and dead again.
+    /// Refused, failed and failed again.
     pub const fn failures(&self) -> u64 {
-        self.refused + self.failed + self.dead_again
+        self.refused + self.failed + self.failed_again
     }
 }
 
@@ -243,7 +261,7 @@ pub(crate) trait StoreOperations {
     /// Keeps an operation with all its items, both or none.
     async fn order(&self, operation: &NewOperation) -> Result<(), StoreError>;
 
-    /// The newest operations, below `before` if given; or this one.
+    /// The newest operations, below `before` if given.
     async fn operations(&self, before: Option<Uuid>, limit: u32) -> Result<Vec<Operation>, StoreError>;
 
     /// One operation.
@@ -279,6 +297,26 @@ pub(crate) trait StoreOperations {
     /// Ends an operation; with who stopped it and why, if it was stopped. Says whether it was open.
     async fn end_operation(&self, id: Uuid, stopped: Option<&str>) -> Result<bool, StoreError>;
 
+    /// Deletes operations that ended longer ago, with their items; at most `limit`. Says how many.
+    async fn prune_operations(&self, older_than: Duration, limit: u32) -> Result<u64, StoreError>;
+
+    /// Deletes records of the audit that are older; at most `limit`. Says how many.
+    async fn prune_audit(&self, older_than: Duration, limit: u32) -> Result<u64, StoreError>;
+
     /// Lets go of an operation that is ours, for somebody else to carry out.
     async fn leave_operation(&self, id: Uuid, hold: Hold) -> Result<(), StoreError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_ascii_and_reads_the_same() {
+        let order = Order::new(Action::Retry, Vec::new(), "已恢复 → 🦀 \"x\"\n");
+        let about = About::new(&order, &Actor::new("ana", "test"));
+        let json = about.to_json();
+        assert!(json.is_ascii(), "{json}");
+        assert_eq!(serde_json::from_str::<About>(&json).expect("reads"), about);
+    }
 }

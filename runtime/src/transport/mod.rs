@@ -48,6 +48,22 @@ pub(crate) enum PublishResult {
     Refused(NotDelivered, String),
 }
 
+/// That a person wants nothing to be taken from a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Paused {
+    /// When that ends by itself.
+    pub(crate) until: Instant,
+    /// Of a message that is put off because of it.
+    pub(crate) reason: String,
+}
+
+impl Paused {
+    /// For how much longer; none if it is over.
+    pub(crate) fn lasts(&self) -> Option<Duration> {
+        self.until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+    }
+}
+
 /// A queue, as its consumer wants it.
 #[derive(Clone, Debug)]
 #[cfg_attr(
@@ -62,8 +78,8 @@ pub(crate) struct Queue {
     pub(crate) concurrency: watch::Receiver<usize>,
     /// How many deliveries are handled together, at most.
     pub(crate) batch: usize,
-    /// Until when nothing more is to be taken.
-    pub(crate) paused: watch::Receiver<Option<Instant>>,
+    /// Nothing more is to be taken.
+    pub(crate) paused: watch::Receiver<Option<Paused>>,
     /// How long a failed delivery waits after the first attempt, the second, and so on.
     pub(crate) retry_delays: Vec<Duration>,
     /// How long a message waits that nobody can read, before it is dead.

@@ -21,8 +21,9 @@ use crate::telemetry::catalogue::PAUSED;
 const EVERY: u32 = 10;
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// How many messages are made due in one statement.
+/// How many messages are made due in one statement, and how soon the next one follows.
 const WOKEN: u32 = 1000;
+const AT_WORK: Duration = Duration::from_millis(100);
 
 /// Tells consumers what is paused.
 pub(crate) type Tell = Arc<dyn Fn() + Send + Sync>;
@@ -35,9 +36,11 @@ pub(crate) struct PauseWatcher {
     tell: Tell,
     /// What the metrics say is paused.
     told: BTreeSet<String>,
-    /// What ended before its time: by what messages say that were put off until then, and how often they are still to be
-    /// made due. Twice: some may have been on their way back to the store.
-    ended_early: Vec<(String, u32)>,
+    /// What ended, or ends sooner than it did: by what messages say that were put off until then, and how often it is still to
+    /// be found that there are none. Twice: some may be on their way back to the store.
+    ended: Vec<(String, u32)>,
+    /// There was no look yet.
+    is_first: bool,
     /// The last look did.
     failed: bool,
 }
@@ -56,7 +59,8 @@ impl PauseWatcher {
             in_force,
             tell,
             told: BTreeSet::new(),
-            ended_early: Vec::new(),
+            ended: Vec::new(),
+            is_first: true,
             failed: false,
         }
     }
@@ -84,13 +88,23 @@ impl PauseWatcher {
         self.wake().await;
     }
 
-    /// Makes due what was put off for longer than its pause has lasted.
+    /// Makes due what was put off for longer than its pause has lasted: some of it now, the rest at the next looks.
     async fn wake(&mut self) {
-        for (mark, times) in &mut self.ended_early {
-            *times -= 1;
-            while matches!(self.held.store().wake(mark, WOKEN).await, Ok(1..)) {}
+        let mut left = Vec::new();
+        for (mark, mut times) in std::mem::take(&mut self.ended) {
+            match self.held.store().wake(&mark, WOKEN).await {
+                Ok(0) => times -= 1,
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::debug!(%error, mark, "what was put off could not be made due, and is later");
+                }
+            }
+            if times > 0 {
+                left.push((mark, times));
+            }
         }
-        self.ended_early.retain(|(_, times)| *times > 0);
+        // A pause that ended while this one was asking may have been added.
+        self.ended.extend(left);
     }
 
     fn end_those_over(&mut self) {
@@ -116,19 +130,22 @@ impl PauseWatcher {
         (self.tell)();
         let pauses = self.in_force.borrow();
         for pause in before.iter() {
-            let end =
-                pauses.iter().find(|now| now.what == pause.what).map_or_else(Instant::now, |now| now.until);
+            let now = pauses.iter().find(|now| now.what == pause.what);
             // Read at another moment, the same end is not quite the same.
-            if end + self.every < pause.until {
-                self.ended_early.push((pause.what.mark(), 2));
+            if now.is_none_or(|now| now.until + self.every < pause.until) {
+                self.ended.push((pause.what.mark(), 2));
             }
+        }
+        // What a pause has put off that nobody was there to see the end of.
+        if std::mem::take(&mut self.is_first) && pauses.is_empty() {
+            self.ended.push((Pausable::MARK.to_owned(), 1));
         }
     }
 
     /// When to look again: at the end of a pause at the latest.
     fn next(&self) -> Instant {
         let ends = self.in_force.borrow().iter().map(|pause| pause.until).min();
-        let soon = Instant::now() + self.every;
+        let soon = Instant::now() + if self.ended.is_empty() { self.every } else { self.every.min(AT_WORK) };
         ends.map_or(soon, |end| end.min(soon))
     }
 }
@@ -149,8 +166,12 @@ impl Worker for PauseWatcher {
             PAUSED.one(&Pausable::All.to_string()).set(0.0);
         }
         loop {
+            let work = async {
+                sleep_until(self.next()).await;
+                self.look().await;
+            };
             tokio::select! {
-                () = sleep_until(self.next()) => self.look().await,
+                () = work => {}
                 () = stop.cancelled() => return,
             }
         }

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::message::Pausable;
 use crate::store::Pause;
+use crate::transport::Paused;
 
 /// A pause that this process obeys.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,9 +43,10 @@ impl Pauses {
         self.longest(|what| matches!(what, Pausable::Exchange(name) if name == exchange))
     }
 
-    /// Until when nothing is to be taken from this queue.
-    pub(crate) fn of_queue(&self, queue: &str) -> Option<Instant> {
-        self.longest(|what| matches!(what, Pausable::Queue(name) if name == queue)).map(|pause| pause.until)
+    /// What keeps anything from being taken from this queue.
+    pub(crate) fn of_queue(&self, queue: &str) -> Option<Paused> {
+        let pause = self.longest(|what| matches!(what, Pausable::Queue(name) if name == queue))?;
+        Some(Paused { until: pause.until, reason: pause.reason })
     }
 
     pub(crate) fn of_check_backs(&self) -> bool {

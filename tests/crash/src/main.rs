@@ -60,6 +60,10 @@ struct Arguments {
     /// Another service is at work all the time.
     #[arg(long)]
     beside: bool,
+    /// This program, of an earlier version, makes the tables, and is at work from before they are brought up to date to the end:
+    /// one round, since it could not start again.
+    #[arg(long, value_name = "PROGRAM", conflicts_with = "beside")]
+    old: Option<PathBuf>,
     /// Which visits of points kill, and what is called, is drawn from this seed.
     #[arg(long)]
     seed: Option<u64>,
@@ -130,7 +134,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         targets = Target::all();
         targets.extend(arguments.freeze.then(Target::frozen).into_iter().flatten());
     }
-    if arguments.beside {
+    if arguments.beside || arguments.old.is_some() {
         // It prunes what is a few seconds old, and must not find others at work on it.
         targets.retain(|target| !target.is_at("janitor-between"));
     }
@@ -142,6 +146,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         targets,
         callers: arguments.callers,
         beside: arguments.beside,
+        old: arguments.old,
         discard: arguments.discard,
         seed: arguments.seed.unwrap_or_else(|| fastrand::u64(..)),
     };

@@ -1,6 +1,7 @@
 //! A life of the service, as a process.
 
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -29,13 +30,30 @@ impl Service {
         Self::start_as("live", place, arguments)
     }
 
+    /// Starts that of another program: one of an earlier version.
+    pub(crate) fn start_old<I, S>(program: &Path, place: &Place, arguments: I) -> anyhow::Result<Self>
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<std::ffi::OsStr>,
+    {
+        Self::start_program(program, "live", place, arguments)
+    }
+
     /// Starts another one, which the command of that name runs.
     pub(crate) fn start_as<I, S>(name: &str, place: &Place, arguments: I) -> anyhow::Result<Self>
     where
         I: IntoIterator<Item = S>,
         S: AsRef<std::ffi::OsStr>,
     {
-        let mut command = Command::new(std::env::current_exe()?);
+        Self::start_program(&std::env::current_exe()?, name, place, arguments)
+    }
+
+    fn start_program<I, S>(program: &Path, name: &str, place: &Place, arguments: I) -> anyhow::Result<Self>
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<std::ffi::OsStr>,
+    {
+        let mut command = Command::new(program);
         command.arg(name).arg(&place.directory).args(arguments);
         command.stderr(caller_log::log(&place.directory)?).kill_on_drop(true);
         Ok(Self(command.spawn()?))
@@ -55,6 +73,11 @@ impl Service {
             "it was to be killed, and ended with {ended}"
         );
         Ok(())
+    }
+
+    /// Whether it runs still.
+    pub(crate) fn runs(&mut self) -> anyhow::Result<bool> {
+        Ok(self.0.try_wait()?.is_none())
     }
 
     pub(crate) async fn kill(&mut self) -> anyhow::Result<()> {

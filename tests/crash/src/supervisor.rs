@@ -1,6 +1,7 @@
 //! Starts the service, strikes it at one point after the other, each time on what the last death
 //! left, and compares the books after every round.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -18,6 +19,7 @@ use crate::schedule::{Schedule, Strike, Target};
 const MEANWHILE: Duration = Duration::from_secs(3);
 /// How often the books may disagree before that is final: a message may still be on its way.
 const LOOKS: u32 = 3;
+const LOOK: Duration = Duration::from_millis(20);
 
 /// A run as it was asked for.
 #[derive(Debug)]
@@ -30,6 +32,8 @@ pub(crate) struct Plan {
     pub(crate) callers: u64,
     /// Another service is at work all the time, and is killed at the end of each round.
     pub(crate) beside: bool,
+    /// The program of an earlier version, which makes the tables.
+    pub(crate) old: Option<PathBuf>,
     pub(crate) seed: u64,
     pub(crate) discard: bool,
 }
@@ -51,14 +55,21 @@ pub(crate) async fn run(plan: Plan) -> anyhow::Result<Report> {
 #[expect(clippy::print_stdout, reason = "how far it is")]
 async fn strike_all(plan: &Plan, place: &Place, report: &mut Report) -> anyhow::Result<()> {
     let run = Run { plan, place };
-    // Creates the tables.
-    settle(place).await?;
+    let mut old = None;
+    if let Some(program) = &plan.old {
+        old = Some(run.begin_with(program).await?);
+    } else {
+        // Creates the tables.
+        settle(place).await?;
+    }
     history::install(&place.store().await?).await?;
     let mut schedule = Schedule::new(plan.targets.clone(), plan.seed);
     while report.kills < plan.kills {
         let strikes = schedule.round();
         // Who stands still for longer than a lease is taken for dead; without others nobody would.
-        let is_slow = strikes.iter().any(|strike| matches!(strike.target, Target::Frozen(..))) || plan.beside;
+        let is_slow = strikes.iter().any(|strike| matches!(strike.target, Target::Frozen(..)))
+            || plan.beside
+            || old.is_some();
         let beside = if plan.beside { Some(run.start(!strikes[0].seed, &[])?) } else { None };
         for strike in strikes {
             if report.kills >= plan.kills {
@@ -70,6 +81,14 @@ async fn strike_all(plan: &Plan, place: &Place, report: &mut Report) -> anyhow::
         if let Some(mut beside) = beside {
             beside.kill().await?;
         }
+        let ends = if let Some(mut old) = old.take() {
+            // Until now, whatever became of its tables.
+            anyhow::ensure!(old.runs()?, "the old service has ended by itself");
+            old.kill().await?;
+            true
+        } else {
+            false
+        };
         let mut comparison = compare(place).await?;
         if is_slow {
             comparison.robbed.clear();
@@ -78,6 +97,9 @@ async fn strike_all(plan: &Plan, place: &Place, report: &mut Report) -> anyhow::
         println!("{:>5} kills: {comparison}", report.kills);
         anyhow::ensure!(comparison.agree(), "the books differ: {comparison}");
         books::forget(place).await?;
+        if ends {
+            break;
+        }
     }
     Ok(())
 }
@@ -110,6 +132,20 @@ impl Run<'_> {
                 service.die().await
             }
         }
+    }
+
+    /// An earlier version makes its tables, and is at work.
+    async fn begin_with(&self, old: &Path) -> anyhow::Result<Service> {
+        let made = Service::start_old(old, self.place, ["--quiet"])?.end(PATIENCE).await?;
+        anyhow::ensure!(made.success(), "the old service made no tables: {made}");
+        let callers = [format!("--callers={}", self.plan.callers), format!("--seed={}", self.plan.seed)];
+        let service = Service::start_old(old, self.place, callers)?;
+        let began = Instant::now();
+        while caller_log::told(&self.place.directory)?.is_empty() {
+            anyhow::ensure!(began.elapsed() < PATIENCE, "the old service makes no calls");
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(service)
     }
 
     /// A service with callers.

@@ -10,8 +10,10 @@ use lapin::message::Delivery;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{FieldTable, ShortString};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+
+use crate::transport::Paused;
 
 /// How often a channel is looked at that nothing comes from.
 const LOOK: Duration = Duration::from_secs(1);
@@ -22,19 +24,16 @@ pub(super) struct Wanted {
     /// Batches; it may change at any time.
     pub(super) concurrency: watch::Receiver<usize>,
     pub(super) batch: usize,
-    /// Until when, if a person wants no more to be taken.
-    pub(super) paused: watch::Receiver<Option<Instant>>,
+    /// A person wants no more to be taken.
+    pub(super) paused: watch::Receiver<Option<Paused>>,
 }
 
 impl Wanted {
     /// As many, if it does not change; none during a pause.
     fn now(&mut self) -> u16 {
         let messages = self.concurrency.borrow_and_update().saturating_mul(self.batch);
-        if self.paused.borrow_and_update().is_some() {
-            0
-        } else {
-            u16::try_from(messages).unwrap_or(u16::MAX)
-        }
+        let is_paused = self.paused.borrow_and_update().as_ref().and_then(Paused::lasts).is_some();
+        if is_paused { 0 } else { u16::try_from(messages).unwrap_or(u16::MAX) }
     }
 
     /// Waits until that may have changed.
@@ -96,6 +95,8 @@ impl Taking {
                 taken = next_of(self.consumer.as_mut()) => match taken {
                     Some(taken) => return taken.map(Some),
                     None if self.cancelled && self.has_room(stop, in_hand).await => {
+                        // The one before has ended, and is asked nothing more.
+                        self.consumer = None;
                         let ahead = self.wanted.now();
                         if ahead > 0 {
                             self.consumer = Some(consume(&self.channel, &self.queue, ahead).await?);

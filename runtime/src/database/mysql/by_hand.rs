@@ -50,8 +50,11 @@ pub(super) async fn decide(pool: &RetryingPool<MySql>, decision: &Decision) -> R
 }
 
 async fn decide_in(checkout: &mut Checkout, decision: &Decision) -> Result<Applied, sqlx::Error> {
+    // Locked first: whatever a first try, or somebody else with the same record, has done is done then.
+    let query = checkout.query("SELECT state FROM tm_message WHERE id = ? FOR UPDATE").bind(decision.id);
+    let row = query.fetch_optional(&mut **checkout).await?;
+    let code: Option<i64> = row.map(|row| row.try_get(0)).transpose()?;
     if is_recorded(checkout, decision).await? {
-        // Done, and the answer was lost.
         return Ok(Applied::Moved);
     }
     let Some(event) = decision.action.event() else { return Ok(Applied::Missing) };
@@ -64,13 +67,6 @@ async fn decide_in(checkout: &mut Checkout, decision: &Decision) -> Result<Appli
         bind_record(checkout.query(RECORD), decision).execute(&mut **checkout).await?;
         return Ok(Applied::Moved);
     }
-    // A first try, whose answer was lost, may have been committed only now.
-    if is_recorded(checkout, decision).await? {
-        return Ok(Applied::Moved);
-    }
-    let query = checkout.query("SELECT state FROM tm_message WHERE id = ?").bind(decision.id);
-    let row = query.fetch_optional(&mut **checkout).await?;
-    let code: Option<i64> = row.map(|row| row.try_get(0)).transpose()?;
     Ok(code.and_then(MessageState::from_code).map_or(Applied::Missing, |state| event.verdict(state)))
 }
 

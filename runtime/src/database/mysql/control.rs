@@ -71,7 +71,7 @@ impl StoreControl for MySqlStore {
 
     async fn wake(&self, mark: &str, limit: u32) -> Result<u64, StoreError> {
         let sql = concat!(
-            "UPDATE tm_message SET due_at = ",
+            "UPDATE tm_message FORCE INDEX (tm_message_due) SET due_at = ",
             now!(),
             " WHERE state = 1 AND held_by IS NULL AND due_at > ",
             now!(),

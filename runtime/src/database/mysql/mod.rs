@@ -20,6 +20,7 @@ mod store;
 mod write;
 
 pub(crate) use fence::MySqlFence;
+pub(super) use schema::{FENCE, INBOX, MESSAGE};
 pub(crate) use store::MySqlStore;
 
 use sqlx::mysql::MySqlRow;

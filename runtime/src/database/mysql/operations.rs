@@ -1,5 +1,7 @@
 //! Decisions about many messages, on MySQL.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use serde_json::json;
 use sqlx::MySql;
@@ -8,9 +10,9 @@ use uuid::Uuid;
 use super::store::MySqlStore;
 use super::{Checkout, now};
 use crate::database::login::PATIENCE;
-use crate::database::millis;
 use crate::database::network::Bound;
 use crate::database::row::Reader;
+use crate::database::{first_id, millis};
 use crate::store::{Hold, ItemOutcome, NewOperation, Operation, OperationItem, StoreError, StoreOperations};
 
 /// Items in one statement: less than a packet may have.
@@ -21,7 +23,7 @@ const INSERT_ITEMS: &str = "INSERT INTO tm_operation_item (operation_id, positio
     message CHAR(32) PATH '$[0]', record CHAR(32) PATH '$[1]')) j \
     ON DUPLICATE KEY UPDATE tm_operation_item.position = tm_operation_item.position";
 
-/// An operation with how far it is. Of the messages, those that are dead are looked at as they are now.
+/// An operation with how far it is. Whether it was in vain is seen of the messages as they are now.
 macro_rules! operations {
     ($which:literal) => {
         concat!(
@@ -32,7 +34,10 @@ macro_rules! operations {
             "(SELECT count(*) FROM tm_operation_item i WHERE i.operation_id = o.id AND i.outcome = 'refused') AS refused, ",
             "(SELECT count(*) FROM tm_operation_item i WHERE i.operation_id = o.id AND i.outcome = 'failed') AS failed, ",
             "(SELECT count(*) FROM tm_operation_item i JOIN tm_message m ON m.id = i.message_id ",
-            "WHERE i.operation_id = o.id AND i.outcome = 'done' AND m.state = 5) AS dead_again FROM tm_operation o WHERE ",
+            "WHERE i.operation_id = o.id AND i.outcome = 'done' AND (m.state = 5 OR m.state = 1 AND m.attempts > 0 ",
+            "AND m.held_by IS NULL AND m.due_at > ",
+            now!(),
+            ")) AS failed_again FROM tm_operation o WHERE ",
             $which
         )
     };
@@ -148,8 +153,32 @@ impl StoreOperations for MySqlStore {
         Ok(self.pool.execute(sql, |query| query.bind(stopped).bind(id)).await?.rows_affected() == 1)
     }
 
+    async fn prune_operations(&self, older_than: Duration, limit: u32) -> Result<u64, StoreError> {
+        let old =
+            concat!("SELECT id FROM tm_operation WHERE ended_at < ", now!(), " - ? ORDER BY id LIMIT ?");
+        let bind = |query: Bound<MySql>| query.bind(millis(older_than)).bind(i64::from(limit));
+        let rows = self.pool.fetch(old, bind).await?;
+        let ids: Vec<Uuid> = rows.iter().map(|row| Reader(row).uuid()).collect::<Result<_, _>>()?;
+        for id in &ids {
+            // The items go first: a crash in between leaves an operation without some, which is found again.
+            let items = "DELETE FROM tm_operation_item WHERE operation_id = ?";
+            self.pool.execute(items, |query| query.bind(*id)).await?;
+            self.pool.execute("DELETE FROM tm_operation WHERE id = ?", |query| query.bind(*id)).await?;
+        }
+        Ok(ids.len() as u64)
+    }
+
+    async fn prune_audit(&self, older_than: Duration, limit: u32) -> Result<u64, StoreError> {
+        // The ids are in the order of their time, roughly: no more is read than is deleted.
+        let sql = concat!("DELETE FROM tm_audit WHERE id < ? AND at < ", now!(), " - ? ORDER BY id LIMIT ?");
+        let bind = |query: Bound<MySql>| {
+            query.bind(first_id(older_than)).bind(millis(older_than)).bind(i64::from(limit))
+        };
+        Ok(self.pool.execute(sql, bind).await?.rows_affected())
+    }
+
     async fn leave_operation(&self, id: Uuid, hold: Hold) -> Result<(), StoreError> {
-        let sql = "UPDATE tm_operation SET held_by = NULL, held_until = NULL WHERE id = ? AND held_by = ?";
+        let sql = "UPDATE tm_operation SET held_by = NULL, held_until = 0 WHERE id = ? AND held_by = ?";
         self.pool.execute(sql, |query| query.bind(id).bind(hold.token)).await.map(drop)
     }
 }

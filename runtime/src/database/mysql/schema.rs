@@ -11,9 +11,9 @@ use crate::message::FenceId;
 use crate::sql::{Namespace, TablePlace, TablePrefix, begin_on_pool};
 use crate::store::StoreError;
 
-pub(super) const MESSAGE: SchemaPart = part!("mysql", "message", ["1", "2", "3", "4", "5"]);
-pub(super) const FENCE: SchemaPart = part!("mysql", "fence", ["1"]);
-pub(super) const INBOX: SchemaPart = part!("mysql", "inbox", ["1", "2"]);
+pub(in crate::database) const MESSAGE: SchemaPart = part!("mysql", "message", ["1", "2", "3", "4", "5"]);
+pub(in crate::database) const FENCE: SchemaPart = part!("mysql", "fence", ["1"]);
+pub(in crate::database) const INBOX: SchemaPart = part!("mysql", "inbox", ["1", "2"]);
 
 /// Applies what is missing. A second process waits, and finds nothing to do.
 pub(super) async fn migrate(part: SchemaPart, pool: &RetryingPool<MySql>) -> Result<(), StoreError> {

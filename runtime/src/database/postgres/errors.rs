@@ -21,7 +21,8 @@ const REFUSED: [&str; 3] = ["22", "23", "54"];
 /// `insufficient_privilege`
 pub(super) const NO_RIGHT: &str = "42501";
 /// What our tables and routines have in their names, whatever those begin with.
-const OURS: [&str; 6] = ["_message", "_fence", "_inbox", "_schema", "_audit", "_process"];
+const OURS: [&str; 8] =
+    ["_message", "_fence", "_inbox", "_schema", "_audit", "_process", "_pause", "_operation"];
 /// What our functions say when their row is not in the transaction.
 pub(super) const UNPROVEN: &str = "TMF02";
 

@@ -19,6 +19,7 @@ mod store;
 mod write;
 
 pub(crate) use fence::PostgresFence;
+pub(super) use schema::{FENCE, INBOX, MESSAGE};
 pub(crate) use store::PostgresStore;
 
 use sqlx::postgres::PgRow;

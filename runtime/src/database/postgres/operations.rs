@@ -1,5 +1,7 @@
 //! Decisions about many messages, on PostgreSQL.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use sqlx::Postgres;
 use uuid::Uuid;
@@ -7,12 +9,12 @@ use uuid::Uuid;
 use super::store::PostgresStore;
 use super::{Checkout, now};
 use crate::database::login::PATIENCE;
-use crate::database::millis;
 use crate::database::network::Bound;
 use crate::database::row::Reader;
+use crate::database::{first_id, millis};
 use crate::store::{Hold, ItemOutcome, NewOperation, Operation, OperationItem, StoreError, StoreOperations};
 
-/// An operation with how far it is. Of the messages, those that are dead are looked at as they are now.
+/// An operation with how far it is. Whether it was in vain is seen of the messages as they are now.
 macro_rules! operations {
     ($which:literal) => {
         concat!(
@@ -23,7 +25,10 @@ macro_rules! operations {
             "(SELECT count(*) FROM tm_operation_item i WHERE i.operation_id = o.id AND i.outcome = 'refused') AS refused, ",
             "(SELECT count(*) FROM tm_operation_item i WHERE i.operation_id = o.id AND i.outcome = 'failed') AS failed, ",
             "(SELECT count(*) FROM tm_operation_item i JOIN tm_message m ON m.id = i.message_id ",
-            "WHERE i.operation_id = o.id AND i.outcome = 'done' AND m.state = 5) AS dead_again FROM tm_operation o WHERE ",
+            "WHERE i.operation_id = o.id AND i.outcome = 'done' AND (m.state = 5 OR m.state = 1 AND m.attempts > 0 ",
+            "AND m.held_by IS NULL AND m.due_at > ",
+            now!(),
+            ")) AS failed_again FROM tm_operation o WHERE ",
             $which
         )
     };
@@ -136,8 +141,33 @@ impl StoreOperations for PostgresStore {
         Ok(self.pool.execute(sql, |query| query.bind(stopped).bind(id)).await?.rows_affected() == 1)
     }
 
+    async fn prune_operations(&self, older_than: Duration, limit: u32) -> Result<u64, StoreError> {
+        let sql = concat!(
+            "WITH old AS (SELECT id FROM tm_operation WHERE ended_at < ",
+            now!(),
+            " - $1 ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED), ",
+            "items AS (DELETE FROM tm_operation_item WHERE operation_id IN (SELECT id FROM old)) ",
+            "DELETE FROM tm_operation WHERE id IN (SELECT id FROM old)"
+        );
+        let bind = |query: Bound<Postgres>| query.bind(millis(older_than)).bind(i64::from(limit));
+        Ok(self.pool.execute(sql, bind).await?.rows_affected())
+    }
+
+    async fn prune_audit(&self, older_than: Duration, limit: u32) -> Result<u64, StoreError> {
+        // The ids are in the order of their time, roughly: no more is read than is deleted.
+        let sql = concat!(
+            "DELETE FROM tm_audit WHERE id IN (SELECT id FROM tm_audit WHERE id < $1 AND at < ",
+            now!(),
+            " - $2 ORDER BY id LIMIT $3)"
+        );
+        let bind = |query: Bound<Postgres>| {
+            query.bind(first_id(older_than)).bind(millis(older_than)).bind(i64::from(limit))
+        };
+        Ok(self.pool.execute(sql, bind).await?.rows_affected())
+    }
+
     async fn leave_operation(&self, id: Uuid, hold: Hold) -> Result<(), StoreError> {
-        let sql = "UPDATE tm_operation SET held_by = NULL, held_until = NULL WHERE id = $1 AND held_by = $2";
+        let sql = "UPDATE tm_operation SET held_by = NULL, held_until = 0 WHERE id = $1 AND held_by = $2";
         self.pool.execute(sql, |query| query.bind(id).bind(hold.token)).await.map(drop)
     }
 }

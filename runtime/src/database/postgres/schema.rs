@@ -11,9 +11,9 @@ use crate::message::FenceId;
 use crate::sql::{Namespace, TablePlace, TablePrefix};
 use crate::store::StoreError;
 
-pub(super) const MESSAGE: SchemaPart = part!("postgres", "message", ["1", "2", "3", "4", "5"]);
-pub(super) const FENCE: SchemaPart = part!("postgres", "fence", ["1", "2", "3", "4", "5"]);
-pub(super) const INBOX: SchemaPart = part!("postgres", "inbox", ["1", "2"]);
+pub(in crate::database) const MESSAGE: SchemaPart = part!("postgres", "message", ["1", "2", "3", "4", "5"]);
+pub(in crate::database) const FENCE: SchemaPart = part!("postgres", "fence", ["1", "2", "3", "4", "5"]);
+pub(in crate::database) const INBOX: SchemaPart = part!("postgres", "inbox", ["1", "2"]);
 
 /// Applies what is missing. A second process waits, and finds nothing to do.
 pub(super) async fn migrate(part: SchemaPart, pool: &RetryingPool<Postgres>) -> Result<(), StoreError> {

@@ -18,6 +18,7 @@ mod store;
 mod write;
 
 pub(crate) use fence::SqliteFence;
+pub(super) use schema::{FENCE, INBOX, MESSAGE};
 pub(crate) use store::SqliteStore;
 
 use std::time::Duration;

@@ -1,16 +1,18 @@
 //! Decisions about many messages, on SQLite.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use serde_json::json;
 use uuid::Uuid;
 
 use super::store::SqliteStore;
 use super::{PATIENCE, begin, now, patiently};
-use crate::database::millis;
 use crate::database::row::Reader;
+use crate::database::{first_id, millis};
 use crate::store::{Hold, ItemOutcome, NewOperation, Operation, OperationItem, StoreError, StoreOperations};
 
-/// An operation with how far it is. Of the messages, those that are dead are looked at as they are now.
+/// An operation with how far it is. Whether it was in vain is seen of the messages as they are now.
 macro_rules! operations {
     ($which:literal) => {
         concat!(
@@ -21,7 +23,10 @@ macro_rules! operations {
             "(SELECT count(*) FROM tm_operation_item i WHERE i.operation_id = o.id AND i.outcome = 'refused') AS refused, ",
             "(SELECT count(*) FROM tm_operation_item i WHERE i.operation_id = o.id AND i.outcome = 'failed') AS failed, ",
             "(SELECT count(*) FROM tm_operation_item i JOIN tm_message m ON m.id = i.message_id ",
-            "WHERE i.operation_id = o.id AND i.outcome = 'done' AND m.state = 5) AS dead_again FROM tm_operation o WHERE ",
+            "WHERE i.operation_id = o.id AND i.outcome = 'done' AND (m.state = 5 OR m.state = 1 AND m.attempts > 0 ",
+            "AND m.held_by IS NULL AND m.due_at > ",
+            now!(),
+            ")) AS failed_again FROM tm_operation o WHERE ",
             $which
         )
     };
@@ -137,8 +142,40 @@ impl StoreOperations for SqliteStore {
         Ok(patiently(update).await?.rows_affected() == 1)
     }
 
+    async fn prune_operations(&self, older_than: Duration, limit: u32) -> Result<u64, StoreError> {
+        let items = concat!(
+            "DELETE FROM tm_operation_item WHERE operation_id IN (SELECT id FROM tm_operation WHERE ended_at < ",
+            now!(),
+            " - ?1 ORDER BY id LIMIT ?2)"
+        );
+        let operations = concat!(
+            "DELETE FROM tm_operation WHERE id IN (SELECT id FROM tm_operation WHERE ended_at < ",
+            now!(),
+            " - ?1 ORDER BY id LIMIT ?2) AND NOT EXISTS (SELECT 1 FROM tm_operation_item i WHERE i.operation_id = tm_operation.id)"
+        );
+        let _turn = self.queue.take(PATIENCE).await?;
+        let mut tx = begin(&self.writer).await?;
+        sqlx::query(items).bind(millis(older_than)).bind(limit).execute(&mut *tx).await?;
+        let done = sqlx::query(operations).bind(millis(older_than)).bind(limit).execute(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(done.rows_affected())
+    }
+
+    async fn prune_audit(&self, older_than: Duration, limit: u32) -> Result<u64, StoreError> {
+        // The ids are in the order of their time, roughly: no more is read than is deleted.
+        let sql = concat!(
+            "DELETE FROM tm_audit WHERE id IN (SELECT id FROM tm_audit WHERE id < ?1 AND at < ",
+            now!(),
+            " - ?2 ORDER BY id LIMIT ?3)"
+        );
+        let _turn = self.queue.take(PATIENCE).await?;
+        let (first, age) = (first_id(older_than), millis(older_than));
+        let delete = || sqlx::query(sql).bind(first).bind(age).bind(limit).execute(&self.writer);
+        Ok(patiently(delete).await?.rows_affected())
+    }
+
     async fn leave_operation(&self, id: Uuid, hold: Hold) -> Result<(), StoreError> {
-        let sql = "UPDATE tm_operation SET held_by = NULL, held_until = NULL WHERE id = ?1 AND held_by = ?2";
+        let sql = "UPDATE tm_operation SET held_by = NULL, held_until = 0 WHERE id = ?1 AND held_by = ?2";
         let _turn = self.queue.take(PATIENCE).await?;
         patiently(|| sqlx::query(sql).bind(id).bind(hold.token).execute(&self.writer)).await.map(drop)
     }

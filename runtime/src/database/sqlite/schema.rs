@@ -6,9 +6,9 @@ use super::begin;
 use crate::database::schema_part::{SchemaPart, part};
 use crate::store::StoreError;
 
-pub(super) const MESSAGE: SchemaPart = part!("sqlite", "message", ["1", "2", "3", "4", "5"]);
-pub(super) const FENCE: SchemaPart = part!("sqlite", "fence", ["1"]);
-pub(super) const INBOX: SchemaPart = part!("sqlite", "inbox", ["1", "2"]);
+pub(in crate::database) const MESSAGE: SchemaPart = part!("sqlite", "message", ["1", "2", "3", "4", "5"]);
+pub(in crate::database) const FENCE: SchemaPart = part!("sqlite", "fence", ["1"]);
+pub(in crate::database) const INBOX: SchemaPart = part!("sqlite", "inbox", ["1", "2"]);
 
 /// Applies what is missing, in one transaction; a second process waits and finds nothing to do.
 pub(super) async fn migrate(part: SchemaPart, pool: &SqlitePool) -> Result<(), StoreError> {

@@ -9,6 +9,7 @@ mod examine_rabbitmq;
 mod look;
 mod operate;
 mod pause;
+mod prune;
 mod simulate;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ pub use dead_letters::{
     DeadLetter, DeadLetters, Discard, DiscardSummary, Redrive, RedrivePreview, RedriveSummary, Redriven,
 };
 pub use examine::Finding;
+pub use prune::PrunedRows;
 pub use simulate::{Answered, Simulation};
 
 /// A business database, and its identity.

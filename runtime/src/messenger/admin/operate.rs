@@ -9,8 +9,7 @@ use super::{Admin, Part, refused};
 use crate::error::{Error, ErrorKind};
 use crate::message::{Evidence, MessageId};
 use crate::store::{
-    About, Action, Actor, Hold, ItemOutcome, NewOperation, Operation, OperationItem, Order, Progress,
-    StoreError,
+    About, Action, Actor, Hold, ItemOutcome, NewOperation, Operation, OperationItem, Order, StoreError,
 };
 
 /// What nobody can overlook any more.
@@ -31,7 +30,7 @@ impl Admin<'_> {
     /// store carries it out, or [`carry_out`](Self::carry_out). Each message is decided as if it were alone, so an operation can
     /// do nothing that a single decision is refused, and each decision is kept in the audit.
     ///
-    /// After the first message it waits, and looks whether that is dead again; so it does after 10 more, after 100 more, and so
+    /// After the first message it waits, and looks whether that has failed again; so it does after 10 more, after 100 more, and so
     /// on. It stops by itself after too many failures, and [`stop_operation`](Self::stop_operation) stops it from anywhere. If its
     /// process is killed, another one goes on; no message is decided twice.
     ///
@@ -48,7 +47,7 @@ impl Admin<'_> {
         messages.extend(order.messages.iter().filter(|id| seen.insert(**id)));
         let operation = NewOperation {
             id: Uuid::now_v7(),
-            about: serde_json::to_string(&about).unwrap_or_default(),
+            about: about.to_json(),
             begins_in: order.begins_in,
             items: messages.into_iter().map(|id| (id, Uuid::now_v7())).collect(),
         };
@@ -89,10 +88,13 @@ impl Admin<'_> {
     /// Stops an operation, whoever carries it out: before its next message. What was done is done. Says whether it was not over.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`]
+    /// [`ErrorKind::Refused`] when there is no such operation; [`ErrorKind::Unavailable`].
     pub async fn stop_operation(self, id: Uuid, reason: &str) -> Result<bool, Error> {
         let Actor { user, via } = self.entry(reason, &Evidence::NoFence).actor;
-        self.end(id, Some(&format!("by {user} ({via}): {reason}"))).await
+        let stopped = format!("by {user} ({via}): {reason}");
+        let is_stopped = self.end(id, Some(&stopped)).await?;
+        // The answer to a first try may have been lost.
+        Ok(is_stopped || self.known_operation(id).await?.stopped == Some(stopped))
     }
 
     async fn end(self, id: Uuid, stopped: Option<&str>) -> Result<bool, Error> {
@@ -111,7 +113,7 @@ impl Admin<'_> {
     /// Waits until it begins. Returns how far it is.
     ///
     /// # Errors
-    /// [`ErrorKind::Refused`] when there is no such operation, or it needs a fence that this messenger lacks;
+    /// [`ErrorKind::Refused`] when there is no such operation, or some of it needs a fence that this messenger lacks: the rest is done;
     /// [`ErrorKind::Unavailable`]: it is taken up again, by any process.
     ///
     /// # Cancel safety
@@ -119,7 +121,7 @@ impl Admin<'_> {
     pub async fn carry_out(self, id: Uuid) -> Result<Operation, Error> {
         let hold = Hold { token: Uuid::new_v4(), lease: LEASE };
         let mut operation = self.known_operation(id).await?;
-        while operation.progress == Progress::Waiting {
+        while operation.ended_at.is_none() && !operation.begins_in.is_zero() {
             sleep(operation.begins_in.min(HEARD_OF)).await;
             operation = self.known_operation(id).await?;
         }
@@ -145,21 +147,27 @@ impl Admin<'_> {
         let id = operation.id;
         let mut pace = interval(Duration::from_secs(1) / operation.per_second.max(1));
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut beyond = 0;
+        let (mut beyond, mut elsewhere) = (0, None);
         loop {
             let items = self.store().items(id, beyond, true, PAGE).await.map_err(unreadable)?;
             if items.is_empty() {
-                return self.end(id, None).await.map(drop);
+                return match elsewhere {
+                    None => self.end(id, None).await.map(drop),
+                    Some(error) => Err(error),
+                };
             }
             for item in items {
                 pace.tick().await;
+                beyond = item.position;
                 if !self.is_ours(id, hold).await? {
                     return Ok(());
                 }
-                let (outcome, why) = self.decide_one(operation, &item).await?;
-                let settled = self.store().settle_item(id, item.position, outcome, why.as_deref()).await;
-                settled.map_err(|cause| cause.into_error("the operation could not go on"))?;
-                beyond = item.position;
+                if let Err(error) = self.needs_its_fence(operation, item.message_id).await {
+                    // For a process that has it; the others are done here.
+                    elsewhere = Some(error);
+                    continue;
+                }
+                let outcome = self.settle_one(operation, &item).await?;
                 let step = is_step(item.position);
                 if step && !self.wait_and_be_heard_of(operation, hold).await? {
                     return Ok(());
@@ -169,6 +177,20 @@ impl Admin<'_> {
                 }
             }
         }
+    }
+
+    /// Decides about a message, and notes what became of that.
+    async fn settle_one(self, operation: &Operation, item: &OperationItem) -> Result<ItemOutcome, Error> {
+        let (id, position) = (operation.id, item.position);
+        let (outcome, why) = self.decide_one(operation, item).await?;
+        let mut settled = self.store().settle_item(id, position, outcome, why.as_deref()).await;
+        if matches!(settled, Err(StoreError::Refused(_))) {
+            // The database can't hold the text.
+            let plain = why.map(|why| why.chars().filter(char::is_ascii).collect::<String>());
+            settled = self.store().settle_item(id, position, outcome, plain.as_deref()).await;
+        }
+        settled.map_err(|cause| cause.into_error("the operation could not go on"))?;
+        Ok(outcome)
     }
 
     /// Until it is known how what was done was received. `false`: it is not ours any more.
@@ -194,8 +216,8 @@ impl Admin<'_> {
             return Ok(false);
         }
         let why = format!(
-            "by itself: {failures} failures ({} refused, {} failed, {} dead again)",
-            now.refused, now.failed, now.dead_again
+            "by itself: {failures} failures ({} refused, {} failed, {} failed again)",
+            now.refused, now.failed, now.failed_again
         );
         self.end(operation.id, Some(&why)).await?;
         Ok(true)
@@ -206,39 +228,44 @@ impl Admin<'_> {
         operation: &Operation,
         item: &OperationItem,
     ) -> Result<(ItemOutcome, Option<String>), Error> {
-        let recorded = self.store().is_recorded(item.record_id).await;
-        if recorded.map_err(|cause| cause.into_error("the operation could not go on"))? {
+        if self.is_decided(item).await? {
             // By whoever was interrupted over it.
             return Ok((ItemOutcome::Done, None));
         }
         let actor = Actor::new(&operation.user, &operation.via);
         let part = Some(Part { operation: operation.id, record: item.record_id });
-        let (admin, id, reason) =
-            (Admin { calls: self.calls, actor: Some(&actor), part }, item.message_id, &operation.reason);
+        let admin = Admin { calls: self.calls, actor: Some(&actor), part };
+        let (id, reason) = (item.message_id, &operation.reason);
         let decided = match Action::ALL.into_iter().find(|action| action.name() == operation.action) {
             Some(Action::Retry) => admin.retry(id, reason).await,
-            Some(action @ (Action::Confirm | Action::Cancel)) => {
-                // What is refused only here is for others to do.
-                self.needs_its_fence(id).await?;
-                if action == Action::Confirm {
-                    admin.confirm(id, reason).await
-                } else {
-                    admin.cancel(id, reason).await
-                }
-            }
-            _ => Err(refused(format!("this version knows no `{}`", operation.action))),
+            Some(Action::Confirm) => admin.confirm(id, reason).await,
+            Some(Action::Cancel) => admin.cancel(id, reason).await,
+            // Of a newer version, which carries it out.
+            _ => return Err(refused(format!("this version knows no `{}`", operation.action))),
         };
         match decided {
             Ok(()) => Ok((ItemOutcome::Done, None)),
-            Err(error) if error.kind() == ErrorKind::Unavailable => Err(error),
+            // Somebody else who holds it, too, was faster.
+            Err(_) if self.is_decided(item).await? => Ok((ItemOutcome::Done, None)),
             Err(error) if error.kind() == ErrorKind::Refused => {
                 Ok((ItemOutcome::Refused, Some(error.to_string())))
             }
+            // The store's fault, or this process's, and not the message's.
+            Err(error) if error.is_retryable() || error.kind() == ErrorKind::Schema => Err(error),
             Err(error) => Ok((ItemOutcome::Failed, Some(error.to_string()))),
         }
     }
 
-    async fn needs_its_fence(self, id: MessageId) -> Result<(), Error> {
+    async fn is_decided(self, item: &OperationItem) -> Result<bool, Error> {
+        let recorded = self.store().is_recorded(item.record_id).await;
+        recorded.map_err(|cause| cause.into_error("the operation could not go on"))
+    }
+
+    /// Errs where the decision takes a fence that this messenger lacks.
+    async fn needs_its_fence(self, operation: &Operation, id: MessageId) -> Result<(), Error> {
+        if operation.action == Action::Retry.name() {
+            return Ok(());
+        }
         match self.find(id).await? {
             Some(message) => self.fence_of(&message).map(drop),
             None => Ok(()),

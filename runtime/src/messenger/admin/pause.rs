@@ -26,8 +26,11 @@ impl Admin<'_> {
     }
 
     /// Pauses something in all processes over the store: within 5 s, for so long, then it goes on by itself. Once more, it sets
-    /// the end anew. Nothing is lost meanwhile: messages stay half or confirmed, or in their queue, and functions go on storing
-    /// new ones. A process of a version that knows no pauses goes on: see [`ProcessInfo`](crate::ProcessInfo).
+    /// the end anew. Meanwhile messages stay half or confirmed, or in their queue, and functions go on storing new ones. A process of a
+    /// version that knows no pauses goes on: see [`ProcessInfo`](crate::ProcessInfo).
+    ///
+    /// Time goes on: a message whose time is over expires; a half message that is older than `check_back_horizon` when check-backs go
+    /// on is parked; and a consumer refuses what is older than its `inbox_retention`.
     ///
     /// What is being handled, published or asked is finished. Within a process, a message for several queues waits as long as one
     /// of them is paused.
@@ -43,7 +46,10 @@ impl Admin<'_> {
         while matches!(paused, Err(StoreError::Refused(_))) && decision.simplify() {
             paused = self.store().pause(what, lasts, &decision).await;
         }
-        paused.map_err(|cause| cause.into_error("nothing was paused"))
+        let failed = |cause: StoreError| cause.into_error("nothing was paused");
+        paused.map_err(failed)?;
+        // Where it ends sooner than it did: what is paused still is put off again.
+        self.wake(what).await
     }
 
     /// Ends a pause, in all processes over the store within 5 s. Says whether there was one.
@@ -59,8 +65,21 @@ impl Admin<'_> {
             resumed = self.store().resume(what, &decision).await;
         }
         let was_paused = resumed.map_err(failed)?;
-        while self.store().wake(&what.mark(), WOKEN).await.map_err(failed)? > 0 {}
-        Ok(was_paused)
+        self.wake(what).await?;
+        // The answer to a first try may have been lost.
+        Ok(was_paused || self.store().is_recorded(decision.entry.id).await.map_err(failed)?)
+    }
+
+    async fn wake(self, what: &Pausable) -> Result<(), Error> {
+        loop {
+            let woken = self.store().wake(&what.mark(), WOKEN).await;
+            if woken
+                .map_err(|cause| cause.into_error("what was put off waits for the end that was set before"))?
+                == 0
+            {
+                return Ok(());
+            }
+        }
     }
 
     fn about(self, action: Action, what: &Pausable, reason: &str) -> Decision {

@@ -73,11 +73,11 @@ impl Explanation {
                 (cause, Next::Park, if parked <= message.read_at { When::Now } else { When::At(parked) })
             }
             Some(cause) => (cause, Next::Wait, When::Open),
-            None if let Some(pause) = around.pause_of(message, next) => (
-                Cause::Paused,
-                next,
-                When::At(pause.ends_at.max(message.deliver_at.unwrap_or(pause.ends_at))),
-            ),
+            None if let Some(pause) = around.pause_of(message, next) => {
+                let end = pause.ends_at;
+                let when = if let When::At(time) = when { time.max(end) } else { end };
+                (Cause::Paused, next, When::At(when))
+            }
             None if message.answerer.is_none() && because == Cause::ForgotBegin => {
                 (Cause::Unreadable, next, when)
             }
@@ -98,7 +98,11 @@ impl Surroundings {
             Next::Publish => match what {
                 Pausable::All => true,
                 Pausable::Exchange(name) => *name == message.exchange,
-                Pausable::CheckBacks | Pausable::Queue(_) => false,
+                // Within a process, its messages are put off.
+                Pausable::Queue(_) => {
+                    message.reason.as_ref().is_some_and(|reason| reason.starts_with(&what.mark()))
+                }
+                Pausable::CheckBacks => false,
             },
             _ => false,
         };

@@ -180,7 +180,10 @@ pub(super) async fn operations_are_one_process_at_a_time(store: &dyn Store) {
     assert!(!store.take_operation(id, theirs).await.expect("answers"));
     let ended = store.operation(id).await.expect("reads").expect("there");
     assert_eq!((ended.progress, ended.stopped.as_deref()), (Progress::Stopped, Some("by ana: →")));
-    assert_eq!((ended.messages, ended.done, ended.refused, ended.failed, ended.dead_again), (3, 1, 1, 0, 0));
+    assert_eq!(
+        (ended.messages, ended.done, ended.refused, ended.failed, ended.failed_again),
+        (3, 1, 1, 0, 0)
+    );
     assert_eq!((ended.user.as_str(), ended.reason.as_str()), ("ana", "→"));
     assert_eq!(progress(later.id).await, Some(Progress::Waiting));
     assert!(store.end_operation(later.id, None).await.expect("ends"));

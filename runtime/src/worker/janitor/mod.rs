@@ -1,8 +1,9 @@
 //! The janitor: deletes what is finished and old, and reports what nobody can settle.
 
 mod findings;
+pub(crate) mod prune;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,24 +12,20 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::Worker;
+use super::pauses::Pauses;
 use crate::check_back::registry::Registry;
 use crate::fault;
-use crate::fence::FenceDatabase;
 use crate::fence::registry::Fences;
 use crate::held::{HeldStore, tell_operator};
 use crate::message::service::Services;
 use crate::message::state::Event;
-use crate::message::{AnsweredBy, CallId, FenceId, MessageId};
+use crate::message::{AnsweredBy, CallId};
 use crate::settings::Settings;
-use crate::store::{Finished, LONG_DUE, StoreError, Transition};
+use crate::store::{LONG_DUE, StoreError, Transition};
 use crate::telemetry::catalogue::PRUNED;
 use crate::telemetry::labels::Pruned;
 use findings::Findings;
-
-/// Rows deleted in one statement.
-const BATCH: u32 = 500;
-/// Batches in one round: a bound on a runaway, far above what a round finds.
-const BATCHES: usize = 1000;
+use prune::{BATCH, BATCHES, Batch, Pruning};
 
 /// Something else that grows old: a consumer's inbox.
 #[async_trait]
@@ -61,6 +58,7 @@ pub(crate) struct Janitor {
     fences: Arc<Fences>,
     handlers: Arc<Registry>,
     inboxes: Inboxes,
+    pauses: Pauses,
     /// What the last round found: the same is not told again.
     last: Findings,
 }
@@ -73,6 +71,7 @@ impl Janitor {
         fences: &Arc<Fences>,
         handlers: &Arc<Registry>,
         inboxes: &Inboxes,
+        pauses: &Pauses,
     ) -> Self {
         Self {
             settings: *settings,
@@ -81,6 +80,7 @@ impl Janitor {
             fences: Arc::clone(fences),
             handlers: Arc::clone(handlers),
             inboxes: inboxes.clone(),
+            pauses: pauses.clone(),
             last: Findings::default(),
         }
     }
@@ -121,28 +121,19 @@ impl Janitor {
     }
 
     async fn prune(&self) -> Result<u64, StoreError> {
-        let mut pruned = 0;
         if fault::bug("fence-pruned") {
             for (_, fence) in self.fences.iter() {
                 fence.forget(&fence.older_than(Duration::ZERO, BATCH).await?).await?;
             }
         }
-        for (_, fence) in self.fences.iter() {
-            self.or_logged(self.forget_withheld(fence.as_ref()).await);
-        }
+        let pruning = Pruning { held: &self.held, fences: &self.fences, older_than: self.settings.retention };
+        pruning.withheld().await;
+        self.or_logged(pruning.operations().await);
+        let mut pruned = 0;
         for _ in 0..BATCHES {
-            let finished =
-                self.held.store().finished(self.settings.retention, BATCH, &self.fences.answerers()).await?;
-            let full = finished.len() == BATCH as usize;
-            let ids = self.forget_fences(finished).await;
-            if !ids.is_empty() {
-                fault::point("janitor-between");
-                let deleted = self.held.store().delete_finished(&ids).await?;
-                PRUNED.at(Pruned::Messages).increment(deleted);
-                pruned += deleted;
-            }
-            // Without progress, the rest waits for the next round: its fence does not answer.
-            if !full || ids.is_empty() {
+            let Batch { deleted, more } = pruning.messages().await?;
+            pruned += deleted;
+            if !more {
                 break;
             }
             tokio::task::yield_now().await;
@@ -150,45 +141,12 @@ impl Janitor {
         Ok(pruned)
     }
 
-    /// Those of calls whose body had nothing to send, and whose attribute no message either.
-    async fn forget_withheld(&self, fence: &dyn FenceDatabase) -> Result<(), StoreError> {
-        for _ in 0..BATCHES {
-            let pruned = fence.forget_withheld(self.settings.retention, BATCH).await?;
-            PRUNED.at(Pruned::Withheld).increment(pruned);
-            if pruned < u64::from(BATCH) {
-                break;
-            }
-            tokio::task::yield_now().await;
-        }
-        Ok(())
-    }
-
-    /// Deletes the fence rows of finished messages, and says which messages have none any more.
-    ///
-    /// The fence goes first: a crash in between leaves a message without a fence row, which is
-    /// found again, and never a fence row without a message.
-    async fn forget_fences(&self, finished: Vec<Finished>) -> Vec<MessageId> {
-        let mut without = Vec::new();
-        let mut by_fence: HashMap<FenceId, Vec<Finished>> = HashMap::new();
-        for one in finished {
-            match one.answered_by {
-                Some(AnsweredBy::Fence(identity)) => by_fence.entry(identity).or_default().push(one),
-                _ => without.push(one.id),
-            }
-        }
-        for (identity, finished) in by_fence {
-            let Some(fence) = self.fences.by_identity(identity) else { continue };
-            let calls: Vec<_> = finished.iter().map(|one| one.call_id).collect();
-            match fence.forget(&calls).await {
-                Ok(()) => without.extend(finished.iter().map(|one| one.id)),
-                Err(error) => self.held.log(&error),
-            }
-        }
-        without
-    }
-
     /// Parks halves that are too old to be asked about, and that no handler here could answer for.
     async fn park_overdue(&self) -> Result<usize, StoreError> {
+        // Those who could answer may not ask.
+        if self.pauses.of_check_backs() {
+            return Ok(0);
+        }
         let Some(lapsed_before) = self.held.leases().lapsed_before() else { return Ok(0) };
         let handlers = self.handlers.answerers(&self.services);
         let overdue = self

@@ -98,7 +98,7 @@ async fn an_operation_can_be_stopped_before_it_begins_and_in_the_middle() {
 }
 
 #[tokio::test]
-async fn an_operation_stops_by_itself_where_what_it_revives_is_dead_again() {
+async fn an_operation_stops_by_itself_where_what_it_revives_is_failed_again() {
     let world = World::new().await;
     let (messenger, ids) = dead(&world, 12).await;
     let order = retry(ids).look_for(3 * SECOND).stop_after_failures(0);
@@ -106,7 +106,7 @@ async fn an_operation_stops_by_itself_where_what_it_revives_is_dead_again() {
     let stopped = messenger.admin().carry_out(id).await.expect("stops");
     // As soon as it is known: on a slow machine perhaps only with the next look.
     assert!(stopped.progress == Progress::Stopped && [1, 11].contains(&stopped.done), "{stopped:?}");
-    assert!(stopped.dead_again > 0, "{stopped:?}");
+    assert!(stopped.failed_again > 0, "{stopped:?}");
     let why = stopped.stopped.expect("is said");
     assert!(why.starts_with("by itself: ") && why.contains("0 refused, 0 failed"), "{why}");
 
