@@ -219,6 +219,13 @@ async fn servers_that_were_set_otherwise_are_found() {
         "{}",
         found.out
     );
+    // A RabbitMQ that says nothing keeps nothing of that back.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+    let url = format!("amqp://{}", silent.local_addr().expect("an address"));
+    let both = tm.clone().with(&["--amqp-url", &url, "--timeout", "3s"]).run(&["doctor"]).ends_with(6);
+    for expected in ["`max_allowed_packet` is 2097152", "RabbitMQ could not be looked at in time"] {
+        assert!(both.out.contains(expected), "{expected}: {}", both.out);
+    }
     // Whoever has to decide messages meanwhile can.
     tm.run(&["list"]).ends_with(0);
 }

@@ -135,10 +135,7 @@ impl DeadLetterHand {
     /// The first dead letter that is not taken yet.
     pub(crate) async fn take(&mut self, queues: &Queues) -> Result<Option<Letter>, Error> {
         let taken = self.try_to_take(queues).await;
-        if matches!(taken, Err(Trouble::Refused(_))) {
-            // The channel is closed, and what was in hand has gone back.
-            (self.taking, self.in_hand) = (None, 0);
-        }
+        self.mind_the_end(&taken);
         let taken = taken.map_err(|trouble| self.explained(trouble, "read", queues.dead.as_str()))?;
         let Some(delivery) = taken else { return Ok(None) };
         self.in_hand += 1;
@@ -149,6 +146,13 @@ impl DeadLetterHand {
                 Err(Error::new(ErrorKind::Refused, worn(&letter, queues, why)))
             }
             _ => Ok(Some(letter)),
+        }
+    }
+
+    /// A refusal has closed the channel, and what was in hand has gone back.
+    fn mind_the_end<T>(&mut self, answer: &Result<T, Trouble>) {
+        if matches!(answer, Err(Trouble::Refused(_))) {
+            (self.taking, self.in_hand) = (None, 0);
         }
     }
 
@@ -226,6 +230,7 @@ impl DeadLetterHand {
         let removing = channel.basic_ack(letter.tag(), BasicAckOptions::default());
         let removed = ask(&self.connection, &mut self.events, removing).await;
         self.in_hand = self.in_hand.saturating_sub(1);
+        self.mind_the_end(&removed);
         removed.map_err(|trouble| self.explained(trouble, "read", "it"))
     }
 
@@ -323,8 +328,8 @@ async fn ask<T>(
 fn worn(letter: &Letter, queues: &Queues, why: &str) -> String {
     let (dead, times) = (queues.dead.as_str(), letter.handed_out());
     format!(
-        "it stopped at a dead letter of `{dead}` that was handed out {times} times: {why}. Each look counts: have a user with the \
-         right `configure` on `{dead}` run `tm doctor`, and where the limit is a large one, say so ({DESPITE})"
+        "a dead letter of `{dead}` was handed out {times} times, and each time counts: {why}. Have a user with the right \
+         `configure` on `{dead}` run `tm doctor`, and where the limit is a large one, say so ({DESPITE})"
     )
 }
 

@@ -149,26 +149,21 @@ impl Topology {
         let limit = match last {
             Ok(()) => Limit::Missing,
             // By hand, or by another version.
-            Err(error) => match said_limit(&text(&error)).filter(|_| code(&error) == Some(406)) {
-                Some(limit) => limit,
-                None => return Err(explain_queue(wanted, &error)),
-            },
+            Err(error) if code(&error) == Some(406) && text(&error).contains("'x-delivery-limit'") => {
+                said_limit(&text(&error)).unwrap_or(Limit::Unknown)
+            }
+            Err(error) => return Err(explain_queue(wanted, &error)),
         };
         let queue = wanted.name.as_str();
         if limit.is_large() || !self.news.is_new(&format!("limit of {queue}"), "") {
             return Ok(());
         }
-        let remedy = against_limit(&self.vhost, queue, &limit);
+        let (declared, remedy) = (declared(&limit), against_limit(&self.vhost, queue, &limit));
         tracing::warn!(
             queue,
             remedy,
-            "RabbitMQ: the queue was declared {}, and is taken as it is. RabbitMQ then takes a message away that was handed \
-             out so often in vain, or looked at: a dead letter is lost",
-            match &limit {
-                Limit::Other(number) => format!("with the delivery limit {number}"),
-                _ => "without this version's delivery limit, which RabbitMQ 4 takes for one of 20 unless a policy sees to it"
-                    .to_owned(),
-            }
+            "RabbitMQ: the queue was declared {declared}, and is taken as it is. RabbitMQ then takes a message away that was \
+             handed out so often in vain, or looked at: a dead letter is lost"
         );
         Ok(())
     }
@@ -213,6 +208,16 @@ impl Topology {
                 text(error)
             );
         }
+    }
+}
+
+fn declared(limit: &Limit) -> String {
+    match limit {
+        Limit::Other(number) if number.starts_with('-') => {
+            format!("with the delivery limit {number}, which is none since RabbitMQ 4, and before that the strictest")
+        }
+        Limit::Other(number) => format!("with the delivery limit {number}"),
+        _ => "without this version's delivery limit, which RabbitMQ 4 takes for one of 20 unless a policy sees to it".into(),
     }
 }
 
