@@ -3,6 +3,7 @@
 mod act;
 pub(crate) mod dead;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -25,7 +26,7 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args)]
 #[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Globals {
@@ -35,7 +36,7 @@ pub(crate) struct Globals {
     /// A business database whose fence answers for messages; can be given several times
     #[arg(long = "fence", value_name = "NAME=URL", global = true)]
     pub(crate) fences: Vec<String>,
-    /// RabbitMQ: amqp://… or amqps://… From `TM_AMQP_URL` or `AMQP_URL` otherwise
+    /// RabbitMQ: amqp://… or amqps://… Without a context, from `TM_AMQP_URL` or `AMQP_URL` otherwise
     #[arg(long, value_name = "URL", global = true)]
     pub(crate) amqp_url: Option<String>,
     /// The prefix of the tables' names, where it is not `tm_`
@@ -80,6 +81,13 @@ pub(crate) struct Globals {
     /// How long an answer may take: of a command, or of each message where it is about several
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration, global = true)]
     pub(crate) timeout: Duration,
+}
+
+/// Without URLs, which may have passwords.
+impl fmt::Debug for Globals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Globals").field("context", &self.context).finish_non_exhaustive()
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

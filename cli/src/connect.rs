@@ -1,5 +1,6 @@
 //! A messenger that runs nothing: the way to the store and to the fences.
 
+use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,7 +12,6 @@ use crate::context::Target;
 use crate::exit::{Exit, Failure};
 
 /// What a command works with.
-#[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) messenger: Messenger,
     /// Where it leads, for people.
@@ -22,6 +22,12 @@ pub(crate) struct Session {
     pub(crate) actor: Actor,
     pub(crate) consent: Consent,
     pub(crate) dry_run: bool,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("target", &self.target).finish_non_exhaustive()
+    }
 }
 
 impl Session {
@@ -55,9 +61,14 @@ impl Session {
     pub(crate) fn rabbitmq(&self) -> Result<RabbitMq, Failure> {
         self.rabbitmq_if_named().ok_or_else(|| {
             Failure::usage(
-                "where is RabbitMQ? Give --amqp-url, set TM_AMQP_URL or AMQP_URL, or give a context of tm.toml its amqp_url",
+                "where is RabbitMQ? Give --amqp-url, or the context of tm.toml its amqp_url; without a context, TM_AMQP_URL or AMQP_URL does",
             )
         })
+    }
+
+    /// How long an answer may take.
+    pub(crate) const fn patience(&self) -> Duration {
+        self.patience
     }
 
     /// Waits for an answer, but not for ever.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::{env, fs};
+use std::{env, fmt, fs};
 
 use serde::Deserialize;
 use url::Url;
@@ -19,7 +19,7 @@ use crate::exit::Failure;
 /// amqp_url = "amqps://operator@rabbit/shop"
 /// production = true
 /// ```
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
     /// Which one counts if none is named.
@@ -29,7 +29,7 @@ struct File {
 }
 
 /// Where to look, and how careful to be there.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Context {
     database_url: Option<String>,
@@ -44,7 +44,6 @@ struct Context {
 }
 
 /// What the command line, the environment and the context come to.
-#[derive(Debug)]
 pub(crate) struct Target {
     pub(crate) database_url: String,
     pub(crate) fences: Vec<(String, String)>,
@@ -53,6 +52,13 @@ pub(crate) struct Target {
     pub(crate) schema: Option<String>,
     /// The name that must be typed before something is changed.
     pub(crate) production: Option<String>,
+}
+
+/// Without what is secret in URLs.
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Target").field(&self.shown()).finish()
+    }
 }
 
 impl Target {
@@ -88,7 +94,7 @@ impl Target {
                      of tm.toml by --context",
                 )
             })?;
-        let amqp_url = amqp_url(globals, context.amqp_url);
+        let amqp_url = amqp_url(globals, name.is_some(), context.amqp_url);
         let mut fences = globals.fences.iter().map(|fence| named(fence)).collect::<Result<Vec<_>, _>>()?;
         for (name, url) in context.fences {
             if !fences.iter().any(|(given, _)| *given == name) {
@@ -106,16 +112,11 @@ impl Target {
     }
 }
 
-/// As with the database: the environment comes before a context that only the file names.
-fn amqp_url(globals: &Globals, of_context: Option<String>) -> Option<String> {
+/// Where a context counts, its broker does: what is in the environment may belong to another store.
+fn amqp_url(globals: &Globals, by_context: bool, of_context: Option<String>) -> Option<String> {
     let from_environment = || env::var("TM_AMQP_URL").or_else(|_| env::var("AMQP_URL")).ok();
-    let from_environment = || from_environment().filter(|url| !url.is_empty());
-    let otherwise = if globals.context.is_some() {
-        of_context.or_else(from_environment)
-    } else {
-        from_environment().or(of_context)
-    };
-    globals.amqp_url.clone().or(otherwise).filter(|url| !url.is_empty())
+    let otherwise = || if by_context { of_context } else { from_environment() };
+    globals.amqp_url.clone().or_else(otherwise).filter(|url| !url.is_empty())
 }
 
 fn context(globals: &Globals) -> Result<(Option<String>, Context), Failure> {
@@ -177,12 +178,13 @@ fn without_user(url: &str) -> String {
         return format!("sqlite:{}", file.split('?').next().unwrap_or(file));
     }
     match Url::parse(url) {
-        Ok(url) => {
+        // Then part of a password may have been taken for it, as where that has a `/`.
+        Ok(url) if !url.path().contains('@') => {
             let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
             format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or("…"), url.path())
         }
         // Several hosts, say.
-        Err(_) => format!("{}://…", url.split("://").next().unwrap_or_default()),
+        _ => format!("{}://…", url.split("://").next().unwrap_or_default()),
     }
 }
 
@@ -191,12 +193,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn nothing_secret_is_in_a_debug_text() {
+        let target = Target {
+            database_url: "postgres://ana:s3cret@db/shop".into(),
+            fences: vec![("shop".into(), "mysql://ana:s3cret@db/shop".into())],
+            amqp_url: Some("amqp://ana:s3cret@rabbit/x".into()),
+            table_prefix: None,
+            schema: None,
+            production: None,
+        };
+        let text = format!("{target:?}");
+        assert!(text.contains("RabbitMQ at amqp://rabbit/x") && !text.contains("s3cret"), "{text}");
+    }
+
+    #[test]
     fn where_a_url_leads_is_shown_without_what_is_secret() {
         for (url, shown) in [
             ("postgres://ana:s3cret@db:5433/shop?options=x", "postgres://db:5433/shop"),
             ("postgres://db/messages?user=op@corp&password=s3cret", "postgres://db/messages"),
             ("mysql://ana:p%40ss@db/shop", "mysql://db/shop"),
             ("postgres://ana:s3cret@one,two:5433/shop", "postgres://…"),
+            ("amqp://ana:12/cret@host/x", "amqp://…"),
             ("sqlite:///var/lib/shop.db?mode=rw", "sqlite:///var/lib/shop.db"),
         ] {
             let found = without_user(url);

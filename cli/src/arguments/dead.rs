@@ -7,7 +7,8 @@ use clap::{Args, Subcommand};
 
 #[derive(Args, Debug)]
 pub(crate) struct Dead {
-    /// Takes messages in hand also where AMQP shows a small delivery limit: a policy sets a larger one
+    /// Takes messages in hand also where the queue has no delivery limit of its own that can be seen: a policy sets a large one.
+    /// Where the queue has a small one of its own, no policy raises it, and this loses dead letters
     #[arg(long, global = true)]
     pub(crate) despite_limit: bool,
     #[command(subcommand)]
@@ -60,7 +61,7 @@ pub(crate) struct RedriveDead {
     /// How many a second, at most
     #[arg(long, value_name = "N")]
     pub(crate) rate: Option<NonZeroU32>,
-    /// How many, at most. Never more than there were at the start: what fails again is not sent round and round
+    /// How many, at most. Never more than there were at the start, and none twice
     #[arg(long, value_name = "N")]
     pub(crate) max: Option<u32>,
     /// Stops after so many that could not be sent

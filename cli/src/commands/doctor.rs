@@ -1,7 +1,11 @@
 //! `tm doctor`
 
+use std::time::{Duration, Instant};
+
 use serde::Serialize;
 use serde_json::Value;
+use tokio::time::timeout;
+use transactional_message::{Finding, RabbitMq};
 
 use crate::arguments::Doctor;
 use crate::connect::Session;
@@ -9,40 +13,72 @@ use crate::exit::{Exit, Failure};
 use crate::output::{Output, plain, say, write};
 
 pub(super) async fn run(session: &Session, output: &Output, doctor: &Doctor) -> Result<Exit, Failure> {
-    let admin = session.messenger.admin();
-    let mut findings = admin.examine().await?;
+    let began = Instant::now();
+    let of_stores = session.messenger.admin().examine().await?;
+    let mut found: Vec<_> = of_stores.into_iter().map(Found::from).collect();
+    let mut failed = None;
     if let Some(rabbitmq) = session.rabbitmq_if_named() {
-        findings.extend(admin.examine_rabbitmq(rabbitmq).await?);
+        // Some is left to say what was found.
+        let patience = session.patience().saturating_sub(began.elapsed()).mul_f64(0.8);
+        match of_rabbitmq(session, rabbitmq, patience).await {
+            Ok(of_rabbitmq) => found.extend(of_rabbitmq),
+            Err(failure) => failed = Some(failure),
+        }
     }
-    findings.retain(|finding| !doctor.ignore.iter().any(|text| finding.what.contains(text)));
-    let told = tell(output, &findings)?;
+    found.retain(|one| !doctor.ignore.iter().any(|text| one.what.contains(text)));
+    let told = tell(output, &found)?;
+    if let Some(failure) = failed {
+        return Err(failure);
+    }
     if told == Exit::Done {
         say("nothing is known to be wrong");
     }
     Ok(told)
 }
 
+/// What is wrong at RabbitMQ. That it does not answer in time is a finding, too.
+async fn of_rabbitmq(
+    session: &Session,
+    rabbitmq: RabbitMq,
+    patience: Duration,
+) -> Result<Vec<Found>, Failure> {
+    let examining = session.messenger.admin().examine_rabbitmq(rabbitmq);
+    let Ok(found) = timeout(patience, examining).await else {
+        return Ok(vec![Found {
+            what: "RabbitMQ could not be looked at in time".into(),
+            evidence: format!("no answer within {patience:.1?}"),
+            remedy: "see the broker's log; --timeout allows for more".into(),
+        }]);
+    };
+    Ok(found?.into_iter().map(Found::from).collect())
+}
+
 /// With these servers nothing can be examined, and no application could be started there either.
 pub(super) fn unfit(output: &Output, failure: &Failure) -> Result<Exit, Failure> {
-    let what = "a database can't be used: no process that is given it starts";
-    let remedy = "correct what the evidence names";
-    tell(output, &[Unfit { what, evidence: &failure.text, remedy }])
+    let what = "a database can't be used: no process that is given it starts".into();
+    let remedy = "correct what the evidence names".into();
+    tell(output, &[Found { what, evidence: failure.text.clone(), remedy }])
 }
 
 #[derive(Serialize)]
-struct Unfit<'a> {
-    what: &'a str,
-    evidence: &'a str,
-    remedy: &'a str,
+struct Found {
+    what: String,
+    evidence: String,
+    remedy: String,
 }
 
-fn tell<T: Serialize>(output: &Output, findings: &[T]) -> Result<Exit, Failure> {
+impl From<Finding> for Found {
+    fn from(Finding { what, evidence, remedy, .. }: Finding) -> Self {
+        Self { what, evidence, remedy }
+    }
+}
+
+fn tell(output: &Output, findings: &[Found]) -> Result<Exit, Failure> {
     const FIELDS: [&str; 3] = ["what", "evidence", "remedy"];
     if output.is_for_people() {
         for finding in findings {
-            let finding = serde_json::to_value(finding).unwrap_or_default();
             let [what, evidence, remedy] =
-                FIELDS.map(|field| plain(finding[field].as_str().unwrap_or_default()));
+                [&finding.what, &finding.evidence, &finding.remedy].map(|text| plain(text));
             write(&format!("{what}\n  seen    {evidence}\n  remedy  {remedy}\n"))?;
         }
     } else {

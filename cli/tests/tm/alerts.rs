@@ -24,12 +24,15 @@ const ELSEWHERE: [&str; 6] =
 pub(crate) async fn every_alert_leads_to_the_message_and_the_decision<P: Place>() {
     let alerts = alerts();
     assert!(alerts.len() > 10);
-    join_all(alerts.iter().map(follow::<P>)).await;
+    let world = World::<P>::new().await;
+    let empty = Tm::on(&world).with(&["--yes", "--amqp-url", "amqp://127.0.0.1:1"]);
+    empty.run(&["migrate"]).ends_with(0);
+    join_all(alerts.iter().map(|alert| follow::<P>(alert, &empty))).await;
 }
 
 /// Every alert of the rules has an entry here.
-async fn follow<P: Place>(alert: &Alert) {
-    alert.is_short();
+async fn follow<P: Place>(alert: &Alert, empty: &Tm) {
+    alert.is_short(empty);
     match alert.name.as_str() {
         "Parked" => parked::<P>(alert).await,
         "Dead" => dead::<P>(alert).await,

@@ -10,6 +10,7 @@ mod pause;
 mod rules;
 mod run;
 mod scenarios;
+mod unseen_limit;
 mod upkeep;
 mod usage;
 

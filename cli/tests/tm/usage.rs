@@ -79,6 +79,10 @@ fn contexts_are_read_from_a_file() {
     tm.run(&["migrate", "--context", "live", "--yes"]).ends_with(0);
     tm.run(&["status", "--context", "live"]).ends_with(0);
 
+    // A broker in the environment is another store's.
+    let ran = tm.clone().env("TM_AMQP_URL", "amqp://127.0.0.1:1").run(&["dead", "list"]).ends_with(2);
+    assert!(ran.err.contains("the context of tm.toml its amqp_url"), "{}", ran.err);
+
     // The environment comes before what only the file names, and a line of the file is not shown.
     let elsewhere = Tm::default()
         .with(&["--config", file.to_str().expect("a path")])

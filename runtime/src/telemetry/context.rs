@@ -64,8 +64,10 @@ mod with_opentelemetry {
 
     const TRACEPARENT: &str = "traceparent";
     const TRACESTATE: &str = "tracestate";
-    /// More bytes than that are not stored with each message: then baggage stays behind.
+    /// More bytes than that are not stored with each message: then baggage stays behind,
     const MOST: usize = 1024;
+    /// and `tracestate`, if it alone has more than this, which W3C asks everybody to pass on.
+    const MOST_OF_STATE: usize = 512;
 
     pub(crate) fn inject(span: &Span, headers: &mut Vec<(String, String)>) -> bool {
         if value(headers, TRACEPARENT).is_some() {
@@ -79,12 +81,17 @@ mod with_opentelemetry {
             carrier.insert(TRACEPARENT.to_owned(), written(&of_span));
             carrier.insert(TRACESTATE.to_owned(), of_span.trace_state().header());
         }
-        if carrier.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > MOST {
-            carrier.retain(|name, _| [TRACEPARENT, TRACESTATE].contains(&name.as_str()));
-        }
+        limit(&mut carrier);
         carrier.retain(|name, text| !text.is_empty() && value(headers, name).is_none());
         headers.extend(carrier);
         true
+    }
+
+    fn limit(carrier: &mut HashMap<String, String>) {
+        carrier.retain(|name, value| name != TRACESTATE || value.len() <= MOST_OF_STATE);
+        if carrier.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > MOST {
+            carrier.retain(|name, _| [TRACEPARENT, TRACESTATE].contains(&name.as_str()));
+        }
     }
 
     /// The context of a span; or, if nobody records that one, of what is around it.
@@ -174,6 +181,22 @@ mod with_opentelemetry {
             }
             let nothing = "00-00000000000000000000000000000000-0000000000000000-00";
             assert!(read(&headers(nothing)).is_none());
+        }
+
+        #[test]
+        fn what_is_too_much_stays_behind() {
+            for (state, baggage, kept) in
+                [(512, 10, 3), (513, 10, 2), (512, 600, 2), (513, 600, 2), (513, 1000, 1)]
+            {
+                let of = |name: &str, text: &str| (name.to_owned(), text.to_owned());
+                let (state, baggage) = ("s".repeat(state), "b".repeat(baggage));
+                let mut carrier =
+                    HashMap::from([of(TRACEPARENT, PARENT), of(TRACESTATE, &state), of("baggage", &baggage)]);
+                limit(&mut carrier);
+                assert_eq!(carrier.len(), kept, "{carrier:?}");
+                assert!(carrier.contains_key(TRACEPARENT));
+                assert!(carrier.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() <= MOST);
+            }
         }
 
         proptest! {

@@ -20,13 +20,17 @@ pub(super) async fn run(
     let Some(depth) = depth else {
         return Err(Failure::new(Exit::NotFound, format!("there is no queue `{queue}.dead`")));
     };
-    let (which, count) = if discard.all {
+    let (which, what) = if discard.all {
         let most = discard.max.map_or(depth, |max| max.min(depth));
-        (Discard::First(most), most as usize)
+        (Discard::First(most), format!("{most} of {depth} dead letters of the queue `{queue}`"))
     } else {
-        (Discard::Ids(discard.ids.clone()), discard.ids.len())
+        let count = discard.ids.len();
+        let what = format!(
+            "what has one of {count} ids among the first 10000 of {depth} dead letters of the queue `{queue}`"
+        );
+        (Discard::Ids(discard.ids.clone()), what)
     };
-    let what = format!("{count} of {depth} dead letters of the queue `{queue}` would be removed for good");
+    let what = format!("{what} would be removed for good");
     if session.dry_run {
         say(&what);
         return Ok(Exit::Done);

@@ -37,10 +37,19 @@ pub(super) async fn run(
     };
     let (mut all, mut missing, mut refused) = (Vec::new(), false, false);
     for queue in queues {
-        let Some(depth) = letters.depth(&queue).await? else {
-            say(&format!("there is no queue `{queue}.dead`"));
-            missing = true;
-            continue;
+        let depth = match letters.depth(&queue).await {
+            Ok(Some(depth)) => depth,
+            Ok(None) => {
+                say(&format!("there is no queue `{queue}.dead`"));
+                missing = true;
+                continue;
+            }
+            Err(error) if error.kind() == ErrorKind::Refused => {
+                say(&Failure::from(error).text);
+                refused = true;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
         };
         let first = match letters.look(&queue, u32::from(depth > 0)).await {
             Ok(first) => first,
@@ -56,7 +65,7 @@ pub(super) async fn run(
         all.push(OfQueue { name: queue, dead_letters: depth, first: of_first(first.first()) });
     }
     output.list("queues", &COLUMNS, &all, Value::Null)?;
-    if all.is_empty() && !missing && output.is_for_people() {
+    if all.is_empty() && !missing && !refused && output.is_for_people() {
         say("no consumer of RabbitMQ's queues has announced itself within a day: name the queues");
     }
     Ok(match (missing && named, refused) {

@@ -112,6 +112,7 @@ fn tell(output: &mut Stream, letter: &DeadLetter, became: &Redriven) -> Result<(
         Redriven::Sent => ("sent", None),
         Redriven::TooOld => ("too_old", None),
         Redriven::Timeless => ("timeless", None),
+        Redriven::Repeated => ("repeated", None),
         Redriven::Failed(why) => ("failed", Some(why.as_str())),
         _ => ("unknown", None),
     };
@@ -126,10 +127,11 @@ fn tell(output: &mut Stream, letter: &DeadLetter, became: &Redriven) -> Result<(
 }
 
 fn told_of(summary: &RedriveSummary) -> String {
-    let RedriveSummary { redriven, too_old, timeless, failed, stopped, .. } = summary;
+    let RedriveSummary { redriven, too_old, timeless, repeated, failed, stopped, .. } = summary;
     let left = [
         (too_old, "left for being too old"),
         (timeless, "left because their ids don't tell how old they are"),
+        (repeated, "left because this redrive had sent them already"),
         (failed, "could not be sent, and stay"),
     ];
     let left = left.iter().filter(|(count, _)| **count > 0).map(|(count, what)| format!(", {count} {what}"));

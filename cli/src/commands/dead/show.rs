@@ -5,7 +5,7 @@ use transactional_message::{DeadLetter, DeadLetters};
 
 use super::super::export::of_contents;
 use super::super::show::line;
-use super::{named, warn_of_looking};
+use super::{named, reason, warn_of_looking};
 use crate::arguments::dead::ShowDead;
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, plain, say};
@@ -31,6 +31,7 @@ pub(super) async fn run(
     show: &ShowDead,
 ) -> Result<Exit, Failure> {
     let queue = &show.queue;
+    let why = show.reason.as_deref().map(reason).transpose()?.unwrap_or_default();
     if letters.depth(queue).await?.is_none() {
         return Err(Failure::new(Exit::NotFound, format!("there is no queue `{queue}.dead`")));
     }
@@ -45,9 +46,12 @@ pub(super) async fn run(
         return Ok(Exit::Done);
     };
     let letter = only(seen, id, limit)?;
-    let reason = show.reason.as_deref().unwrap_or_default();
     let contents =
-        if show.payload { letters.contents(queue, named(&letter), limit, reason).await? } else { None };
+        if show.payload { letters.contents(queue, named(&letter), limit, why).await? } else { None };
+    if show.payload && contents.is_none() {
+        let text = format!("the dead letter `{}` has left the queue meanwhile", plain(named(&letter)));
+        return Err(Failure::new(Exit::NotFound, text));
+    }
     let contents = contents.as_ref().map(of_contents);
     let mut all = json!(letter);
     if let (Value::Object(all), Some(Value::Object(more))) = (&mut all, &contents) {
@@ -61,10 +65,11 @@ pub(super) async fn run(
 fn only(seen: Vec<DeadLetter>, id: &str, limit: u32) -> Result<DeadLetter, Failure> {
     let begins = |letter: &DeadLetter| letter.id.as_deref().is_some_and(|known| known.starts_with(id));
     let mut found: Vec<_> = seen.into_iter().filter(begins).collect();
+    // Copies of one are the same.
+    found.sort_by(|one, other| one.id.cmp(&other.id));
+    found.dedup_by(|one, other| one.id == other.id);
     match (found.pop(), found.pop()) {
         (Some(letter), None) => Ok(letter),
-        // Two copies of one are the same.
-        (Some(one), Some(other)) if one.id == other.id => Ok(other),
         (Some(_), Some(_)) => Err(Failure::usage(format!("`{id}` begins several ids: type more of it"))),
         _ => {
             let text =

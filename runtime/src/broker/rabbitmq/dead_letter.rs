@@ -82,7 +82,7 @@ mod tests {
     use lapin::BasicProperties;
     use lapin::types::{AMQPValue, FieldTable};
 
-    use super::super::properties::{EXCHANGE, REDRIVEN, ROUTING_KEY, UNDECODABLE_SINCE, WAIT};
+    use super::super::properties::{EXCHANGE, EXPIRES, REDRIVEN, ROUTING_KEY, UNDECODABLE_SINCE, WAIT};
     use super::*;
 
     fn text(text: &str) -> AMQPValue {
@@ -101,6 +101,8 @@ mod tests {
             (WAIT, AMQPValue::LongLongInt(5)),
             (UNDECODABLE_SINCE, AMQPValue::LongLongInt(7)),
             (DELIVERY_COUNT, AMQPValue::LongLongInt(2)),
+            // Long ago.
+            (EXPIRES, AMQPValue::LongLongInt(9)),
             ("theirs", text("kept")),
         ] {
             headers.insert(name.into(), value);
@@ -126,13 +128,18 @@ mod tests {
         let again = letter.again(&queues.main, 96 * 1024);
         let headers = again.properties.headers().clone().expect("headers");
         assert_eq!(headers.inner().get(REDRIVEN), Some(&AMQPValue::LongLongInt(1)));
-        for gone in [REASON, ATTEMPT, WAIT, UNDECODABLE_SINCE, DELIVERY_COUNT] {
+        for gone in [REASON, ATTEMPT, WAIT, UNDECODABLE_SINCE, DELIVERY_COUNT, EXPIRES] {
             assert!(!headers.contains_key(gone), "{gone}");
         }
         let incoming = Incoming::new(arrives("books", headers), &queues.main);
         assert_eq!((incoming.attempt, incoming.redriven, incoming.wait), (1, Some(1), None));
         assert_eq!((incoming.exchange.as_str(), incoming.routing_key.as_str()), ("shop", "order.paid"));
         assert_eq!(incoming.message().headers, [("theirs".to_owned(), "kept".to_owned())]);
+        // It is tried again as often as any other.
+        let second = incoming.rerouted(&queues.main, 96 * 1024, &[(ATTEMPT, AMQPValue::LongLongInt(2))]);
+        let headers = second.properties.headers().clone().expect("headers");
+        let second = Incoming::new(arrives("books", headers), &queues.main);
+        assert!(second.attempt == 2 && !second.is_late());
         // Its consumer fails again, and it is known how often it was sent back.
         let buried = incoming.rerouted(&queues.dead, 96 * 1024, &[(REASON, text("still no ink"))]);
         let headers = buried.properties.headers().clone().expect("headers");

@@ -15,11 +15,12 @@ use super::connection::{
     ConnectError, Connected, OwnedConnection, close, code, connect, set_up, text, until_lost,
 };
 use super::dead_letter::Letter;
-use super::delivery_limit::Version;
-use super::establish::{Limit, limit_of, look_for};
+use super::delivery_limit::{Limit, Version};
+use super::establish::{limit_of, look_for};
 use super::properties::room_for_headers;
+use super::remedy::against_limit;
 use super::rights::refused_right;
-use super::topology::{Queues, limit_policy};
+use super::topology::Queues;
 use crate::error::{Error, ErrorKind};
 
 /// How long the broker may take for an answer.
@@ -29,7 +30,12 @@ const BACK_WITHIN: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// So many are taken only for their order.
 const TURNED: u32 = 1000;
+/// Where the limit can't be seen, nothing is taken that was in hand so often: half of RabbitMQ's default since version 4.
+const OFTEN: u64 = 10;
 const PURPOSE: &str = "operating";
+
+/// How to say that nothing is to be feared.
+const DESPITE: &str = "`tm dead --despite-limit`, `DeadLetters::at_any_cost`";
 
 /// One connection, on which one channel takes and another one publishes.
 pub(crate) struct DeadLetterHand {
@@ -42,6 +48,12 @@ pub(crate) struct DeadLetterHand {
     in_hand: u32,
     /// Nobody else publishes on it: only then can the broker's answers be told apart.
     publishing: Option<Channel>,
+    /// Which RabbitMQ it is, once that was asked.
+    version: Option<Version>,
+    /// Why what was handed out often is left alone, where it is.
+    careful: Option<String>,
+    /// Such a one was taken: whatever follows stays where it is.
+    met_worn: bool,
 }
 
 impl std::fmt::Debug for DeadLetterHand {
@@ -63,7 +75,17 @@ impl DeadLetterHand {
         let connected = connect(&broker, PURPOSE).await;
         let Connected { connection, events, .. } =
             connected.map_err(|trouble| unavailable(&broker, &trouble))?;
-        Ok(Self { broker, connection, events, taking: None, in_hand: 0, publishing: None })
+        Ok(Self {
+            broker,
+            connection,
+            events,
+            taking: None,
+            in_hand: 0,
+            publishing: None,
+            version: None,
+            careful: None,
+            met_worn: false,
+        })
     }
 
     /// How many dead letters nobody works on; none if the consumer has no queue for them.
@@ -79,35 +101,59 @@ impl DeadLetterHand {
     }
 
     /// Why these dead letters are lost if they are looked at some times, if they are. Asks for what is there already, so it
-    /// changes nothing; a user without the right to ask is not told.
+    /// changes nothing. A user without the right to ask is not told: what was handed out often is not taken then.
     pub(crate) async fn looking_drops(&mut self, queues: &Queues) -> Result<Option<String>, Error> {
         let Self { connection, events, .. } = self;
         let declaration = queues.dead_letters();
         let asking = limit_of(connection, &declaration);
         let limit = ask(connection, events, asking).await;
         let limit = limit.map_err(|trouble| self.explained(trouble, "read", queues.dead.as_str()))?;
+        self.careful = None;
         if limit == Limit::Ours {
             return Ok(None);
         }
-        let dropped = Version::of(&self.broker.nodes).await.drops_what_is_looked_at(&limit);
-        Ok(dropped.map(|evidence| {
-            let policy = limit_policy(self.broker.vhost(), queues.dead.as_str());
-            format!(
-                "the queue `{}` drops what was in hand too often: {evidence}. Give it another limit first: {policy}. AMQP does not \
-                 show it: then say that a policy does so (`tm dead --despite-limit`, `DeadLetters::at_any_cost`)",
-                queues.dead
-            )
+        let (dead, vhost) = (queues.dead.as_str(), self.broker.vhost());
+        if self.version.is_none() {
+            self.version = Some(Version::of(&self.broker.nodes).await);
+        }
+        let Some(version) = &self.version else { return Ok(None) };
+        if limit == Limit::Unknown && version.may_drop_what_is_looked_at() {
+            self.careful = Some(format!(
+                "{version} drops at 20 times, unless `{dead}` has a larger limit, which this user can't see"
+            ));
+        }
+        Ok(version.drops_what_is_looked_at(&limit).map(|evidence| {
+            let remedy = against_limit(vhost, dead, &limit);
+            let despite = match limit {
+                Limit::Missing => format!(". AMQP does not show a policy: once there is one, say so ({DESPITE})"),
+                _ => String::new(),
+            };
+            format!("the queue `{dead}` drops what was in hand too often: {evidence}. Mend that first: {remedy}{despite}")
         }))
     }
 
     /// The first dead letter that is not taken yet.
     pub(crate) async fn take(&mut self, queues: &Queues) -> Result<Option<Letter>, Error> {
         let taken = self.try_to_take(queues).await;
+        self.mind_the_end(&taken);
         let taken = taken.map_err(|trouble| self.explained(trouble, "read", queues.dead.as_str()))?;
-        Ok(taken.map(|delivery| {
-            self.in_hand += 1;
-            Letter::new(delivery, queues)
-        }))
+        let Some(delivery) = taken else { return Ok(None) };
+        self.in_hand += 1;
+        let letter = Letter::new(delivery, queues);
+        match &self.careful {
+            Some(why) if letter.handed_out() >= OFTEN => {
+                self.met_worn = true;
+                Err(Error::new(ErrorKind::Refused, worn(&letter, queues, why)))
+            }
+            _ => Ok(Some(letter)),
+        }
+    }
+
+    /// A refusal has closed the channel, and what was in hand has gone back.
+    fn mind_the_end<T>(&mut self, answer: &Result<T, Trouble>) {
+        if matches!(answer, Err(Trouble::Refused(_))) {
+            (self.taking, self.in_hand) = (None, 0);
+        }
     }
 
     async fn try_to_take(&mut self, queues: &Queues) -> Result<Option<Delivery>, Trouble> {
@@ -177,10 +223,14 @@ impl DeadLetterHand {
 
     /// Removes a letter for good.
     pub(crate) async fn remove(&mut self, letter: &Letter) -> Result<(), Error> {
-        let Some(channel) = self.taking.clone() else { return Ok(()) };
+        let Some(channel) = self.taking.clone() else {
+            let why = "a dead letter could not be removed: it has gone back to its queue";
+            return Err(Error::new(ErrorKind::Unavailable, why));
+        };
         let removing = channel.basic_ack(letter.tag(), BasicAckOptions::default());
         let removed = ask(&self.connection, &mut self.events, removing).await;
         self.in_hand = self.in_hand.saturating_sub(1);
+        self.mind_the_end(&removed);
         removed.map_err(|trouble| self.explained(trouble, "read", "it"))
     }
 
@@ -188,10 +238,15 @@ impl DeadLetterHand {
     /// back behind what came back before, and without a delivery limit behind all others. Only where few are left, for each
     /// must be sent to us.
     pub(crate) async fn turn(&mut self, queues: &Queues) -> Result<(), Error> {
-        if self.depth(queues).await?.is_some_and(|left| left <= TURNED) {
+        let in_order = !std::mem::take(&mut self.met_worn);
+        if in_order && self.taking.is_some() && self.depth(queues).await?.is_some_and(|left| left <= TURNED) {
             for _ in 0..TURNED {
-                if self.take(queues).await?.is_none() {
-                    break;
+                match self.take(queues).await {
+                    Ok(Some(_)) => {}
+                    Ok(None) => break,
+                    // Less order, and nothing lost.
+                    Err(_) if std::mem::take(&mut self.met_worn) => break,
+                    Err(error) => return Err(error),
                 }
             }
         }
@@ -268,6 +323,14 @@ async fn ask<T>(
             Err(Trouble::Lost(ConnectError::passing(why)))
         }
     }
+}
+
+fn worn(letter: &Letter, queues: &Queues, why: &str) -> String {
+    let (dead, times) = (queues.dead.as_str(), letter.handed_out());
+    format!(
+        "a dead letter of `{dead}` was handed out {times} times, and each time counts: {why}. Have a user with the right \
+         `configure` on `{dead}` run `tm doctor`, and where the limit is a large one, say so ({DESPITE})"
+    )
 }
 
 fn unavailable(broker: &Broker, trouble: &ConnectError) -> Error {

@@ -10,7 +10,9 @@ use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Connection};
 
 use super::connection::{ConnectError, code, text};
-use super::topology::{Binding, Declaration, ExchangeKind, Queues, Topology, describe, limit_policy};
+use super::delivery_limit::{Limit, said_limit};
+use super::remedy::against_limit;
+use super::topology::{Binding, Declaration, ExchangeKind, Queues, Topology, describe};
 
 /// Channels of a connection, one after the other: each refusal ends one.
 struct Channels<'a> {
@@ -144,22 +146,24 @@ impl Topology {
         } else {
             channels.declare(&wanted.name, &wanted.earlier).await
         };
-        match last {
-            Ok(()) => {}
+        let limit = match last {
+            Ok(()) => Limit::Missing,
             // By hand, or by another version.
-            Err(error) if code(&error) == Some(406) && text(&error).contains("'x-delivery-limit'") => {}
+            Err(error) if code(&error) == Some(406) && text(&error).contains("'x-delivery-limit'") => {
+                said_limit(&text(&error)).unwrap_or(Limit::Unknown)
+            }
             Err(error) => return Err(explain_queue(wanted, &error)),
-        }
-        let (queue, remedy) = (wanted.name.as_str(), limit_policy(&self.vhost, wanted.name.as_str()));
-        if !self.news.is_new(&format!("limit of {queue}"), "") {
+        };
+        let queue = wanted.name.as_str();
+        if limit.is_large() || !self.news.is_new(&format!("limit of {queue}"), "") {
             return Ok(());
         }
+        let (declared, remedy) = (declared(&limit), against_limit(&self.vhost, queue, &limit));
         tracing::warn!(
             queue,
             remedy,
-            "RabbitMQ: the queue was declared without this version's delivery limit, and is taken as it is. RabbitMQ 4 \
-             then takes a message away that was handed out 20 times in vain, or looked at 20 times: a dead letter is \
-             lost. If no policy sees to it yet, the remedy is one"
+            "RabbitMQ: the queue was declared {declared}, and is taken as it is. RabbitMQ then takes a message away that was \
+             handed out so often in vain, or looked at: a dead letter is lost"
         );
         Ok(())
     }
@@ -204,6 +208,16 @@ impl Topology {
                 text(error)
             );
         }
+    }
+}
+
+fn declared(limit: &Limit) -> String {
+    match limit {
+        Limit::Other(number) if number.starts_with('-') => {
+            format!("with the delivery limit {number}, which is none since RabbitMQ 4, and before that the strictest")
+        }
+        Limit::Other(number) => format!("with the delivery limit {number}"),
+        _ => "without this version's delivery limit, which RabbitMQ 4 takes for one of 20 unless a policy sees to it".into(),
     }
 }
 
@@ -282,29 +296,21 @@ pub(super) async fn look_for_all(
     Ok(count)
 }
 
-/// The delivery limit with which a queue was declared, as far as that shows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Limit {
-    /// This crate's.
-    Ours,
-    /// None: RabbitMQ's default counts, or a policy.
-    Missing,
-    /// Another one.
-    Other(String),
-    /// It is another kind of queue, or this user may not ask.
-    Unknown,
-}
-
 /// Finds out the delivery limit of a queue that is there: RabbitMQ compares what is declared with what it has, changes
-/// nothing, and names the difference.
+/// nothing, and names the difference. A queue that somebody deletes just then is created anew, as its consumer would.
 pub(super) async fn limit_of(connection: &Connection, wanted: &Declaration) -> Result<Limit, lapin::Error> {
     let mut channels = Channels::of(connection);
     for (arguments, same) in [(&wanted.arguments, Limit::Ours), (&wanted.earlier, Limit::Missing)] {
         match channels.declare(&wanted.name, arguments).await {
             Ok(()) => return Ok(same),
             Err(error) if code(&error) == Some(406) => {
-                if let Some(limit) = said_limit(&text(&error)) {
+                let said = text(&error);
+                if let Some(limit) = said_limit(&said) {
                     return Ok(limit);
+                }
+                // Whatever else differs, differs the second time, too.
+                if !said.contains("'x-overflow'") {
+                    return Ok(Limit::Unknown);
                 }
             }
             Err(error) if error.is_amqp_soft_error() => return Ok(Limit::Unknown),
@@ -312,34 +318,4 @@ pub(super) async fn limit_of(connection: &Connection, wanted: &Declaration) -> R
         }
     }
     Ok(Limit::Unknown)
-}
-
-/// What a refusal says of the limit that is there, if it is about the limit.
-fn said_limit(said: &str) -> Option<Limit> {
-    let (_, current) = said.split_once("'x-delivery-limit'")?.1.rsplit_once("current is ")?;
-    let value = current.split('\'').nth(1);
-    Some(value.map_or(Limit::Missing, |value| Limit::Other(value.to_owned())))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// As RabbitMQ 3.10 and 4.2 say it.
-    #[test]
-    fn a_refusal_names_the_limit_that_is_there() {
-        let said = |end: &str| {
-            said_limit(&format!(
-                "PRECONDITION_FAILED - inequivalent arg 'x-delivery-limit' for queue 'books.dead' in vhost '/': {end}"
-            ))
-        };
-        let received = "received the value '1000000000' of type 'signedint' but current is";
-        assert_eq!(said(&format!("{received} none")), Some(Limit::Missing));
-        assert_eq!(said(&format!("{received} the value '5' of type 'long'")), Some(Limit::Other("5".into())));
-        assert_eq!(
-            said("received none but current is the value '7' of type 'long'"),
-            Some(Limit::Other("7".into()))
-        );
-        assert_eq!(said_limit("PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue 'a'"), None);
-    }
 }

@@ -173,7 +173,8 @@ impl Incoming {
     /// The same message for its queue, as on its first attempt, after an operator has taken it from the dead letters.
     pub(super) fn redriven_to(&self, queue: &Short, room: usize) -> AmqpMessage {
         let times = i64::try_from(self.redriven.unwrap_or_default()).unwrap_or(i64::MAX - 1);
-        self.rerouted(queue, room, &[(REDRIVEN, AMQPValue::LongLongInt(times + 1))])
+        // A person wants it handled, however late, and on each attempt.
+        self.routed(queue, room, None, &[(REDRIVEN, AMQPValue::LongLongInt(times + 1))])
     }
 
     /// The same message for another queue, with these headers of ours. Its own are left out if they need more than
@@ -184,6 +185,16 @@ impl Incoming {
         room: usize,
         notes: &[(&'static str, AMQPValue)],
     ) -> AmqpMessage {
+        self.routed(queue, room, self.expires, notes)
+    }
+
+    fn routed(
+        &self,
+        queue: &Short,
+        room: usize,
+        expires: Option<u64>,
+        notes: &[(&'static str, AMQPValue)],
+    ) -> AmqpMessage {
         let theirs = self.properties.headers().iter().flat_map(FieldTable::inner);
         let mut headers = FieldTable::default();
         for (name, value) in theirs.filter(|(name, _)| !is_internal(name.as_str())) {
@@ -192,7 +203,7 @@ impl Incoming {
         if table_bytes(&headers) > room {
             headers = FieldTable::default();
         }
-        for (name, number) in [(DUE, self.due), (EXPIRES, self.expires), (REDRIVEN, self.redriven)] {
+        for (name, number) in [(DUE, self.due), (EXPIRES, expires), (REDRIVEN, self.redriven)] {
             if let Some(number) = number {
                 headers
                     .insert(name.into(), AMQPValue::LongLongInt(i64::try_from(number).unwrap_or(i64::MAX)));

@@ -7,14 +7,19 @@ use tokio::time::timeout;
 
 use super::broker::{Broker, short};
 use super::connection::{ConnectError, Connected, OwnedConnection, close, code, connect, text};
-use super::delivery_limit::Version;
-use super::establish::{Limit, has_exchange, limit_of, look_for, missing_exchange};
+use super::delivery_limit::{Limit, Version};
+use super::establish::{has_exchange, limit_of, look_for, missing_exchange};
+use super::remedy::{against_limit, quoted};
 use super::rights::grant;
-use super::topology::{Queues, limit_policy};
+use super::topology::Queues;
 
 /// How long one answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long all of it may take.
+const ALL_WITHIN: Duration = Duration::from_secs(20);
 const PURPOSE: &str = "examining";
+
+const SILENT: &str = "see the broker's log; a quorum queue needs a majority of its nodes";
 
 /// What somebody needs there.
 #[derive(Clone, Debug, Default)]
@@ -38,32 +43,30 @@ impl Noticed {
     }
 }
 
-/// Looks at everything that is wanted.
+/// Looks at everything that is wanted, but not for ever.
 pub(super) async fn inspect(broker: &Broker, wanted: &Wanted) -> Vec<Noticed> {
+    let mut noticed = Vec::new();
+    if timeout(ALL_WITHIN, look_at_all(broker, wanted, &mut noticed)).await.is_err() {
+        noticed.push(Noticed::new(
+            format!("not everything at RabbitMQ ({broker}) could be looked at"),
+            format!("it took longer than {ALL_WITHIN:?}"),
+            SILENT,
+        ));
+    }
+    noticed
+}
+
+async fn look_at_all(broker: &Broker, wanted: &Wanted, noticed: &mut Vec<Noticed>) {
     let Connected { connection, events: _events, .. } = match connect(broker, PURPOSE).await {
         Ok(connected) => connected,
-        Err(trouble) => return vec![unreachable(broker, &trouble)],
+        Err(trouble) => return noticed.push(unreachable(broker, &trouble)),
     };
     let version = Version::of(&broker.nodes).await;
     let look = Look { broker, connection: &connection, version };
-    let mut noticed = Vec::new();
-    for exchange in &wanted.exchanges {
-        noticed.extend(look.exchange(exchange).await);
-    }
-    for queue in &wanted.queues {
-        match Queues::named(queue) {
-            Ok(queues) => look.queues(&queues, &mut noticed).await,
-            Err(error) => {
-                noticed.push(Noticed::new(
-                    "a consumer's queue can't be looked at",
-                    error.to_string(),
-                    "name it otherwise",
-                ));
-            }
-        }
+    if let Err(silent) = look.all(wanted, noticed).await {
+        noticed.push(silent);
     }
     close(connection).await;
-    noticed
 }
 
 fn unreachable(broker: &Broker, trouble: &ConnectError) -> Noticed {
@@ -82,32 +85,57 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    async fn exchange(&self, name: &str) -> Option<Noticed> {
-        // The default exchange is always there.
-        let wanted = short("name of an exchange", name).ok().filter(|_| !name.is_empty())?;
-        match timeout(PATIENCE, has_exchange(self.connection, &wanted)).await {
-            Ok(Ok(true)) => None,
-            Ok(Ok(false)) => Some(Noticed::new(
-                format!("the exchange `{name}` does not exist"),
-                "a process has announced that it uses it",
-                missing_exchange(name),
-            )),
-            Ok(Err(error)) => Some(self.unseen("exchange", name, &error)),
-            Err(_) => Some(silent("exchange", name)),
+    /// Ends at the first question without an answer: the others would have none, either.
+    async fn all(&self, wanted: &Wanted, noticed: &mut Vec<Noticed>) -> Result<(), Noticed> {
+        for exchange in &wanted.exchanges {
+            noticed.extend(self.exchange(exchange).await?);
         }
+        for queue in &wanted.queues {
+            match Queues::named(queue) {
+                Ok(queues) => self.queues(&queues, noticed).await?,
+                Err(error) => {
+                    noticed.push(Noticed::new(
+                        "a consumer's queue can't be looked at",
+                        error.to_string(),
+                        "name it otherwise",
+                    ));
+                }
+            }
+        }
+        Ok(())
     }
 
-    async fn queues(&self, queues: &Queues, noticed: &mut Vec<Noticed>) {
+    async fn exchange(&self, name: &str) -> Result<Option<Noticed>, Noticed> {
+        // The default exchange is always there.
+        let Some(wanted) = short("name of an exchange", name).ok().filter(|_| !name.is_empty()) else {
+            return Ok(None);
+        };
+        Ok(
+            match timeout(PATIENCE, has_exchange(self.connection, &wanted))
+                .await
+                .map_err(|_| silent("exchange", name))?
+            {
+                Ok(true) => None,
+                Ok(false) => Some(Noticed::new(
+                    format!("the exchange `{name}` does not exist"),
+                    "a process has announced that it uses it",
+                    missing_exchange(name),
+                )),
+                Err(error) => Some(self.unseen("exchange", name, &error)),
+            },
+        )
+    }
+
+    async fn queues(&self, queues: &Queues, noticed: &mut Vec<Noticed>) -> Result<(), Noticed> {
         for wanted in queues.declarations() {
             let name = wanted.name.as_str();
-            let waiting = match timeout(PATIENCE, look_for(self.connection, &wanted.name)).await {
-                Ok(Ok(waiting)) => waiting,
-                Ok(Err(error)) => {
+            let waiting = match timeout(PATIENCE, look_for(self.connection, &wanted.name))
+                .await
+                .map_err(|_| silent("queue", name))?
+            {
+                Ok(waiting) => waiting,
+                Err(error) => {
                     noticed.push(self.unseen("queue", name, &error));
-                    continue;
-                }
-                Err(_) => {
-                    noticed.push(silent("queue", name));
                     continue;
                 }
             };
@@ -115,12 +143,15 @@ impl Look<'_> {
                 noticed.push(dead_letters(queues, waiting));
             }
             // A declaration of what is there changes nothing.
-            match timeout(PATIENCE, limit_of(self.connection, &wanted)).await {
-                Ok(Ok(limit)) => noticed.extend(self.limit(&wanted.name, &limit)),
-                Ok(Err(error)) => noticed.push(self.unseen("queue", name, &error)),
-                Err(_) => noticed.push(silent("queue", name)),
+            match timeout(PATIENCE, limit_of(self.connection, &wanted))
+                .await
+                .map_err(|_| silent("queue", name))?
+            {
+                Ok(limit) => noticed.extend(self.limit(&wanted.name, &limit)),
+                Err(error) => noticed.push(self.unseen("queue", name, &error)),
             }
         }
+        Ok(())
     }
 
     fn limit(&self, queue: &ShortString, limit: &Limit) -> Option<Noticed> {
@@ -129,16 +160,25 @@ impl Look<'_> {
             return Some(Noticed::new(
                 format!("the delivery limit of the queue `{queue}` can't be seen"),
                 format!("{version}; the user may not declare it, or it is another kind of queue"),
-                "see `rabbitmqctl list_queues name type arguments policy`: a small limit drops messages that were only looked at",
+                format!(
+                    "see `rabbitmqctl list_queues -p {} name type arguments policy`: a small limit drops messages that were only \
+                     looked at",
+                    quoted(self.broker.vhost())
+                ),
             ));
         }
         let evidence = version.drops(limit)?;
+        let policies = if *limit == Limit::Missing {
+            ". Policies don't show here: if one sets a large limit, all is well"
+        } else {
+            ""
+        };
         Some(Noticed::new(
             format!(
                 "the queue `{queue}` has a small delivery limit: what is given back, or in hand when processes die, so often is dropped"
             ),
-            format!("{evidence}. Policies don't show here: if one sets another limit, all is well"),
-            limit_policy(self.broker.vhost(), queue.as_str()),
+            format!("{evidence}{policies}"),
+            against_limit(self.broker.vhost(), queue.as_str(), limit),
         ))
     }
 
@@ -155,28 +195,26 @@ impl Look<'_> {
                 said,
                 grant(self.broker, "read", &format!("the {kind} `{name}`")),
             ),
-            _ => Noticed::new(
-                format!("the {kind} `{name}` can't be looked at"),
-                said,
-                "see the broker's log; a quorum queue needs a majority of its nodes",
-            ),
+            _ => Noticed::new(format!("the {kind} `{name}` can't be looked at"), said, SILENT),
         }
     }
 }
 
 fn dead_letters(queues: &Queues, waiting: u32) -> Noticed {
-    let main = &queues.main;
+    let (main, name) = (&queues.main, quoted(queues.main.as_str()));
     Noticed::new(
         format!("dead letters of the queue `{main}` wait for a person"),
         format!("{waiting} in `{}`", queues.dead),
-        format!("`tm dead list {main}` says why; remove the cause, then `tm dead redrive {main}`"),
+        format!(
+            "`tm dead list {name}` says why; remove the cause, then `tm dead redrive {name} --reason TEXT`"
+        ),
     )
 }
 
 fn silent(kind: &str, name: &str) -> Noticed {
     Noticed::new(
         format!("the {kind} `{name}` can't be looked at"),
-        format!("no answer within {PATIENCE:?}"),
-        "see the broker's log; a quorum queue needs a majority of its nodes",
+        format!("no answer within {PATIENCE:?}; nothing more was asked"),
+        SILENT,
     )
 }

@@ -18,6 +18,7 @@ mod properties;
 mod proptests;
 mod publish_queue;
 mod publisher;
+mod remedy;
 mod reroute;
 mod rights;
 mod subscription;

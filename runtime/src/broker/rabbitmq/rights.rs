@@ -2,6 +2,7 @@
 
 use super::broker::Broker;
 use super::connection::{code, text};
+use super::remedy::quoted;
 
 /// What the broker says when the user lacks a right on something, and what to do; none for any other trouble.
 pub(super) fn refused_right(
@@ -15,9 +16,9 @@ pub(super) fn refused_right(
 
 /// How to give the user of this URL a right. One command sets all three, so the others must be said again.
 pub(super) fn grant(broker: &Broker, right: &str, what: &str) -> String {
-    let (user, vhost) = (broker.user(), broker.vhost());
+    let (user, quoted_user, vhost) = (broker.user(), quoted(broker.user()), quoted(broker.vhost()));
     format!(
-        "The user `{user}` needs the right `{right}` on {what}: `rabbitmqctl list_user_permissions '{user}'` shows the \
-         patterns of now, and `rabbitmqctl set_permissions -p '{vhost}' '{user}' CONFIGURE WRITE READ` replaces all three"
+        "The user `{user}` needs the right `{right}` on {what}: `rabbitmqctl list_user_permissions {quoted_user}` shows the \
+         patterns of now, and `rabbitmqctl set_permissions -p {vhost} {quoted_user} CONFIGURE WRITE READ` replaces all three"
     )
 }

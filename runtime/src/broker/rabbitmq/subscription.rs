@@ -23,6 +23,7 @@ use super::dead_letters::DeadLetters;
 use super::establish::look_for;
 use super::incoming::Incoming;
 use super::publisher::Publisher;
+use super::remedy::quoted;
 use super::reroute::{HOLD, Rerouter};
 use super::taking::{Taking, Wanted};
 use super::topology::{Binding, Queues, Topology};
@@ -227,11 +228,11 @@ impl Subscription {
         if strays.len() >= STRAYS || !strays.insert((exchange.clone(), routing_key.clone())) {
             return;
         }
-        let vhost = &self.topology.vhost;
+        let [vhost, from, to] = [&self.topology.vhost, exchange, queue.as_str()].map(quoted);
         let remedy = format!(
-            "rabbitmqctl list_bindings -p '{vhost}' source_name routing_key destination_name, then \
-             rabbitmqadmin --vhost '{vhost}' delete binding source='{exchange}' destination_type=queue \
-             destination='{queue}' properties_key=ROUTING_KEY"
+            "rabbitmqctl list_bindings -p {vhost} source_name routing_key destination_name, then \
+             rabbitmqadmin --vhost {vhost} delete binding source={from} destination_type=queue \
+             destination={to} properties_key=ROUTING_KEY"
         );
         tracing::warn!(%queue, exchange, routing_key, remedy,
             "a message came that no binding of this program brings: probably a binding of an earlier version is still \

@@ -207,15 +207,6 @@ fn long(text: &str) -> AMQPValue {
     AMQPValue::LongString(text.into())
 }
 
-/// The command that gives a queue the limit that it was not declared with.
-pub(super) fn limit_policy(vhost: &str, queue: &str) -> String {
-    let pattern = queue.replace('.', "\\.");
-    format!(
-        "rabbitmqctl set_policy -p '{vhost}' '{queue}.limit' '^{pattern}$' \
-         '{{\"delivery-limit\":{DELIVERY_LIMIT},\"overflow\":\"reject-publish\"}}' --apply-to queues"
-    )
-}
-
 /// `, x-queue-type=quorum, …`, for an operator who creates the queue.
 pub(super) fn describe(arguments: &FieldTable) -> String {
     let one = |(name, value): (&ShortString, &AMQPValue)| match value {

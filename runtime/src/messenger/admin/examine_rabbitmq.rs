@@ -11,9 +11,12 @@ impl Admin<'_> {
     /// Looks for what is wrong at RabbitMQ around the consumers and senders that have announced themselves within a day: a
     /// broker that can't be reached, exchanges and queues that are not there, dead letters that wait, rights that are
     /// missing, and delivery limits so small that messages which were only looked at are dropped. RabbitMQ's default is one
-    /// since its version 4; AMQP does not show whether a policy sets another.
+    /// since its version 4. AMQP does not show policies: one may set a large limit where the queue has none of its own, and
+    /// a small one where the queue's own is large, for the smaller one of the two counts.
     ///
-    /// Reads only, and no answer is waited for long. What could not be looked at is a finding, too.
+    /// Reads only: it declares queues as they should be, which changes none that is there. One that somebody deletes just then
+    /// is created anew. It ends at the first question without an answer, and after 20 s. What could not be looked at is a
+    /// finding, too.
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`] for a wrong URL; [`ErrorKind::Unavailable`] when the store does not answer.

@@ -21,7 +21,8 @@ struct Around {
 
 impl Admin<'_> {
     /// The newest messages in `state`, at most `limit`; `before` continues below an id. Of a state that is finished and rare, it may
-    /// read all that is kept: [`search`](Self::search) reads no more than 5000 rows.
+    /// read all that is kept; of `Half`, `Confirmed` and `Expired`, each page reads all that are below `before`, which is much where
+    /// very many are: [`search`](Self::search) reads no more than 5000 rows.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`]

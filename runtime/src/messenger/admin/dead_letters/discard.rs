@@ -43,11 +43,15 @@ impl DeadLetters<'_> {
                 summary.discarded += 1;
                 told(&DeadLetter::of(queue, &letter));
             }
-            self.hand.turn(&queues).await
+            Ok(())
         }
         .await;
-        summary.stopped = ended.err().map(|error: Error| error.to_string());
-        summary.not_found = wanted.unwrap_or_default();
+        let ended = self.given_back(&queues, ended).await;
+        summary.stopped = ended.err().map(|error| error.to_string());
+        if summary.stopped.is_none() {
+            // Otherwise some were not looked for.
+            summary.not_found = wanted.unwrap_or_default();
+        }
         Ok(summary)
     }
 }

@@ -33,7 +33,9 @@ const REMEMBERED: Duration = Duration::from_hours(7 * 24);
 /// AMQP has no way to look at a message but to take it and give it back. While that lasts, a second one who looks sees what
 /// comes after; and what comes back goes behind what came back before. So as long as no more than 1000 are left behind those that are
 /// looked at, these are taken, too, and everything keeps its order. A quorum queue counts each time, and one with a small
-/// delivery limit drops what was looked at so often: see [`Admin::examine_rabbitmq`].
+/// delivery limit drops what was looked at so often: see [`Admin::examine_rabbitmq`]. There, nothing is taken; and where this
+/// user can't see the limit, nothing more once one was met that was handed out ten times
+/// ([`at_any_cost`](DeadLetters::at_any_cost) takes all).
 #[derive(Debug)]
 pub struct DeadLetters<'m> {
     admin: Admin<'m>,
@@ -77,8 +79,9 @@ impl<'m> Admin<'m> {
 }
 
 impl DeadLetters<'_> {
-    /// Takes messages in hand also where a small delivery limit of the queue would drop what was in hand too often: for queues to
-    /// which a policy gives a larger one, which AMQP does not show.
+    /// Takes messages in hand also where the queue may drop what was in hand too often: for queues that were declared without a
+    /// delivery limit, to which a policy gives a large one, which AMQP does not show. No policy raises a small one of the
+    /// queue's own: there, dead letters are lost.
     #[must_use]
     pub const fn at_any_cost(mut self) -> Self {
         self.at_any_cost = true;
@@ -96,20 +99,23 @@ impl DeadLetters<'_> {
     /// The first dead letters, the oldest first, at most `limit` and at most 10 000. They stay where they are.
     ///
     /// # Errors
-    /// [`ErrorKind::Refused`] when there is no such queue, for a missing right, and where looking would cost messages, unless
+    /// [`ErrorKind::Refused`] when there is no such queue, for a missing right, and where looking would cost messages, or may soon, unless
     /// [`at_any_cost`](Self::at_any_cost); [`ErrorKind::Unavailable`].
     pub async fn look(&mut self, queue: &str, limit: u32) -> Result<Vec<DeadLetter>, Error> {
         let queues = Queues::named(queue)?;
         self.depth_to_take(&queues, queue).await?;
-        let mut seen = Vec::new();
-        while seen.len() < (limit as usize).min(MOST_IN_HAND) {
-            match self.hand.take(&queues).await? {
-                Some(letter) => seen.push(DeadLetter::of(queue, &letter)),
-                None => break,
+        let looking = async {
+            let mut seen = Vec::new();
+            while seen.len() < (limit as usize).min(MOST_IN_HAND) {
+                match self.hand.take(&queues).await? {
+                    Some(letter) => seen.push(DeadLetter::of(queue, &letter)),
+                    None => break,
+                }
             }
-        }
-        self.hand.turn(&queues).await?;
-        Ok(seen)
+            Ok(seen)
+        };
+        let seen = looking.await;
+        self.given_back(&queues, seen).await
     }
 
     /// The headers and the payload of the first dead letter with this id, if it is among the first `limit`. They may be
@@ -126,16 +132,17 @@ impl DeadLetters<'_> {
     ) -> Result<Option<Contents>, Error> {
         let queues = Queues::named(queue)?;
         self.depth_to_take(&queues, queue).await?;
-        let mut found = None;
-        for _ in 0..(limit as usize).min(MOST_IN_HAND) {
-            let Some(letter) = self.hand.take(&queues).await? else { break };
-            if letter.message_id().as_deref() == Some(id) {
-                found = Some(letter);
-                break;
+        let looking = async {
+            for _ in 0..(limit as usize).min(MOST_IN_HAND) {
+                let Some(letter) = self.hand.take(&queues).await? else { break };
+                if letter.message_id().as_deref() == Some(id) {
+                    return Ok(Some(letter));
+                }
             }
-        }
-        self.hand.turn(&queues).await?;
-        let Some(letter) = found else { return Ok(None) };
+            Ok(None)
+        };
+        let found = looking.await;
+        let Some(letter) = self.given_back(&queues, found).await? else { return Ok(None) };
         self.record(Action::View, queue, &letter, reason).await?;
         let message = letter.message();
         Ok(Some(Contents { headers: message.headers, payload: message.payload }))
@@ -144,6 +151,13 @@ impl DeadLetters<'_> {
     /// Ends the connection. Without this, it ends a little later.
     pub async fn close(self) {
         self.hand.close().await;
+    }
+
+    /// Gives back what is in hand, whatever came of it.
+    async fn given_back<T>(&mut self, queues: &Queues, came: Result<T, Error>) -> Result<T, Error> {
+        let given = self.hand.turn(queues).await;
+        let came = came?;
+        given.map(|()| came)
     }
 
     /// How many there are, where they may be taken in hand.

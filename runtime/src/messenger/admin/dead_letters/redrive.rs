@@ -1,8 +1,9 @@
 //! Sending dead letters to their consumer again.
 //!
-//! Each is published to the consumer's queue (other queues that its exchange leads to have had it), recorded, and only then
+//! Each is recorded, published to the consumer's queue (other queues that its exchange leads to have had it), and only then
 //! removed from the dead letters. If the process dies in between, there are two; the consumer's inbox knows the second.
 
+use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
@@ -27,16 +28,20 @@ impl DeadLetters<'_> {
         let (remembered_for, remembered_for_is_known) = self.remembered(queue, options).await?;
         let (mut looked_at, mut would_send, mut too_old, mut timeless) = (0, 0, 0, 0);
         let most = options.most.unwrap_or(depth);
-        while looked_at < depth.min(PREVIEWED) && would_send < most {
-            let Some(letter) = self.hand.take(&queues).await? else { break };
-            looked_at += 1;
-            match left(&letter, options, remembered_for) {
-                None => would_send += 1,
-                Some(Redriven::Timeless) => timeless += 1,
-                Some(_) => too_old += 1,
+        let looking = async {
+            while looked_at < depth.min(PREVIEWED) && would_send < most {
+                let Some(letter) = self.hand.take(&queues).await? else { break };
+                looked_at += 1;
+                match left(&letter, options, remembered_for) {
+                    None => would_send += 1,
+                    Some(Redriven::Timeless) => timeless += 1,
+                    Some(_) => too_old += 1,
+                }
             }
-        }
-        self.hand.turn(&queues).await?;
+            Ok(())
+        };
+        let looked = looking.await;
+        self.given_back(&queues, looked).await?;
         Ok(RedrivePreview {
             depth,
             looked_at,
@@ -49,11 +54,12 @@ impl DeadLetters<'_> {
     }
 
     /// Sends the dead letters of a queue to its consumer again, the oldest first, one after the other; `told` hears of each at
-    /// once. They begin anew, with all their attempts. Each that was sent leaves a record in the audit.
+    /// once. They begin anew, with all their attempts, and however late: what says when they expire is left out. Each leaves a record
+    /// in the audit, before it is sent.
     ///
     /// Left where they are: those older than what the consumer's inbox remembers, of which nobody could tell whether their
-    /// effect has happened; those whose ids don't tell how old they are; and those that can't be sent. At most 10 000 are
-    /// left so, for at most 25 minutes: then it stops, and says so.
+    /// effect has happened; those whose ids don't tell how old they are; those that were sent in this redrive already,
+    /// and failed again; and those that can't be sent. At most 10 000 are left so, for at most 25 minutes: then it stops, and says so.
     ///
     /// # Errors
     /// As of [`look`](Self::look): what is left behind was in hand. Once it has begun, the summary says why it stopped.
@@ -71,22 +77,29 @@ impl DeadLetters<'_> {
         let depth = self.depth_to_take(&queues, queue).await?;
         let (remembered_for, _) = self.remembered(queue, options).await?;
         let mut pace = options.rate.map(|rate| pace(rate.get()));
-        let mut run = Run { summary: RedriveSummary::default(), began: Instant::now() };
+        let mut run = Run { summary: RedriveSummary::default(), began: Instant::now(), sent: HashSet::new() };
         for _ in 0..depth {
             if run.must_stop(options) {
                 break;
             }
-            let one = self.one(&queues, queue, options, remembered_for, reason, &mut pace).await;
-            match one {
-                Ok(Some((letter, became))) => {
-                    run.count(&became);
-                    told(&DeadLetter::of(queue, &letter), &became);
-                }
+            let wanted =
+                |letter: &Letter| run.repeats(letter).or_else(|| left(letter, options, remembered_for));
+            let (letter, became) = match self.one(&queues, queue, wanted, reason, &mut pace).await {
+                Ok(Some(one)) => one,
                 Ok(None) => break,
                 Err(error) => {
                     run.stop(&error);
                     break;
                 }
+            };
+            run.count(&letter, &became);
+            told(&DeadLetter::of(queue, &letter), &became);
+            // It counts as sent, whatever comes of this: there may be two copies.
+            if became == Redriven::Sent
+                && let Err(error) = self.hand.remove(&letter).await
+            {
+                run.stop(&error);
+                break;
             }
         }
         if let Err(error) = self.hand.turn(&queues).await {
@@ -95,29 +108,28 @@ impl DeadLetters<'_> {
         Ok(run.summary)
     }
 
-    /// Sees to the next one.
+    /// Sees to the next one, but does not remove it.
     async fn one(
         &mut self,
         queues: &Queues,
         queue: &str,
-        options: &Redrive,
-        remembered_for: Duration,
+        left: impl Fn(&Letter) -> Option<Redriven>,
         reason: &str,
         pace: &mut Option<Interval>,
     ) -> Result<Option<(Letter, Redriven)>, Error> {
         let Some(letter) = self.hand.take(queues).await? else { return Ok(None) };
-        if let Some(left) = left(&letter, options, remembered_for) {
+        if let Some(left) = left(&letter) {
             return Ok(Some((letter, left)));
         }
         if let Some(pace) = pace {
             pace.tick().await;
         }
-        if let Err(why) = self.hand.put_back(&letter, queues).await? {
-            return Ok(Some((letter, Redriven::Failed(why))));
-        }
         self.record(Action::Redrive, queue, &letter, reason).await?;
-        self.hand.remove(&letter).await?;
-        Ok(Some((letter, Redriven::Sent)))
+        let became = match self.hand.put_back(&letter, queues).await? {
+            Ok(()) => Redriven::Sent,
+            Err(why) => Redriven::Failed(why),
+        };
+        Ok(Some((letter, became)))
     }
 
     /// How long the consumer remembers, and whether that is known.
@@ -150,15 +162,26 @@ fn pace(rate: u32) -> Interval {
 struct Run {
     summary: RedriveSummary,
     began: Instant,
+    /// The ids of what was sent.
+    sent: HashSet<String>,
 }
 
 impl Run {
-    fn count(&mut self, became: &Redriven) {
-        let RedriveSummary { redriven, too_old, timeless, failed, .. } = &mut self.summary;
+    /// Whether it was sent before, and is dead again.
+    fn repeats(&self, letter: &Letter) -> Option<Redriven> {
+        letter.message_id().is_some_and(|id| self.sent.contains(&id)).then_some(Redriven::Repeated)
+    }
+
+    fn count(&mut self, letter: &Letter, became: &Redriven) {
+        if *became == Redriven::Sent {
+            self.sent.extend(letter.message_id());
+        }
+        let RedriveSummary { redriven, too_old, timeless, repeated, failed, .. } = &mut self.summary;
         *match became {
             Redriven::Sent => redriven,
             Redriven::TooOld => too_old,
             Redriven::Timeless => timeless,
+            Redriven::Repeated => repeated,
             Redriven::Failed(_) => failed,
         } += 1;
     }
@@ -169,8 +192,8 @@ impl Run {
 
     /// Whether no more is to be taken. Says why, if that is no success.
     fn must_stop(&mut self, options: &Redrive) -> bool {
-        let RedriveSummary { redriven, too_old, timeless, failed, .. } = self.summary;
-        let held = too_old + timeless + failed;
+        let RedriveSummary { redriven, too_old, timeless, repeated, failed, .. } = self.summary;
+        let held = too_old + timeless + repeated + failed;
         let why = if options.most.is_some_and(|most| redriven >= most) {
             return true;
         } else if failed > 0 && failed >= options.failures {
@@ -195,6 +218,7 @@ mod tests {
         Run {
             summary: RedriveSummary { redriven, too_old, failed, ..RedriveSummary::default() },
             began: Instant::now(),
+            sent: HashSet::new(),
         }
     }
 

@@ -86,8 +86,8 @@ impl Redrive {
         self
     }
 
-    /// How many at most. Never more are looked at than there were at the start, so that one which fails again and comes back
-    /// is not sent round and round.
+    /// How many at most. Never more are looked at than there were at the start, and none is sent twice: what fails again and
+    /// comes back is not sent round and round.
     #[must_use]
     pub const fn max(mut self, most: u32) -> Self {
         self.most = Some(most);
@@ -150,6 +150,8 @@ pub enum Redriven {
     TooOld,
     /// Left where it is: its id does not tell how old it is.
     Timeless,
+    /// Left where it is: this redrive has sent it already, and it is dead again, or there were two copies.
+    Repeated,
     /// Left where it is: it could not be sent, and why.
     Failed(String),
 }
@@ -164,6 +166,8 @@ pub struct RedriveSummary {
     pub too_old: u32,
     /// How many were left because their ids don't tell how old they are.
     pub timeless: u32,
+    /// How many had been sent in the same redrive: they failed again, or there were two copies.
+    pub repeated: u32,
     /// How many could not be sent.
     pub failed: u32,
     /// Why it ended before all were seen.
@@ -185,7 +189,7 @@ pub enum Discard {
 pub struct DiscardSummary {
     /// How many were removed.
     pub discarded: u32,
-    /// The ids that are not there.
+    /// The ids that are not there, among the first 10 000. Empty if it stopped: the rest was not looked for.
     pub not_found: Vec<String>,
     /// Why it ended before all were seen.
     pub stopped: Option<String>,
