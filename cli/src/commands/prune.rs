@@ -1,5 +1,7 @@
 //! `tm prune`
 
+use std::fmt::Write;
+
 use crate::arguments::Prune;
 use crate::connect::Session;
 use crate::exit::{Exit, Failure};
@@ -24,7 +26,7 @@ pub(super) async fn run(session: &Session, output: &Output, prune: &Prune) -> Re
         let mut text =
             format!("deleted {} message(s) and {} operation(s)\n", pruned.messages, pruned.operations);
         if audit {
-            text.push_str(&format!("deleted {records} record(s) of the audit\n"));
+            let _ = writeln!(text, "deleted {records} record(s) of the audit");
         }
         text
     })?;
