@@ -89,10 +89,10 @@ pub(crate) struct Bulk {
     /// How many messages a second
     #[arg(long, value_name = "NUMBER", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) rate: u32,
-    /// How long it waits after the first message, after 10 more, after 100 more, to see whether they are dead again
+    /// How long it waits after the first message, after 10 more, after 100 more, to see whether they were tried in vain since
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
     pub(crate) look_for: Duration,
-    /// Stops by itself after more failures than that: refused, failed, or dead again
+    /// Stops by itself after more failures than that: refused, failed, or tried in vain since
     #[arg(long, value_name = "NUMBER", default_value_t = 10)]
     pub(crate) stop_after_failures: u64,
     /// Leaves it to the processes over the store, and does not wait

@@ -90,7 +90,26 @@ macro_rules! gauges {
     };
 }
 
-pub(super) use {finished, gauges, unfinished};
+/// An operation with how far it is. Whether it was in vain is seen of the messages as they are now.
+macro_rules! operations {
+    ($now:expr, $which:literal) => {
+        concat!(
+            "SELECT o.id, o.about, o.created_at, o.begins_at, o.ended_at, o.stopped, o.held_until, ",
+            $now,
+            " AS read_at, (SELECT count(*) FROM tm_operation_item i WHERE i.operation_id = o.id) AS messages, ",
+            "(SELECT count(*) FROM tm_operation_item i WHERE i.operation_id = o.id AND i.outcome = 'done') AS done, ",
+            "(SELECT count(*) FROM tm_operation_item i WHERE i.operation_id = o.id AND i.outcome = 'refused') AS refused, ",
+            "(SELECT count(*) FROM tm_operation_item i WHERE i.operation_id = o.id AND i.outcome = 'failed') AS failed, ",
+            "(SELECT count(*) FROM tm_operation_item i JOIN tm_message m ON m.id = i.message_id ",
+            "WHERE i.operation_id = o.id AND i.outcome = 'done' AND (m.state = 5 OR m.state = 1 AND m.attempts > 0 ",
+            "AND m.held_by IS NULL AND m.due_at > ",
+            $now,
+            ")) AS failed_again FROM tm_operation o WHERE ",
+            $which
+        )
+    };
+}
+pub(super) use {finished, gauges, operations, unfinished};
 
 /// Reads one row.
 pub(super) struct Reader<'r, R>(pub(super) &'r R);

@@ -39,6 +39,8 @@ pub(crate) struct PauseWatcher {
     /// What ended, or ends sooner than it did: by what messages say that were put off until then, and how often it is still to
     /// be found that there are none. Twice: some may be on their way back to the store.
     ended: Vec<(String, u32)>,
+    /// There may be more of it.
+    at_work: bool,
     /// There was no look yet.
     is_first: bool,
     /// The last look did.
@@ -60,6 +62,7 @@ impl PauseWatcher {
             tell,
             told: BTreeSet::new(),
             ended: Vec::new(),
+            at_work: false,
             is_first: true,
             failed: false,
         }
@@ -91,10 +94,11 @@ impl PauseWatcher {
     /// Makes due what was put off for longer than its pause has lasted: some of it now, the rest at the next looks.
     async fn wake(&mut self) {
         let mut left = Vec::new();
+        self.at_work = false;
         for (mark, mut times) in std::mem::take(&mut self.ended) {
             match self.held.store().wake(&mark, WOKEN).await {
                 Ok(0) => times -= 1,
-                Ok(_) => {}
+                Ok(_) => self.at_work = true,
                 Err(error) => {
                     tracing::debug!(%error, mark, "what was put off could not be made due, and is later");
                 }
@@ -145,7 +149,7 @@ impl PauseWatcher {
     /// When to look again: at the end of a pause at the latest.
     fn next(&self) -> Instant {
         let ends = self.in_force.borrow().iter().map(|pause| pause.until).min();
-        let soon = Instant::now() + if self.ended.is_empty() { self.every } else { self.every.min(AT_WORK) };
+        let soon = Instant::now() + if self.at_work { self.every.min(AT_WORK) } else { self.every };
         ends.map_or(soon, |end| end.min(soon))
     }
 }

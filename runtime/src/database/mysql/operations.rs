@@ -11,7 +11,7 @@ use super::store::MySqlStore;
 use super::{Checkout, now};
 use crate::database::login::PATIENCE;
 use crate::database::network::Bound;
-use crate::database::row::Reader;
+use crate::database::row::{Reader, operations};
 use crate::database::{first_id, millis};
 use crate::store::{Hold, ItemOutcome, NewOperation, Operation, OperationItem, StoreError, StoreOperations};
 
@@ -22,26 +22,6 @@ const INSERT_ITEMS: &str = "INSERT INTO tm_operation_item (operation_id, positio
     SELECT ?, j.place + ?, UNHEX(j.message), UNHEX(j.record) FROM JSON_TABLE(?, '$[*]' COLUMNS (place FOR ORDINALITY, \
     message CHAR(32) PATH '$[0]', record CHAR(32) PATH '$[1]')) j \
     ON DUPLICATE KEY UPDATE tm_operation_item.position = tm_operation_item.position";
-
-/// An operation with how far it is. Whether it was in vain is seen of the messages as they are now.
-macro_rules! operations {
-    ($which:literal) => {
-        concat!(
-            "SELECT o.id, o.about, o.created_at, o.begins_at, o.ended_at, o.stopped, o.held_until, ",
-            now!(),
-            " AS read_at, (SELECT count(*) FROM tm_operation_item i WHERE i.operation_id = o.id) AS messages, ",
-            "(SELECT count(*) FROM tm_operation_item i WHERE i.operation_id = o.id AND i.outcome = 'done') AS done, ",
-            "(SELECT count(*) FROM tm_operation_item i WHERE i.operation_id = o.id AND i.outcome = 'refused') AS refused, ",
-            "(SELECT count(*) FROM tm_operation_item i WHERE i.operation_id = o.id AND i.outcome = 'failed') AS failed, ",
-            "(SELECT count(*) FROM tm_operation_item i JOIN tm_message m ON m.id = i.message_id ",
-            "WHERE i.operation_id = o.id AND i.outcome = 'done' AND (m.state = 5 OR m.state = 1 AND m.attempts > 0 ",
-            "AND m.held_by IS NULL AND m.due_at > ",
-            now!(),
-            ")) AS failed_again FROM tm_operation o WHERE ",
-            $which
-        )
-    };
-}
 
 #[async_trait]
 impl StoreOperations for MySqlStore {
@@ -72,14 +52,14 @@ impl StoreOperations for MySqlStore {
     }
 
     async fn operations(&self, before: Option<Uuid>, limit: u32) -> Result<Vec<Operation>, StoreError> {
-        let sql = operations!("(? IS NULL OR o.id < ?) ORDER BY o.id DESC LIMIT ?");
+        let sql = operations!(now!(), "(? IS NULL OR o.id < ?) ORDER BY o.id DESC LIMIT ?");
         let rows =
             self.pool.fetch(sql, |query| query.bind(before).bind(before).bind(i64::from(limit))).await?;
         Ok(rows.iter().filter_map(|row| Reader(row).operation().transpose()).collect::<Result<_, _>>()?)
     }
 
     async fn operation(&self, id: Uuid) -> Result<Option<Operation>, StoreError> {
-        let rows = self.pool.fetch(operations!("o.id = ?"), |query| query.bind(id)).await?;
+        let rows = self.pool.fetch(operations!(now!(), "o.id = ?"), |query| query.bind(id)).await?;
         Ok(rows.first().map(|row| Reader(row).operation()).transpose()?.flatten())
     }
 
