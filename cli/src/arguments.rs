@@ -99,12 +99,6 @@ pub(crate) enum Language {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Brings the tables up to this version
-    Migrate(Migrate),
-    /// Writes what happens to messages, as it happens
-    Tail(Tail),
-    /// Deletes what is finished and older than the processes' own retention would keep it
-    Prune(Prune),
     /// Counts what is on its way and what waits for a person; for people, probes and cron
     Status(Status),
     /// Lists messages, the newest first
@@ -115,6 +109,8 @@ pub(crate) enum Command {
     Why(Why),
     /// Says what would happen to a message now, without doing it
     Ask(Ask),
+    /// Writes what happens to messages, as it happens
+    Tail(Tail),
     /// Delivers parked messages: their business action took effect
     Confirm(Decide),
     /// Removes parked messages: their business action took no effect
@@ -128,6 +124,8 @@ pub(crate) enum Command {
     Pause(Pause),
     /// Ends a pause
     Resume(Resume),
+    /// Sees to RabbitMQ's dead letters: what consumers could not handle
+    Dead(dead::Dead),
     /// Writes all messages that meet the conditions
     Export(Export),
     /// Lists what persons decided, and what they looked at
@@ -136,8 +134,10 @@ pub(crate) enum Command {
     Processes,
     /// Looks for what is wrong around the messages, and says what to do; ends with 6 if something is
     Doctor(Doctor),
-    /// Sees to RabbitMQ's dead letters: what consumers could not handle
-    Dead(dead::Dead),
+    /// Brings the tables up to this version
+    Migrate(Migrate),
+    /// Deletes messages that have been finished for long, sooner than the processes do
+    Prune(Prune),
     /// Writes the completions of a shell
     Completions {
         /// The shell
