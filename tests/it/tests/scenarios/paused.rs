@@ -63,7 +63,9 @@ async fn deliveries_to_an_exchange_wait_until_they_are_to_go_on() {
     assert_eq!((explanation.because, explanation.next), (Cause::Paused, Next::Publish));
     assert_eq!(explanation.choices, [Choice::Nothing, Choice::Resume]);
     let ends_at = messenger.admin().pauses().await.expect("reads")[0].ends_at;
-    assert_eq!(explanation.when, When::At(ends_at));
+    // Until when it is put off was worked out by the clock of its process.
+    let is_then = |time| (ends_at..ends_at + Duration::from_secs(1)).contains(&time);
+    assert!(matches!(explanation.when, When::At(time) if is_then(time)), "{explanation:?}, {ends_at:?}");
     let history = messenger.admin().history(id).await.expect("reads");
     assert_eq!(history.len(), 1, "each pause is written once");
     assert!(history[0].reason.ends_with("the books are closed (ana@desk)"), "{history:?}");
