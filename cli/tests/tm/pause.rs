@@ -39,6 +39,10 @@ pub(crate) async fn what_is_paused_is_said_everywhere_and_goes_on<P: Place>() {
     let put_off = ["list", "--state", "confirmed", "--because", "paused: exchange:shop"];
     wait_until("one to be put off", async || !ids.run(&put_off).ends_with(0).out.is_empty()).await;
     let id = ids.run(&put_off).out.lines().next().expect("one").to_owned();
+    wait_until("the process to announce itself", async || {
+        !messenger.admin().processes().await.expect("reads").is_empty()
+    })
+    .await;
     let status = tm.run(&["status"]).ends_with(0).plain();
     let paused = status.lines().find(|line| line.starts_with("Paused: exchange:shop")).unwrap_or_default();
     assert!(paused.starts_with("Paused: exchange:shop by ana@desk (cli), ends in "), "{status}");

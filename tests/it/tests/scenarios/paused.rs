@@ -59,6 +59,10 @@ async fn deliveries_to_an_exchange_wait_until_they_are_to_go_on() {
     is_obeyed(&world, &messenger).await;
     is_put_off(&messenger, &payments()).await;
     let id = newest(&messenger, MessageState::Confirmed).await;
+    wait_until("the process to announce itself", async || {
+        !messenger.admin().processes().await.expect("reads").is_empty()
+    })
+    .await;
     let explanation = messenger.admin().explain(id).await.expect("explains");
     assert_eq!((explanation.because, explanation.next), (Cause::Paused, Next::Publish));
     assert_eq!(explanation.choices, [Choice::Nothing, Choice::Resume]);
