@@ -1,7 +1,9 @@
 //! Runs `tm`, and takes out of what it says what is different each time.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
 
 use it::{Place, World};
 use serde_json::Value;
@@ -80,6 +82,19 @@ impl Tm {
 pub(crate) struct Running(Child);
 
 impl Running {
+    /// What it has written so far, and goes on to write.
+    pub(crate) fn follow(&mut self) -> Arc<Mutex<String>> {
+        let output = BufReader::new(self.0.stdout.take().expect("an output"));
+        let written = Arc::<Mutex<String>>::default();
+        let so_far = Arc::clone(&written);
+        thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                so_far.lock().expect("whole").extend([&line, "\n"]);
+            }
+        });
+        written
+    }
+
     /// Ends it as the kernel does.
     pub(crate) fn kill(mut self) -> Ran {
         self.0.kill().expect("runs");

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 #[cfg(feature = "_sql")]
 use super::consumers::Consumers;
-use super::operator::Operator;
+use super::operations::Operations;
 use crate::call::admission::{Admission, Phase};
 use crate::call::calls::Calls;
 #[cfg(feature = "_sql")]
@@ -185,7 +185,7 @@ pub(super) async fn start(calls: &Calls, lifecycle: &Mutex<Lifecycle>) -> Result
     lifecycle.consumers.extend(workers.consumers.into_iter().map(|consumer| run(admission, consumer)));
     // The janitor's first round, at once, says which half messages nobody here can answer for.
     lifecycle.keeping = vec![
-        run(admission, Operator::new(calls.shared())),
+        run(admission, Operations::new(calls.shared())),
         run(admission, workers.sampler),
         run(admission, workers.janitor),
         run(admission, workers.presence),

@@ -11,7 +11,7 @@ mod in_scope;
 #[cfg(feature = "tower")]
 mod layer;
 mod lifecycle;
-mod operator;
+mod operations;
 
 pub use admin::{Admin, Answered, Finding, PrunedRows, Simulation};
 #[cfg(feature = "rabbitmq")]

@@ -7,7 +7,7 @@ mod examine;
 #[cfg(feature = "rabbitmq")]
 mod examine_rabbitmq;
 mod look;
-mod operate;
+mod operations;
 mod pause;
 mod prune;
 mod simulate;

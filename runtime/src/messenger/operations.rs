@@ -20,7 +20,7 @@ const EVERY: Duration = Duration::from_secs(5);
 const LEFT_FOR: Duration = Duration::from_mins(5);
 
 /// Looks for operations, and carries them out, one after the other.
-pub(crate) struct Operator {
+pub(crate) struct Operations {
     shared: Arc<Shared>,
     /// Those that can't go on here, and since when.
     left: HashMap<Uuid, Instant>,
@@ -28,7 +28,7 @@ pub(crate) struct Operator {
     failed: bool,
 }
 
-impl Operator {
+impl Operations {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self { shared, left: HashMap::new(), failed: false }
     }
@@ -65,15 +65,15 @@ impl Operator {
     }
 }
 
-impl fmt::Debug for Operator {
+impl fmt::Debug for Operations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Operator").finish_non_exhaustive()
+        f.debug_struct("Operations").finish_non_exhaustive()
     }
 }
 
 #[async_trait]
-impl Worker for Operator {
-    const NAME: &'static str = "operator";
+impl Worker for Operations {
+    const NAME: &'static str = "operations";
 
     async fn run(&mut self, stop: &CancellationToken) {
         loop {
