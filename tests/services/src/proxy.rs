@@ -33,6 +33,8 @@ pub enum Trick {
     CutReply(usize),
     /// The reply is kept back until [`Proxy::release`].
     KeepReply,
+    /// The connection is cut, and the same is done to each later request that has the marker in it.
+    CutEach,
 }
 
 /// How long a request and its reply were.
@@ -118,7 +120,7 @@ impl Proxy {
         self.control.delay.send_replace(delay);
     }
 
-    /// Plays a trick on the next request that has `marker` in it.
+    /// Plays a trick on the next request that has `marker` in it; [`Trick::CutEach`] on each.
     pub fn play(&self, marker: &str, trick: Trick) {
         *self.control.next() = Some((marker.as_bytes().to_vec(), trick));
     }
@@ -170,7 +172,11 @@ impl Control {
         let mut next = self.next();
         let is_it =
             |(marker, _): &(Vec<u8>, Trick)| request.windows(marker.len()).any(|bytes| bytes == marker);
-        if next.as_ref().is_some_and(is_it) { next.take().map(|(_, trick)| trick) } else { None }
+        match &*next {
+            Some(cursed @ (_, Trick::CutEach)) if is_it(cursed) => Some(Trick::CutEach),
+            Some(other) if is_it(other) => next.take().map(|(_, trick)| trick),
+            _ => None,
+        }
     }
 }
 
@@ -215,8 +221,10 @@ async fn forward(mut client: TcpStream, mut server: TcpStream, control: &Control
                 } else if trick != Some(Trick::KeepReply) {
                     trick = None;
                 }
-                if let Some(Trick::CutRequest(length)) = trick {
-                    return server.write_all(&request[..length]).await;
+                match trick {
+                    Some(Trick::CutRequest(length)) => return server.write_all(&request[..length]).await,
+                    Some(Trick::CutEach) => return Ok(()),
+                    _ => {}
                 }
                 server.write_all(request).await?;
                 if trick == Some(Trick::CutReply(0)) {

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::batch::{self, ReturnStatus};
+use super::blame::{Neighbours, What, refused_what};
 use super::connection::{ConnectError, code, text};
 use super::establish::{has_exchange, missing_exchange};
 use super::properties::{AmqpMessage, Short};
@@ -32,6 +33,7 @@ pub(super) struct ChannelPublisher<'a> {
     connection: &'a Connection,
     /// The connection is of no more use.
     lost: &'a CancellationToken,
+    neighbours: &'a Neighbours,
     channel: Option<Channel>,
     /// What is known of exchanges: publishing to one that is missing ends the channel, with all that
     /// is unconfirmed there.
@@ -62,17 +64,19 @@ impl<'a> ChannelPublisher<'a> {
         queue: &'a PublishQueue,
         connection: &'a Connection,
         lost: &'a CancellationToken,
+        neighbours: &'a Neighbours,
     ) -> Self {
         let (exchanges, keys, stuck) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { queue, connection, lost, channel: None, exchanges, keys, stuck }
+        Self { queue, connection, lost, neighbours, channel: None, exchanges, keys, stuck }
     }
 
     /// Publishes until the connection is lost. Says why, if that was seen here.
     pub(super) async fn run(mut self) -> Option<ConnectError> {
         loop {
             let batch = tokio::select! {
-                batch = self.queue.next_batch() => batch,
+                biased;
                 () = self.lost.cancelled() => return None,
+                batch = self.queue.next_batch() => batch,
             };
             if let Err(trouble) = self.deliver(batch).await {
                 return Some(trouble);
@@ -83,9 +87,16 @@ impl<'a> ChannelPublisher<'a> {
     /// Publishes a batch, and answers each of its messages, or makes suspects of them.
     async fn deliver(&mut self, batch: Vec<PendingPublish>) -> Result<(), ConnectError> {
         let batch = self.with_known_exchanges(Self::that_fit(self.connection, batch)).await?;
+        let Some(first) = batch.first() else { return Ok(()) };
+        let (alone, suspect) = (batch.len() == 1, first.suspect);
+        let (exchange, key) = (first.message.exchange.clone(), first.message.routing_key.clone());
         let messages: Vec<_> = batch.iter().map(|pending| &pending.message).collect();
-        let Some(first) = messages.first() else { return Ok(()) };
-        let (alone, exchange, key) = (messages.len() == 1, first.exchange.clone(), first.routing_key.clone());
+        let neighbours = self.neighbours;
+        let _turn = neighbours.turn(suspect).await;
+        if self.lost.is_cancelled() {
+            self.queue.suspect(batch);
+            return Ok(());
+        }
         let failure = match self.publish(&messages).await {
             Ok(statuses) => {
                 for (pending, status) in batch.into_iter().zip(statuses) {
@@ -99,11 +110,13 @@ impl<'a> ChannelPublisher<'a> {
             Err(failure) => failure,
         };
         self.channel = None;
+        let fails_first = neighbours.fails_first();
+        let to_blame = if failure.ends_the_connection { suspect && fails_first } else { alone };
         if failure.code == Some(404) {
             // Deleted since it was seen; whose it was turns out when each is looked at again.
             self.exchanges.clear();
             self.queue.suspect(batch);
-        } else if alone {
+        } else if to_blame {
             let why = &failure.trouble.why;
             match refused_what(failure.code, why) {
                 What::Exchange => self.refuse(exchange, NotDelivered::Refused, why),
@@ -296,30 +309,6 @@ impl Refused {
     }
 }
 
-/// What the broker refused, by refusing a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum What {
-    /// All messages to its exchange.
-    Exchange,
-    /// All messages to its exchange with its routing key.
-    RoutingKey,
-    /// That message.
-    Message,
-}
-
-/// RabbitMQ has one code for all that a user may not do, and says the rest in words (the same from 3.10 to 4.3).
-fn refused_what(code: Option<u16>, said: &str) -> What {
-    // Up to the first name: those are anybody's.
-    let said = said.split('\'').next().unwrap_or_default();
-    match code {
-        Some(403) if said.contains("access to topic") => What::RoutingKey,
-        Some(403) if said.contains("access to exchange") || said.contains("internal exchange") => {
-            What::Exchange
-        }
-        _ => What::Message,
-    }
-}
-
 fn result(message: &AmqpMessage, status: ReturnStatus) -> PublishResult {
     match status {
         ReturnStatus::Delivered => PublishResult::Acknowledged,
@@ -335,52 +324,5 @@ fn result(message: &AmqpMessage, status: ReturnStatus) -> PublishResult {
             );
             PublishResult::Failed(NotDelivered::Nacked, why)
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// As RabbitMQ 3.10, 4.0 and 4.3 say it.
-    #[test]
-    fn a_refusal_is_of_what_it_names() {
-        for (code, said, what) in [
-            (
-                403,
-                "ACCESS_REFUSED - access to topic 'secret' in exchange 'shop' in vhost '/' refused for user 'u'",
-                What::RoutingKey,
-            ),
-            (
-                403,
-                "ACCESS_REFUSED - write access to topic 'secret' in exchange 'shop' in vhost '/' refused for user 'u'",
-                What::RoutingKey,
-            ),
-            (
-                403,
-                "ACCESS_REFUSED - access to exchange 'shop' in vhost '/' refused for user 'u'",
-                What::Exchange,
-            ),
-            (
-                403,
-                "ACCESS_REFUSED - write access to exchange 'shop' in vhost '/' refused for user 'u'",
-                What::Exchange,
-            ),
-            (403, "ACCESS_REFUSED - cannot publish to internal exchange 'shop' in vhost '/'", What::Exchange),
-            (403, "ACCESS_REFUSED - of a kind that is not known yet", What::Message),
-            (
-                406,
-                "PRECONDITION_FAILED - user_id property set to 'a' but authenticated user was 'u'",
-                What::Message,
-            ),
-            (
-                406,
-                "PRECONDITION_FAILED - message size 2000 is larger than configured max size 1000",
-                What::Message,
-            ),
-        ] {
-            assert_eq!(refused_what(Some(code), said), what, "{said}");
-        }
-        assert_eq!(refused_what(None, "access to topic"), What::Message);
     }
 }

@@ -1,6 +1,7 @@
 //! Delivery through RabbitMQ: what the application says about it, and the transport.
 
 mod batch;
+mod blame;
 mod broker;
 mod channel_publisher;
 mod cloud_events;

@@ -22,6 +22,8 @@ const BATCH_BYTES: usize = 4 * 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct PendingPublish {
     pub(super) message: AmqpMessage,
+    /// It may be why a channel ended, or a connection.
+    pub(super) suspect: bool,
     answer: oneshot::Sender<PublishResult>,
 }
 
@@ -50,8 +52,8 @@ pub(super) struct PublishQueue {
     pub(super) patience: Duration,
     sender: mpsc::Sender<PendingPublish>,
     waiting: AsyncMutex<mpsc::Receiver<PendingPublish>>,
-    /// Messages of a batch that failed as a whole: one of them may be why. Published one by one, so
-    /// that only that one is blamed.
+    /// Messages of batches that failed as a whole: one of each may be why. Published one by one, so that only that one is
+    /// blamed.
     suspects: Mutex<VecDeque<PendingPublish>>,
     status: watch::Sender<BrokerStatus>,
 }
@@ -70,7 +72,7 @@ impl PublishQueue {
             return PublishResult::NotNow(reason);
         }
         let (answer, answered) = oneshot::channel();
-        if self.sender.send(PendingPublish { message, answer }).await.is_err() {
+        if self.sender.send(PendingPublish { message, suspect: false, answer }).await.is_err() {
             return PublishResult::NotNow("the publisher has stopped".into());
         }
         // Counted: a message over which the publisher panics must not come again forever.
@@ -124,7 +126,8 @@ impl PublishQueue {
 
     /// Takes back a batch that failed as a whole.
     pub(super) fn suspect(&self, batch: Vec<PendingPublish>) {
-        self.suspects().extend(batch);
+        let suspects = batch.into_iter().map(|pending| PendingPublish { suspect: true, ..pending });
+        self.suspects().extend(suspects);
     }
 
     /// Answers everything with "not now", until it is dropped.

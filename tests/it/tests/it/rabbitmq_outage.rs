@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use it::AnsweredBy;
 use it::{Rabbit, ShopError, fast, number, order, send, wait_until};
+use services::proxy::Trick;
 use transactional_message::{Consumer, ExchangeKind, Message, MessageState, Messenger, RabbitMq, Settings};
 
 use crate::World;
@@ -48,6 +49,46 @@ async fn through(world: &World, rabbit: &Rabbit, settings: &Settings) -> (it::Pr
     let messenger = World::start(builder).await;
     rabbit.is_consumed(&queue).await;
     (proxy, messenger)
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_under_a_lone_message_costs_it_nothing() {
+    let (world, rabbit) = (World::new().await, Rabbit::new().await);
+    let (proxy, messenger) = through(&world, &rabbit, &fast()).await;
+    for order in 0..3 {
+        // Nobody knows whether the broker has it.
+        proxy.play("order.paid", Trick::CutReply(0));
+        send_orders(&messenger, &rabbit.exchange, order..order + 1).await;
+        world.settled(&messenger).await;
+        assert!(proxy.was_played());
+    }
+    let delivered = messenger.admin().list(MessageState::Delivered, None, 10).await.expect("lists");
+    assert_eq!(delivered.len(), 3);
+    assert!(delivered.iter().all(|message| message.attempts == 0), "{delivered:?}");
+    wait_until("all effects", async || world.all_effects().await == 3).await;
+}
+
+#[tokio::test]
+async fn messages_that_end_the_connection_are_blamed_and_no_others() {
+    let (world, rabbit) = (World::new().await, Rabbit::new().await);
+    let settings = fast().delivery_attempts(3);
+    let (proxy, messenger) = through(&world, &rabbit, &settings).await;
+    proxy.play("killer", Trick::CutEach);
+    let killer =
+        |id: u64| Message::bytes(&rabbit.exchange, "order.paid", "text/plain", "killer").business_key(id);
+    tokio::join!(
+        send_orders(&messenger, &rabbit.exchange, 0..100),
+        join_all((0..3).map(|id| send(&messenger, killer(id)))),
+        send_orders(&messenger, &rabbit.exchange, 100..200),
+    );
+    world.settled(&messenger).await;
+    let dead = messenger.admin().list(MessageState::Dead, None, 10).await.expect("lists");
+    assert_eq!(dead.len(), 3, "{dead:?}");
+    assert!(dead.iter().all(|message| message.attempts == 3 && message.business_key.is_some()), "{dead:?}");
+    let delivered = messenger.admin().list(MessageState::Delivered, None, 1000).await.expect("lists");
+    assert_eq!(delivered.len(), 200);
+    assert!(delivered.iter().all(|message| message.attempts == 0), "{delivered:?}");
+    wait_until("all effects", async || world.all_effects().await == 200).await;
 }
 
 #[tokio::test]
