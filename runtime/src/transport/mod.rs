@@ -42,8 +42,9 @@ pub(crate) enum PublishResult {
     NotNow(String),
     /// The same, since it is paused for so much longer.
     Paused(Duration, String),
-    /// Not readable in this process, but perhaps for another version of the program: to be tried later, and not counted.
-    NotHere(String),
+    /// The same, and the later the older it is: it is not readable in this process, but perhaps for another version of the program, or
+    /// the broker confirms nothing where it goes.
+    Later(String),
     /// Never deliverable: trying again won't help.
     Refused(NotDelivered, String),
 }

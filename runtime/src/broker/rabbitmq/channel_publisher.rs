@@ -3,17 +3,17 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use lapin::options::ConfirmSelectOptions;
 use lapin::{Channel, Connection};
-use tokio::time::{Instant, sleep, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, timeout};
 
-use super::batch::{self, ReturnStatus};
-use super::blame::{Neighbours, What, refused_what};
-use super::connection::{ConnectError, code, text};
+use super::batch::{Batch, ReturnStatus};
+use super::connection::ConnectError;
 use super::establish::{has_exchange, missing_exchange};
 use super::properties::{AmqpMessage, Short};
-use super::publish_queue::{BrokerStatus, PendingPublish, PublishQueue};
+use super::publish_connection::{Failure, PublishConnection};
+use super::publish_queue::PendingPublish;
+use super::refusal::{What, refused_what};
+use super::stragglers::{CLOSING, Doubt, Flight, Outcome, Stragglers};
 use crate::telemetry::labels::NotDelivered;
 use crate::transport::PublishResult;
 
@@ -22,19 +22,14 @@ const REFUSED_FOR: Duration = Duration::from_secs(2);
 /// How long a queue refuses everything before publishing goes on on another channel. RabbitMQ 3.10 never takes a message from a
 /// channel again on which the first one came while a quorum queue had no leader.
 const STUCK: Duration = Duration::from_secs(5);
-/// How long closing a channel may take.
-const CLOSING: Duration = Duration::from_secs(1);
 /// Exchanges remembered, and routing keys; more exchanges than an application has, unless it makes up their names.
 const REMEMBERED: usize = 1000;
 
 /// Publishes batches on a channel of its own.
 pub(super) struct ChannelPublisher<'a> {
-    queue: &'a PublishQueue,
-    connection: &'a Connection,
-    /// The connection is of no more use.
-    lost: &'a CancellationToken,
-    neighbours: &'a Neighbours,
+    connection: &'a PublishConnection<'a>,
     channel: Option<Channel>,
+    stragglers: Stragglers<'a>,
     /// What is known of exchanges: publishing to one that is missing ends the channel, with all that
     /// is unconfirmed there.
     exchanges: HashMap<Short, Result<(), Refused>>,
@@ -51,86 +46,151 @@ struct Refused {
     until: Instant,
 }
 
-/// Why a batch failed as a whole.
-struct Failure {
-    trouble: ConnectError,
-    code: Option<u16>,
-    /// Nothing else will work on this connection.
-    ends_the_connection: bool,
-}
-
 impl<'a> ChannelPublisher<'a> {
-    pub(super) fn new(
-        queue: &'a PublishQueue,
-        connection: &'a Connection,
-        lost: &'a CancellationToken,
-        neighbours: &'a Neighbours,
-    ) -> Self {
+    pub(super) fn new(connection: &'a PublishConnection<'a>) -> Self {
         let (exchanges, keys, stuck) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { queue, connection, lost, neighbours, channel: None, exchanges, keys, stuck }
+        Self { connection, channel: None, stragglers: Stragglers::default(), exchanges, keys, stuck }
     }
 
     /// Publishes until the connection is lost. Says why, if that was seen here.
     pub(super) async fn run(mut self) -> Option<ConnectError> {
-        loop {
-            let batch = tokio::select! {
+        let connection = self.connection;
+        let trouble = loop {
+            let done = tokio::select! {
                 biased;
-                () = self.lost.cancelled() => return None,
-                batch = self.queue.next_batch() => batch,
+                () = connection.lost.cancelled() => break None,
+                Some(outcome) = self.stragglers.next() => self.part_with(outcome),
+                batch = connection.queue.next_batch(), if !self.stragglers.are_many() => self.deliver(batch).await,
             };
-            if let Err(trouble) = self.deliver(batch).await {
-                return Some(trouble);
+            if let Err(trouble) = done {
+                break Some(trouble);
             }
+        };
+        connection.lost.cancel();
+        while let Some(outcome) = self.stragglers.next().await {
+            // One connection is lost once.
+            let _ = self.part_with(outcome);
         }
+        trouble
     }
 
-    /// Publishes a batch, and answers each of its messages, or makes suspects of them.
+    /// Publishes a batch, and answers each of its messages, or makes suspects or stragglers of them.
     async fn deliver(&mut self, batch: Vec<PendingPublish>) -> Result<(), ConnectError> {
-        let batch = self.with_known_exchanges(Self::that_fit(self.connection, batch)).await?;
-        let Some(first) = batch.first() else { return Ok(()) };
-        let (alone, suspect) = (batch.len() == 1, first.suspect);
-        let (exchange, key) = (first.message.exchange.clone(), first.message.routing_key.clone());
-        let messages: Vec<_> = batch.iter().map(|pending| &pending.message).collect();
-        let neighbours = self.neighbours;
-        let _turn = neighbours.turn(suspect).await;
-        if self.lost.is_cancelled() {
-            self.queue.suspect(batch);
+        let connection = self.connection;
+        let messages = self.admitted(Self::that_fit(connection.connection, batch)).await?;
+        let Some(first) = messages.first() else { return Ok(()) };
+        let _turn = connection.turn(first.suspect).await;
+        if connection.lost.is_cancelled() {
+            connection.queue.suspect(messages);
             return Ok(());
         }
-        let failure = match self.publish(&messages).await {
-            Ok(statuses) => {
-                for (pending, status) in batch.into_iter().zip(statuses) {
-                    self.note(&pending.message, &status);
-                    let result = result(&pending.message, status);
-                    pending.answer(result);
-                }
-                self.leave_if_stuck().await;
-                return Ok(());
+        let batch = match self.publish(&messages).await {
+            Ok(batch) => batch,
+            Err(failure) => {
+                self.channel = None;
+                return self.failed(messages, failure);
             }
-            Err(failure) => failure,
         };
-        self.channel = None;
-        let fails_first = neighbours.fails_first();
-        let to_blame = if failure.ends_the_connection { suspect && fails_first } else { alone };
+        let mut flight = Flight::new(batch, messages);
+        match flight.answers(connection).await {
+            Ok(judged) => {
+                for (pending, status) in flight.answered(judged) {
+                    self.note(&pending.message, &status);
+                    answer(pending, status);
+                }
+            }
+            Err(failure) => {
+                self.channel = None;
+                return self.failed(flight.left(), failure);
+            }
+        }
+        if flight.is_empty() {
+            self.leave_if_stuck().await;
+        } else {
+            self.channel = None;
+            self.stragglers.add(flight, connection);
+        }
+        Ok(())
+    }
+
+    async fn publish(&mut self, messages: &[PendingPublish]) -> Result<Batch, Failure> {
+        let channel = match &self.channel {
+            Some(channel) => channel.clone(),
+            None => self.channel.insert(self.connection.channel().await?).clone(),
+        };
+        let messages: Vec<_> = messages.iter().map(|pending| &pending.message).collect();
+        self.connection.wait_for(Batch::publish(&channel, &messages)).await
+    }
+
+    /// Publishes a message where nothing else is: it would wait, too.
+    async fn probe(&mut self, pending: PendingPublish) -> Result<(), ConnectError> {
+        let publishing = async {
+            let channel = self.connection.channel().await?;
+            self.connection.wait_for(Batch::publish(&channel, &[&pending.message])).await
+        };
+        match publishing.await {
+            Ok(batch) => self.stragglers.add(Flight::new(batch, vec![pending]), self.connection),
+            Err(failure) => return self.failed(vec![pending], failure),
+        }
+        Ok(())
+    }
+
+    /// Answers stragglers: those that the broker has answered at last, and one that it has not. If there were several, each
+    /// is tried again, by itself: the others may have waited for one of them.
+    fn part_with(&mut self, Outcome { mut flight, judged }: Outcome) -> Result<(), ConnectError> {
+        let queue = self.connection.queue;
+        let judged = match judged {
+            Ok(judged) => judged,
+            Err(failure) => {
+                self.connection.fails_first();
+                queue.suspect(flight.left());
+                return failure.result();
+            }
+        };
+        let alone = judged.len() == 1;
+        flight.answered(judged).for_each(|(pending, status)| answer(pending, status));
+        for pending in flight.left() {
+            if alone {
+                let ailing = ailing(&pending.message);
+                let why =
+                    format!("RabbitMQ has not confirmed the message within {:?}: {ailing}", queue.patience);
+                pending.answer(PublishResult::Failed(NotDelivered::Timeout, why));
+            } else {
+                queue.suspect(vec![pending]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers a message that is to blame for the end of a channel, or of the connection. All others are suspects.
+    fn failed(&mut self, messages: Vec<PendingPublish>, failure: Failure) -> Result<(), ConnectError> {
+        let fails_first = self.connection.fails_first();
         if failure.code == Some(404) {
             // Deleted since it was seen; whose it was turns out when each is looked at again.
             self.exchanges.clear();
-            self.queue.suspect(batch);
-        } else if to_blame {
-            let why = &failure.trouble.why;
-            match refused_what(failure.code, why) {
-                What::Exchange => self.refuse(exchange, NotDelivered::Refused, why),
-                What::RoutingKey => self.refuse_key((exchange, key), why),
-                What::Message => {}
-            }
-            let reason = if failure.code.is_some() { NotDelivered::Refused } else { NotDelivered::Timeout };
-            for pending in batch {
-                pending.answer(PublishResult::Failed(reason, why.clone()));
-            }
-        } else {
-            self.queue.suspect(batch);
         }
-        if failure.ends_the_connection { Err(failure.trouble) } else { Ok(()) }
+        match <[_; 1]>::try_from(messages) {
+            Ok([pending])
+                if failure.code != Some(404)
+                    && (!failure.ends_the_connection || pending.suspect && fails_first) =>
+            {
+                self.blame(pending, &failure);
+            }
+            Ok(alone) => self.connection.queue.suspect(alone.into()),
+            Err(messages) => self.connection.queue.suspect(messages),
+        }
+        failure.result()
+    }
+
+    fn blame(&mut self, pending: PendingPublish, failure: &Failure) {
+        let (message, why) = (&pending.message, &failure.trouble.why);
+        match refused_what(failure.code, why) {
+            What::Exchange => self.refuse(message.exchange.clone(), NotDelivered::Refused, why),
+            What::RoutingKey => self.refuse_key((message.exchange.clone(), message.routing_key.clone()), why),
+            What::Message => {}
+        }
+        let reason = if failure.code.is_some() { NotDelivered::Refused } else { NotDelivered::Timeout };
+        pending.answer(PublishResult::Failed(reason, why.clone()));
     }
 
     /// Notes since when a queue takes nothing.
@@ -161,58 +221,6 @@ impl<'a> ChannelPublisher<'a> {
         }
     }
 
-    async fn publish(&mut self, messages: &[&AmqpMessage]) -> Result<Vec<ReturnStatus>, Failure> {
-        let channel = self.channel().await?;
-        self.wait_for(batch::publish(&channel, messages)).await
-    }
-
-    async fn channel(&mut self) -> Result<Channel, Failure> {
-        if let Some(channel) = &self.channel {
-            return Ok(channel.clone());
-        }
-        let opening = async {
-            let channel = self.connection.create_channel().await?;
-            channel.confirm_select(ConfirmSelectOptions::default()).await?;
-            Ok(channel)
-        };
-        let channel = self.wait_for(opening).await?;
-        Ok(self.channel.insert(channel).clone())
-    }
-
-    /// Waits for the broker, within the publisher's patience, and not past the end of the connection:
-    /// lapin has been seen to leave a request without an answer then.
-    async fn wait_for<T>(&self, answer: impl Future<Output = Result<T, lapin::Error>>) -> Result<T, Failure> {
-        let trouble = tokio::select! {
-            biased;
-            answer = answer => return answer.map_err(|error| self.failure(&error)),
-            () = self.lost.cancelled() => ConnectError::passing("the connection to RabbitMQ was lost"),
-            () = self.out_of_patience() => {
-                ConnectError::passing(format!("RabbitMQ did not answer within {:?}", self.queue.patience))
-            }
-        };
-        Err(Failure { trouble, code: None, ends_the_connection: true })
-    }
-
-    /// The time in which the broker takes no messages does not count.
-    async fn out_of_patience(&self) {
-        let mut status = self.queue.watch();
-        loop {
-            let blocked = matches!(&*status.borrow_and_update(), BrokerStatus::Blocked(_));
-            tokio::select! {
-                () = sleep(self.queue.patience), if !blocked => return,
-                Ok(()) = status.changed() => {}
-            }
-        }
-    }
-
-    fn failure(&self, error: &lapin::Error) -> Failure {
-        Failure {
-            trouble: ConnectError::passing(text(error)),
-            code: code(error),
-            ends_the_connection: !self.connection.status().connected(),
-        }
-    }
-
     /// The messages that this connection can carry; the others would end it. Most were asked about before they were
     /// stored, when perhaps another size was agreed on.
     fn that_fit(connection: &Connection, batch: Vec<PendingPublish>) -> Vec<PendingPublish> {
@@ -227,29 +235,43 @@ impl<'a> ChannelPublisher<'a> {
         fitting
     }
 
-    /// The messages whose exchange is there, and takes them. The others are answered.
-    async fn with_known_exchanges(
-        &mut self,
-        batch: Vec<PendingPublish>,
-    ) -> Result<Vec<PendingPublish>, ConnectError> {
-        let mut known = Vec::with_capacity(batch.len());
+    /// The messages that can be published together now. The others are answered, or published by themselves.
+    async fn admitted(&mut self, batch: Vec<PendingPublish>) -> Result<Vec<PendingPublish>, ConnectError> {
+        let mut admitted = Vec::with_capacity(batch.len());
         let mut batch = batch.into_iter();
         while let Some(pending) = batch.next() {
-            match self.exchange(&pending.message.exchange).await {
-                Ok(Ok(())) => match self.refused_key(&pending.message) {
-                    Some(why) => pending.answer(PublishResult::Failed(NotDelivered::Refused, why)),
-                    None => known.push(pending),
-                },
-                Ok(Err((reason, why))) => pending.answer(PublishResult::Failed(reason, why)),
+            match self.admit(pending).await {
+                Ok(pending) => admitted.extend(pending),
                 Err(trouble) => {
-                    for pending in known.into_iter().chain([pending]).chain(batch) {
+                    for pending in admitted.into_iter().chain(batch) {
                         pending.answer(PublishResult::NotNow(trouble.why.clone()));
                     }
                     return Err(trouble);
                 }
             }
         }
-        Ok(known)
+        Ok(admitted)
+    }
+
+    async fn admit(&mut self, pending: PendingPublish) -> Result<Option<PendingPublish>, ConnectError> {
+        let message = &pending.message;
+        let result = match self.exchange(&message.exchange).await {
+            Ok(Ok(())) => match (self.refused_key(message), self.stragglers.doubt(message)) {
+                (None, None) => return Ok(Some(pending)),
+                (None, Some(Doubt::Probe)) => return self.probe(pending).await.map(|()| None),
+                (None, Some(Doubt::Wait)) => {
+                    PublishResult::Later(format!("RabbitMQ does not confirm others: {}", ailing(message)))
+                }
+                (Some(why), _) => PublishResult::Failed(NotDelivered::Refused, why),
+            },
+            Ok(Err((reason, why))) => PublishResult::Failed(reason, why),
+            Err(trouble) => {
+                pending.answer(PublishResult::NotNow(trouble.why.clone()));
+                return Err(trouble);
+            }
+        };
+        pending.answer(result);
+        Ok(None)
     }
 
     /// Whether an exchange takes messages, from memory or from the broker.
@@ -264,8 +286,8 @@ impl<'a> ChannelPublisher<'a> {
             _ => {}
         }
         // On a channel of its own, which ends if the exchange is missing.
-        let looking = has_exchange(self.connection, name);
-        let there = self.wait_for(looking).await.map_err(|failure| failure.trouble)?;
+        let looking = has_exchange(self.connection.connection, name);
+        let there = self.connection.wait_for(looking).await.map_err(|failure| failure.trouble)?;
         if there {
             self.remember(name.clone(), Ok(()));
             Ok(Ok(()))
@@ -303,14 +325,23 @@ impl<'a> ChannelPublisher<'a> {
     }
 }
 
+/// What may be wrong where no confirm comes from.
+fn ailing(message: &AmqpMessage) -> String {
+    format!(
+        "a queue that is bound to exchange `{}` for the routing key `{}` may have lost most of its nodes",
+        message.exchange, message.routing_key
+    )
+}
+
 impl Refused {
     fn now(reason: NotDelivered, why: &str) -> Self {
         Self { reason, why: why.to_owned(), until: Instant::now() + REFUSED_FOR }
     }
 }
 
-fn result(message: &AmqpMessage, status: ReturnStatus) -> PublishResult {
-    match status {
+fn answer(pending: PendingPublish, status: ReturnStatus) {
+    let message = &pending.message;
+    let result = match status {
         ReturnStatus::Delivered => PublishResult::Acknowledged,
         ReturnStatus::Returned(said) => PublishResult::Unroutable(format!(
             "no queue is bound to exchange `{}` for the routing key `{}` (the broker says: {said})",
@@ -324,5 +355,6 @@ fn result(message: &AmqpMessage, status: ReturnStatus) -> PublishResult {
             );
             PublishResult::Failed(NotDelivered::Nacked, why)
         }
-    }
+    };
+    pending.answer(result);
 }

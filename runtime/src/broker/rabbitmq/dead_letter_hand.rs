@@ -9,7 +9,7 @@ use lapin::options::{BasicAckOptions, BasicGetOptions, BasicNackOptions, Confirm
 use lapin::{Channel, Event};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::batch::{self, ReturnStatus};
+use super::batch::{Batch, ReturnStatus};
 use super::broker::Broker;
 use super::connection::{
     ConnectError, Connected, OwnedConnection, close, code, connect, set_up, text, until_lost,
@@ -184,13 +184,13 @@ impl DeadLetterHand {
         let messages = [&message];
         let published = match self.publisher().await {
             Ok(channel) => {
-                let publishing = batch::publish(&channel, &messages);
+                let publishing = async { Batch::publish(&channel, &messages).await?.judged().await };
                 ask(&self.connection, &mut self.events, publishing).await
             }
             Err(trouble) => Err(trouble),
         };
         let main = queues.main.as_str();
-        match published.map(|statuses| statuses.into_iter().next()) {
+        match published.map(|statuses| statuses.into_iter().flatten().next()) {
             Ok(Some(ReturnStatus::Delivered)) => Ok(Ok(())),
             Ok(Some(ReturnStatus::Returned(said))) => {
                 Ok(Err(format!("there is no queue `{main}` to put it into (the broker says: {said})")))

@@ -1,7 +1,6 @@
 //! Delivery through RabbitMQ: what the application says about it, and the transport.
 
 mod batch;
-mod blame;
 mod broker;
 mod channel_publisher;
 mod cloud_events;
@@ -17,11 +16,14 @@ mod news;
 mod properties;
 #[cfg(test)]
 mod proptests;
+mod publish_connection;
 mod publish_queue;
 mod publisher;
+mod refusal;
 mod remedy;
 mod reroute;
 mod rights;
+mod stragglers;
 mod subscription;
 mod taking;
 mod topology;

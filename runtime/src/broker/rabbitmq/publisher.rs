@@ -8,11 +8,11 @@ use futures_util::future::join_all;
 use lapin::Connection;
 use tokio_util::sync::CancellationToken;
 
-use super::blame::Neighbours;
 use super::broker::Broker;
 use super::channel_publisher::ChannelPublisher;
 use super::connection::{ConnectError, Connected, Reconnect, close, connect, set_up, until_lost};
 use super::properties::{AmqpMessage, FRAME_BYTES};
+use super::publish_connection::PublishConnection;
 use super::publish_queue::{BATCH, BrokerStatus, PublishQueue};
 use super::topology::{Queues, Topology};
 use crate::transport::PublishResult;
@@ -123,7 +123,8 @@ impl Publisher {
     /// Lets the channels publish until the connection is lost, or `stop`.
     async fn serve(&self, connected: Connected, stop: &CancellationToken) -> ConnectError {
         let Connected { connection, mut events, .. } = connected;
-        let (lost, neighbours) = (CancellationToken::new(), Neighbours::default());
+        let shared = PublishConnection::new(&self.queue, &connection);
+        let lost = &shared.lost;
         self.queue.is(BrokerStatus::Up);
         let blocked = |why: Option<String>| {
             let broker = &self.broker;
@@ -144,7 +145,7 @@ impl Publisher {
             trouble
         };
         let publishers = join_all((0..CHANNELS).map(|_| async {
-            let trouble = ChannelPublisher::new(&self.queue, &connection, &lost, &neighbours).run().await;
+            let trouble = ChannelPublisher::new(&shared).run().await;
             // If the connection fails for one of them, it has failed for all.
             lost.cancel();
             trouble

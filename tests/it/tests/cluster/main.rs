@@ -2,6 +2,7 @@
 
 #![allow(clippy::large_futures, reason = "tests: nobody waits for them by the thousand")]
 
+mod ailing;
 mod mysql;
 mod pair;
 mod postgres;

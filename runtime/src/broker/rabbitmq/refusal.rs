@@ -1,44 +1,4 @@
-//! Which message is to blame when a channel ends, or the connection.
-
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-
-/// What the channels of a connection know of each other.
-///
-/// Who ends a channel was on it. Who ends the connection could be on any of them: so a suspect is published while nothing
-/// else is, and blamed for the end of a connection on which nothing failed before. What lapin has in hand when the broker
-/// ends a channel goes out after its answer to that, and ends the connection (504, "expected 'channel.open'").
-#[derive(Debug, Default)]
-pub(super) struct Neighbours {
-    publishing: RwLock<()>,
-    failed: AtomicBool,
-}
-
-/// Held while a batch is published and judged.
-#[derive(Debug)]
-#[expect(dead_code, reason = "held, not read")]
-pub(super) enum Turn<'a> {
-    Beside(RwLockReadGuard<'a, ()>),
-    Alone(RwLockWriteGuard<'a, ()>),
-}
-
-impl Neighbours {
-    /// Waits until no suspect is being published; for a suspect, until nothing is. Whoever publishes has a time-out, so the
-    /// wait has an end.
-    pub(super) async fn turn(&self, suspect: bool) -> Turn<'_> {
-        if suspect {
-            Turn::Alone(self.publishing.write().await)
-        } else {
-            Turn::Beside(self.publishing.read().await)
-        }
-    }
-
-    /// Notes that something failed. Whether it was the first time on this connection.
-    pub(super) fn fails_first(&self) -> bool {
-        !self.failed.swap(true, Ordering::Relaxed)
-    }
-}
+//! What a broker refuses: a message, or all that go where it went.
 
 /// What the broker refused, by refusing a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
