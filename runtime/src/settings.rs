@@ -81,8 +81,8 @@ pub struct Settings {
     pub delivery_attempts: u32,
     /// The pauses between delivery attempts. Default: 500 ms to 1 min.
     pub delivery_backoff: Backoff,
-    /// How long a broker may take to acknowledge a message. Default: 30 s. Within the process, the consumers'
-    /// `handler_timeout` counts.
+    /// How long a broker may take to acknowledge a message. Default: 30 s. After a tenth of it, 3 s at most, without any
+    /// acknowledgement, other messages no longer wait for it. Within the process, the consumers' `handler_timeout` counts.
     pub publish_timeout: Duration,
     /// Messages being published at once. Default: 256.
     pub relay_window: usize,

@@ -122,8 +122,8 @@ impl Transport for InProcess {
                     PublishResult::Failed(NotDelivered::Handler, why)
                 }
                 (PublishResult::NotNow(why), _) | (_, Disposition::NotNow(why)) => PublishResult::NotNow(why),
-                (PublishResult::Later(why), _) | (_, Disposition::Undecodable(why)) => {
-                    PublishResult::Later(why)
+                (PublishResult::NotHere(why), _) | (_, Disposition::Undecodable(why)) => {
+                    PublishResult::NotHere(why)
                 }
                 (PublishResult::FailedFor(pause, why), Disposition::FailedFor(other, _)) => {
                     PublishResult::FailedFor(pause.min(other), why)

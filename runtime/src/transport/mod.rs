@@ -40,11 +40,10 @@ pub(crate) enum PublishResult {
     FailedFor(Duration, String),
     /// Not tried, since nobody is ready for it: to be tried later, and not counted.
     NotNow(String),
-    /// The same, since it is paused for so much longer.
+    /// The same, and not for so much longer: where it goes is paused, or confirms nothing.
     Paused(Duration, String),
-    /// The same, and the later the older it is: it is not readable in this process, but perhaps for another version of the program, or
-    /// the broker confirms nothing where it goes.
-    Later(String),
+    /// Not readable in this process, but perhaps for another version of the program: to be tried later, and not counted.
+    NotHere(String),
     /// Never deliverable: trying again won't help.
     Refused(NotDelivered, String),
 }

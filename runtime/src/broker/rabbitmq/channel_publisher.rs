@@ -13,7 +13,7 @@ use super::properties::{AmqpMessage, Short};
 use super::publish_connection::{Failure, PublishConnection};
 use super::publish_queue::PendingPublish;
 use super::refusal::{What, refused_what};
-use super::stragglers::{CLOSING, Doubt, Flight, Outcome, Stragglers};
+use super::stragglers::{CLOSING, Flight, Outcome, Stragglers};
 use crate::telemetry::labels::NotDelivered;
 use crate::transport::PublishResult;
 
@@ -137,7 +137,7 @@ impl<'a> ChannelPublisher<'a> {
 
     /// Answers stragglers: those that the broker has answered at last, and one that it has not. If there were several, each
     /// is tried again, by itself: the others may have waited for one of them.
-    fn part_with(&mut self, Outcome { mut flight, judged }: Outcome) -> Result<(), ConnectError> {
+    fn part_with(&mut self, Outcome { mut flight, judged, .. }: Outcome) -> Result<(), ConnectError> {
         let queue = self.connection.queue;
         let judged = match judged {
             Ok(judged) => judged,
@@ -158,6 +158,10 @@ impl<'a> ChannelPublisher<'a> {
             } else {
                 queue.suspect(vec![pending]);
             }
+        }
+        if self.stragglers.use_up_channels() {
+            let why = "channels on which messages were not confirmed are not closed: it goes on with a new connection";
+            return Err(ConnectError::passing(why));
         }
         Ok(())
     }
@@ -256,13 +260,10 @@ impl<'a> ChannelPublisher<'a> {
     async fn admit(&mut self, pending: PendingPublish) -> Result<Option<PendingPublish>, ConnectError> {
         let message = &pending.message;
         let result = match self.exchange(&message.exchange).await {
-            Ok(Ok(())) => match (self.refused_key(message), self.stragglers.doubt(message)) {
-                (None, None) => return Ok(Some(pending)),
-                (None, Some(Doubt::Probe)) => return self.probe(pending).await.map(|()| None),
-                (None, Some(Doubt::Wait)) => {
-                    PublishResult::Later(format!("RabbitMQ does not confirm others: {}", ailing(message)))
-                }
-                (Some(why), _) => PublishResult::Failed(NotDelivered::Refused, why),
+            Ok(Ok(())) => match self.put_off(message) {
+                Some(result) => result,
+                None if self.stragglers.in_doubt(message) => return self.probe(pending).await.map(|()| None),
+                None => return Ok(Some(pending)),
             },
             Ok(Err((reason, why))) => PublishResult::Failed(reason, why),
             Err(trouble) => {
@@ -272,6 +273,16 @@ impl<'a> ChannelPublisher<'a> {
         };
         pending.answer(result);
         Ok(None)
+    }
+
+    /// What becomes of a message that is not published now, though there is its exchange.
+    fn put_off(&self, message: &AmqpMessage) -> Option<PublishResult> {
+        if let Some(why) = self.refused_key(message) {
+            return Some(PublishResult::Failed(NotDelivered::Refused, why));
+        }
+        let pause = self.stragglers.pause(message, self.connection)?;
+        let why = format!("RabbitMQ does not confirm the messages before it: {}", ailing(message));
+        Some(PublishResult::Paused(pause, why))
     }
 
     /// Whether an exchange takes messages, from memory or from the broker.

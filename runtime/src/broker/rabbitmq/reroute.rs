@@ -158,7 +158,7 @@ impl Rerouter<'_> {
                 | PublishResult::FailedFor(_, why)
                 | PublishResult::NotNow(why)
                 | PublishResult::Paused(_, why)
-                | PublishResult::Later(why)
+                | PublishResult::NotHere(why)
                 | PublishResult::Refused(_, why) => {
                     tracing::debug!(%queue, why, "a message could not be moved; will try again");
                 }

@@ -1,8 +1,8 @@
 //! Messages that the broker leaves unconfirmed for long while it answers otherwise. They are left on their channel, and
 //! publishing goes on on another one.
 //!
-//! RabbitMQ 3.10 is at a standstill on a channel for 10 s over each message to a quorum queue that has lost most of its
-//! nodes, and then refuses it. So where a straggler goes is in doubt: until a message to there is confirmed, one at a time is
+//! RabbitMQ 3.10 stands still on a channel for 10 s or longer over each message to a quorum queue that has lost most of its
+//! nodes. So where a straggler goes is in doubt: until a message to there is confirmed, one at a time is
 //! published, on a channel that nothing else uses.
 
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::batch::{Batch, ReturnStatus};
 use super::properties::{AmqpMessage, Short};
@@ -24,6 +24,12 @@ const STRAGGLES_AFTER: (u32, Duration) = (10, Duration::from_secs(3));
 const PROBES: usize = 8;
 /// Channels that it leaves to stragglers, with those.
 const CHANNELS: usize = 16;
+/// Channels that may be left without being closed, of the 2047 that RabbitMQ grants a connection.
+const UNCLOSED: usize = 500;
+/// For how long at most a message to a place in doubt is put off.
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+/// Places in doubt that are remembered.
+const REMEMBERED: usize = 1000;
 /// How long closing a channel may take.
 pub(super) const CLOSING: Duration = Duration::from_secs(1);
 
@@ -42,26 +48,36 @@ pub(super) struct Flight {
 pub(super) struct Outcome {
     pub(super) flight: Flight,
     pub(super) judged: Judged,
+    /// The broker has closed the channel.
+    closed: bool,
 }
 
 /// What became of each message, as far as it was answered.
 pub(super) type Judged = Result<Vec<Option<ReturnStatus>>, Failure>;
 
-/// What to do with a message whose place is in doubt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Doubt {
-    /// Publish it where nothing else is.
-    Probe,
-    /// Wait: another one is on its way.
-    Wait,
+/// A place of which it is not known whether it takes messages.
+#[derive(Debug)]
+struct Doubt {
+    since: Instant,
+    /// Batches on their way that go nowhere else.
+    batches: usize,
+    /// In the log.
+    told: bool,
+}
+
+impl Doubt {
+    fn new() -> Self {
+        Self { since: Instant::now(), batches: 0, told: false }
+    }
 }
 
 /// Batches that wait for the rest of their answers.
 #[derive(Default)]
 pub(super) struct Stragglers<'a> {
     waiting: FuturesUnordered<BoxFuture<'a, Outcome>>,
-    /// Places in doubt, with the batches on their way that go nowhere else.
-    doubts: HashMap<Place, usize>,
+    doubts: HashMap<Place, Doubt>,
+    /// Channels that were left, and are not closed.
+    unclosed: usize,
 }
 
 impl Flight {
@@ -117,19 +133,43 @@ impl<'a> Stragglers<'a> {
         self.waiting.len() >= CHANNELS
     }
 
+    /// Whether there are so many channels that the broker does not close that the connection may run out of channels.
+    pub(super) fn use_up_channels(&self) -> bool {
+        self.unclosed >= UNCLOSED
+    }
+
     /// Whether a message goes where others were not confirmed.
-    pub(super) fn doubt(&self, message: &AmqpMessage) -> Option<Doubt> {
-        let on_their_way = if self.doubts.is_empty() { None } else { self.doubts.get(&place(message)) };
-        let probed = |batches: &usize| *batches > 0 || self.waiting.len() >= PROBES;
-        on_their_way.map(|batches| if probed(batches) { Doubt::Wait } else { Doubt::Probe })
+    pub(super) fn in_doubt(&self, message: &AmqpMessage) -> bool {
+        self.doubt(message).is_some()
+    }
+
+    /// For how long a message is put off, if others are on their way to a place in doubt.
+    pub(super) fn pause(
+        &self,
+        message: &AmqpMessage,
+        connection: &PublishConnection<'_>,
+    ) -> Option<Duration> {
+        let doubt = self.doubt(message)?;
+        if doubt.batches == 0 && self.waiting.len() < PROBES {
+            return None;
+        }
+        // A broker that was slow is used again soon; one that is ill doesn't make many messages come and go.
+        Some(doubt.since.elapsed().clamp(straggles_after(connection), LONGEST_PAUSE))
+    }
+
+    fn doubt(&self, message: &AmqpMessage) -> Option<&Doubt> {
+        if self.doubts.is_empty() { None } else { self.doubts.get(&place(message)) }
     }
 
     /// Has a batch wait for the rest of the time that the broker may take.
     pub(super) fn add(&mut self, flight: Flight, connection: &'a PublishConnection<'a>) {
         let places = flight.places(None);
         let alone = usize::from(places.len() == 1);
+        if self.doubts.len() + places.len() > REMEMBERED {
+            self.doubts.retain(|_, doubt| doubt.batches > 0);
+        }
         for (place, _) in places {
-            *self.doubts.entry(place).or_default() += alone;
+            self.doubts.entry(place).or_insert_with(Doubt::new).batches += alone;
         }
         self.waiting.push(Box::pin(wait(flight, connection)));
     }
@@ -137,13 +177,28 @@ impl<'a> Stragglers<'a> {
     /// Waits for the end of one batch. None if there is none.
     pub(super) async fn next(&mut self) -> Option<Outcome> {
         let outcome = self.waiting.next().await?;
+        self.unclosed += usize::from(!outcome.closed);
         let places = outcome.flight.places(Some(&outcome.judged));
-        let alone = usize::from(places.len() == 1);
+        let alone = places.len() == 1;
         for (place, taken) in places {
-            if taken {
-                self.doubts.remove(&place);
-            } else if let Some(batches) = self.doubts.get_mut(&place) {
-                *batches = batches.saturating_sub(alone);
+            let told = if taken {
+                self.doubts.remove(&place).is_some_and(|doubt| doubt.told)
+            } else if alone && let Some(doubt) = self.doubts.get_mut(&place) {
+                doubt.batches = doubt.batches.saturating_sub(1);
+                std::mem::replace(&mut doubt.told, true)
+            } else {
+                // Perhaps it only shared a channel with those that are not confirmed.
+                continue;
+            };
+            let (exchange, routing_key) = (place.0.as_str(), place.1.as_str());
+            if taken && told {
+                tracing::info!(exchange, routing_key, "RabbitMQ: messages are confirmed again");
+            } else if !taken && !told {
+                tracing::warn!(
+                    exchange,
+                    routing_key,
+                    "RabbitMQ: a message is not confirmed; one at a time is tried, others wait in the store"
+                );
             }
         }
         Some(outcome)
@@ -159,10 +214,11 @@ async fn wait(mut flight: Flight, connection: &PublishConnection<'_>) -> Outcome
         Ok(None) => flight.batch.judged_so_far(connection.round_trip()).await,
         Err(failure) => Err(failure),
     };
-    if judged.is_ok() {
-        let _ = timeout(CLOSING, flight.batch.close()).await;
-    }
-    Outcome { flight, judged }
+    let closed = match judged {
+        Ok(_) => matches!(timeout(CLOSING, flight.batch.close()).await, Ok(Ok(()))),
+        Err(_) => true,
+    };
+    Outcome { flight, judged, closed }
 }
 
 /// How long nothing is confirmed before a message is a straggler.

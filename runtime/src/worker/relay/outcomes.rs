@@ -51,7 +51,7 @@ pub(super) fn judge(
     let uncounted_pause = match result {
         // It may take as long again until a process that can read it is deployed.
         PublishResult::Paused(lasts, _) => lasts,
-        PublishResult::Later(_) => half.age().min(backoff.delay(u32::MAX)).max(backoff.delay(0)),
+        PublishResult::NotHere(_) => half.age().min(backoff.delay(u32::MAX)).max(backoff.delay(0)),
         _ => backoff.delay(0),
     };
     let exchange = &half.message.exchange;
@@ -63,7 +63,7 @@ pub(super) fn judge(
         PublishResult::Failed(kind, why) | PublishResult::Refused(kind, why) => (kind, why),
         PublishResult::NotNow(why)
         | PublishResult::Paused(_, why)
-        | PublishResult::Later(why)
+        | PublishResult::NotHere(why)
         | PublishResult::FailedFor(_, why) => (NotDelivered::Handler, why),
     };
     let again = |after, attempts, reason: String| {

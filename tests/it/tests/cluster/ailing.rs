@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use it::{SqliteFiles, fast, send, wait_until};
+use it::{Log, SqliteFiles, fast, send, wait_until};
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Connection, ConnectionProperties};
 use services::rabbitmq::{Cluster, Server};
+use tracing_subscriber::filter::LevelFilter;
 use transactional_message::{ExchangeKind, Message, MessageState, Messenger, RabbitMq};
 
 type World = it::World<SqliteFiles>;
@@ -46,6 +47,7 @@ async fn delivered_to(messenger: &Messenger, queue: &str) -> usize {
 
 #[tokio::test]
 async fn a_queue_that_has_lost_its_nodes_keeps_no_other_messages_waiting() {
+    let (log, _listening) = Log::listen(LevelFilter::INFO);
     let (cluster, world) = (Cluster::start().await.expect("starts"), World::new().await);
     let [one, two, three] = cluster.nodes() else { panic!("three nodes") };
     declare_queues(one).await;
@@ -68,9 +70,16 @@ async fn a_queue_that_has_lost_its_nodes_keeps_no_other_messages_waiting() {
         wait_until("what is sent after them", async || delivered_to(&messenger, "well").await == n).await;
     }
     assert_eq!(delivered_to(&messenger, "ailing").await, 1);
+    wait_until("the log to say so", async || !log.lines_with(&["a message is not confirmed"]).is_empty())
+        .await;
 
     two.start_again().await.expect("starts again");
     three.start_again().await.expect("starts again");
     world.settled(&messenger).await;
     assert_eq!(messenger.stats().await.expect("counts").delivered, 122);
+    for said in ["a message is not confirmed", "messages are confirmed again"] {
+        let lines = log.lines_with(&[said]);
+        assert!(!lines.is_empty(), "{said}");
+        assert!(lines.iter().all(|line| line.contains("\"ailing\"")), "{lines:?}");
+    }
 }
