@@ -30,8 +30,11 @@ async fn declare_queues(node: &Server) {
         arguments.insert("x-quorum-initial-group-size".into(), AMQPValue::LongInt(nodes));
         let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
         channel.queue_declare(queue.into(), durable, arguments).await.expect("declares");
-        let (options, none) = (QueueBindOptions::default(), FieldTable::default());
-        channel.queue_bind(queue.into(), EXCHANGE.into(), queue.into(), options, none).await.expect("binds");
+        let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
+        channel
+            .queue_bind(queue.into(), EXCHANGE.into(), queue.into(), options, arguments)
+            .await
+            .expect("binds");
     }
     connection.close(200, "done".into()).await.expect("closes");
 }
