@@ -167,11 +167,14 @@ impl Control {
         let _ = self.silent.subscribe().wait_for(|is_silent| !is_silent).await;
     }
 
-    /// The trick to be played on this request.
-    fn trick(&self, request: &[u8]) -> Option<Trick> {
+    /// The trick to be played on this request. The marker may have begun in what was read `before`.
+    fn trick(&self, before: &mut Vec<u8>, request: &[u8]) -> Option<Trick> {
         let mut next = self.next();
-        let is_it =
-            |(marker, _): &(Vec<u8>, Trick)| request.windows(marker.len()).any(|bytes| bytes == marker);
+        let marker_length = next.as_ref().map_or(0, |(marker, _)| marker.len());
+        before.extend_from_slice(request);
+        let read = before.clone();
+        before.drain(..before.len().saturating_sub(marker_length.saturating_sub(1)));
+        let is_it = |(marker, _): &(Vec<u8>, Trick)| read.windows(marker.len()).any(|bytes| bytes == marker);
         match &*next {
             Some(cursed @ (_, Trick::CutEach)) if is_it(cursed) => Some(Trick::CutEach),
             Some(other) if is_it(other) => next.take().map(|(_, trick)| trick),
@@ -206,7 +209,7 @@ async fn forward(mut client: TcpStream, mut server: TcpStream, control: &Control
     server.set_nodelay(true)?;
     let mut releases = control.releases.subscribe();
     let (mut request, mut reply) = (vec![0; CHUNK], vec![0; CHUNK]);
-    let (mut trick, mut replied) = (None, 0);
+    let (mut trick, mut replied, mut before) = (None, 0, Vec::new());
     loop {
         tokio::select! {
             read = client.read(&mut request) => {
@@ -215,7 +218,7 @@ async fn forward(mut client: TcpStream, mut server: TcpStream, control: &Control
                 if request.is_empty() {
                     return Ok(());
                 }
-                if let Some(played) = control.trick(request) {
+                if let Some(played) = control.trick(&mut before, request) {
                     (trick, replied) = (Some(played), 0);
                     control.lengths.send_replace(Lengths { request: request.len(), reply: 0 });
                 } else if trick != Some(Trick::KeepReply) {

@@ -50,6 +50,8 @@ pub(super) struct Batch {
 enum Answer {
     Awaited(PublisherConfirm),
     Here(Reply),
+    /// There will be none.
+    Lost(lapin::Error),
 }
 
 impl Batch {
@@ -63,12 +65,16 @@ impl Batch {
         Ok(Self { channel: channel.clone(), ids, answers })
     }
 
-    /// Waits for one more answer. `false`: there was none to wait for. Cancel safe.
+    /// Waits for the next answer, in the order of the messages. `false`: there was none to wait for. Cancel safe.
     pub(super) async fn next(&mut self) -> Result<bool, lapin::Error> {
         for answer in &mut self.answers {
-            if let Answer::Awaited(confirm) = answer {
-                *answer = Answer::Here(Reply::from(fault::pending("published", confirm).await?));
-                return Ok(true);
+            match answer {
+                Answer::Here(_) => {}
+                Answer::Lost(error) => return Err(error.clone()),
+                Answer::Awaited(confirm) => {
+                    *answer = Answer::Here(Reply::from(fault::pending("published", confirm).await?));
+                    return Ok(true);
+                }
             }
         }
         Ok(false)
@@ -101,13 +107,13 @@ impl Batch {
         self.channel.close(200, "the rest is not waited for".into()).await
     }
 
-    /// Takes note of the confirms that have come. Of one that failed nothing is known, as of those that wait.
+    /// Takes note of the confirms that have come.
     fn look(&mut self) {
         for answer in &mut self.answers {
             if let Answer::Awaited(confirm) = answer
-                && let Some(Ok(confirmed)) = confirm.now_or_never()
+                && let Some(confirmed) = confirm.now_or_never()
             {
-                *answer = Answer::Here(Reply::from(confirmed));
+                *answer = confirmed.map_or_else(Answer::Lost, |confirmed| Answer::Here(confirmed.into()));
             }
         }
     }
@@ -121,7 +127,7 @@ impl Answer {
     const fn reply(&self) -> Option<&Reply> {
         match self {
             Self::Here(reply) => Some(reply),
-            Self::Awaited(_) => None,
+            Self::Awaited(_) | Self::Lost(_) => None,
         }
     }
 }
@@ -165,7 +171,8 @@ impl From<&BasicReturnMessage> for Returned {
 }
 
 /// Judges those that were answered; the returns of all of them are here. A message without an id is only delivered when
-/// no such message came back.
+/// no such message came back. Where one came back that is not answered, it may stand in place of another return: nothing
+/// is judged.
 fn judge(ids: &[Option<String>], replies: &[Option<&Reply>]) -> Vec<Option<ReturnStatus>> {
     let returned = |id: &Option<String>| {
         let mut returned = replies.iter().flatten().filter_map(|reply| reply.returned.as_ref());
@@ -185,7 +192,10 @@ fn judge(ids: &[Option<String>], replies: &[Option<&Reply>]) -> Vec<Option<Retur
             None => ReturnStatus::Refused,
         }
     };
-    ids.iter().zip(replies).map(|(id, reply)| reply.map(|reply| status(id, reply))).collect()
+    let mut unanswered = ids.iter().zip(replies).filter(|(_, reply)| reply.is_none());
+    let is_clear = unanswered.all(|(id, _)| returned(id).is_none());
+    let pairs = ids.iter().zip(replies.iter().copied());
+    pairs.map(|(id, reply)| reply.filter(|_| is_clear).map(|reply| status(id, reply))).collect()
 }
 
 #[cfg(test)]
@@ -239,5 +249,8 @@ mod tests {
         let ids = ["a", "b", "c"].map(|id| Some(id.to_owned()));
         let statuses = judge(&ids, &[Some(&replies[0]), Some(&replies[1]), None]);
         assert_eq!(statuses, [Some(returned()), Some(ReturnStatus::Delivered), None]);
+        // The return of `a` may wait behind that of `c`, which came with the answer to `b`.
+        let replies = [reply(true, None), reply(true, Some("c"))];
+        assert_eq!(judge(&ids, &[Some(&replies[0]), Some(&replies[1]), None]), [None, None, None]);
     }
 }

@@ -22,6 +22,8 @@ const REFUSED_FOR: Duration = Duration::from_secs(2);
 /// How long a queue refuses everything before publishing goes on on another channel. RabbitMQ 3.10 never takes a message from a
 /// channel again on which the first one came while a quorum queue had no leader.
 const STUCK: Duration = Duration::from_secs(5);
+/// A message is to blame when so many connections have ended while it was published by itself, whatever else happened there.
+const ENDED: u32 = 3;
 /// Exchanges remembered, and routing keys; more exchanges than an application has, unless it makes up their names.
 const REMEMBERED: usize = 1000;
 
@@ -66,7 +68,7 @@ impl<'a> ChannelPublisher<'a> {
                 break Some(trouble);
             }
         };
-        connection.lost.cancel();
+        connection.give_up();
         while let Some(outcome) = self.stragglers.next().await {
             // One connection is lost once.
             let _ = self.part_with(outcome);
@@ -79,7 +81,8 @@ impl<'a> ChannelPublisher<'a> {
         let connection = self.connection;
         let messages = self.admitted(Self::that_fit(connection.connection, batch)).await?;
         let Some(first) = messages.first() else { return Ok(()) };
-        let _turn = connection.turn(first.suspect).await;
+        let suspect = first.suspect;
+        let _turn = self.stragglers.beside(connection.turn(suspect)).await;
         if connection.lost.is_cancelled() {
             connection.queue.suspect(messages);
             return Ok(());
@@ -88,11 +91,11 @@ impl<'a> ChannelPublisher<'a> {
             Ok(batch) => batch,
             Err(failure) => {
                 self.channel = None;
-                return self.failed(messages, failure);
+                return self.failed(messages, suspect, failure);
             }
         };
         let mut flight = Flight::new(batch, messages);
-        match flight.answers(connection).await {
+        match self.stragglers.beside(flight.answers(connection)).await {
             Ok(judged) => {
                 for (pending, status) in flight.answered(judged) {
                     self.note(&pending.message, &status);
@@ -101,7 +104,7 @@ impl<'a> ChannelPublisher<'a> {
             }
             Err(failure) => {
                 self.channel = None;
-                return self.failed(flight.left(), failure);
+                return self.failed(flight.left(), suspect, failure);
             }
         }
         if flight.is_empty() {
@@ -124,13 +127,14 @@ impl<'a> ChannelPublisher<'a> {
 
     /// Publishes a message where nothing else is: it would wait, too.
     async fn probe(&mut self, pending: PendingPublish) -> Result<(), ConnectError> {
+        let _turn = self.connection.turn(false).await;
         let publishing = async {
             let channel = self.connection.channel().await?;
             self.connection.wait_for(Batch::publish(&channel, &[&pending.message])).await
         };
         match publishing.await {
             Ok(batch) => self.stragglers.add(Flight::new(batch, vec![pending]), self.connection),
-            Err(failure) => return self.failed(vec![pending], failure),
+            Err(failure) => return self.failed(vec![pending], false, failure),
         }
         Ok(())
     }
@@ -159,26 +163,35 @@ impl<'a> ChannelPublisher<'a> {
                 queue.suspect(vec![pending]);
             }
         }
-        if self.stragglers.use_up_channels() {
-            let why = "channels on which messages were not confirmed are not closed: it goes on with a new connection";
+        if self.stragglers.use_up_channels(self.connection) {
+            let why = "many channels on which messages were not confirmed were not closed in time: it goes on with a new connection";
             return Err(ConnectError::passing(why));
         }
         Ok(())
     }
 
-    /// Answers a message that is to blame for the end of a channel, or of the connection. All others are suspects.
-    fn failed(&mut self, messages: Vec<PendingPublish>, failure: Failure) -> Result<(), ConnectError> {
+    /// Answers a message that is to blame for the end of a channel, or of the connection: it was published `by_itself`. All
+    /// others are suspects.
+    fn failed(
+        &mut self,
+        messages: Vec<PendingPublish>,
+        by_itself: bool,
+        failure: Failure,
+    ) -> Result<(), ConnectError> {
         let fails_first = self.connection.fails_first();
         if failure.code == Some(404) {
             // Deleted since it was seen; whose it was turns out when each is looked at again.
             self.exchanges.clear();
         }
         match <[_; 1]>::try_from(messages) {
-            Ok([pending])
-                if failure.code != Some(404)
-                    && (!failure.ends_the_connection || pending.suspect && fails_first) =>
-            {
-                self.blame(pending, &failure);
+            Ok([mut pending]) if failure.code != Some(404) => {
+                pending.ended += u32::from(failure.ends_the_connection && by_itself);
+                let is_sure = fails_first && by_itself || pending.ended >= ENDED;
+                if is_sure || !failure.ends_the_connection {
+                    self.blame(pending, &failure);
+                } else {
+                    self.connection.queue.suspect(vec![pending]);
+                }
             }
             Ok(alone) => self.connection.queue.suspect(alone.into()),
             Err(messages) => self.connection.queue.suspect(messages),

@@ -1,10 +1,10 @@
 //! The connection that the channels publish on: its answers, and what the channels know of each other.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use lapin::options::ConfirmSelectOptions;
-use lapin::{Channel, Connection};
+use lapin::{Channel, Connection, ErrorKind};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,8 @@ pub(super) struct PublishConnection<'a> {
     /// It is of no more use.
     pub(super) lost: CancellationToken,
     publishing: RwLock<()>,
+    /// Batches that wait for answers while others are published.
+    pub(super) stragglers: AtomicUsize,
     failed: AtomicBool,
 }
 
@@ -46,8 +48,9 @@ pub(super) struct Failure {
 
 impl<'a> PublishConnection<'a> {
     pub(super) fn new(queue: &'a PublishQueue, connection: &'a Connection) -> Self {
-        let (lost, publishing, failed) = (CancellationToken::new(), RwLock::default(), AtomicBool::default());
-        Self { queue, connection, lost, publishing, failed }
+        let (stragglers, failed) = (AtomicUsize::default(), AtomicBool::default());
+        let (lost, publishing) = (CancellationToken::new(), RwLock::default());
+        Self { queue, connection, lost, publishing, stragglers, failed }
     }
 
     /// Waits until no suspect is being published; for a suspect, until nothing is. Whoever publishes has a time-out, so the
@@ -60,9 +63,15 @@ impl<'a> PublishConnection<'a> {
         }
     }
 
-    /// Notes that something failed. Whether it was the first time on this connection.
+    /// Notes that something failed. Whether it was the first time on this connection, while nobody waited for another answer.
     pub(super) fn fails_first(&self) -> bool {
-        !self.failed.swap(true, Ordering::Relaxed)
+        !self.failed.swap(true, Ordering::Relaxed) && self.stragglers.load(Ordering::Relaxed) == 0
+    }
+
+    /// Gives the connection up, which is no message's fault.
+    pub(super) fn give_up(&self) {
+        self.fails_first();
+        self.lost.cancel();
     }
 
     /// A new channel that confirms.
@@ -119,10 +128,14 @@ impl<'a> PublishConnection<'a> {
     }
 
     fn failure(&self, error: &lapin::Error) -> Failure {
+        let no_more_channels = matches!(error.kind(), ErrorKind::ChannelsLimitReached);
+        if no_more_channels {
+            self.fails_first();
+        }
         Failure {
             trouble: ConnectError::passing(text(error)),
             code: code(error),
-            ends_the_connection: !self.connection.status().connected(),
+            ends_the_connection: no_more_channels || !self.connection.status().connected(),
         }
     }
 }

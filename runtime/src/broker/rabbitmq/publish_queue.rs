@@ -5,7 +5,7 @@ use std::future::pending;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot, watch};
+use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc, oneshot, watch};
 
 use super::broker::Broker;
 use super::properties::AmqpMessage;
@@ -24,6 +24,8 @@ pub(super) struct PendingPublish {
     pub(super) message: AmqpMessage,
     /// It may be why a channel ended, or a connection.
     pub(super) suspect: bool,
+    /// Connections that ended while it was published by itself.
+    pub(super) ended: u32,
     answer: oneshot::Sender<PublishResult>,
 }
 
@@ -55,6 +57,7 @@ pub(super) struct PublishQueue {
     /// Messages of batches that failed as a whole: one of each may be why. Published one by one, so that only that one is
     /// blamed.
     suspects: Mutex<VecDeque<PendingPublish>>,
+    suspected: Notify,
     status: watch::Sender<BrokerStatus>,
 }
 
@@ -62,8 +65,8 @@ impl PublishQueue {
     pub(super) fn new(broker: Broker, patience: Duration, length: usize) -> Self {
         let (sender, waiting) = mpsc::channel(length);
         let status = watch::Sender::new(BrokerStatus::Away("not connected yet".into()));
-        let (waiting, suspects) = (AsyncMutex::new(waiting), Mutex::default());
-        Self { broker, patience, sender, waiting, suspects, status }
+        let (waiting, suspects, suspected) = (AsyncMutex::new(waiting), Mutex::default(), Notify::new());
+        Self { broker, patience, sender, waiting, suspects, suspected, status }
     }
 
     /// Publishes a message, and waits until its fate is known.
@@ -72,7 +75,7 @@ impl PublishQueue {
             return PublishResult::NotNow(reason);
         }
         let (answer, answered) = oneshot::channel();
-        if self.sender.send(PendingPublish { message, suspect: false, answer }).await.is_err() {
+        if self.sender.send(PendingPublish { message, suspect: false, ended: 0, answer }).await.is_err() {
             return PublishResult::NotNow("the publisher has stopped".into());
         }
         // Counted: a message over which the publisher panics must not come again forever.
@@ -107,11 +110,20 @@ impl PublishQueue {
         }
     }
 
-    /// The next messages to publish together: suspects one by one, before all others.
+    /// The next messages to publish together: suspects one by one, before all others. Cancel safe.
     pub(super) async fn next_batch(&self) -> Vec<PendingPublish> {
-        if let Some(suspect) = self.suspects().pop_front() {
-            return vec![suspect];
+        loop {
+            if let Some(suspect) = self.suspects().pop_front() {
+                return vec![suspect];
+            }
+            tokio::select! {
+                () = self.suspected.notified() => {}
+                batch = self.next_waiting() => return batch,
+            }
         }
+    }
+
+    async fn next_waiting(&self) -> Vec<PendingPublish> {
         let mut waiting = self.waiting.lock().await;
         let Some(first) = waiting.recv().await else { return pending().await };
         let mut bytes = first.message.body.bytes().len();
@@ -128,6 +140,7 @@ impl PublishQueue {
     pub(super) fn suspect(&self, batch: Vec<PendingPublish>) {
         let suspects = batch.into_iter().map(|pending| PendingPublish { suspect: true, ..pending });
         self.suspects().extend(suspects);
+        self.suspected.notify_one();
     }
 
     /// Answers everything with "not now", until it is dropped.

@@ -124,7 +124,6 @@ impl Publisher {
     async fn serve(&self, connected: Connected, stop: &CancellationToken) -> ConnectError {
         let Connected { connection, mut events, .. } = connected;
         let shared = PublishConnection::new(&self.queue, &connection);
-        let lost = &shared.lost;
         self.queue.is(BrokerStatus::Up);
         let blocked = |why: Option<String>| {
             let broker = &self.broker;
@@ -138,17 +137,18 @@ impl Publisher {
         let watching = async {
             let trouble = tokio::select! {
                 trouble = until_lost(&connection, &mut events, blocked) => Some(trouble),
-                () = stop.cancelled() => None,
-                () = lost.cancelled() => None,
+                () = stop.cancelled() => {
+                    shared.give_up();
+                    None
+                }
+                () = shared.lost.cancelled() => None,
             };
-            lost.cancel();
+            shared.lost.cancel();
             trouble
         };
         let publishers = join_all((0..CHANNELS).map(|_| async {
-            let trouble = ChannelPublisher::new(&shared).run().await;
             // If the connection fails for one of them, it has failed for all.
-            lost.cancel();
-            trouble
+            ChannelPublisher::new(&shared).run().await
         }));
         let (seen, met) = tokio::join!(watching, publishers);
         close(connection).await;

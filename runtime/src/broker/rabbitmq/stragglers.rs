@@ -5,7 +5,9 @@
 //! nodes. So where a straggler goes is in doubt: until a message to there is confirmed, one at a time is
 //! published, on a channel that nothing else uses.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -24,8 +26,8 @@ const STRAGGLES_AFTER: (u32, Duration) = (10, Duration::from_secs(3));
 const PROBES: usize = 8;
 /// Channels that it leaves to stragglers, with those.
 const CHANNELS: usize = 16;
-/// Channels that may be left without being closed, of the 2047 that RabbitMQ grants a connection.
-const UNCLOSED: usize = 500;
+/// The part of a connection's channels that a publisher may leave without their being closed. RabbitMQ grants 2047.
+const UNCLOSED: usize = 8;
 /// For how long at most a message to a place in doubt is put off.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// Places in doubt that are remembered.
@@ -48,7 +50,7 @@ pub(super) struct Flight {
 pub(super) struct Outcome {
     pub(super) flight: Flight,
     pub(super) judged: Judged,
-    /// The broker has closed the channel.
+    /// The broker has closed the channel, within a second.
     closed: bool,
 }
 
@@ -75,8 +77,10 @@ impl Doubt {
 #[derive(Default)]
 pub(super) struct Stragglers<'a> {
     waiting: FuturesUnordered<BoxFuture<'a, Outcome>>,
+    /// Batches that have ended while something else was waited for.
+    ended: VecDeque<Outcome>,
     doubts: HashMap<Place, Doubt>,
-    /// Channels that were left, and are not closed.
+    /// Channels that were left, and were not closed within a second.
     unclosed: usize,
 }
 
@@ -85,11 +89,11 @@ impl Flight {
         Self { batch, messages: messages.into_iter().map(Some).collect() }
     }
 
-    /// Waits as long as answers come: for all of them, unless some straggle.
+    /// Waits as long as one answer follows the other: for all of them, unless some straggle.
     pub(super) async fn answers(&mut self, connection: &PublishConnection<'_>) -> Judged {
-        let pause = straggles_after(connection);
+        let (began, pause) = (Instant::now(), straggles_after(connection));
         while let Some(more) = connection.wait_within(pause, self.batch.next()).await? {
-            if !more {
+            if !more || began.elapsed() > connection.queue.patience {
                 break;
             }
         }
@@ -133,9 +137,13 @@ impl<'a> Stragglers<'a> {
         self.waiting.len() >= CHANNELS
     }
 
-    /// Whether there are so many channels that the broker does not close that the connection may run out of channels.
-    pub(super) fn use_up_channels(&self) -> bool {
-        self.unclosed >= UNCLOSED
+    /// Whether so many channels were not closed that the connection may run out of them.
+    pub(super) fn use_up_channels(&self, connection: &PublishConnection<'_>) -> bool {
+        let granted = match connection.connection.configuration().channel_max() {
+            0 => u16::MAX,
+            granted => granted,
+        };
+        self.unclosed >= usize::from(granted) / UNCLOSED
     }
 
     /// Whether a message goes where others were not confirmed.
@@ -150,11 +158,13 @@ impl<'a> Stragglers<'a> {
         connection: &PublishConnection<'_>,
     ) -> Option<Duration> {
         let doubt = self.doubt(message)?;
-        if doubt.batches == 0 && self.waiting.len() < PROBES {
+        let (probes, longest) =
+            if doubt.told { (PROBES, LONGEST_PAUSE) } else { (CHANNELS, straggles_after(connection)) };
+        if doubt.batches == 0 && self.waiting.len() < probes {
             return None;
         }
         // A broker that was slow is used again soon; one that is ill doesn't make many messages come and go.
-        Some(doubt.since.elapsed().clamp(straggles_after(connection), LONGEST_PAUSE))
+        Some(doubt.since.elapsed().clamp(straggles_after(connection), longest))
     }
 
     fn doubt(&self, message: &AmqpMessage) -> Option<&Doubt> {
@@ -171,12 +181,28 @@ impl<'a> Stragglers<'a> {
         for (place, _) in places {
             self.doubts.entry(place).or_insert_with(Doubt::new).batches += alone;
         }
+        connection.stragglers.fetch_add(1, Ordering::Relaxed);
         self.waiting.push(Box::pin(wait(flight, connection)));
+    }
+
+    /// Does something else beside, so that none of them stands still meanwhile.
+    pub(super) async fn beside<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                Some(outcome) = self.waiting.next() => self.ended.push_back(outcome),
+            }
+        }
     }
 
     /// Waits for the end of one batch. None if there is none.
     pub(super) async fn next(&mut self) -> Option<Outcome> {
-        let outcome = self.waiting.next().await?;
+        let outcome = match self.ended.pop_front() {
+            Some(outcome) => outcome,
+            None => self.waiting.next().await?,
+        };
         self.unclosed += usize::from(!outcome.closed);
         let places = outcome.flight.places(Some(&outcome.judged));
         let alone = places.len() == 1;
@@ -185,7 +211,8 @@ impl<'a> Stragglers<'a> {
                 self.doubts.remove(&place).is_some_and(|doubt| doubt.told)
             } else if alone && let Some(doubt) = self.doubts.get_mut(&place) {
                 doubt.batches = doubt.batches.saturating_sub(1);
-                std::mem::replace(&mut doubt.told, true)
+                // Where the connection is lost, nothing is known of the place.
+                outcome.judged.is_err() || std::mem::replace(&mut doubt.told, true)
             } else {
                 // Perhaps it only shared a channel with those that are not confirmed.
                 continue;
@@ -197,7 +224,7 @@ impl<'a> Stragglers<'a> {
                 tracing::warn!(
                     exchange,
                     routing_key,
-                    "RabbitMQ: a message is not confirmed; one at a time is tried, others wait in the store"
+                    "RabbitMQ: a message is not confirmed; such are tried singly, the others wait in the store"
                 );
             }
         }
@@ -218,6 +245,7 @@ async fn wait(mut flight: Flight, connection: &PublishConnection<'_>) -> Outcome
         Ok(_) => matches!(timeout(CLOSING, flight.batch.close()).await, Ok(Ok(()))),
         Err(_) => true,
     };
+    connection.stragglers.fetch_sub(1, Ordering::Relaxed);
     Outcome { flight, judged, closed }
 }
 
