@@ -52,7 +52,7 @@ const HOSTS: [&str; 11] = [
     "%ff:1",
     "127.0.0.1:1:1",
 ];
-const TAILS: [&str; 12] = [
+const TAILS: [&str; 13] = [
     "",
     "/",
     "/shop",
@@ -61,6 +61,7 @@ const TAILS: [&str; 12] = [
     "/shop?ssl-mode=s3cr3t-pa55",
     "/shop?password=s3cr3t-pa55",
     "/shop?pasword=s3cr3t-pa55",
+    "/shop&password=s3cr3t-pa55",
     "/shop?heartbeat=s3cr3t-pa55",
     "/shop?auth_mechanism=s3cr3t-pa55",
     "/shop?sslrootcert=/nowhere/ca.pem",

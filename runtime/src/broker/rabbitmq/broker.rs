@@ -96,13 +96,15 @@ fn parse(url: &str) -> Result<Vec<AMQPUri>, Error> {
 /// Reads the URL of one node. What the parser says is not passed on: it repeats the URL.
 fn node(scheme: &str, authority: &str, path: &str) -> Result<AMQPUri, Error> {
     let url = format!("{scheme}://{authority}{path}");
-    // `/`, `?` or `#` in a password end the authority; the rest of it would show up as the vhost.
+    // `/`, `?` or `#` in a password end the authority; the rest of it would show up as the vhost. So would parameters
+    // without a `?`.
+    let vhost = path.split('?').next().unwrap_or_default();
     let mut uri: AMQPUri = match url.parse() {
-        Ok(uri) if !path.contains(['@', '#']) => uri,
+        Ok(uri) if !path.contains(['@', '#']) && !vhost.contains('=') => uri,
         _ => {
             return Err(wrong(format!(
                 "the RabbitMQ URL can't be read: it must look like `{scheme}://user:password@host:port/vhost`, or with \
-                 several nodes of a cluster `{scheme}://user:password@host1:port,host2:port/vhost`, with special characters in user, password and vhost percent-encoded (`/` is `%2F`, `@` is `%40`, `#` is `%23`)"
+                 several nodes of a cluster `{scheme}://user:password@host1:port,host2:port/vhost`, with special characters in user, password and vhost percent-encoded (`/` is `%2F`, `@` is `%40`, `#` is `%23`, `=` is `%3D`), and parameters after a `?`"
             )));
         }
     };
@@ -165,6 +167,7 @@ mod tests {
             ("amqp://shop:s3cr3t@host:port/", "percent-encoded"),
             ("amqp://shop:12/s3cr3t@host/", "percent-encoded"),
             ("amqp://shop:12#s3cr3t@host/", "percent-encoded"),
+            ("amqp://shop:x@host/shop&auth_mechanism=s3cr3t", "after a `?`"),
             ("amqp://shop:12?s3cr3t@host/", "percent-encoded"),
             ("amqp://shop:s3cr3t@host/?heartbeat=soon", "percent-encoded"),
             ("amqp://shop:s3cr3t@one,two:port/", "percent-encoded"),
