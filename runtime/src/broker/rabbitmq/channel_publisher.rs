@@ -13,7 +13,7 @@ use super::properties::{AmqpMessage, Short};
 use super::publish_connection::{Failure, PublishConnection};
 use super::publish_queue::PendingPublish;
 use super::refusal::{What, refused_what};
-use super::stragglers::{CLOSING, Flight, Outcome, Stragglers};
+use super::stragglers::{CLOSING, Flight, Outcome, Place, Stragglers, place};
 use crate::telemetry::labels::NotDelivered;
 use crate::transport::PublishResult;
 
@@ -36,9 +36,9 @@ pub(super) struct ChannelPublisher<'a> {
     /// is unconfirmed there.
     exchanges: HashMap<Short, Result<(), Refused>>,
     /// Routing keys that this user may not publish with: topic permissions.
-    keys: HashMap<(Short, Short), Refused>,
+    keys: HashMap<Place, Refused>,
     /// Since when a queue has refused all that was sent there, by exchange and routing key.
-    stuck: HashMap<(Short, Short), Instant>,
+    stuck: HashMap<Place, Instant>,
 }
 
 /// What takes no messages, at least until then.
@@ -203,7 +203,7 @@ impl<'a> ChannelPublisher<'a> {
         let (message, why) = (&pending.message, &failure.trouble.why);
         match refused_what(failure.code, why) {
             What::Exchange => self.refuse(message.exchange.clone(), NotDelivered::Refused, why),
-            What::RoutingKey => self.refuse_key((message.exchange.clone(), message.routing_key.clone()), why),
+            What::RoutingKey => self.refuse_key(place(message), why),
             What::Message => {}
         }
         let reason = if failure.code.is_some() { NotDelivered::Refused } else { NotDelivered::Timeout };
@@ -216,7 +216,7 @@ impl<'a> ChannelPublisher<'a> {
         if !refused && self.stuck.is_empty() {
             return;
         }
-        let key = (message.exchange.clone(), message.routing_key.clone());
+        let key = place(message);
         if refused && self.stuck.len() < REMEMBERED {
             self.stuck.entry(key).or_insert_with(Instant::now);
         } else {
@@ -333,7 +333,7 @@ impl<'a> ChannelPublisher<'a> {
         self.exchanges.insert(exchange, known);
     }
 
-    fn refuse_key(&mut self, key: (Short, Short), why: &str) {
+    fn refuse_key(&mut self, key: Place, why: &str) {
         if self.keys.len() >= REMEMBERED {
             self.keys.clear();
         }
@@ -344,7 +344,7 @@ impl<'a> ChannelPublisher<'a> {
         if self.keys.is_empty() {
             return None;
         }
-        let refused = self.keys.get(&(message.exchange.clone(), message.routing_key.clone()))?;
+        let refused = self.keys.get(&place(message))?;
         (Instant::now() < refused.until).then(|| refused.why.clone())
     }
 }

@@ -15,8 +15,9 @@ use super::publish_queue::{BrokerStatus, PublishQueue};
 /// A connection, until it is lost.
 ///
 /// Who ends a channel was on it. Who ends the connection could be on any channel: so a suspect is published while nothing
-/// else is, and blamed for the end of a connection on which nothing failed before. What lapin has queued when the broker ends a
-/// channel goes out after its answer to that, and ends the connection (504, "expected 'channel.open'").
+/// else is, and blamed for the end of a connection on which nothing failed before and no other answer is outstanding. What
+/// lapin has queued when the broker ends a channel goes out after its answer to that, and ends the connection (504,
+/// "expected 'channel.open'").
 #[derive(Debug)]
 pub(super) struct PublishConnection<'a> {
     pub(super) queue: &'a PublishQueue,

@@ -36,7 +36,7 @@ const REMEMBERED: usize = 1000;
 pub(super) const CLOSING: Duration = Duration::from_secs(1);
 
 /// Exchange and routing key.
-type Place = (Short, Short);
+pub(super) type Place = (Short, Short);
 
 /// A batch, and who waits for its answers. What was answered is taken out.
 #[derive(Debug)]
@@ -255,6 +255,7 @@ fn straggles_after(connection: &PublishConnection<'_>) -> Duration {
     (connection.queue.patience / part).min(most)
 }
 
-fn place(message: &AmqpMessage) -> Place {
+/// Where a message goes.
+pub(super) fn place(message: &AmqpMessage) -> Place {
     (message.exchange.clone(), message.routing_key.clone())
 }
