@@ -5,7 +5,8 @@ use std::time::Duration;
 use sqlx::Pool;
 use tracing_subscriber::filter::LevelFilter;
 use transactional_message::{
-    Backoff, Consumer, MessageId, MessageState, Messenger, MessengerBuilder, Settings, begin,
+    Backoff, Consumer, ErrorKind, MessageId, MessageState, Messenger, MessengerBuilder, Settings, Stats,
+    begin,
 };
 
 use crate::databases::{Connection, Dialect, Place, number, numbers, run, texts, write};
@@ -175,8 +176,7 @@ impl<P: Place> World<P> {
     /// Waits until no message is undecided or on its way.
     pub async fn settled(&self, messenger: &Messenger) {
         wait_until("every message to be settled", async || {
-            let stats = messenger.stats().await.expect("counts");
-            stats.half == 0 && stats.confirmed == 0
+            counted(messenger).await.is_some_and(|stats| stats.half == 0 && stats.confirmed == 0)
         })
         .await;
     }
@@ -184,7 +184,7 @@ impl<P: Place> World<P> {
     /// Waits until there are `count` messages in `state`.
     pub async fn count(&self, messenger: &Messenger, state: MessageState, count: u64) {
         wait_until(&format!("{count} messages to be {state}"), async || {
-            messenger.stats().await.expect("counts").count(state) == count
+            counted(messenger).await.is_some_and(|stats| stats.count(state) == count)
         })
         .await;
     }
@@ -254,6 +254,14 @@ impl<P: Place> World<P> {
     /// What the fence rows say, by number: 1 committed, 2 tombstone, 3 withheld.
     pub async fn fences(&self, outcome: i64) -> i64 {
         number(&self.shop, format!("SELECT count(*) FROM tm_fence WHERE outcome = {outcome}")).await
+    }
+}
+
+/// `None`: a busy machine kept the server from answering in time. Who waits asks again.
+async fn counted(messenger: &Messenger) -> Option<Stats> {
+    match messenger.stats().await {
+        Err(error) if error.kind() == ErrorKind::Unavailable => None,
+        counted => Some(counted.expect("counts")),
     }
 }
 

@@ -120,7 +120,7 @@ async fn a_message_that_somebody_is_still_handling_is_not_begun_again() {
     // Before the process, which sets the file up: a connection that comes meanwhile finds it locked.
     let mut store = world.store().acquire().await.expect("acquires");
     let process = Process::start(move || async move {
-        let messenger = World::start(builder).await;
+        let messenger = World::start_to_stand_still(builder).await;
         messenger.scope(async { it::handled(&it::order(1), async { Ok(()) }).await }).await.expect("ok");
         // Here it stands still, until it is told to go on.
         wait_until("the message to be settled", async || {

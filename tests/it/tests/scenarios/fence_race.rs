@@ -16,7 +16,7 @@ async fn late_transactions_race_three_checkers() {
     let (builder, place) = (world.elsewhere().builder(), world.place.clone());
     let (go_on, gate) = gate();
     let process = Process::start(move || async move {
-        let messenger = World::start(builder).await;
+        let messenger = World::start_to_stand_still(builder).await;
         let shop = place.pool("shop", 2);
         let barrier = tokio::sync::Barrier::new(usize::try_from(CALLS).expect("small"));
         let call = async |id: u64| {

@@ -100,7 +100,7 @@ async fn cancelling_by_hand_closes_the_fence_for_a_body_that_comes_back() {
     let (builder, shop) = (elsewhere.builder(), elsewhere.shop);
     let (go_on, gate) = gate();
     let process = Process::start(move || async move {
-        let messenger = World::start(builder).await;
+        let messenger = World::start_to_stand_still(builder).await;
         let body = async {
             gate.wait();
             let mut tx = begin(&shop).await?;
