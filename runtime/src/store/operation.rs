@@ -204,6 +204,11 @@ pub struct Operation {
 }
 
 impl Operation {
+    /// Of how many messages it is known what became of them.
+    pub const fn decided(&self) -> u64 {
+        self.done + self.refused + self.failed
+    }
+
     /// Refused, failed and failed again.
     pub const fn failures(&self) -> u64 {
         self.refused + self.failed + self.failed_again

@@ -53,6 +53,11 @@ pub(super) async fn decide(store: &SqliteStore, decision: &Decision) -> Result<A
 }
 
 async fn decide_in(tx: &mut SqliteConnection, decision: &Decision) -> Result<Applied, sqlx::Error> {
+    // Somebody else with the same record has done it.
+    let query = sqlx::query("SELECT 1 FROM tm_audit WHERE id = ?1").bind(decision.entry.id);
+    if query.fetch_optional(&mut *tx).await?.is_some() {
+        return Ok(Applied::Moved);
+    }
     let Some(event) = decision.action.event() else { return Ok(Applied::Missing) };
     let mut moved = move_by(tx, event, decision).await?;
     if !moved && decision.action == Action::Retry {

@@ -51,9 +51,14 @@ impl Admin<'_> {
             begins_in: order.begins_in,
             items: messages.into_iter().map(|id| (id, Uuid::now_v7())).collect(),
         };
-        let ordered = self.store().order(&operation).await;
-        ordered.map_err(|cause| cause.into_error("the operation could not be ordered"))?;
-        Ok(operation.id)
+        let id = operation.id;
+        match self.store().order(&operation).await {
+            Ok(()) => Ok(id),
+            Err(cause @ StoreError::TimedOut(_)) => Err(cause.into_error(&format!(
+                "the operation {id} was ordered without an answer, and perhaps begins: look for it before you order it again"
+            ))),
+            Err(cause) => Err(cause.into_error("the operation could not be ordered")),
+        }
     }
 
     /// The newest operations, below `before` if given, at most `limit`.
@@ -148,6 +153,10 @@ impl Admin<'_> {
         let mut pace = interval(Duration::from_secs(1) / operation.per_second.max(1));
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut beyond, mut elsewhere) = (0, None);
+        // Whoever had it before was perhaps cut off before this look.
+        if operation.decided() > 0 && !self.look(operation, hold).await? {
+            return Ok(());
+        }
         loop {
             let items = self.store().items(id, beyond, true, PAGE).await.map_err(unreadable)?;
             if items.is_empty() {
@@ -168,11 +177,12 @@ impl Admin<'_> {
                     continue;
                 }
                 let outcome = self.settle_one(operation, &item).await?;
-                let step = is_step(item.position);
-                if step && !self.wait_and_be_heard_of(operation, hold).await? {
-                    return Ok(());
-                }
-                if (step || outcome != ItemOutcome::Done) && self.has_failed(operation).await? {
+                let goes_on = if is_step(item.position) {
+                    self.look(operation, hold).await?
+                } else {
+                    outcome == ItemOutcome::Done || !self.has_failed(operation).await?
+                };
+                if !goes_on {
                     return Ok(());
                 }
             }
@@ -193,7 +203,12 @@ impl Admin<'_> {
         Ok(outcome)
     }
 
-    /// Until it is known how what was done was received. `false`: it is not ours any more.
+    /// Waits until it is known how what was done was received, and says whether it goes on.
+    async fn look(self, operation: &Operation, hold: Hold) -> Result<bool, Error> {
+        Ok(self.wait_and_be_heard_of(operation, hold).await? && !self.has_failed(operation).await?)
+    }
+
+    /// `false`: it is not ours any more.
     async fn wait_and_be_heard_of(self, operation: &Operation, hold: Hold) -> Result<bool, Error> {
         let mut left =
             if operation.action == Action::Cancel.name() { Duration::ZERO } else { operation.look_for };

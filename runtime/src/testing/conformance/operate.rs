@@ -167,8 +167,13 @@ pub(super) async fn decisions_are_kept(store: &dyn Store) {
     assert!(info.state == MessageState::Cancelled && info.finished_at.is_some() && info.due_at.is_none());
 
     let dead = message_in(store, MessageState::Dead, hold(LEASE)).await;
-    assert_eq!(store.decide(&decision_of(dead, Action::Retry)).await.expect("decides"), Applied::Moved);
+    let retry = decision_of(dead, Action::Retry);
+    assert_eq!(store.decide(&retry).await.expect("decides"), Applied::Moved);
     assert_eq!(state(store, dead).await, MessageState::Confirmed);
+    // Who stood still for long comes back with what another one has decided since: once is enough.
+    assert_eq!(apply(store, Event::GiveUp, Transition::of(dead)).await, Applied::Moved);
+    assert_eq!(store.decide(&retry).await.expect("decides"), Applied::Moved);
+    assert_eq!(state(store, dead).await, MessageState::Dead);
     store.record(&decision_of(dead, Action::View)).await.expect("is kept");
     assert_eq!(kept(store, dead).await, ["view", "retry"]);
 

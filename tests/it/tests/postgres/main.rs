@@ -17,6 +17,7 @@ mod scenarios;
 mod serializable;
 #[path = "../servers/mod.rs"]
 mod servers;
+mod slow_commit;
 mod sqlx_test;
 
 type Db = sqlx::Postgres;

@@ -156,3 +156,30 @@ async fn another_process_goes_on_where_one_was_cut_off() {
     let records = messenger.admin().audit(&AuditFilter::default(), 100).await.expect("reads");
     assert_eq!(records.len(), 12, "each is decided once");
 }
+
+/// What the first ones showed counts, whoever saw it.
+#[tokio::test]
+async fn whoever_goes_on_looks_at_the_first_ones_before_the_next() {
+    let world = World::new().await;
+    let (messenger, ids) = dead(&world, 3).await;
+    let admin = messenger.admin();
+    let id = admin.order(&retry(ids).look_for(HOUR).stop_after_failures(0)).await.expect("orders");
+    let first = async {
+        wait_until("the first one", async || {
+            admin.operation(id).await.expect("reads").is_some_and(|operation| operation.done > 0)
+        })
+        .await;
+    };
+    tokio::select! {
+        ended = admin.carry_out(id) => panic!("{ended:?}"),
+        () = first => {}
+    }
+    world.count(&messenger, MessageState::Dead, 3).await;
+    let about = "UPDATE tm_operation SET held_until = 1, about = REPLACE(about, '3600000', '0')";
+    run(&world.store(), about).await.expect("lapses");
+    admin.carry_out(id).await.expect("stops");
+    let over = async || admin.operation(id).await.expect("reads").expect("there");
+    wait_until("an end, by whomever", async || over().await.ended_at.is_some()).await;
+    let over = over().await;
+    assert_eq!((over.progress, over.done, over.failed_again), (Progress::Stopped, 1, 1), "{over:?}");
+}
