@@ -39,6 +39,8 @@ impl PendingPublish {
 /// Whether there is a broker to publish to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum BrokerStatus {
+    /// For the first time.
+    Connecting,
     Up,
     /// With the reason.
     Away(String),
@@ -64,13 +66,14 @@ pub(super) struct PublishQueue {
 impl PublishQueue {
     pub(super) fn new(broker: Broker, patience: Duration, length: usize) -> Self {
         let (sender, waiting) = mpsc::channel(length);
-        let status = watch::Sender::new(BrokerStatus::Away("not connected yet".into()));
+        let status = watch::Sender::new(BrokerStatus::Connecting);
         let (waiting, suspects, suspected) = (AsyncMutex::new(waiting), Mutex::default(), Notify::new());
         Self { broker, patience, sender, waiting, suspects, suspected, status }
     }
 
     /// Publishes a message, and waits until its fate is known.
     pub(super) async fn publish(&self, message: AmqpMessage) -> PublishResult {
+        self.first_attempt().await;
         if let Some(reason) = self.unavailable() {
             return PublishResult::NotNow(reason);
         }
@@ -84,10 +87,18 @@ impl PublishQueue {
         })
     }
 
+    /// A process that ends right after its first call delivers that, too: it waits for the connection, or for the reason
+    /// why there is none.
+    async fn first_attempt(&self) {
+        if *self.status.borrow() == BrokerStatus::Connecting {
+            let _ = self.watch().wait_for(|status| *status != BrokerStatus::Connecting).await;
+        }
+    }
+
     /// Notes whether there is a broker to publish to.
     pub(super) fn is(&self, status: BrokerStatus) {
         let one_if = |holds| if holds { 1.0 } else { 0.0 };
-        BROKER_UP.get().set(one_if(!matches!(status, BrokerStatus::Away(_))));
+        BROKER_UP.get().set(one_if(matches!(status, BrokerStatus::Up | BrokerStatus::Blocked(_))));
         BROKER_BLOCKED.get().set(one_if(matches!(status, BrokerStatus::Blocked(_))));
         self.status.send_replace(status);
     }
@@ -103,6 +114,7 @@ impl PublishQueue {
     fn unavailable(&self) -> Option<String> {
         match &*self.status.borrow() {
             BrokerStatus::Up => None,
+            BrokerStatus::Connecting => Some(format!("not yet connected to RabbitMQ at {}", self.broker)),
             BrokerStatus::Away(why) => Some(format!("no connection to RabbitMQ at {}: {why}", self.broker)),
             BrokerStatus::Blocked(why) => {
                 Some(format!("RabbitMQ at {} takes no messages now: {why}", self.broker))

@@ -58,7 +58,7 @@ impl Publisher {
     pub(super) async fn run(&self, own: impl Fn() -> Vec<Arc<Queues>>, stop: &CancellationToken) {
         let mut reconnect = Reconnect::default();
         // After a panic it would still say otherwise.
-        self.queue.is(BrokerStatus::Away("not connected yet".into()));
+        self.queue.is(BrokerStatus::Connecting);
         while !stop.is_cancelled() {
             let trouble = tokio::select! {
                 connected = self.connect(own()) => match connected {

@@ -42,6 +42,23 @@ async fn a_message_gets_from_the_call_to_the_effect() {
     rabbit.has(&queue, 0).await;
 }
 
+/// As a command does that runs from time to time.
+#[tokio::test]
+async fn a_process_that_ends_right_after_its_call_has_delivered() {
+    let (world, rabbit) = (World::new().await, Rabbit::new().await);
+    let queue = rabbit.queue("jobs");
+    rabbit.declare_exchange().await;
+    rabbit.bind(&queue, "#").await;
+    for count in 1..=3 {
+        let messenger = World::start(rabbit.with(world.builder())).await;
+        send(&messenger, to(&rabbit.exchange, "job.done", count)).await;
+        assert!(messenger.shutdown(Duration::from_mins(1)).await);
+        rabbit.has(&queue, u32::try_from(count).expect("few")).await;
+        let stats = world.builder().build().await.expect("builds").stats().await.expect("counts");
+        assert_eq!((stats.delivered, stats.confirmed), (count, 0));
+    }
+}
+
 #[tokio::test]
 async fn any_client_sees_what_a_message_is() {
     let (world, rabbit) = (World::new().await, Rabbit::new().await);
