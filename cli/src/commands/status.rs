@@ -30,7 +30,9 @@ pub(super) async fn run(session: &Session, output: &Output, status: &Status) -> 
     let gauges = session.messenger.admin().gauges().await?;
     let processes = session.messenger.admin().processes().await?;
     let alive = processes.iter().filter(|process| process.is_alive()).count();
-    let mut judgement = judge(&gauges, alive);
+    // Without the right to read them, the rest is said all the same.
+    let pauses = session.messenger.admin().pauses().await.unwrap_or_default();
+    let mut judgement = judge(&gauges, &pauses, alive);
     let differences = Finding::differences(&processes).len();
     if differences > 0 {
         judgement = format!("{judgement} Processes differ in {differences} point(s): see `tm processes`.");
@@ -44,8 +46,7 @@ pub(super) async fn run(session: &Session, output: &Output, status: &Status) -> 
         oldest_seconds: oldest(&gauges).map(|age| age.as_secs_f64()),
         processes: alive,
         judgement,
-        // Without the right to read them, the rest is said all the same.
-        pauses: session.messenger.admin().pauses().await.unwrap_or_default(),
+        pauses,
     };
     output.one(&now, || text(&now, &gauges, output))?;
     let failed = status.fail_on.iter().any(|condition| holds(*condition, &gauges));
@@ -106,7 +107,7 @@ fn text(now: &Now, gauges: &Gauges, output: &Output) -> String {
 }
 
 /// In one sentence or two: what wants attention first, or that nothing does.
-fn judge(gauges: &Gauges, processes: usize) -> String {
+fn judge(gauges: &Gauges, pauses: &[Pause], processes: usize) -> String {
     let mut wants = Vec::new();
     let (parked, dead) = (gauges.parked.count, gauges.dead.count);
     if parked > 0 {
@@ -122,7 +123,9 @@ fn judge(gauges: &Gauges, processes: usize) -> String {
             "messages are on their way, and no process that takes them up has announced itself".to_owned(),
         );
     }
-    for (answered_by, count) in &gauges.unanswered {
+    let unanswered =
+        if pauses.iter().any(Pause::stops_check_backs) { &[] } else { gauges.unanswered.as_slice() };
+    for (answered_by, count) in unanswered {
         wants.push(format!("{count} half wait for {answered_by}, and nobody asks it"));
     }
     if !wants.is_empty() {

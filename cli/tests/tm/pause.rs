@@ -1,7 +1,9 @@
 //! Pausing, on one database.
 
+use std::time::Duration;
+
 use expect_test::expect;
-use it::{Place, World, wait_until};
+use it::{Place, Reply, World, run, wait_until};
 use transactional_message::MessageState;
 
 use crate::run::Tm;
@@ -66,4 +68,27 @@ pub(crate) async fn what_is_paused_is_said_everywhere_and_goes_on<P: Place>() {
         pause   exchange:shop  ana@desk  cli  the books are closed
     "]]
     .assert_eq(&audit.plain());
+}
+
+pub(crate) async fn nobody_is_missed_while_check_backs_are_paused<P: Place>() {
+    let world = World::<P>::new().await;
+    let messenger = world.messenger().await;
+    world.oracle.say(1, [Reply::Hang]);
+    world.vanish(&messenger, 1).await;
+    wait_until("somebody to be asked", async || !world.oracle.questions().is_empty()).await;
+    messenger.shutdown(Duration::ZERO).await;
+    run(&world.store(), "UPDATE tm_message SET held_by = NULL, due_at = 1").await.expect("waits for long");
+    let tm = Tm::on(&world);
+    let missed = || {
+        let status = tm.run(&["status"]).ends_with(0).out;
+        let doctor = tm.run(&["doctor", "--ignore", "can lose what was committed"]).out;
+        (status.contains("nobody asks it"), doctor.contains("wait to be asked about"))
+    };
+    assert_eq!(missed(), (true, true));
+    for what in ["--check-backs", "--all"] {
+        tm.run(&["pause", what, "--for", "1h", "--reason", "x"]).ends_with(0);
+        assert_eq!(missed(), (false, false), "{what}");
+        tm.run(&["resume", what]).ends_with(0);
+    }
+    assert_eq!(missed(), (true, true));
 }

@@ -33,6 +33,14 @@ pub struct Pause {
     pub remaining: Duration,
 }
 
+impl Pause {
+    /// Whether nobody is asked while it lasts.
+    #[must_use]
+    pub const fn stops_check_backs(&self) -> bool {
+        matches!(self.what, Pausable::All | Pausable::CheckBacks)
+    }
+}
+
 /// The message store: what persons order.
 #[async_trait]
 pub(crate) trait StoreControl {
