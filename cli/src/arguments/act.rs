@@ -134,7 +134,7 @@ pub(crate) enum Operations {
 
 #[derive(Args, Debug)]
 pub(crate) struct Prune {
-    /// Finished for longer than this, as in 30days
+    /// Finished for longer than this, as in 30days; at least an hour
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub(crate) older_than: Duration,
     /// Also records of the audit that are older, for which the right to delete them is needed

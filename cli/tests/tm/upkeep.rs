@@ -26,6 +26,8 @@ pub(crate) async fn what_is_old_is_deleted_when_that_is_asked_for<P: Place>() {
     run(&world.store(), "UPDATE tm_message SET finished_at = finished_at - 7200000 WHERE message_key <> '3'")
         .await
         .expect("ages");
+    let ran = tm.run(&["prune", "--older-than", "59m"]).ends_with(4);
+    assert!(ran.err.contains("finished for less than an hour is kept"), "{}", ran.err);
     let dry = tm.clone().with(&["--dry-run"]).run(&["prune", "--older-than", "1h"]).ends_with(0);
     assert!(
         dry.err.starts_with("2 message(s) that have been finished for 1h would be deleted"),
@@ -54,6 +56,8 @@ pub(crate) async fn a_question_is_asked_now_and_what_becomes_of_it_is_seen<P: Pl
     .await;
     let id = messenger.admin().list(MessageState::Half, None, 1).await.expect("lists")[0].id.to_string();
     let tm = Tm::on(&world);
+    let ran = tm.clone().with(&["--format", "json"]).run(&["tail"]).ends_with(2);
+    assert!(ran.err.contains("--format jsonl, csv or ids"), "{}", ran.err);
     let mut tail = tm.clone().with(&["--format", "jsonl"]).spawn(&["tail", "--every", "100ms"]);
     tm.run(&["ask", &id, "--apply"]).ends_with(2);
     let ran = tm.run(&["ask", &id, "--apply", "--reason", "the oracle is back"]).ends_with(0);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::Admin;
+use super::{Admin, refused};
 use crate::error::Error;
 #[cfg(doc)]
 use crate::error::ErrorKind;
@@ -20,6 +20,8 @@ pub struct PrunedRows {
     pub operations: u64,
 }
 
+/// A process that stood still for less than this can't commit a call that was cancelled meanwhile: the fence row is still there.
+const SHORTEST: Duration = Duration::from_hours(1);
 /// So many are counted.
 const COUNTED: u32 = 100_000;
 
@@ -27,8 +29,9 @@ impl Admin<'_> {
     /// How many messages [`prune`](Self::prune) would delete: counted up to 100 000.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`]
+    /// [`ErrorKind::Refused`] for less than an hour; [`ErrorKind::Unavailable`].
     pub async fn prunable(self, older_than: Duration) -> Result<u64, Error> {
+        long_enough(older_than)?;
         let finished = self.store().finished(older_than, COUNTED, &self.calls().fences.answerers()).await;
         let finished = finished.map_err(|cause| cause.into_error("the messages could not be counted"))?;
         Ok(finished.len() as u64)
@@ -39,11 +42,13 @@ impl Admin<'_> {
     /// this messenger lacks are left alone. In small batches.
     ///
     /// Whatever is deleted is not recognised when it comes again: a message sent once more by a broker that was restored, say, is for
-    /// the consumer's inbox alone to refuse.
+    /// the consumer's inbox alone to refuse. And a call whose fence was closed is not kept from committing any more, should its
+    /// process have stood still for that long: keep finished messages for longer than that can be.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`]: some may be deleted.
+    /// [`ErrorKind::Refused`] for less than an hour; [`ErrorKind::Unavailable`]: some may be deleted.
     pub async fn prune(self, older_than: Duration) -> Result<PrunedRows, Error> {
+        long_enough(older_than)?;
         let calls = self.calls();
         let pruning = Pruning { held: &calls.held, fences: &calls.fences, older_than };
         let failed = "not everything could be deleted";
@@ -76,4 +81,15 @@ impl Admin<'_> {
             }
         }
     }
+}
+
+fn long_enough(older_than: Duration) -> Result<(), Error> {
+    if older_than >= SHORTEST {
+        return Ok(());
+    }
+    Err(refused(
+        "what has been finished for less than an hour is kept: a process that stood still may come back to a call that was \
+         cancelled, and only the fence row keeps it from committing"
+            .into(),
+    ))
 }
