@@ -69,7 +69,7 @@ pub(crate) struct Globals {
     /// Asks no questions: what would need one fails
     #[arg(long, global = true)]
     pub(crate) no_input: bool,
-    /// Answers every question with yes
+    /// Answers every question with yes; in a production context only together with --context
     #[arg(short, long, global = true)]
     pub(crate) yes: bool,
     /// Says what would be done, and does not do it

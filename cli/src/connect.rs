@@ -39,10 +39,12 @@ impl Session {
         session.messenger.check_tables().await?;
         if target.fences.is_empty() {
             // The usual case: the business database is where the messages are.
-            let own = [("store".to_owned(), target.database_url.clone())];
-            let with_fence = open(&target, &own).await?;
-            if with_fence.check_tables().await.is_ok() {
-                session.messenger = with_fence;
+            for own in [in_schema(&target), source(&target, &target.database_url)] {
+                let with_fence = open(&target, [("store", own)]).await?;
+                if with_fence.check_tables().await.is_ok() {
+                    session.messenger = with_fence;
+                    break;
+                }
             }
         }
         Ok(session)
@@ -87,7 +89,7 @@ impl Session {
             format!("{name}@{}", whoami::hostname().unwrap_or_else(|_| "unknown".into()))
         });
         Ok(Self {
-            messenger: open(&target, &target.fences).await?,
+            messenger: open(&target, named(&target)).await?,
             target: target.shown(),
             amqp_url: target.amqp_url.clone(),
             patience: globals.timeout,
@@ -117,16 +119,26 @@ pub(crate) fn source(target: &Target, url: &str) -> DatabaseSource {
     }
 }
 
-async fn open(target: &Target, fences: &[(String, String)]) -> Result<Messenger, Failure> {
+/// The store's, with the schema that was named.
+fn in_schema(target: &Target) -> DatabaseSource {
     let store = source(target, &target.database_url);
-    let store = match &target.schema {
+    match &target.schema {
         Some(schema) => store.schema(schema.clone()),
         None => store,
-    };
+    }
+}
+
+fn named(target: &Target) -> impl Iterator<Item = (&str, DatabaseSource)> {
+    target.fences.iter().map(|(name, url)| (name.as_str(), source(target, url)))
+}
+
+async fn open<'a>(
+    target: &Target,
+    fences: impl IntoIterator<Item = (&'a str, DatabaseSource)>,
+) -> Result<Messenger, Failure> {
     // It stores no messages, and must work where an application's settings were fitted to a small server.
-    let builder = Messenger::builder(store).settings(Settings::default().body_limit(1));
-    let builder =
-        fences.iter().fold(builder, |builder, (name, url)| builder.fence(name, source(target, url)));
+    let builder = Messenger::builder(in_schema(target)).settings(Settings::default().body_limit(1));
+    let builder = fences.into_iter().fold(builder, |builder, (name, fence)| builder.fence(name, fence));
     Ok(Box::pin(builder.build()).await?)
 }
 

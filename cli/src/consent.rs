@@ -25,7 +25,7 @@ impl Consent {
 
     /// Makes sure that a change is meant. In a production context its name must be typed; `--yes` is enough only where
     /// the context was named as well.
-    pub(crate) fn make_sure(&self, what: &str) -> Result<(), Failure> {
+    pub(crate) async fn make_sure(&self, what: &str) -> Result<(), Failure> {
         let Some(name) = &self.production else { return Ok(()) };
         if self.yes && self.named {
             return Ok(());
@@ -36,16 +36,16 @@ impl Consent {
                 "{question}\n--no-input asks nothing: give --yes and --context {name} if it is meant"
             )));
         }
-        if ask(&question)? == *name {
+        if ask(&question).await? == *name {
             return Ok(());
         }
         Err(Failure::usage(format!("that is not `{name}`: nothing was done")))
     }
 
     /// The same for something that is asked about everywhere; answered with yes or no outside of production.
-    pub(crate) fn agree(&self, what: &str) -> Result<(), Failure> {
+    pub(crate) async fn agree(&self, what: &str) -> Result<(), Failure> {
         if self.production.is_some() {
-            return self.make_sure(what);
+            return self.make_sure(what).await;
         }
         if self.yes {
             return Ok(());
@@ -56,7 +56,7 @@ impl Consent {
                 "{question}\n--no-input asks nothing: give --yes if it is meant"
             )));
         }
-        match ask(&question)?.as_str() {
+        match ask(&question).await?.as_str() {
             "y" | "Y" | "yes" => Ok(()),
             _ => Err(Failure::usage("nothing was done")),
         }

@@ -67,7 +67,8 @@ pub(crate) struct RedriveDead {
     /// Stops after so many that could not be sent
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) stop_after_failures: u32,
-    /// Sends also those that are older than what their consumer remembers: their effect may happen a second time
+    /// Sends also those that are older than what their consumer remembers, which it buries again, and those whose ids don't
+    /// tell their time, whose effect may happen a second time
     #[arg(long)]
     pub(crate) forgotten: bool,
     /// How long the consumer remembers a message. Default: as its processes have announced, or 7 days

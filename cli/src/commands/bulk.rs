@@ -57,7 +57,7 @@ pub(super) async fn run(
         return Ok(Exit::Done);
     }
     let count = preview.messages.len();
-    session.consent.agree(&format!("This would {} {count} message(s)", verb.name()))?;
+    session.consent.agree(&format!("This would {} {count} message(s)", verb.name())).await?;
     let order = Order::new(verb.action(), preview.messages, reason.as_str())
         .conditions(shown(&filter))
         .begins_in(bulk.begin_in)

@@ -77,10 +77,12 @@ pub(super) async fn run(
     if ids.is_empty() {
         return Err(Failure::usage("no ids were given, nor read from the input"));
     }
+    let columns = ["id", "done", "refusal"];
+    let mut output = output.of_actions(&columns)?;
     if !session.dry_run {
-        session.consent.make_sure(&format!("This would {} {} message(s)", verb.name(), ids.len()))?;
+        let what = format!("This would {} {} message(s)", verb.name(), ids.len());
+        session.consent.make_sure(&what).await?;
     }
-    let mut output = output.one_by_one();
     let mut failures = Vec::new();
     for id in &ids {
         let taken = session.within(one(session, verb, id, &decide.reason)).await;
@@ -91,7 +93,7 @@ pub(super) async fn run(
             refusal: taken.as_ref().err().map(|why| why.text.clone()),
         };
         // At once: whoever is cut off knows how far it got.
-        output.item(&["id", "done", "refusal"], &done, || match (&done.refusal, session.dry_run) {
+        output.item(&columns, &done, || match (&done.refusal, session.dry_run) {
             (None, false) => format!("{} {}", verb.done(), done.id),
             (None, true) => format!("{} would be {}", done.id, verb.done()),
             (Some(_), _) => String::new(),

@@ -20,7 +20,7 @@ pub(super) async fn run(globals: &Globals, migrate: &Migrate) -> Result<Exit, Fa
     }
     // Before anything is opened: SQLite's files are made thereby.
     let session = Session::consent(globals, &target);
-    session.agree(&format!("Tables will be created or updated: {}", target.shown()))?;
+    session.agree(&format!("Tables will be created or updated: {}", target.shown())).await?;
     let session = within(globals.timeout, Session::open_unchecked(globals)).await?;
     // As long as it takes: a migration that is cut off is half done on MySQL.
     session.messenger.migrate().await?;

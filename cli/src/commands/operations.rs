@@ -65,7 +65,7 @@ pub(super) async fn run(session: &Session, output: &Output, operations: Operatio
                 say(&format!("operation {id} would be carried out"));
                 return Ok(Exit::Done);
             }
-            session.consent.make_sure(&format!("This would carry out the operation {id}"))?;
+            session.consent.make_sure(&format!("This would carry out the operation {id}")).await?;
             follow(session, output, id).await
         }
     }
@@ -138,7 +138,13 @@ pub(super) async fn follow(session: &Session, output: &Output, id: Uuid) -> Resu
     let admin = session.messenger.admin().by(&session.actor);
     let mut look = interval(LOOK);
     let mut said = String::new();
-    let (mut interrupted, mut is_stopping) = (pin!(ctrl_c()), false);
+    // Beside what it stops, which may hold what it needs: SQLite has one writer.
+    let mut stopping = pin!(async {
+        let _ = ctrl_c().await;
+        let reason = "interrupted at the terminal";
+        session.within(async { Ok(admin.stop_operation(id, reason).await?) }).await
+    });
+    let mut is_stopped = false;
     let carry_out = async |after| {
         sleep(after).await;
         admin.carry_out(id).await
@@ -147,8 +153,10 @@ pub(super) async fn follow(session: &Session, output: &Output, id: Uuid) -> Resu
     loop {
         tokio::select! {
             carried = &mut carried_out => {
-                if carried.map_err(|error| goes_on(error, id))?.ended_at.is_some() {
-                    return end(session, output, id).await;
+                match carried {
+                    Ok(operation) if operation.ended_at.is_some() => return end(session, output, id).await,
+                    Ok(_) => {}
+                    Err(error) => return goes_on(session, output, id, error).await,
                 }
                 // Somebody else's, who may be cut off as well.
                 carried_out = Box::pin(carry_out(LOOK));
@@ -161,19 +169,27 @@ pub(super) async fn follow(session: &Session, output: &Output, id: Uuid) -> Resu
                     said = now;
                 }
             }
-            _ = &mut interrupted, if !is_stopping => {
-                is_stopping = true;
-                let reason = "interrupted at the terminal";
-                session.within(async { Ok(admin.stop_operation(id, reason).await?) }).await?;
+            stopped = &mut stopping, if !is_stopped => {
+                is_stopped = true;
+                stopped?;
             }
         }
     }
 }
 
-fn goes_on(error: Error, id: Uuid) -> Failure {
+/// It could not be carried out to its end here; what was done is a result all the same.
+async fn goes_on(session: &Session, output: &Output, id: Uuid, error: Error) -> Result<Exit, Failure> {
     let Failure { exit, text } = error.into();
-    let where_to = format!("`tm operations run {id}` goes on, or any process over the store");
-    Failure::new(exit, format!("{text}; {where_to}"))
+    let text = format!("{text}; `tm operations run {id}` goes on, or any process over the store");
+    let admin = session.messenger.admin();
+    match session.within(async { Ok(admin.operation(id).await?) }).await {
+        Ok(Some(operation)) if operation.decided() > 0 => {
+            output.one(&operation, || format!("{}\n", told(&operation)))?;
+            say(&text);
+            Ok(Exit::Partly)
+        }
+        _ => Err(Failure::new(exit, text)),
+    }
 }
 
 async fn end(session: &Session, output: &Output, id: Uuid) -> Result<Exit, Failure> {

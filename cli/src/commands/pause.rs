@@ -19,7 +19,7 @@ pub(super) async fn pause(session: &Session, output: &Output, pause: Pause) -> R
         say(&format!("{what} would be paused for {lasting}"));
         return Ok(Exit::Done);
     }
-    session.consent.make_sure(&format!("This would pause {what} for {lasting}"))?;
+    session.consent.make_sure(&format!("This would pause {what} for {lasting}")).await?;
     let admin = session.messenger.admin().by(&session.actor);
     session.within(async { Ok(admin.pause(&what, lasts, &reason).await?) }).await?;
     let disobedient = session.within(async { Ok(disobedient(&admin.processes().await?)) }).await?;
@@ -39,7 +39,7 @@ pub(super) async fn resume(session: &Session, output: &Output, resume: Resume) -
         say(&format!("{what} would go on"));
         return Ok(Exit::Done);
     }
-    session.consent.make_sure(&format!("This would let {what} go on"))?;
+    session.consent.make_sure(&format!("This would let {what} go on")).await?;
     let admin = session.messenger.admin().by(&session.actor);
     let was_paused = admin.resume(&what, &resume.reason).await?;
     if !was_paused {

@@ -18,7 +18,7 @@ pub(super) async fn run(session: &Session, output: &Output, prune: &Prune) -> Re
         ));
         return Ok(Exit::Done);
     }
-    session.consent.agree(&format!("This would delete what has been finished for {age}"))?;
+    session.consent.agree(&format!("This would delete what has been finished for {age}")).await?;
     let pruned = admin.prune(older_than).await?;
     let records = if audit { admin.prune_audit(older_than).await? } else { 0 };
     let all = serde_json::json!({ "pruned": pruned, "audit": records });

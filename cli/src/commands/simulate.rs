@@ -27,7 +27,7 @@ async fn apply(session: &Session, message: &MessageInfo, reason: &str) -> Result
         let why = format!("message {id} is {state}: only a half message is asked about");
         return Err(Failure::new(Exit::Refused, why));
     }
-    session.consent.make_sure(&format!("This would have message {id} asked about now"))?;
+    session.consent.make_sure(&format!("This would have message {id} asked about now")).await?;
     session.messenger.admin().by(&session.actor).retry(id, reason).await?;
     say(&format!(
         "message {id} is due now: a process asks about it, and `tm show {id}` says what came of it"

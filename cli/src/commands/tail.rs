@@ -33,7 +33,7 @@ pub(super) async fn run(session: &Session, output: &Output, tail: Tail) -> Resul
     let mut known: HashMap<MessageId, MessageState> = HashMap::new();
     let mut tick = interval(tail.every);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut output = output.one_by_one();
+    let mut output = output.endless()?;
     let mut is_first = true;
     loop {
         tokio::select! {

@@ -116,20 +116,31 @@ impl Output {
         }
     }
 
-    /// For results that come in pages, of which there may be more than fit into memory.
-    pub(crate) fn in_pages(&self) -> Result<Stream, Failure> {
+    /// For results of which there may be more than fit into memory.
+    pub(crate) fn endless(&self) -> Result<Stream, Failure> {
         match self.format {
             Format::Json => {
                 Err(Failure::usage("so many are not written as one value: --format jsonl, csv or ids"))
             }
-            Format::Table => Ok(Stream::new(Self { format: Format::Jsonl, ..self.clone() })),
             _ => Ok(Stream::new(self.clone())),
         }
     }
 
-    /// For results that are told as soon as they are there.
-    pub(crate) fn one_by_one(&self) -> Stream {
-        Stream::new(self.clone())
+    /// The same, of which people want every column, too.
+    pub(crate) fn in_pages(&self) -> Result<Stream, Failure> {
+        match self.format {
+            Format::Table => Ok(Stream::new(Self { format: Format::Jsonl, ..self.clone() })),
+            _ => self.endless(),
+        }
+    }
+
+    /// For results that are told as soon as they are there, of something that is done meanwhile: `columns` are all that
+    /// there are. Errs for others before it is done.
+    pub(crate) fn of_actions(&self, columns: &[&str]) -> Result<Stream, Failure> {
+        match self.columns.iter().find(|column| !columns.contains(&column.as_str())) {
+            Some(unknown) => Err(no_column(unknown, columns)),
+            None => Ok(Stream::new(self.clone())),
+        }
     }
 
     /// Errs for a column that there is not.
@@ -141,11 +152,15 @@ impl Output {
         match shown.iter().find(|column| !first.contains_key(**column)) {
             Some(unknown) => {
                 let known: Vec<_> = first.keys().map(String::as_str).collect();
-                Err(Failure::usage(format!("there is no column `{unknown}`, but: {}", known.join(", "))))
+                Err(no_column(unknown, &known))
             }
             None => Ok(()),
         }
     }
+}
+
+fn no_column(unknown: &str, known: &[&str]) -> Failure {
+    Failure::usage(format!("there is no column `{unknown}`, but: {}", known.join(", ")))
 }
 
 fn value<T: Serialize>(item: &T) -> Value {
@@ -191,15 +206,18 @@ pub(crate) fn say(text: &str) {
     }
 }
 
-/// Asks a question on the terminal. Errs where there is none.
-pub(crate) fn ask(question: &str) -> Result<String, Failure> {
+/// Asks a question on the terminal. Errs where there is none. Connections are kept alive meanwhile, however long the answer
+/// takes.
+pub(crate) async fn ask(question: &str) -> Result<String, Failure> {
     if !io::stdin().is_terminal() {
         return Err(Failure::usage(format!(
             "{question}\nthere is no terminal to ask this: say --yes if it is meant, and in production --context with it"
         )));
     }
     let _ = write!(io::stderr().lock(), "{question} ");
-    let mut answer = String::new();
-    io::stdin().read_line(&mut answer)?;
-    Ok(answer.trim().to_owned())
+    let answer = tokio::task::spawn_blocking(|| {
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer).map(|_| answer.trim().to_owned())
+    });
+    Ok(answer.await.map_err(io::Error::other)??)
 }

@@ -18,14 +18,14 @@ const HOUR: Duration = Duration::from_hours(1);
 const REASON: [&str; 2] = ["--reason", "the ink has come"];
 
 /// A shop, its broker, and a queue whose consumer tries each message once.
-struct Shop {
-    world: World,
-    rabbit: Rabbit,
-    queue: String,
+pub(crate) struct Shop {
+    pub(crate) world: World,
+    pub(crate) rabbit: Rabbit,
+    pub(crate) queue: String,
 }
 
 impl Shop {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::at(Rabbit::new().await).await
     }
 
@@ -65,7 +65,7 @@ impl Shop {
     }
 
     /// Dead letters of orders 1 to `count`, in this order, and the messenger whose consumer would take them now.
-    async fn with_dead_letters(&self, count: u64) -> Messenger {
+    pub(crate) async fn with_dead_letters(&self, count: u64) -> Messenger {
         let messenger = self.open().await;
         for id in 1..=count {
             self.listener().will(id, [Action::Fail, Action::Write]);
@@ -460,4 +460,24 @@ async fn a_queue_that_drops_what_is_looked_at_is_not_looked_at() {
         shop.tm().run(&arguments).ends_with(4);
     }
     shop.rabbit.has(&shop.dead(), 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_that_there_is_not_is_refused_before_anything_is_done() {
+    let shop = Shop::new().await;
+    let _messenger = shop.with_dead_letters(2).await;
+    let queue = shop.queue.as_str();
+    for change in [vec!["dead", "redrive", queue], vec!["dead", "discard", queue, "--all"]] {
+        let arguments = [change, REASON.to_vec()].concat();
+        let ran = shop.tm().with(&["--yes", "--columns", "id,gone"]).run(&arguments).ends_with(2);
+        assert!(ran.err.contains("there is no column `gone`, but: id, "), "{}", ran.err);
+    }
+    shop.rabbit.has(&shop.dead(), 2).await;
+    // Each that a dead letter has is one.
+    let shown = shop.json(&["dead", "show", queue], 0);
+    let letter = shown["dead_letters"][0].as_object().expect("a letter");
+    let columns = letter.keys().map(String::as_str).collect::<Vec<_>>().join(",");
+    let arguments = [vec!["dead", "discard", queue, "--all"], REASON.to_vec()].concat();
+    let tm = shop.tm().with(&["--yes", "--format", "csv", "--columns", &columns]);
+    assert_eq!(tm.run(&arguments).ends_with(0).out.lines().next(), Some(columns.as_str()));
 }

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use it::{
-    Fragile, MySqlDatabases, Place, PostgresSchemas, Rabbit, SqliteFiles, World, fast, run, wait_until,
+    Fragile, MySqlDatabases, Place, PostgresSchemas, Rabbit, SqliteFiles, World, fast, fenced, order, run,
+    wait_until,
 };
 use lapin::types::AMQPValue;
 use services::mariadb;
-use transactional_message::{Consumer, ExchangeKind, RabbitMq};
+use transactional_message::{Consumer, ExchangeKind, MessageState, RabbitMq};
 
 use crate::run::Tm;
 
@@ -200,7 +201,18 @@ async fn tables_that_a_connection_does_not_see_are_asked_for_by_their_schema() {
         "{}",
         ran.err
     );
-    blind.with(&["--schema", schema]).run(&["doctor"]).ends_with(0);
+    blind.clone().with(&["--schema", schema]).run(&["doctor"]).ends_with(0);
+
+    // The fence beside the messages is there, too.
+    let messenger =
+        World::<PostgresSchemas>::start(world.builder_on("shop").consumer(world.consumer())).await;
+    messenger.scope(async { fenced(&order(1), async { Ok(()) }).await }).await.expect("ok");
+    world.count(&messenger, MessageState::Parked, 1).await;
+    let there = world.place.url("shop");
+    let (_, options) = there.split_once("options[search_path]=").expect("a schema");
+    let blind = blind.with(&["--schema", options.split('&').next().expect("a name")]);
+    let ran = blind.run(&["cancel", "--all", "--reason", "nothing was paid", "--begin-in", "0s", "--yes"]);
+    assert!(ran.ends_with(0).out.contains("cancel 1 of 1"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,6 +10,7 @@ mod pause;
 mod rules;
 mod run;
 mod scenarios;
+mod terminal;
 mod unseen_limit;
 mod upkeep;
 mod usage;
@@ -38,7 +39,10 @@ on_each! {
     operations::many_messages_are_decided_after_a_preview,
     operations::an_operation_goes_on_after_a_kill_and_decides_none_twice,
     operations::an_operation_is_stopped_from_anywhere,
+    operations::an_interruption_stops_an_operation,
+    operations::what_needs_a_fence_that_is_elsewhere_is_left_and_the_rest_is_done,
     pause::what_is_paused_is_said_everywhere_and_goes_on,
+    pause::nobody_is_missed_while_check_backs_are_paused,
     scenarios::a_parked_message_is_found_understood_and_confirmed,
     scenarios::a_fence_is_shown_and_has_the_last_word,
     scenarios::dead_messages_are_revived_by_their_ids,

@@ -1,9 +1,10 @@
 //! Decisions about many messages, on one database.
 
+use std::future::pending;
 use std::time::Duration;
 
 use expect_test::expect;
-use it::{Place, World, fast, run, wait_until};
+use it::{Place, Process, Reply, World, fast, fenced, order, run, wait_until};
 use transactional_message::{MessageState, Messenger};
 
 use crate::run::Tm;
@@ -142,4 +143,56 @@ pub(crate) async fn an_operation_is_stopped_from_anywhere<P: Place>() {
     let process = world.messenger().await;
     wait_until("all to be delivered", async || world.listener.orders().len() == 30).await;
     world.settled(&process).await;
+}
+
+/// Also where the file has one writer, which is busy with what is to be stopped.
+pub(crate) async fn an_interruption_stops_an_operation<P: Place>() {
+    let world = World::<P>::new().await;
+    dead(&world, 100).await;
+    let messenger = tool(&world).await;
+    let retry =
+        ["retry", "--all", "--reason", "x", "--rate", "50", "--begin-in", "0s", "--look-for", "0s", "--yes"];
+    let child = Tm::on(&world).spawn(&retry);
+    has_done(&messenger, 3).await;
+    child.interrupt();
+    let ran = child.ended().ends_with(3);
+    assert!(
+        ran.out.contains("was stopped") && ran.out.contains("interrupted at the terminal"),
+        "{}",
+        ran.out
+    );
+    let stopped = messenger.admin().operations(None, 1).await.expect("reads").remove(0);
+    assert!((3..100).contains(&stopped.done) && stopped.ended_at.is_some(), "{stopped:?}");
+}
+
+/// One message needs a fence that is not given: the others are done, and that is said.
+pub(crate) async fn what_needs_a_fence_that_is_elsewhere_is_left_and_the_rest_is_done<P: Place>() {
+    let world = World::<P>::new().await;
+    let builder = world.elsewhere().builder();
+    let process = Process::start(move || async move {
+        let messenger = World::<P>::start(builder).await;
+        let never = messenger.scope(async { fenced::<()>(&order(2), pending()).await });
+        never.await.expect_err("is killed before");
+    });
+    let messenger = tool(&world).await;
+    messenger.migrate().await.expect("migrates");
+    world.count(&messenger, MessageState::Half, 1).await;
+    process.kill().await;
+    let settings = fast().check_back_horizon(Duration::from_millis(1));
+    let messenger = world.messenger_with(settings).await;
+    world.oracle.say(1, [Reply::Unknown]);
+    world.vanish(&messenger, 1).await;
+    world.count(&messenger, MessageState::Parked, 2).await;
+    assert!(messenger.shutdown(HOUR).await);
+    let without = Tm::default().with(&["--database-url", &world.place.url("store"), "--format", "json"]);
+    let cancel = ["cancel", "--all", "--reason", "nothing was paid", "--begin-in", "0s", "--yes"];
+    let ran = without.run(&cancel).ends_with(3);
+    assert_eq!((&ran.json()["done"], &ran.json()["messages"]), (&1.into(), &2.into()), "{}", ran.out);
+    assert!(
+        ran.err.contains("do it where that fence is") && ran.err.contains("tm operations run"),
+        "{}",
+        ran.err
+    );
+    let id = ran.json()["id"].as_str().expect("an id").to_owned();
+    Tm::on(&world).run(&["operations", "run", &id]).ends_with(0);
 }

@@ -95,6 +95,12 @@ impl Running {
         written
     }
 
+    /// As Ctrl-C does.
+    pub(crate) fn interrupt(&self) {
+        let pid = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("runs");
+    }
+
     /// Ends it as the kernel does.
     pub(crate) fn kill(mut self) -> Ran {
         self.0.kill().expect("runs");

@@ -9,6 +9,23 @@ use crate::connect::Session;
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, plain, say};
 
+/// Those of a dead letter.
+const COLUMNS: [&str; 13] = [
+    "id",
+    "queue",
+    "reason",
+    "attempts",
+    "exchange",
+    "routing_key",
+    "message_type",
+    "content_type",
+    "business_key",
+    "sent_at",
+    "payload_bytes",
+    "redriven",
+    "handed_out",
+];
+
 pub(super) async fn run(
     session: &Session,
     output: &Output,
@@ -16,6 +33,7 @@ pub(super) async fn run(
     discard: &DiscardDead,
 ) -> Result<Exit, Failure> {
     let (queue, reason) = (&discard.queue, reason(&discard.reason)?);
+    let mut results = output.of_actions(&COLUMNS)?;
     let depth = session.within(async { Ok(letters.depth(queue).await?) }).await?;
     let Some(depth) = depth else {
         return Err(Failure::new(Exit::NotFound, format!("there is no queue `{queue}.dead`")));
@@ -35,25 +53,24 @@ pub(super) async fn run(
         say(&what);
         return Ok(Exit::Done);
     }
-    session.consent.agree(&format!("{what}, at {}", session.target))?;
+    session.consent.agree(&format!("{what}, at {}", session.target)).await?;
 
-    let mut output = output.one_by_one();
     let mut written = Ok(());
     let told = |letter: &DeadLetter| {
         if written.is_ok() {
             let text = || format!("discarded {}", plain(named(letter)));
-            written = output.item(&["id", "reason", "sent_at"], letter, text);
+            written = results.item(&["id", "reason", "sent_at"], letter, text);
         }
     };
     let summary = letters.discard(queue, &which, reason, told).await?;
-    written?;
-    output.ends_with(json!({ "summary": summary }))?;
     for id in &summary.not_found {
         say(&format!("there is no dead letter `{}` among the first 10000", plain(id)));
     }
     if let Some(why) = &summary.stopped {
         say(&format!("it stopped before its end: {}. What was not discarded stays where it is", plain(why)));
     }
+    written?;
+    results.ends_with(json!({ "summary": summary }))?;
     Ok(exit(&summary))
 }
 

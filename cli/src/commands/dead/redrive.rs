@@ -12,6 +12,8 @@ use crate::connect::Session;
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, Stream, plain, say, seconds};
 
+const COLUMNS: [&str; 3] = ["id", "became", "why"];
+
 /// What became of one.
 #[derive(Serialize)]
 struct Done<'a> {
@@ -28,6 +30,7 @@ pub(super) async fn run(
     redrive: &RedriveDead,
 ) -> Result<Exit, Failure> {
     let (queue, reason) = (&redrive.queue, reason(&redrive.reason)?);
+    let mut results = output.of_actions(&COLUMNS)?;
     let options = options(redrive);
     let preview = async {
         if letters.depth(queue).await?.is_none() {
@@ -43,24 +46,25 @@ pub(super) async fn run(
     }
     say(&found);
     if preview.depth == 0 {
+        results.ends_with(json!({ "summary": RedriveSummary::default() }))?;
         return Ok(Exit::Done);
     }
     let most = redrive.max.map_or(preview.depth, |max| max.min(preview.depth));
     session
         .consent
-        .agree(&format!("Up to {most} dead letters go to the queue `{queue}` of {}", session.target))?;
+        .agree(&format!("Up to {most} dead letters go to the queue `{queue}` of {}", session.target))
+        .await?;
 
-    let mut output = output.one_by_one();
     let mut written = Ok(());
     let told = |letter: &DeadLetter, became: &Redriven| {
         if written.is_ok() {
-            written = tell(&mut output, letter, became);
+            written = tell(&mut results, letter, became);
         }
     };
     let summary = letters.redrive(queue, &options, reason, told).await?;
-    written?;
-    output.ends_with(json!({ "summary": summary }))?;
     say(&told_of(&summary));
+    written?;
+    results.ends_with(json!({ "summary": summary }))?;
     Ok(exit(&summary))
 }
 
@@ -120,7 +124,7 @@ fn tell(output: &mut Stream, letter: &DeadLetter, became: &Redriven) -> Result<(
         say(&format!("{} was not sent: {}", plain(named(letter)), plain(why)));
     }
     let done = Done { id: letter.id.as_deref(), became, why };
-    output.item(&["id", "became", "why"], &done, || match became {
+    output.item(&COLUMNS, &done, || match became {
         "sent" => format!("sent {}", plain(named(letter))),
         _ => String::new(),
     })
