@@ -149,7 +149,7 @@ mod worker;
 /// # struct Carrier;
 /// # impl Carrier {
 /// #     async fn order(&self, parcel: &Parcel, id: transactional_message::CallId) -> Result<Label, ShipError> { Ok(Label) }
-/// #     async fn has_order(&self, id: transactional_message::CallId) -> Result<bool, ShipError> { Ok(true) }
+/// #     async fn close(&self, id: transactional_message::CallId) -> Result<bool, ShipError> { Ok(true) }
 /// # }
 /// # struct Label;
 /// # type ShipError = Box<dyn std::error::Error + Send + Sync>;
@@ -166,10 +166,10 @@ mod worker;
 ///     carrier.order(&parcel, call_id()).await
 /// }
 ///
-/// /// Asked only if no report says how `ship` ended. `Cancel` promises that nothing takes effect
-/// /// later, either.
+/// /// Asked only if no report says how `ship` ended. `Cancel` promises that nothing takes effect later, either: the
+/// /// carrier refuses an order with this id from now on, and says whether it has one.
 /// async fn ship_outcome(half: HalfMessage<ParcelSent>, carrier: Data<Carrier>) -> Result<Outcome, ShipError> {
-///     Ok(if carrier.has_order(half.call_id).await? { Outcome::Confirm } else { Outcome::Cancel })
+///     Ok(if carrier.close(half.call_id).await? { Outcome::Confirm } else { Outcome::Cancel })
 /// }
 /// ```
 ///

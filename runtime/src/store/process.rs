@@ -43,7 +43,7 @@ pub struct ProcessInfo {
     /// For how many seconds each of them remembers a message: its [`inbox_retention`](crate::Consumer::inbox_retention).
     #[serde(default)]
     pub remembers: BTreeMap<String, u64>,
-    /// What carries its messages: `rabbitmq`, `in-process`.
+    /// What carries its messages: `rabbitmq`, `in_process`.
     #[serde(default)]
     pub transport: String,
     /// The exchanges that it declares, and those that its queues are bound to.

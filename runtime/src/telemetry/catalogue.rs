@@ -42,7 +42,7 @@ catalogue! {
     DEAD: Counter<()> = Metric::counter("transactional_message_dead_total", &["exchange"],
         "Confirmed messages that were given up, and wait for an operator");
     DECISIONS: Counter<Decided> = Metric::counter("transactional_message_decisions_total", &["via", "action"],
-        "What people decided about messages, and by what means: console, cli, code");
+        "What people decided about messages through this process, and by what means: console, cli, code");
     EXPIRED: Counter<()> = Metric::counter("transactional_message_expired_total", &[],
         "Messages whose time was over before they could be delivered");
     HALF_DURATION: Histogram<()> = Metric::histogram("transactional_message_half_duration_seconds", &[], SHORT,

@@ -101,9 +101,9 @@ impl Redrive {
         self
     }
 
-    /// Sends also those that are older than what their consumer remembers, and those whose ids don't tell. What had its effect
-    /// before has it twice then; and a consumer buries again what is older than its
-    /// [`inbox_retention`](crate::Consumer::inbox_retention), unless that was raised.
+    /// Sends also those that are older than what their consumer remembers, and those whose ids don't tell. The consumer handles
+    /// the latter, perhaps for the second time. It buries again what is older than its
+    /// [`inbox_retention`](crate::Consumer::inbox_retention), or than anything that its inbox has forgotten already.
     #[must_use]
     pub const fn forgotten(mut self, forgotten: bool) -> Self {
         self.forgotten = forgotten;
