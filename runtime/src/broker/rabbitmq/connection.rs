@@ -222,7 +222,17 @@ pub(super) async fn close(mut connection: OwnedConnection) {
 }
 
 async fn say_goodbye(connection: Connection) {
-    let _ = timeout(CLOSE_TIMEOUT, connection.close(200, "good-bye".into())).await;
+    let goodbye = async {
+        // Channels that were let go of just before are closed first: afterwards that is an error in lapin's log.
+        let _ = there_and_back(&connection).await;
+        connection.close(200, "good-bye".into()).await
+    };
+    let _ = timeout(CLOSE_TIMEOUT, goodbye).await;
+}
+
+/// Waits until RabbitMQ has answered what was asked before on this connection.
+pub(super) async fn there_and_back(connection: &Connection) -> lapin::Result<()> {
+    connection.create_channel().await?.close(200, "".into()).await
 }
 
 /// Attempts to connect: how often in vain, and what the log was told about it.

@@ -9,7 +9,7 @@ use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{ConnectError, code, text};
+use super::connection::{ConnectError, code, text, there_and_back};
 use super::publish_queue::{BrokerStatus, PublishQueue};
 
 /// A connection, until it is lost.
@@ -87,8 +87,7 @@ impl<'a> PublishConnection<'a> {
 
     /// Waits until the broker has answered something.
     pub(super) async fn round_trip(&self) -> Result<(), Failure> {
-        let there_and_back = async { self.connection.create_channel().await?.close(200, "".into()).await };
-        self.wait_for(there_and_back).await
+        self.wait_for(there_and_back(self.connection)).await
     }
 
     /// Waits for the broker, within the publisher's patience.
