@@ -112,7 +112,7 @@ async fn delivery_stalled<P: Place>(alert: &Alert) {
     let messenger = World::<P>::start(world.builder().settings(fast().deliver(false))).await;
     world.pay(&messenger, 1).await.expect("ok");
     world.count(&messenger, MessageState::Confirmed, 1).await;
-    assert!(messenger.shutdown(HOUR).await);
+    world.shut_down(&messenger).await;
     run(&world.store(), AGE).await.expect("ages");
     let tm = Tm::on(&world);
     let doctor = alert.run(&tm, "doctor", "").ends_with(6).out;
@@ -143,7 +143,7 @@ async fn delivery_late<P: Place>(alert: &Alert) {
 async fn vanished<P: Place>(world: &World<P>) {
     let messenger = World::<P>::start(world.builder().settings(fast().check_after(HOUR))).await;
     world.vanish(&messenger, 1).await;
-    assert!(messenger.shutdown(HOUR).await);
+    world.shut_down(&messenger).await;
     run(&world.store(), AGE).await.expect("ages");
 }
 
@@ -169,7 +169,7 @@ async fn nobody_answers<P: Place>(alert: &Alert) {
     let shipped = Message::json("shop", "order.handled", &order(1)).expect("encodes").business_key(1);
     let call = it::call(AnsweredBy::Handler("it.shipped".into()), [shipped]);
     vanish(messenger.call(call, async { panic!("on purpose") as Result<(), ShopError> })).await;
-    assert!(messenger.shutdown(HOUR).await);
+    world.shut_down(&messenger).await;
     run(&world.store(), AGE).await.expect("ages");
     // A process without that handler: it was renamed.
     let messenger = world.messenger().await;
@@ -282,6 +282,6 @@ async fn silent<P: Place>(alert: &Alert) {
     let tm = Tm::on(&world);
     announced(&tm).await;
     says(&alert.run(&tm, "processes", "").ends_with(0).out, &std::process::id().to_string());
-    assert!(messenger.shutdown(HOUR).await);
+    world.shut_down(&messenger).await;
     says(&alert.run(&tm, "processes", "").ends_with(0).err, "no process has announced itself");
 }

@@ -217,7 +217,7 @@ async fn what_is_redriven_has_its_effect_once_and_what_fails_again_is_not_sent_r
     .assert_eq(&shop.plain(&ran.out));
     assert!(ran.err.ends_with("\n4 sent\n"), "{}", ran.err);
     shop.rabbit.has(&shop.dead(), 1).await;
-    assert_eq!(shop.world.effects_of_orders().await, [1, 3, 4]);
+    wait_until("the effects", async || shop.world.effects_of_orders().await == [1, 3, 4]).await;
     assert_eq!(shop.ids(), [ids[1].clone()]);
     assert_eq!(shop.listener().heard_of(2).len(), 2, "once at first, and once again");
     let again = shop.json(&["dead", "show", &shop.queue, &ids[1]], 0);

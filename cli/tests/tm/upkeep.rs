@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use it::{Place, Reply, World, fast, number, run, wait_until};
+use it::{Place, Reply, World, fast, listed, number, run, wait_until};
 use transactional_message::{Backoff, MessageState};
 
 use crate::run::Tm;
@@ -50,8 +50,8 @@ pub(crate) async fn a_question_is_asked_now_and_what_becomes_of_it_is_seen<P: Pl
     world.oracle.say(1, [Reply::Unknown, Reply::Confirm]);
     world.vanish(&messenger, 1).await;
     wait_until("it to be asked about in vain", async || {
-        let halves = messenger.admin().list(MessageState::Half, None, 1).await.expect("lists");
-        halves.first().is_some_and(|half| half.attempts == 1 && half.held_by.is_none())
+        let halves = listed(&messenger, MessageState::Half, 1).await;
+        halves.iter().flatten().any(|half| half.attempts == 1 && half.held_by.is_none())
     })
     .await;
     let id = messenger.admin().list(MessageState::Half, None, 1).await.expect("lists")[0].id.to_string();

@@ -43,7 +43,7 @@ pub use says::{PASSWORD, says};
 pub use scripted_consumer::{Action, Delivery, ScriptedConsumer};
 pub use scripted_handler::{Question, Reply, ScriptedHandler, ask};
 pub use services::proxy::Proxy;
-pub use wait::{vanish, wait_until};
+pub use wait::{answered, counted, listed, vanish, wait_until};
 pub use world::{World, fast};
 
 /// The README's examples, compiled as tests.

@@ -4,6 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
+use transactional_message::{Error, ErrorKind, MessageInfo, MessageState, Messenger, Stats};
 
 use crate::ProcessLog;
 
@@ -20,6 +21,24 @@ pub async fn wait_until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// What the store said. `None`: a busy machine kept its server from answering in time. Who waits asks again.
+pub fn answered<T>(answer: Result<T, Error>) -> Option<T> {
+    match answer {
+        Err(error) if error.kind() == ErrorKind::Unavailable => None,
+        answer => Some(answer.expect("the store answers")),
+    }
+}
+
+/// How many messages there are; as [`answered`].
+pub async fn counted(messenger: &Messenger) -> Option<Stats> {
+    answered(messenger.stats().await)
+}
+
+/// The newest messages in `state`, so many at most; as [`answered`].
+pub async fn listed(messenger: &Messenger, state: MessageState, limit: u32) -> Option<Vec<MessageInfo>> {
+    answered(messenger.admin().list(state, None, limit).await)
 }
 
 /// Runs a call whose body panics: nobody reports how it ended.

@@ -5,14 +5,13 @@ use std::time::Duration;
 use sqlx::Pool;
 use tracing_subscriber::filter::LevelFilter;
 use transactional_message::{
-    Backoff, Consumer, ErrorKind, MessageId, MessageState, Messenger, MessengerBuilder, Settings, Stats,
-    begin,
+    Backoff, Consumer, MessageId, MessageState, Messenger, MessengerBuilder, Settings, begin,
 };
 
 use crate::databases::{Connection, Dialect, Place, number, numbers, run, texts, write};
 use crate::{
-    Log, Order, Outage, ScriptedConsumer, ScriptedHandler, ShopError, fenced, handled, order, vanish,
-    wait_until,
+    Log, Order, Outage, ScriptedConsumer, ScriptedHandler, ShopError, counted, fenced, handled, order,
+    vanish, wait_until,
 };
 
 /// One test's databases: `shop`, the business database; `books`, the consumers'; `store`, the
@@ -130,6 +129,13 @@ impl<P: Place> World<P> {
         })
         .await;
         messenger
+    }
+
+    /// Shuts down, and nobody takes the process for alive any more. It withdraws itself only as long as that takes no time:
+    /// on a busy machine, what it could not take back is taken back here.
+    pub async fn shut_down(&self, messenger: &Messenger) {
+        assert!(messenger.shutdown(Duration::from_hours(1)).await, "shuts down in time");
+        run(&self.store(), "DELETE FROM tm_process").await.expect("withdraws");
     }
 
     /// A running messenger with the consumer.
@@ -254,14 +260,6 @@ impl<P: Place> World<P> {
     /// What the fence rows say, by number: 1 committed, 2 tombstone, 3 withheld.
     pub async fn fences(&self, outcome: i64) -> i64 {
         number(&self.shop, format!("SELECT count(*) FROM tm_fence WHERE outcome = {outcome}")).await
-    }
-}
-
-/// `None`: a busy machine kept the server from answering in time. Who waits asks again.
-async fn counted(messenger: &Messenger) -> Option<Stats> {
-    match messenger.stats().await {
-        Err(error) if error.kind() == ErrorKind::Unavailable => None,
-        counted => Some(counted.expect("counts")),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use it::{Order, Rabbit, order, send, wait_until};
+use it::{Order, Rabbit, listed, order, send, wait_until};
 use transactional_message::{Consumer, Message, MessageInfo, MessageState, Messenger};
 
 use crate::World;
@@ -99,7 +99,8 @@ async fn what_is_unroutable_is_delivered_when_a_queue_appears() {
     let messenger = World::start(rabbit.with(world.builder())).await;
     send(&messenger, to(&rabbit.exchange, "order.paid", 1)).await;
     wait_until("it came back", async || {
-        list(&messenger, MessageState::Confirmed).await.first().is_some_and(|message| message.attempts > 1)
+        let confirmed = listed(&messenger, MessageState::Confirmed, 1).await;
+        confirmed.iter().flatten().any(|message| message.attempts > 1)
     })
     .await;
     let reason = list(&messenger, MessageState::Confirmed).await.remove(0).reason.expect("a reason");
@@ -173,9 +174,10 @@ async fn an_exchange_that_is_deleted_and_comes_again_costs_nothing() {
     rabbit.delete_exchange().await;
     send_all(&messenger, (1..100).map(|id| to(&rabbit.exchange, "x", id))).await;
     wait_until("they failed", async || {
-        let waiting = list(&messenger, MessageState::Confirmed).await;
+        let waiting = listed(&messenger, MessageState::Confirmed, 1000).await;
         waiting
             .iter()
+            .flatten()
             .any(|one| one.reason.as_deref().is_some_and(|reason| reason.contains("does not exist")))
     })
     .await;

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use it::{Action, Log, order, send, wait_until};
+use it::{Action, Log, listed, order, send, wait_until};
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Connection, ConnectionProperties};
@@ -99,7 +99,7 @@ async fn a_full_queue_refuses_and_its_messages_are_tried_again() {
     // The neighbours, and what there was room for.
     world.count(&messenger, MessageState::Delivered, 15).await;
     wait_until("the reason to be known", async || {
-        let waiting = in_state(&messenger, MessageState::Confirmed).await;
+        let waiting = listed(&messenger, MessageState::Confirmed, 1000).await.unwrap_or_default();
         let told = |one: &MessageInfo| one.reason.as_deref().is_some_and(|why| why.contains("refused"));
         waiting.len() == 5 && waiting.iter().all(told)
     })

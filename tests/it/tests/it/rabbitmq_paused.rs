@@ -50,8 +50,8 @@ async fn a_paused_consumer_takes_no_more_until_it_is_to_go_on() {
     wait_until("all effects", async || world.effects_of_orders().await.len() == 21).await;
     rabbit.is_consumed(&queue).await;
     rabbit.has(&queue, 0).await;
-    // And it ends by itself.
-    messenger.admin().pause(&what, Duration::from_secs(2), "a moment").await.expect("pauses");
+    // And it ends by itself: not before it was seen.
+    messenger.admin().pause(&what, Duration::from_secs(6), "a moment").await.expect("pauses");
     rabbit.is_not_consumed(&queue).await;
     send(&messenger, &rabbit, 22).await;
     wait_until("the last effect", async || world.effects_of_orders().await.len() == 22).await;

@@ -56,13 +56,18 @@ async fn a_fenced_half_that_is_gone_and_has_no_answer_yet_is_stored_again() {
 async fn a_half_with_a_handler_that_is_gone_is_stored_again() {
     let recorder = recorder().await;
     let db = recorder.pool();
+    let (restored, wait) = tokio::sync::oneshot::channel();
     let body = async {
         restore(db).await;
+        restored.send(()).expect("waits");
         std::future::pending::<Result<(), Error>>().await
     };
     let call = recorder.messenger().call(it::call(AnsweredBy::Handler("on.ly".into()), [message()]), body);
-    let patience = std::time::Duration::from_millis(200);
-    tokio::time::timeout(patience, call).await.expect_err("its caller leaves");
+    // Its caller leaves.
+    tokio::select! {
+        ended = call => panic!("{ended:?}"),
+        restored = wait => restored.expect("restores"),
+    }
     recorder.settle().await.expect("settles");
     recorder.assert_sent(&[("shop", "paid", json!({ "order": 1 }))]);
 }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use it::{Action, Dialect, Place, ShopError, fast, fenced, fenced_amendable, number, order, run, wait_until};
+use it::{
+    Action, Dialect, Place, ShopError, counted, fast, fenced, fenced_amendable, number, order, run,
+    wait_until,
+};
 use sqlx::MySql;
 use tokio::sync::Barrier;
 use transactional_message::{ErrorKind, FencedTransaction, MessageState, Messenger, begin};
@@ -146,7 +149,8 @@ async fn rows_that_others_have_locked_keep_no_other_row_waiting() {
         .check_back_horizon(Duration::from_secs(2))
         .retention(Duration::from_secs(3));
     let work = async {
-        wait_until("the foreign half", async || other.stats().await.expect("counts").half == 1).await;
+        wait_until("the foreign half", async || counted(&other).await.is_some_and(|stats| stats.half == 1))
+            .await;
         let id = MySql::id(other.admin().list(MessageState::Half, None, 1).await.expect("lists")[0].id);
         let mut locks = world.store().begin().await.expect("begins");
         let lock = format!("UPDATE tm_message SET check_after = check_after + 1 WHERE id = {id}");

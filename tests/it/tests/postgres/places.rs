@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join_all};
 use it::{
-    Dialect, Order, PostgresSchemas, ShopError, fast, fenced, fenced_amendable, number, order, run, says,
-    texts, wait_until,
+    Dialect, Order, PostgresSchemas, ShopError, counted, fast, fenced, fenced_amendable, number, order, run,
+    says, texts, wait_until,
 };
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool, Postgres};
@@ -61,7 +61,8 @@ async fn works(messenger: &Messenger, shop: &PgPool) {
         Ok::<_, ShopError>(tx.commit().await?)
     };
     messenger.scope(async { fenced(&order(1), body).await }).await.expect("committed");
-    wait_until("the delivery", async || messenger.stats().await.expect("counts").delivered == 1).await;
+    wait_until("the delivery", async || counted(messenger).await.is_some_and(|stats| stats.delivered == 1))
+        .await;
 }
 
 #[tokio::test]

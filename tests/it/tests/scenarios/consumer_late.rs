@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use it::{Connection, Dialect, Gate, Process, fast, gate, wait_until};
+use it::{Connection, Dialect, Gate, Process, counted, fast, gate, listed, wait_until};
 use transactional_message::{Consume, Consumer, MessageState, RawPayload, Received};
 
 use crate::{Db, World};
@@ -48,7 +48,7 @@ async fn given_up_while_it_is_handled(world: &World, fails: bool) -> MessageStat
         ended.expect("ok");
         // Here it stands still, until it is told to go on.
         wait_until("the message to be settled", async || {
-            messenger.stats().await.expect("counts").confirmed == 0
+            counted(&messenger).await.is_some_and(|stats| stats.confirmed == 0)
         })
         .await;
         assert!(messenger.shutdown(Duration::from_secs(30)).await);
@@ -124,7 +124,7 @@ async fn a_message_that_somebody_is_still_handling_is_not_begun_again() {
         messenger.scope(async { it::handled(&it::order(1), async { Ok(()) }).await }).await.expect("ok");
         // Here it stands still, until it is told to go on.
         wait_until("the message to be settled", async || {
-            messenger.stats().await.expect("counts").confirmed == 0
+            counted(&messenger).await.is_some_and(|stats| stats.confirmed == 0)
         })
         .await;
         assert!(messenger.shutdown(Duration::from_secs(30)).await);
@@ -136,8 +136,8 @@ async fn a_message_that_somebody_is_still_handling_is_not_begun_again() {
     .await;
     let other = world.messenger().await;
     wait_until("it to come to another process", async || {
-        let waiting = other.admin().list(MessageState::Confirmed, None, 1).await.expect("lists");
-        waiting.first().is_some_and(|message| message.reason.is_some())
+        let waiting = listed(&other, MessageState::Confirmed, 1).await;
+        waiting.iter().flatten().any(|message| message.reason.is_some())
     })
     .await;
     let entered = async || it::number(&world.books, "SELECT count(*) FROM tm_inbox_entered").await;

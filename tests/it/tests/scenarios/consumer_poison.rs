@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use it::AnsweredBy;
-use it::{Action, Connection, Order, Place, ShopError, fast, run, texts, wait_until};
+use it::{Action, Connection, Order, Place, ShopError, fast, listed, run, texts, wait_until};
 use transactional_message::{Consume, Consumer, Message, MessageInfo, MessageState, Messenger, Received};
 
 use crate::{Db, World};
@@ -98,8 +98,11 @@ async fn what_one_version_cannot_read_waits_uncounted_for_another_and_is_dead_in
     let old = World::start(typed(Duration::from_mins(1))).await;
     send(&old, Message::bytes("shop", "x", "application/json", "{\"id\": \"a word\"}")).await;
     wait_until("it to be seen, and kept", async || {
-        let waiting = old.admin().list(MessageState::Confirmed, None, 100).await.expect("lists");
-        waiting.iter().any(|one| one.reason.as_deref().is_some_and(|why| why.contains("can't be decoded")))
+        let waiting = listed(&old, MessageState::Confirmed, 100).await;
+        waiting
+            .iter()
+            .flatten()
+            .any(|one| one.reason.as_deref().is_some_and(|why| why.contains("can't be decoded")))
     })
     .await;
     // Those that have waited longer wait longer.
@@ -124,8 +127,8 @@ async fn a_message_that_finds_nobody_says_so_dies_and_is_delivered_once_somebody
     let lonely = World::start(world.builder().settings(settings)).await;
     world.handle(&lonely, 1).await.expect("ok");
     wait_until("the first failure", async || {
-        let messages = lonely.admin().list(MessageState::Confirmed, None, 1).await.expect("lists");
-        messages.first().is_none_or(|message| message.reason.is_some())
+        let messages = listed(&lonely, MessageState::Confirmed, 1).await;
+        messages.is_some_and(|messages| messages.iter().all(|message| message.reason.is_some()))
     })
     .await;
     let message = dead(&world, &lonely, 1).await.remove(0);
@@ -205,7 +208,7 @@ async fn a_consumer_without_its_database_acknowledges_nothing_and_catches_up() {
         world.handle(&messenger, id).await.expect("ok");
     }
     wait_until("failures", async || {
-        let waiting = messenger.admin().list(MessageState::Confirmed, None, 100).await.expect("lists");
+        let waiting = listed(&messenger, MessageState::Confirmed, 100).await.unwrap_or_default();
         waiting.len() == 10 && waiting.iter().all(|message| message.reason.is_some())
     })
     .await;

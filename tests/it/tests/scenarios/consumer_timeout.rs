@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use crate::{Db, World};
 
-const TIMEOUT: Duration = Duration::from_millis(500);
-const WHY: &str = "the handler did not end within 500ms, which is the consumer's `handler_timeout`";
+const TIMEOUT: Duration = Duration::from_secs(1);
+const WHY: &str = "the handler did not end within 1s, which is the consumer's `handler_timeout`";
 
 #[tokio::test]
 async fn handlers_that_never_return_are_ended_and_keep_nobody_waiting() {
@@ -63,6 +63,8 @@ async fn what_an_ended_handler_wrote_is_rolled_back_and_the_message_comes_again(
     world.settled(&messenger).await;
     assert_eq!(world.effects_of_orders().await, [1]);
     let delivered = messenger.admin().list(MessageState::Delivered, None, 1).await.expect("lists").remove(0);
-    assert_eq!((delivered.attempts, delivered.reason.as_deref()), (1, Some(WHY)));
+    // On a busy machine, one that would have returned may be ended, too.
+    let history = messenger.admin().history(delivered.id).await.expect("reads");
+    assert!(delivered.attempts >= 1 && history[0].reason == WHY, "{delivered:?}, {history:?}");
     assert_eq!(number(&world.books, "SELECT count(*) FROM tm_inbox_entered").await, 0);
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use it::{
-    Dialect, Log, Order, ShopError, fast, fenced, fenced_amendable, fenced_twice, order, run, texts,
+    Dialect, Log, Order, ShopError, fast, fenced, fenced_amendable, fenced_twice, listed, order, run, texts,
     wait_until,
 };
 use sqlx::{AssertSqlSafe, Connection, Transaction};
@@ -64,15 +64,19 @@ async fn of_two_calls_in_a_transaction_the_one_that_failed_sends_nothing() {
     let mut tx = world.shop.begin().await.expect("begins");
     messenger.scope(pay_in(&mut tx, 1, true)).await.expect_err("declined");
     messenger.scope(pay_in(&mut tx, 2, false)).await.expect("pays");
-    let never = std::future::pending::<Result<(), ShopError>>();
-    let dropped = messenger.scope(async {
+    let (third, (entered, wait)) = (order(3), tokio::sync::oneshot::channel());
+    let dropped = async {
         let body = async {
             let _entered = enter(&mut tx).await?;
-            never.await
+            entered.send(()).expect("waits");
+            std::future::pending::<Result<(), ShopError>>().await
         };
-        tokio::time::timeout(Duration::from_millis(300), fenced(&order(3), body)).await
-    });
-    dropped.await.expect_err("takes too long");
+        tokio::select! {
+            ended = fenced(&third, body) => panic!("{ended:?}"),
+            entered = wait => entered.expect("enters"),
+        }
+    };
+    messenger.scope(dropped).await;
     tx.commit().await.expect("commits");
     world.count(&messenger, MessageState::Delivered, 1).await;
     world.count(&messenger, MessageState::Cancelled, 2).await;
@@ -231,8 +235,8 @@ async fn a_caller_that_takes_long_is_asked_about_and_right_all_the_same() {
     let mut tx = world.shop.begin().await.expect("begins");
     messenger.scope(pay_in(&mut tx, 1, false)).await.expect("pays");
     wait_until("the fence to have been asked in vain", async || {
-        let halves = messenger.admin().list(MessageState::Half, None, 2).await.expect("lists");
-        halves.iter().any(|half| half.reason.is_some())
+        let halves = listed(&messenger, MessageState::Half, 2).await;
+        halves.iter().flatten().any(|half| half.reason.is_some())
     })
     .await;
     tx.commit().await.expect("commits");

@@ -1,6 +1,6 @@
 //! A half belongs to the fence of one database: another one answers nothing, and is changed in nothing.
 
-use it::{Dialect, Place, Process, ShopError, fast, fenced, handled, number, order, run, wait_until};
+use it::{Dialect, Place, Process, ShopError, fast, fenced, handled, listed, number, order, run, wait_until};
 use transactional_message::{ErrorKind, MessageState, Messenger, begin};
 use uuid::Uuid;
 
@@ -35,8 +35,8 @@ async fn a_database_that_was_swapped_answers_nothing() {
     assert_eq!(error.kind(), ErrorKind::Misuse, "{error}");
     assert!(error.to_string().contains("another database than the messenger's fence"), "{error}");
     wait_until("the question", async || {
-        let halves = messenger.admin().list(MessageState::Half, None, 2).await.expect("lists");
-        halves.first().and_then(|half| half.reason.as_deref()).is_some_and(|reason| {
+        let halves = listed(&messenger, MessageState::Half, 2).await;
+        halves.iter().flatten().next().and_then(|half| half.reason.as_deref()).is_some_and(|reason| {
             reason.contains("the pool leads to another database than the message belongs to")
         })
     })

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use it::{Action, Dialect, Process, Reply, ShopError, fast, fenced, number, order, run, wait_until};
+use it::{
+    Action, Dialect, Process, Reply, ShopError, answered, counted, fast, fenced, number, order, run,
+    wait_until,
+};
 use transactional_message::{MessageState, Messenger, Settings, begin};
 use uuid::{NoContext, Timestamp, Uuid};
 
@@ -68,7 +71,7 @@ async fn what_a_person_decided_goes_too() {
     let parked = messenger.admin().list(MessageState::Parked, None, 1).await.expect("lists").remove(0);
     messenger.admin().confirm(parked.id, "looked it up").await.expect("confirms");
     wait_until("the message to be delivered, and to go", async || {
-        messenger.admin().find(parked.id).await.expect("looks").is_none()
+        answered(messenger.admin().find(parked.id).await).is_some_and(|found| found.is_none())
     })
     .await;
     assert_eq!(world.listener.orders(), [1]);
@@ -84,8 +87,8 @@ async fn a_confirmed_message_outlives_the_retention_and_so_does_its_fence_row() 
     let body = async { Err(ShopError::Declined) };
     lonely.scope(async { fenced::<()>(&order(2), body).await }).await.expect_err("declined");
     wait_until("the cancelled one to go", async || {
-        let stats = lonely.stats().await.expect("counts");
-        stats.cancelled == 0 && stats.half == 0 && world.fences(2).await == 0
+        counted(&lonely).await.is_some_and(|stats| stats.cancelled == 0 && stats.half == 0)
+            && world.fences(2).await == 0
     })
     .await;
     assert_eq!((lonely.stats().await.expect("counts").confirmed, world.fences(1).await), (1, 1));
@@ -103,7 +106,7 @@ async fn a_fence_row_whose_message_the_store_does_not_know_is_kept() {
     run(&world.shop, insert).await.expect("inserts");
     world.pay(&messenger, 1).await.expect("ok");
     wait_until("the known one to go", async || {
-        messenger.stats().await.expect("counts").delivered == 0
+        counted(&messenger).await.is_some_and(|stats| stats.delivered == 0)
             && world.listener.orders() == [1]
             && world.fences(1).await == 1
     })

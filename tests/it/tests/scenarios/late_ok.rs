@@ -4,8 +4,8 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use it::{
-    Dialect, Gate, Order, Place, Process, Reply, ShopError, fast, fenced, gate, handled, order, run,
-    wait_until,
+    Dialect, Gate, Order, Place, Process, Reply, ShopError, counted, fast, fenced, gate, handled, listed,
+    order, run, wait_until,
 };
 use sqlx::Pool;
 use transactional_message::{Error, ErrorKind, MessageInfo, MessageState, Messenger, begin};
@@ -34,7 +34,7 @@ where
 /// The only message.
 async fn only(messenger: &Messenger, state: MessageState) -> MessageInfo {
     wait_until(&format!("the message to be {state}"), async || {
-        messenger.stats().await.expect("counts").count(state) == 1
+        counted(messenger).await.is_some_and(|stats| stats.count(state) == 1)
     })
     .await;
     messenger.admin().list(state, None, 2).await.expect("lists").remove(0)
@@ -180,8 +180,8 @@ async fn a_transaction_that_is_open_during_the_pause_is_waited_for() {
     });
     // It was asked, and the answer was "not yet".
     wait_until("the fence to give no answer", async || {
-        let halves = other.admin().list(MessageState::Half, None, 2).await.expect("lists");
-        halves.first().is_some_and(|half| {
+        let halves = listed(&other, MessageState::Half, 2).await;
+        halves.iter().flatten().next().is_some_and(|half| {
             half.attempts > 1 && half.reason.as_deref().is_some_and(|reason| reason.contains(Db::LOCKED))
         })
     })

@@ -1,7 +1,7 @@
 //! One row that the store refuses delays none of its neighbours, and is found again.
 
 use futures_util::future::join_all;
-use it::{Action, Dialect, Log, Reply, fast, number, run, wait_until};
+use it::{Action, Dialect, Log, Reply, counted, fast, number, run, wait_until};
 use sqlx::Pool;
 use tracing_subscriber::filter::LevelFilter;
 use transactional_message::{MessageState, Messenger};
@@ -21,7 +21,7 @@ async fn allow(store: &Pool<Db>) {
 
 async fn all_but_one_are(messenger: &Messenger, state: MessageState) {
     wait_until("the neighbours to be settled", async || {
-        messenger.stats().await.expect("counts").count(state) == 29
+        counted(messenger).await.is_some_and(|stats| stats.count(state) == 29)
     })
     .await;
 }

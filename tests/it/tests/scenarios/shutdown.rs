@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use it::{Action, ShopError, fast, handled, order, vanish, wait_until};
+use it::{Action, ShopError, counted, fast, handled, order, vanish, wait_until};
 use transactional_message::{ErrorKind, MessageState, Settings};
 
 use crate::World;
@@ -114,7 +114,7 @@ async fn a_body_that_outlives_the_deadline_is_settled_by_the_next_start() {
     let order = order(1);
     let call = messenger.scope(async { handled(&order, body).await });
     let shutdown = async {
-        wait_until("the half", async || messenger.stats().await.expect("counts").half == 1).await;
+        wait_until("the half", async || counted(&messenger).await.is_some_and(|stats| stats.half == 1)).await;
         assert!(!messenger.shutdown(Duration::from_millis(50)).await);
         go_on.send(()).expect("waits");
     };

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use it::{Reply, fast, fenced, handled, number, order, wait_until};
-use transactional_message::{Messenger, begin};
+use it::{Reply, counted, fast, fenced, handled, number, order, wait_until};
+use transactional_message::{MessageState, Messenger, begin};
 
+use super::operator::newest;
 use crate::World;
 
 /// One messenger for the calls, and another over the same store that looks all the time.
@@ -56,8 +57,8 @@ async fn a_handler_is_never_asked_about_slow_bodies_however_many_they_are() {
         // In groups, so that none waits long for its half.
         for upto in (50..=MANY).step_by(50) {
             progress.send(upto).expect("waits");
-            wait_until("the halves of the group", async || own.stats().await.expect("counts").half == upto)
-                .await;
+            let stored = async || counted(&own).await.is_some_and(|stats| stats.half == upto);
+            wait_until("the halves of the group", stored).await;
         }
         renewed(&world, lease, 3).await;
         progress.send(MANY + 1).expect("waits");
@@ -84,7 +85,7 @@ async fn a_fence_is_never_asked_about_slow_bodies_before_their_transaction() {
         own.scope(async { fenced(&order(id), body).await }).await.expect("not fenced");
     };
     let conduct = async {
-        wait_until("the halves", async || own.stats().await.expect("counts").half == 20).await;
+        wait_until("the halves", async || counted(&own).await.is_some_and(|stats| stats.half == 20)).await;
         renewed(&world, fast().lease, 3).await;
         progress.send(true).expect("waits");
     };
@@ -109,7 +110,7 @@ async fn a_fence_is_never_asked_about_a_slow_transaction() {
         Ok(())
     };
     let conduct = async {
-        wait_until("the half", async || own.stats().await.expect("counts").half == 1).await;
+        wait_until("the half", async || counted(&own).await.is_some_and(|stats| stats.half == 1)).await;
         for leases in [3, 6] {
             renewed(&world, fast().lease, leases).await;
             progress.send(leases).expect("waits");
@@ -117,14 +118,10 @@ async fn a_fence_is_never_asked_about_a_slow_transaction() {
     };
     let order = order(1);
     let (slow, (), watched) = tokio::join!(own.scope(async { fenced(&order, body).await }), conduct, async {
-        let halves = async || {
-            other.admin().list(transactional_message::MessageState::Half, None, 10).await.expect("lists")
-        };
-        wait_until("the half", async || halves().await.len() == 1).await;
-        let id = halves().await[0].id;
+        let id = newest(&other, MessageState::Half).await;
         // As long as it is half, nobody may have counted a question.
         while let Some(half) = other.admin().find(id).await.expect("finds")
-            && half.state == transactional_message::MessageState::Half
+            && half.state == MessageState::Half
         {
             assert_eq!((half.attempts, half.reason), (0, None));
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use it::AnsweredBy;
-use it::{Dialect, Place, Process, Reply, ScriptedHandler, ShopError, ask, handled, order, wait_until};
+use it::{
+    Dialect, Place, Process, Reply, ScriptedHandler, ShopError, ask, counted, handled, order, wait_until,
+};
 use transactional_message::{Message, MessageState, Messenger, MessengerBuilder, WithMessenger, spawn};
 
 use crate::{Db, World};
@@ -173,7 +175,8 @@ async fn confirmed_messages_of_a_dead_process_are_delivered_by_the_one_that_is_l
                 messenger.scope(async { handled(&order(id), body).await }).await;
             ended.expect("ok");
         }
-        wait_until("the confirms", async || messenger.stats().await.expect("counts").confirmed == 20).await;
+        let confirmed = async || counted(&messenger).await.is_some_and(|stats| stats.confirmed == 20);
+        wait_until("the confirms", confirmed).await;
         done.send(()).expect("waits");
         std::future::pending::<()>().await;
     });

@@ -4,7 +4,9 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use it::{Dialect as _, Fragile, Process, Reply, ShopError, fast, fenced, handled, order, wait_until};
+use it::{
+    Dialect as _, Fragile, Process, Reply, ShopError, counted, fast, fenced, handled, order, wait_until,
+};
 use transactional_message::{MessageState, Messenger, begin};
 
 use crate::{Db, World};
@@ -60,7 +62,7 @@ async fn orphans_are_settled_with_answers_of(tenths: u32) {
         Ok::<_, ShopError>(())
     };
     let conduct = async {
-        wait_until("the halves", async || own.stats().await.expect("counts").half == 2).await;
+        wait_until("the halves", async || counted(&own).await.is_some_and(|stats| stats.half == 2)).await;
         orphan(&world).await;
         // To connect takes many round trips, and is not what this is about.
         join_all([&own, &other].repeat(8).iter().map(|one| one.admin().list(MessageState::Half, None, 1)))

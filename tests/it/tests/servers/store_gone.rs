@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use it::{Fragile, Place as _, fast, fenced, order, wait_until};
+use it::{Fragile, Place as _, counted, fast, fenced, order, wait_until};
 use transactional_message::{ErrorKind, begin};
 
 use crate::{Place, World};
@@ -33,7 +33,8 @@ async fn no_live_body_is_given_up(world: &World, begins: impl AsyncFnOnce(), end
         assert!(ended.is_ok(), "the live body of {id} was given up: {ended:?}");
     };
     let outage = async {
-        wait_until("the halves", async || own.stats().await.expect("counts").half == BODIES).await;
+        wait_until("the halves", async || counted(&own).await.is_some_and(|stats| stats.half == BODIES))
+            .await;
         begins().await;
         let began = Instant::now();
         let error = world.handle(&hasty, 100).await.expect_err("there is no store").message();
