@@ -59,14 +59,14 @@ async fn a_thousand_payments_send_a_thousand_messages_each_once_and_as_documente
     agree_soon(&url, &told).await;
     assert!(witness.is_done(), "no message more");
     witness.leave().await;
-    let log = service.log();
+    let (ended, log) = service.stop_with_log().await;
+    assert!(ended.success());
     let warns = |line: &&str| line.contains("WARN") || line.contains("ERROR");
     // sqlx warns of seconds until a connection was there, or a statement done: of a busy machine, that is.
     let slow = ["time to acquire exceeded slow threshold", "execution time exceeded alert threshold"];
     let is_slow = |line: &&str| slow.iter().any(|slow| line.contains(slow));
     let warning = log.lines().filter(warns).find(|line| !is_slow(line));
     assert_eq!(warning, None, "a warning in quiet times: {log}");
-    assert!(service.stop().await.success());
     println!("{PAYMENTS} payments of {CLIENTS} clients in {paid_in:.1?}, all seen after {seen_in:.1?}");
 }
 

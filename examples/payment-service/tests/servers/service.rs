@@ -72,14 +72,19 @@ impl Service {
     }
 
     /// `SIGTERM`; waits for the end. Whatever happened, its log shows no password.
-    pub(crate) async fn stop(mut self) -> ExitStatus {
+    pub(crate) async fn stop(self) -> ExitStatus {
+        self.stop_with_log().await.0
+    }
+
+    /// The same; and all that it has logged.
+    pub(crate) async fn stop_with_log(mut self) -> (ExitStatus, String) {
         let id = self.child.id().expect("runs").to_string();
         let sent = Command::new("kill").args(["-TERM", &id]).status().await.expect("kill runs");
         assert!(sent.success());
         let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("ends in time");
         let log = self.log();
         assert!(!log.contains(services::PASSWORD), "{log}");
-        ended.expect("ends")
+        (ended.expect("ends"), log)
     }
 
     /// What it has logged so far.
