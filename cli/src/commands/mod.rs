@@ -69,6 +69,8 @@ async fn in_session(globals: &Globals, command: Command) -> Result<Exit, Failure
         Command::Operations(operations) => operations::run(&session, &output, operations).await,
         Command::Pause(pause) => pause::pause(&session, &output, pause).await,
         Command::Resume(resume) => pause::resume(&session, &output, resume).await,
+        // People may think as long as they like.
+        Command::Ask(ask) => simulate::run(&session, &output, &ask).await,
         Command::Tail(tail) => tail::run(&session, &output, tail).await,
         Command::Prune(prune) => prune::run(&session, &output, &prune).await,
         Command::Export(export) => export::run(&session, &output, export).await,
@@ -83,7 +85,6 @@ async fn look(session: &Session, output: &Output, command: Command) -> Result<Ex
         Command::List(list) => list::run(session, output, list).await,
         Command::Show(show) => show::run(session, output, &show).await,
         Command::Why(why) => why::run(session, output, &why).await,
-        Command::Ask(ask) => simulate::run(session, output, &ask).await,
         Command::Audit(audit) => audit::run(session, output, audit).await,
         Command::Processes => processes::run(session, output).await,
         Command::Doctor(doctor) => doctor::run(session, output, &doctor).await,

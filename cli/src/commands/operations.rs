@@ -186,7 +186,7 @@ async fn goes_on(session: &Session, output: &Output, id: Uuid, error: Error) -> 
         Ok(Some(operation)) if operation.decided() > 0 => {
             output.one(&operation, || format!("{}\n", told(&operation)))?;
             say(&text);
-            Ok(Exit::Partly)
+            Ok(if operation.done > 0 { Exit::Partly } else { exit })
         }
         _ => Err(Failure::new(exit, text)),
     }

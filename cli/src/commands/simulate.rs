@@ -11,8 +11,12 @@ use crate::exit::{Exit, Failure};
 use crate::output::{Output, plain, say};
 
 pub(super) async fn run(session: &Session, output: &Output, ask: &Ask) -> Result<Exit, Failure> {
-    let message = find::message(&session.messenger, &ask.one.id, 1).await?;
-    let simulation = session.messenger.admin().simulate(message.id).await?;
+    let simulate = async {
+        let message = find::message(&session.messenger, &ask.one.id, 1).await?;
+        let simulation = session.messenger.admin().simulate(message.id).await?;
+        Ok((message, simulation))
+    };
+    let (message, simulation) = session.within(simulate).await?;
     output.one(&simulation, || text(&simulation))?;
     if ask.apply && !session.dry_run {
         return apply(session, &message, ask.reason.as_deref().unwrap_or_default()).await;
@@ -28,7 +32,8 @@ async fn apply(session: &Session, message: &MessageInfo, reason: &str) -> Result
         return Err(Failure::new(Exit::Refused, why));
     }
     session.consent.make_sure(&format!("This would have message {id} asked about now")).await?;
-    session.messenger.admin().by(&session.actor).retry(id, reason).await?;
+    let admin = session.messenger.admin().by(&session.actor);
+    session.within(async { Ok(admin.retry(id, reason).await?) }).await?;
     say(&format!(
         "message {id} is due now: a process asks about it, and `tm show {id}` says what came of it"
     ));

@@ -151,7 +151,7 @@ pub(crate) async fn an_interruption_stops_an_operation<P: Place>() {
     dead(&world, 100).await;
     let messenger = tool(&world).await;
     let retry =
-        ["retry", "--all", "--reason", "x", "--rate", "50", "--begin-in", "0s", "--look-for", "0s", "--yes"];
+        ["retry", "--all", "--reason", "x", "--rate", "10", "--begin-in", "0s", "--look-for", "0s", "--yes"];
     let child = Tm::on(&world).spawn(&retry);
     has_done(&messenger, 3).await;
     child.interrupt();

@@ -99,7 +99,13 @@ fn found(queue: &str, preview: &RedrivePreview) -> String {
     }
     let mut text = parts.join(", ");
     if too_old + timeless > 0 {
-        text.push_str("; --forgotten would send them, and their effect might happen a second time");
+        text.push_str("; --forgotten would send them");
+    }
+    if *too_old > 0 {
+        text.push_str("; their consumer would bury again those that are too old");
+    }
+    if *timeless > 0 {
+        text.push_str("; the effect of those whose ids don't tell might happen a second time");
     }
     if !preview.remembered_for_is_known {
         let _ = write!(

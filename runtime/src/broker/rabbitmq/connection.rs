@@ -222,12 +222,10 @@ pub(super) async fn close(mut connection: OwnedConnection) {
 }
 
 async fn say_goodbye(connection: Connection) {
-    let goodbye = async {
-        // Channels that were let go of just before are closed first: afterwards that is an error in lapin's log.
-        let _ = there_and_back(&connection).await;
-        connection.close(200, "good-bye".into()).await
-    };
-    let _ = timeout(CLOSE_TIMEOUT, goodbye).await;
+    // Channels that were let go of just before are closed first: afterwards that is an error in lapin's log.
+    let _ = timeout(CLOSE_TIMEOUT, there_and_back(&connection)).await;
+    // Whatever came of that: a connection that is not closed goes on taking messages that nobody handles.
+    let _ = timeout(CLOSE_TIMEOUT, connection.close(200, "good-bye".into())).await;
 }
 
 /// Waits until RabbitMQ has answered what was asked before on this connection.

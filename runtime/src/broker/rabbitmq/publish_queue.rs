@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc, oneshot, watch};
+use tokio::time::timeout;
 
 use super::broker::Broker;
 use super::properties::AmqpMessage;
@@ -17,6 +18,8 @@ use crate::transport::PublishResult;
 pub(super) const BATCH: usize = 256;
 /// Bytes of bodies after which a batch is closed. lapin keeps a copy of each until it is sent.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// How long messages wait for the first connection.
+const FIRST_ATTEMPT: Duration = Duration::from_secs(3);
 
 /// A message, and who waits for its fate.
 #[derive(Debug)]
@@ -87,11 +90,13 @@ impl PublishQueue {
         })
     }
 
-    /// A process that ends right after its first call delivers that, too: it waits for the connection, or for the reason
-    /// why there is none.
+    /// A process that ends right after its first call delivers that, too: it waits for the connection, but not for a broker
+    /// that does not answer.
     async fn first_attempt(&self) {
         if *self.status.borrow() == BrokerStatus::Connecting {
-            let _ = self.watch().wait_for(|status| *status != BrokerStatus::Connecting).await;
+            let mut status = self.watch();
+            let _ =
+                timeout(FIRST_ATTEMPT, status.wait_for(|status| *status != BrokerStatus::Connecting)).await;
         }
     }
 

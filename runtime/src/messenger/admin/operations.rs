@@ -54,8 +54,9 @@ impl Admin<'_> {
         let id = operation.id;
         match self.store().order(&operation).await {
             Ok(()) => Ok(id),
-            Err(cause @ StoreError::TimedOut(_)) => Err(cause.into_error(&format!(
-                "the operation {id} was ordered without an answer, and perhaps begins: look for it before you order it again"
+            // What was lost may be the answer, and not the order.
+            Err(cause @ (StoreError::TimedOut(_) | StoreError::Unavailable(_))) => Err(cause.into_error(&format!(
+                "the store did not confirm the operation {id}, which may begin all the same; look for it before you order it again"
             ))),
             Err(cause) => Err(cause.into_error("the operation could not be ordered")),
         }

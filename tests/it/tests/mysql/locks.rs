@@ -196,9 +196,9 @@ async fn pruning_waits_for_no_handler_and_keeps_nobody_waiting() {
     world.listener.will(1, [Action::Never]);
     let builder = world.builder().settings(fast().janitor_interval(Duration::from_millis(20)));
     let builder = builder.consumer(world.consumer()).consumer(world.consumer_named("beside", &beside));
-    let messenger = World::start(builder).await;
-    world.handle(&messenger, 1).await.expect("ok");
-    wait_until("it to be handled", async || !world.listener.heard_of(1).is_empty()).await;
+    let messenger = builder.build().await.expect("builds");
+    messenger.migrate().await.expect("migrates");
+    // Before there is a janitor, who prunes what is not locked yet.
     run(&world.books, "INSERT INTO tm_inbox_entered VALUES ('books', X'01000000000000000000000000000000', 1, 1), ('books', X'02000000000000000000000000000000', 1, 1)")
         .await
         .expect("notes");
@@ -207,6 +207,9 @@ async fn pruning_waits_for_no_handler_and_keeps_nobody_waiting() {
     let lock =
         format!("SELECT 1 FROM tm_inbox_entered WHERE queue = 'books' AND message_id IN {note} FOR UPDATE");
     assert_eq!(MySql::numbers(&mut alone, lock).await.expect("locks"), [1]);
+    messenger.start().await.expect("starts");
+    world.handle(&messenger, 1).await.expect("ok");
+    wait_until("it to be handled", async || !world.listener.heard_of(1).is_empty()).await;
     let old = async |table: &str, column: &str| {
         number(&world.books, format!("SELECT count(*) FROM {table} WHERE {column} = 1")).await
     };

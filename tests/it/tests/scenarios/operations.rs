@@ -174,11 +174,13 @@ async fn another_process_goes_on_where_one_was_cut_off() {
 async fn whoever_goes_on_looks_at_the_first_ones_before_the_next() {
     let world = World::new().await;
     let (messenger, ids) = dead(&world, 3).await;
-    let admin = messenger.admin();
+    assert!(messenger.shutdown(HOUR).await);
+    let tool = world.builder().build().await.expect("builds");
+    let admin = tool.admin();
     let id = admin.order(&retry(ids).look_for(HOUR).stop_after_failures(0)).await.expect("orders");
     let first = async {
         wait_until("the first one", async || {
-            admin.operation(id).await.expect("reads").is_some_and(|operation| operation.done > 0)
+            answered(admin.operation(id).await).flatten().is_some_and(|operation| operation.done > 0)
         })
         .await;
     };
@@ -186,12 +188,10 @@ async fn whoever_goes_on_looks_at_the_first_ones_before_the_next() {
         ended = admin.carry_out(id) => panic!("{ended:?}"),
         () = first => {}
     }
+    let messenger = World::start(world.builder().settings(fast().delivery_attempts(1))).await;
     world.count(&messenger, MessageState::Dead, 3).await;
     let about = "UPDATE tm_operation SET held_until = 1, about = REPLACE(about, '3600000', '0')";
     run(&world.store(), about).await.expect("lapses");
-    admin.carry_out(id).await.expect("stops");
-    let over = async || admin.operation(id).await.expect("reads").expect("there");
-    wait_until("an end, by whomever", async || over().await.ended_at.is_some()).await;
-    let over = over().await;
+    let over = carried_out(&messenger, id).await;
     assert_eq!((over.progress, over.done, over.failed_again), (Progress::Stopped, 1, 1), "{over:?}");
 }
