@@ -20,7 +20,7 @@ async fn answered(arguments: &str, answer: &str, after: Duration) -> String {
         .stdout(Stdio::piped())
         .spawn()
         .expect("`script` is in the package bsdutils");
-    // Pacing: a person thinks.
+    // Pacing: that this time passes is what is tested; there is nothing to be seen meanwhile.
     tokio::time::sleep(after).await;
     let mut keyboard = script.stdin.take().expect("an input");
     keyboard.write_all(answer.as_bytes()).expect("takes it");

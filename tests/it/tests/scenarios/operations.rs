@@ -136,6 +136,23 @@ async fn an_operation_stops_by_itself_where_what_it_revives_is_failed_again() {
     assert_eq!(items[1].outcome, None);
 }
 
+/// Carries out the first message of an operation, and is gone while it waits to see what came of it.
+async fn is_cut_off_after_the_first(tool: &Messenger, id: uuid::Uuid) {
+    let first = wait_until("the first one", async || {
+        answered(tool.admin().operation(id).await).flatten().is_some_and(|operation| operation.done > 0)
+    });
+    tokio::select! {
+        ended = tool.admin().carry_out(id) => panic!("{ended:?}"),
+        () = first => {}
+    }
+}
+
+/// Half a minute later; and nobody waits for an hour.
+async fn lapses(world: &World) {
+    let about = "UPDATE tm_operation SET held_until = 1, about = REPLACE(about, '3600000', '0')";
+    run(&world.store(), about).await.expect("lapses");
+}
+
 #[tokio::test]
 async fn another_process_goes_on_where_one_was_cut_off() {
     let world = World::new().await;
@@ -143,20 +160,10 @@ async fn another_process_goes_on_where_one_was_cut_off() {
     assert!(messenger.shutdown(HOUR).await);
     let tool = world.builder().build().await.expect("builds");
     let id = tool.admin().order(&retry(ids).look_for(HOUR)).await.expect("orders");
-    let first = async {
-        wait_until("the first one", async || {
-            answered(tool.admin().operation(id).await).flatten().is_some_and(|operation| operation.done > 0)
-        })
-        .await;
-    };
-    tokio::select! {
-        ended = tool.admin().carry_out(id) => panic!("{ended:?}"),
-        () = first => {}
-    }
+    is_cut_off_after_the_first(&tool, id).await;
     // The decision was taken, and the way back to the operation was lost.
     run(&world.store(), "UPDATE tm_operation_item SET outcome = NULL").await.expect("forgets");
-    let about = "UPDATE tm_operation SET held_until = 1, about = REPLACE(about, '3600000', '0')";
-    run(&world.store(), about).await.expect("lapses");
+    lapses(&world).await;
     let messenger = world.messenger().await;
     wait_until("somebody to go on", async || {
         let operation = answered(messenger.admin().operation(id).await).flatten();
@@ -176,22 +183,12 @@ async fn whoever_goes_on_looks_at_the_first_ones_before_the_next() {
     let (messenger, ids) = dead(&world, 3).await;
     assert!(messenger.shutdown(HOUR).await);
     let tool = world.builder().build().await.expect("builds");
-    let admin = tool.admin();
-    let id = admin.order(&retry(ids).look_for(HOUR).stop_after_failures(0)).await.expect("orders");
-    let first = async {
-        wait_until("the first one", async || {
-            answered(admin.operation(id).await).flatten().is_some_and(|operation| operation.done > 0)
-        })
-        .await;
-    };
-    tokio::select! {
-        ended = admin.carry_out(id) => panic!("{ended:?}"),
-        () = first => {}
-    }
+    let order = retry(ids).look_for(HOUR).stop_after_failures(0);
+    let id = tool.admin().order(&order).await.expect("orders");
+    is_cut_off_after_the_first(&tool, id).await;
     let messenger = World::start(world.builder().settings(fast().delivery_attempts(1))).await;
     world.count(&messenger, MessageState::Dead, 3).await;
-    let about = "UPDATE tm_operation SET held_until = 1, about = REPLACE(about, '3600000', '0')";
-    run(&world.store(), about).await.expect("lapses");
+    lapses(&world).await;
     let over = carried_out(&messenger, id).await;
     assert_eq!((over.progress, over.done, over.failed_again), (Progress::Stopped, 1, 1), "{over:?}");
 }
